@@ -1,0 +1,109 @@
+/**
+ * The one family of errors that leaves a process. A service declares its own in a closed table:
+ *
+ *   export const errors = errorTable('idempotency', {
+ *     STALE_TOKEN: { code: 'FAILED_PRECONDITION', message: 'The grant is no longer held.' },
+ *   })
+ *   throw errors.STALE_TOKEN()
+ *
+ * On the wire it is google.rpc.Status with ErrorInfo, BadRequest and RetryInfo (mesh/grpc/status.ts); in HTTP it is a problem
+ * document (gateway/problem.ts).
+ */
+
+/** gRPC status codes by name, https://grpc.io/docs/guides/status-codes/. */
+export const codes = {
+  CANCELLED: 1,
+  UNKNOWN: 2,
+  INVALID_ARGUMENT: 3,
+  DEADLINE_EXCEEDED: 4,
+  NOT_FOUND: 5,
+  ALREADY_EXISTS: 6,
+  PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8,
+  FAILED_PRECONDITION: 9,
+  ABORTED: 10,
+  OUT_OF_RANGE: 11,
+  UNIMPLEMENTED: 12,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+  DATA_LOSS: 15,
+  UNAUTHENTICATED: 16,
+} as const
+
+export type Code = keyof typeof codes
+
+/** One thing wrong with one field of a request; `field` is a path like `params.url`. */
+export interface FieldViolation {
+  field: string
+  description: string
+}
+
+/** What an error may carry beside its reason. All of it is public. */
+export interface ErrorDetails {
+  /** Replaces the table's sentence where the case can say more. */
+  message?: string
+  violations?: FieldViolation[]
+  /** When it is worth trying again, in milliseconds. */
+  retryAfterMs?: number
+  /** Short machine-readable facts, e.g. the run_id that is in the way. */
+  metadata?: Record<string, string>
+  /** What caused it: logged, never sent. */
+  cause?: unknown
+}
+
+export class MeshError extends Error {
+  override readonly name = 'MeshError'
+  /** Which table it is from: a service's name, "mesh" or "gateway". */
+  readonly domain: string
+  readonly reason: string
+  readonly code: Code
+  readonly violations: readonly FieldViolation[]
+  readonly retryAfterMs: number | undefined
+  readonly metadata: Readonly<Record<string, string>>
+
+  constructor(domain: string, reason: string, code: Code, message: string, details: ErrorDetails = {}) {
+    super(details.message ?? message, details.cause === undefined ? undefined : { cause: details.cause })
+    this.domain = domain
+    this.reason = reason
+    this.code = code
+    this.violations = details.violations ?? []
+    this.retryAfterMs = details.retryAfterMs
+    this.metadata = details.metadata ?? {}
+  }
+}
+
+export interface ErrorRow {
+  code: Code
+  /** The public sentence: says what is wrong and, where it can, what to do. */
+  message: string
+  /** Whether the same call may be repeated as it is; only then do our clients repeat a safe call. */
+  retryable?: boolean
+}
+
+export type ErrorTable<Rows extends Record<string, ErrorRow>> = {
+  readonly [Reason in keyof Rows]: (details?: ErrorDetails) => MeshError
+} & { readonly domain: string; readonly rows: Rows }
+
+/** Closes a table: one function a reason, which makes the error (the caller throws it). */
+export function errorTable<const Rows extends Record<string, ErrorRow>>(domain: string, rows: Rows): ErrorTable<Rows> {
+  const make = Object.entries(rows).map(([reason, row]) => [
+    reason,
+    (details?: ErrorDetails) => new MeshError(domain, reason, row.code, row.message, details),
+  ])
+  return Object.freeze({ ...Object.fromEntries(make), domain, rows }) as ErrorTable<Rows>
+}
+
+/** What any process of the mesh may answer, whatever its service. */
+export const meshErrors = errorTable('mesh', {
+  INVALID_REQUEST: { code: 'INVALID_ARGUMENT', message: 'The request is not valid.' },
+  UNAUTHENTICATED: { code: 'UNAUTHENTICATED', message: 'No valid credentials: send Authorization: Bearer <API key>.' },
+  PERMISSION_DENIED: { code: 'PERMISSION_DENIED', message: 'The caller may not do this.' },
+  DEPENDENCY_UNAVAILABLE: { code: 'UNAVAILABLE', message: 'Something this depends on does not answer; nothing was done. Try again soon.' },
+  DEADLINE_EXCEEDED: { code: 'DEADLINE_EXCEEDED', message: 'It took longer than the caller would wait.' },
+  DEADLINE_TOO_SHORT: { code: 'DEADLINE_EXCEEDED', message: 'Too little time was left to begin; nothing was done.' },
+  CANCELLED: { code: 'CANCELLED', message: 'The caller went away.' },
+  SHUTTING_DOWN: { code: 'UNAVAILABLE', message: 'This process is shutting down; nothing was done. Try again at once.' },
+  OVERLOADED: { code: 'RESOURCE_EXHAUSTED', message: 'This process has as much work as it takes on; nothing was done. Try again soon.' },
+  UNIMPLEMENTED: { code: 'UNIMPLEMENTED', message: 'There is no such method.' },
+  INTERNAL: { code: 'INTERNAL', message: 'Something went wrong here. It was logged under this request id.' },
+})

@@ -1,0 +1,69 @@
+/**
+ * What a provider's action must be able to do. The execute path (execute.ts) and the reconciler (reconciler.ts) know nothing else of it.
+ *
+ * The promises an adapter keeps:
+ * - `preview` touches nothing outside; what it returns as `params` is all that `execute` will get, byte for byte.
+ * - `execute` acts at most once. Before a step that cannot be taken back it records a recovery point with what a later look-up needs.
+ * - An outcome is `failed` only when the action is known not to have taken effect (or the other side refused it), `unknown` when it cannot be known.
+ * - `reconcile` never repeats an effect that the other side cannot recognise as the same one.
+ */
+import type { z } from 'zod'
+
+export interface Adapter<Params = unknown> {
+  /** The public name, e.g. "webhook.save". */
+  readonly action: string
+  /** Whose API it is; "independent" where no account is needed. */
+  readonly provider: string
+  readonly description: string
+  /** The parameters as a strict schema; its JSON Schema is published. */
+  readonly params: z.ZodType<Params>
+  /** What to configure, where the action cannot be offered here now. */
+  unavailable?(): string | undefined
+  /** Says what would happen. Throws a MeshError of the actions table where it must not. */
+  preview(params: Params, context: PreviewContext): Promise<Shown>
+  execute(params: Params, run: RunHandle): Promise<Outcome>
+  /** Finds out, after a crash, what became of a run; or finishes it where that is safe. */
+  reconcile(params: Params, run: RunHandle): Promise<Outcome>
+}
+
+export interface PreviewContext {
+  workspace: string
+  actor: string
+  signal: AbortSignal
+}
+
+/** What a preview shows. */
+export interface Shown {
+  /** With defaults filled in: plain JSON. */
+  params: Record<string, unknown>
+  summary: string
+  warnings: string[]
+}
+
+/** A run as its adapter sees it. */
+export interface RunHandle {
+  readonly runId: string
+  readonly workspace: string
+  readonly actor: string
+  /** Aborted when the run's own deadline passes or its lease is lost. The caller going away does not abort it. */
+  readonly signal: AbortSignal
+  /** What `record` kept last, in this attempt or an earlier one. */
+  readonly recovery: Readonly<Record<string, unknown>> | undefined
+  /** Which attempt this is: 1 in execute, from 2 on in reconcile. */
+  readonly attempt: number
+  /** Makes a recovery point durable before it returns; throws when the run is no longer held. */
+  record(point: Record<string, unknown>): Promise<void>
+  /** Throws when the run is no longer held; called right before a step that cannot be taken back. */
+  assertHeld(): void
+}
+
+export type Outcome =
+  | { status: 'success'; result: Record<string, unknown> }
+  | { status: 'failed' | 'unknown'; error: OutcomeError; result?: Record<string, unknown> }
+
+export interface OutcomeError {
+  /** In capitals, from a closed set of the adapter: it labels metrics. */
+  reason: string
+  /** What happened, for a person; no secrets, at most a few hundred characters. */
+  message: string
+}
