@@ -1,0 +1,44 @@
+/** One call as its handler sees it, and the context that goes on with the calls it makes. */
+import { randomUUID } from 'node:crypto'
+import { meshErrors } from '../errors.ts'
+import type { Logger } from '../telemetry/log.ts'
+import { type TraceContext, newTrace } from '../telemetry/trace-context.ts'
+import type { Caller } from './caller.ts'
+import type { Method } from './descriptors.ts'
+
+/** What travels from hop to hop. */
+export interface Context {
+  /** A UUID v4, made where the request came in. */
+  readonly requestId: string
+  readonly trace: TraceContext
+  /** When the outermost caller stops waiting, in epoch milliseconds; undefined for work without one. */
+  readonly deadline?: number
+  /** Aborted when nobody waits any longer. */
+  readonly signal?: AbortSignal
+  /** What an outside caller showed; passed on so that the next service sees the same caller. */
+  readonly callerToken?: string
+}
+
+export interface Call extends Context {
+  readonly method: Method
+  readonly log: Logger
+  readonly deadline: number
+  readonly signal: AbortSignal
+  /** The outside caller; undefined when a peer calls for itself. */
+  caller: Caller | undefined
+  /** The calling service, where one showed its token. */
+  peer: string | undefined
+  /** The request as it came. */
+  readonly request: Uint8Array
+  /** Tells the caller something beside the response, e.g. that it is a replay. */
+  reply(key: string, value: string): void
+}
+
+/** The outside caller of a call. Methods with a permission always have one: the policy saw to it. */
+export function callerOf(call: Call): Caller {
+  if (call.caller === undefined) throw meshErrors.UNAUTHENTICATED()
+  return call.caller
+}
+
+/** The context of work that nobody is waiting for: a reconciler, an outbox. */
+export const ownContext = (requestId: string = randomUUID()): Context => ({ requestId, trace: newTrace() })

@@ -1,0 +1,97 @@
+/**
+ * grpc.health.v1.Health, asked live: a check runs when somebody asks, at most twice a second, so that the answer is of now. (The npm
+ * package keeps a table that somebody must remember to update, and loads a second protobuf runtime to do it.)
+ */
+import type { UntypedServiceImplementation } from '@grpc/grpc-js'
+import { type HealthCheckResponse_ServingStatus as Status, HealthService, type HealthServer } from '#gen/grpc/health/v1/health.ts'
+
+/** Resolves when the dependency answers; throws or hangs when not. */
+export type HealthCheck = (signal: AbortSignal) => Promise<void>
+
+const freshMs = 500
+const watchMs = 1000
+
+export class Health {
+  readonly #checks: Readonly<Record<string, HealthCheck>>
+  readonly #optional: ReadonlySet<string>
+  readonly #services: ReadonlySet<string>
+  readonly #timeoutMs: number
+  readonly #running = new Map<string, { at: number; ok: Promise<boolean> }>()
+  #draining = false
+
+  /** `optional` checks are reported under their own name and never make the process unready. */
+  constructor(parts: { services: readonly string[]; checks?: Record<string, HealthCheck>; optional?: readonly string[]; timeoutMs?: number }) {
+    this.#checks = parts.checks ?? {}
+    this.#optional = new Set(parts.optional)
+    this.#services = new Set(['', ...parts.services])
+    this.#timeoutMs = parts.timeoutMs ?? 1500
+  }
+
+  /** From here on every check says NOT_SERVING, so that balancers look elsewhere while calls under way finish. */
+  drain(): void {
+    this.#draining = true
+  }
+
+  /** Which dependencies answer. */
+  async dependencies(): Promise<Record<string, boolean>> {
+    const names = Object.keys(this.#checks)
+    const answers = await Promise.all(names.map((name) => this.#passes(name)))
+    return Object.fromEntries(names.map((name, index) => [name, answers[index]!]))
+  }
+
+  async ready(): Promise<boolean> {
+    if (this.#draining) return false
+    const dependencies = await this.dependencies()
+    return Object.entries(dependencies).every(([name, ok]) => ok || this.#optional.has(name))
+  }
+
+  /** Undefined for a name that is neither a service here nor a dependency. */
+  async status(name: string): Promise<Status | undefined> {
+    if (this.#services.has(name)) return (await this.ready()) ? 'SERVING' : 'NOT_SERVING'
+    if (Object.hasOwn(this.#checks, name)) return (await this.#passes(name)) ? 'SERVING' : 'NOT_SERVING'
+    return undefined
+  }
+
+  #passes(name: string): Promise<boolean> {
+    const running = this.#running.get(name)
+    if (running !== undefined && performance.now() - running.at < freshMs) return running.ok
+    const signal = AbortSignal.timeout(this.#timeoutMs)
+    const late = new Promise<boolean>((resolve) => signal.addEventListener('abort', () => resolve(false), { once: true }))
+    const ok = Promise.race([
+      this.#checks[name]!(signal).then(
+        () => true,
+        () => false,
+      ),
+      late,
+    ])
+    this.#running.set(name, { at: performance.now(), ok })
+    return ok
+  }
+}
+
+export function healthHandlers(health: Health): { definition: typeof HealthService; implementation: UntypedServiceImplementation } {
+  const implementation: HealthServer = {
+    check(call, callback) {
+      health.status(call.request.service).then(
+        (status) => (status === undefined ? callback({ code: 5, details: 'unknown service' }) : callback(null, { status })),
+        () => callback(null, { status: 'NOT_SERVING' }),
+      )
+    },
+    watch(call) {
+      let last: Status | undefined
+      const tell = async () => {
+        const status = (await health.status(call.request.service)) ?? 'SERVICE_UNKNOWN'
+        if (status !== last && !call.destroyed) call.write({ status })
+        last = status
+      }
+      void tell()
+      const timer = setInterval(() => void tell(), watchMs)
+      timer.unref()
+      call.on('cancelled', () => {
+        clearInterval(timer)
+        call.end()
+      })
+    },
+  }
+  return { definition: HealthService, implementation }
+}

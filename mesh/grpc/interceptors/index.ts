@@ -1,0 +1,22 @@
+/**
+ * What every call passes through, in this order, and why it is this one:
+ *
+ * 1. observe   sees how the call ended, whatever ended it: one log line and the metrics
+ * 2. errors    whatever is thrown becomes an error of the family, so that observe and the caller see the same
+ * 3. deadline  answers in time, and refuses what has no time left, before any work
+ * 4. policy    who is calling, and whether the contract lets them; before a byte of the request is looked at
+ * 5. validate  the contract's rules on the request; the handler gets only what passes
+ */
+import type { Logger } from '../../telemetry/log.ts'
+import type { Metrics } from '../../telemetry/metrics.ts'
+import type { Verifier } from '../caller.ts'
+import { deadline } from './deadline.ts'
+import { errors } from './errors.ts'
+import type { Interceptor } from './interceptor.ts'
+import { observe } from './observe.ts'
+import { policy } from './policy.ts'
+import { validate } from './validate.ts'
+
+export function interceptors(parts: { log: Logger; metrics: Metrics; verifier: Verifier }): readonly Interceptor[] {
+  return [observe(parts.metrics), errors(), deadline(), policy(parts.verifier), validate()]
+}

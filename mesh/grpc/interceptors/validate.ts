@@ -1,0 +1,43 @@
+import { type DescMessage, fromBinary } from '@bufbuild/protobuf'
+import { hasOption } from '@bufbuild/protobuf'
+import { createValidator } from '@bufbuild/protovalidate'
+import { type FieldViolation, meshErrors } from '../../errors.ts'
+import { extension, registry } from '../descriptors.ts'
+import type { Interceptor } from './interceptor.ts'
+
+const rules = extension('buf.validate.field')
+const validator = createValidator({ registry })
+const ruled = new Map<DescMessage, boolean>()
+
+/** Whether a message, or one that it holds, has any rule: most responses and some requests have none, and need no second decoding. */
+function hasRules(message: DescMessage, seen = new Set<DescMessage>()): boolean {
+  const known = ruled.get(message)
+  if (known !== undefined) return known
+  if (seen.has(message)) return false
+  seen.add(message)
+  const found = message.fields.some((field) => hasOption(field, rules) || (field.message !== undefined && hasRules(field.message, seen)))
+  ruled.set(message, found)
+  return found
+}
+
+/** What is wrong with a request by the contract's rules. */
+export function violationsOf(message: DescMessage, request: Uint8Array): FieldViolation[] {
+  if (!hasRules(message)) return []
+  const result = validator.validate(message, fromBinary(message, request))
+  if (result.kind === 'valid') return []
+  // A rule that cannot be evaluated is our mistake, not the caller's.
+  if (result.kind === 'error') throw result.error
+  return result.violations.map((violation) => ({
+    field: violation.field.map((part) => ('name' in part ? part.name : 'index' in part ? String(part.index) : '?')).join('.'),
+    description: violation.message,
+  }))
+}
+
+/** Holds every request to its contract, whoever sends it: the gateway is not the only way in. */
+export function validate(): Interceptor {
+  return async (call, next) => {
+    const violations = violationsOf(call.method.descriptor.input, call.request)
+    if (violations.length > 0) throw meshErrors.INVALID_REQUEST({ violations })
+    return next()
+  }
+}

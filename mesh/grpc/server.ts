@@ -1,0 +1,171 @@
+/** The gRPC server of a process: the handlers of its contracts behind the interceptors, health, reflection, limits. */
+import { randomUUID } from 'node:crypto'
+import { Metadata, Server, ServerCredentials, type ServerUnaryCall, type ServiceDefinition, type sendUnaryData } from '@grpc/grpc-js'
+import type { ListenAddress } from '../config.ts'
+import { type MeshError, meshErrors } from '../errors.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { field, key } from '../telemetry/names.ts'
+import { newTrace, parseTraceparent } from '../telemetry/trace-context.ts'
+import type { Call } from './call.ts'
+import { type Verifier, bearerToken } from './caller.ts'
+import { type Method, methodOf } from './descriptors.ts'
+import { type Health, healthHandlers } from './health.ts'
+import { interceptors } from './interceptors/index.ts'
+import { type Interceptor, chain } from './interceptors/interceptor.ts'
+import { reflectionHandlers } from './reflection.ts'
+import { toStatus } from './status.ts'
+
+/** The handlers of one service, as promises: (request, call) → response. */
+export type Handlers<Definition> = {
+  [Name in keyof Definition]: Definition[Name] extends {
+    requestDeserialize: (bytes: Buffer) => infer Request
+    responseSerialize: (response: infer Response) => Buffer
+  }
+    ? (request: Request, call: Call) => Promise<Response>
+    : never
+}
+
+/** A contract and its handlers; nothing reads it but the server. */
+export interface Served {
+  readonly definition: ServiceDefinition
+  readonly handlers: Record<string, (request: never, call: Call) => Promise<unknown>>
+}
+
+export const served = <Definition extends ServiceDefinition>(definition: Definition, handlers: Handlers<Definition>): Served => ({
+  definition,
+  handlers: handlers as Served['handlers'],
+})
+
+export interface ServerParts {
+  services: readonly Served[]
+  verifier: Verifier
+  health: Health
+  log: Logger
+  metrics: Metrics
+}
+
+/** Bounds on what one connection and one message may ask of the process. */
+const limits = {
+  'grpc.max_receive_message_length': 1024 * 1024,
+  'grpc.max_send_message_length': 4 * 1024 * 1024,
+  'grpc.max_concurrent_streams': 1000,
+  'grpc.max_metadata_size': 16 * 1024,
+  'grpc.keepalive_time_ms': 30_000,
+  'grpc.keepalive_timeout_ms': 5_000,
+  'grpc-node.max_session_memory': 64,
+}
+
+export class GrpcServer {
+  readonly #server = new Server(limits)
+  readonly #parts: ServerParts
+  readonly #interceptors: readonly Interceptor[]
+  #draining = false
+
+  constructor(parts: ServerParts) {
+    this.#parts = parts
+    this.#interceptors = interceptors(parts)
+    for (const { definition, handlers } of parts.services) this.#add(definition, handlers)
+    const names = parts.services.map(({ definition }) => Object.values(definition)[0]!.path.split('/')[1]!)
+    for (const each of [healthHandlers(parts.health), ...reflectionHandlers(names)]) this.#server.addService(each.definition, each.implementation)
+  }
+
+  /** The port that it got. */
+  listen(address: ListenAddress): Promise<number> {
+    const host = address.host.includes(':') ? `[${address.host}]` : address.host
+    return new Promise((resolve, reject) =>
+      this.#server.bindAsync(`${host}:${address.port}`, ServerCredentials.createInsecure(), (error, port) =>
+        error === null ? resolve(port) : reject(error),
+      ),
+    )
+  }
+
+  /** Takes no new calls and lets those under way finish; what is not done by then is cut. */
+  async drain(withinMs: number): Promise<void> {
+    this.#draining = true
+    this.#parts.health.drain()
+    let timer: NodeJS.Timeout | undefined
+    await new Promise<void>((resolve) => {
+      timer = setTimeout(() => {
+        this.#server.forceShutdown()
+        resolve()
+      }, withinMs)
+      this.#server.tryShutdown(() => resolve())
+    })
+    clearTimeout(timer)
+  }
+
+  #add(definition: ServiceDefinition, handlers: Served['handlers']): void {
+    const raw: Record<string, ServiceDefinition[string]> = {}
+    const implementation: Record<string, (call: ServerUnaryCall<Buffer, Uint8Array>, reply: sendUnaryData<Uint8Array>) => void> = {}
+    for (const [name, rpc] of Object.entries(definition)) {
+      if (rpc.requestStream || rpc.responseStream) throw new Error(`${rpc.path} streams: the interceptors know only unary calls`)
+      const method = methodOf(rpc.path)
+      const handler = handlers[name]
+      if (handler === undefined) throw new Error(`${rpc.path} has no handler`)
+      // Bytes in, bytes out: requests are decoded behind the policy, where a failure becomes a proper answer.
+      raw[name] = { ...rpc, requestDeserialize: (bytes: Buffer) => bytes, responseSerialize: (bytes: Uint8Array) => bytes as Buffer }
+      implementation[name] = (call, reply) =>
+        void this.#handle(method, call, reply, async (context) => {
+          let request: never
+          try {
+            request = rpc.requestDeserialize(call.request) as never
+          } catch (cause) {
+            throw meshErrors.INVALID_REQUEST({ message: 'The request is not a message of this contract.', cause })
+          }
+          return rpc.responseSerialize(await handler(request, context))
+        })
+    }
+    this.#server.addService(raw, implementation)
+  }
+
+  async #handle(
+    method: Method,
+    grpcCall: ServerUnaryCall<Buffer, Uint8Array>,
+    reply: sendUnaryData<Uint8Array>,
+    handle: (call: Call) => Promise<Uint8Array>,
+  ): Promise<void> {
+    const trailer = new Metadata()
+    const end = new AbortController()
+    const call = this.#open(method, grpcCall, trailer, end.signal)
+    const timer = setTimeout(() => end.abort(), Math.max(0, call.deadline - Date.now()))
+    grpcCall.on('cancelled', () => end.abort())
+    try {
+      const response = await chain(this.#draining ? [this.#interceptors[0]!, refuse] : this.#interceptors, call, () => handle(call))
+      reply(null, response, trailer)
+    } catch (error) {
+      reply(toStatus(error as MeshError))
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  #open(method: Method, grpcCall: ServerUnaryCall<Buffer, Uint8Array>, trailer: Metadata, signal: AbortSignal): Call {
+    const header = (name: string): string | undefined => {
+      const value = grpcCall.metadata.get(name)[0]
+      return typeof value === 'string' ? value : undefined
+    }
+    const given = header(key.requestId)
+    const requestId = given !== undefined && /^[0-9a-fA-F-]{36}$/.test(given) ? given : randomUUID()
+    const trace = parseTraceparent(header(key.traceparent)) ?? newTrace()
+    const asked = Number(grpcCall.getDeadline())
+    const limit = Date.now() + method.deadlineMs
+    const peerToken = header(key.peer)
+    return {
+      method,
+      requestId,
+      trace,
+      callerToken: bearerToken(header(key.authorization)),
+      // No call may hold resources for longer than its contract says, whatever the caller would wait.
+      deadline: Number.isFinite(asked) ? Math.min(asked, limit) : limit,
+      signal,
+      log: this.#parts.log.child({ [field.requestId]: requestId, [field.traceId]: trace.traceId }),
+      caller: undefined,
+      peer: peerToken === undefined ? undefined : this.#parts.verifier.peer(peerToken),
+      request: grpcCall.request,
+      reply: (name, value) => trailer.set(name, value),
+    }
+  }
+}
+
+const refuse: Interceptor = () => Promise.reject(meshErrors.SHUTTING_DOWN())

@@ -1,0 +1,111 @@
+/** A pool of connections to one Postgres database: named statements, transactions, bounded waits, and errors that say what they mean. */
+import { Pool, type PoolClient, type QueryResultRow } from 'pg'
+import type { Secret } from '../config.ts'
+import { meshErrors } from '../errors.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+
+/** A statement that the server prepares once a connection. The name is unique in the process. */
+export interface Statement {
+  readonly name: string
+  readonly text: string
+}
+
+export interface Queries {
+  query<Row extends QueryResultRow>(statement: Statement, values?: readonly unknown[]): Promise<Row[]>
+}
+
+export interface DatabaseParts {
+  url: Secret
+  log: Logger
+  metrics?: Metrics
+  /** Connections at the most; 10 when unset. */
+  connections?: number
+  /** How long one statement may take, in milliseconds; 5000 when unset. */
+  statementMs?: number
+}
+
+/** SQLSTATE classes and codes that mean "not now": connection lost, refused or cut, resources gone, being shut down, timed out. */
+const away = /^(08|53|57P0|57014|25006|58)/
+
+/** Whether the database could not be reached or would not work just now, as against a mistake in what was asked of it. */
+function isAway(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
+  if (away.test(code) || /^E[A-Z]+$/.test(code)) return true
+  // pg has no code for these.
+  return /timeout|Connection terminated|not queryable|connection error|ended/i.test(error.message)
+}
+
+const translate = (error: unknown): unknown => (isAway(error) ? meshErrors.DEPENDENCY_UNAVAILABLE({ cause: error }) : error)
+
+const queriesOf = (client: Pick<PoolClient, 'query'>): Queries => ({
+  async query<Row extends QueryResultRow>(statement: Statement, values: readonly unknown[] = []): Promise<Row[]> {
+    try {
+      return (await client.query<Row>({ name: statement.name, text: statement.text, values: values as unknown[] })).rows
+    } catch (error) {
+      throw translate(error)
+    }
+  },
+})
+
+/**
+ * Whatever cannot reach the database throws DEPENDENCY_UNAVAILABLE. For a write that means its outcome is not known: the server may have
+ * committed before the connection broke.
+ */
+export class Database implements Queries {
+  readonly pool: Pool
+  readonly query: Queries['query']
+
+  constructor(parts: DatabaseParts) {
+    const statementMs = parts.statementMs ?? 5000
+    this.pool = new Pool({
+      connectionString: parts.url.reveal(),
+      max: parts.connections ?? 10,
+      connectionTimeoutMillis: 2000,
+      idleTimeoutMillis: 60_000,
+      statement_timeout: statementMs,
+      // The server's own limit does not help when the server is silent.
+      query_timeout: statementMs + 500,
+      idle_in_transaction_session_timeout: 10_000,
+      keepAlive: true,
+      application_name: 'relay',
+    })
+    // Both or the process dies of a connection that Postgres closed: idle ones report here, ones in use on themselves.
+    this.pool.on('error', (error) => parts.log.warn({ err: error }, 'an idle database connection broke'))
+    this.pool.on('connect', (client) => client.on('error', () => undefined))
+    this.query = queriesOf(this.pool).query
+    parts.metrics?.gauge('postgres_pool_connections', 'Connections by state', ['state'], (gauge) => {
+      gauge.set({ state: 'idle' }, this.pool.idleCount)
+      gauge.set({ state: 'used' }, this.pool.totalCount - this.pool.idleCount)
+      gauge.set({ state: 'waiting' }, this.pool.waitingCount)
+    })
+  }
+
+  /** Runs `work` in one transaction: committed when it resolves, rolled back when it throws. */
+  async transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
+    const client = await this.pool.connect().catch((error: unknown) => {
+      throw translate(error)
+    })
+    let broken: Error | undefined
+    try {
+      await client.query('BEGIN')
+      const result = await work(queriesOf(client))
+      await client.query('COMMIT')
+      return result
+    } catch (error) {
+      await client.query('ROLLBACK').catch((failure: Error) => (broken = failure))
+      throw translate(error)
+    } finally {
+      client.release(broken)
+    }
+  }
+
+  async ping(): Promise<void> {
+    await this.pool.query('SELECT 1')
+  }
+
+  close(): Promise<void> {
+    return this.pool.end()
+  }
+}

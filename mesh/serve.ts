@@ -1,0 +1,130 @@
+/**
+ * The life of a process: configuration, start, signals, drain, end. The only place that ends one.
+ *
+ *   await run('idempotency', variables, async (runtime) => {
+ *     const database = …
+ *     runtime.onStop('database', () => database.close())
+ *     return serveGrpc(runtime, { services: […], verifier, health })
+ *   })
+ *
+ * What was started last is stopped first. A stop that takes longer than DRAIN_TIMEOUT is cut short, with exit code 1.
+ */
+import { serveAdmin } from './admin.ts'
+import { type Config, ConfigError, type ListenAddress, type Spec, choice, describeConfig, duration, flag, listenAddress, readConfig } from './config.ts'
+import type { Verifier } from './grpc/caller.ts'
+import type { Health } from './grpc/health.ts'
+import { GrpcServer, type Served } from './grpc/server.ts'
+import { createLogger, logLevels } from './telemetry/log.ts'
+import type { Logger } from './telemetry/log.ts'
+import { Metrics } from './telemetry/metrics.ts'
+
+/** What every process of the mesh reads. */
+const processVariables = {
+  environment: choice('RELAY_ENV', 'Where this runs; production refuses weak secrets', ['local', 'test', 'development', 'production'], {
+    default: 'development',
+  }),
+  logLevel: choice('LOG_LEVEL', 'The least that is logged', logLevels, { default: 'info' }),
+  adminListen: listenAddress('ADMIN_LISTEN', 'Where /metrics, /healthz and /readyz are served', { default: '127.0.0.1:0' }),
+  drainMs: duration('DRAIN_TIMEOUT', 'How long calls under way may take to finish when the process is told to stop', { default: '10s' }),
+  parentPipe: flag('RELAY_PARENT_PIPE', 'Stop when standard input ends: for a launcher whose children must not outlive it'),
+}
+
+/** Where a service's gRPC port is. */
+export const grpcVariables = {
+  grpcListen: listenAddress('GRPC_LISTEN', 'Where gRPC is served', { default: '127.0.0.1:0' }),
+}
+
+export type ProcessConfig = Config<typeof processVariables>
+
+export interface Runtime<C = unknown> {
+  readonly name: string
+  readonly config: C & ProcessConfig
+  readonly log: Logger
+  readonly metrics: Metrics
+  /** Registers how something that was started is stopped. */
+  onStop(what: string, stop: () => Promise<unknown> | unknown): void
+}
+
+/** `host:port` by what is served there, e.g. {grpc: '127.0.0.1:7101', admin: …}. */
+export type Listening = Record<string, string>
+
+/** Runs one process from its variables to its end. */
+export async function run<S extends Spec>(name: string, variables: S, start: (runtime: Runtime<Config<S>>) => Promise<Listening>): Promise<void> {
+  const spec = { ...processVariables, ...variables }
+  if (process.argv.includes('--help')) {
+    console.log(`Relay ${name}. It is configured by environment variables:\n\n${describeConfig(spec)}`)
+    return
+  }
+  let config: Config<S> & ProcessConfig
+  try {
+    config = readConfig(spec) as unknown as Config<S> & ProcessConfig
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    console.error(`${name}: ${error.message}`)
+    process.exit(78) // EX_CONFIG of sysexits.h
+  }
+  const log = createLogger(name, config.logLevel)
+  const stops: { what: string; stop: () => Promise<unknown> | unknown }[] = []
+  const runtime: Runtime<Config<S>> = {
+    name,
+    config,
+    log,
+    metrics: new Metrics(name),
+    onStop: (what, stop) => stops.push({ what, stop }),
+  }
+
+  let ending = false
+  const end = async (why: string, failure?: unknown): Promise<void> => {
+    if (ending) return
+    ending = true
+    if (failure === undefined) log.info({ why }, 'stopping')
+    else log.fatal({ err: failure }, why)
+    const tooLate = setTimeout(() => {
+      log.error('did not stop in time')
+      log.flushNow()
+      process.exit(1)
+    }, config.drainMs + 1000)
+    for (const { what, stop } of stops.reverse()) {
+      try {
+        await stop()
+      } catch (error) {
+        log.error({ err: error, what }, 'did not stop cleanly')
+      }
+    }
+    clearTimeout(tooLate)
+    if (failure === undefined) log.info({ why }, 'stopped')
+    log.flushNow()
+    process.exit(failure === undefined ? 0 : 1)
+  }
+
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void end(signal))
+  // A process that no longer knows its own state must not go on acting.
+  process.on('uncaughtException', (error) => void end('uncaught exception', error))
+  process.on('unhandledRejection', (error) => void end('unhandled rejection', error))
+  if (config.parentPipe) process.stdin.on('end', () => void end('the launcher is gone')).resume()
+
+  try {
+    const listening = await start(runtime)
+    log.info({ event: 'listening', ...listening }, 'listening')
+    log.flushNow()
+  } catch (error) {
+    await end('could not start', error)
+  }
+}
+
+export interface GrpcParts {
+  services: readonly Served[]
+  verifier: Verifier
+  health: Health
+}
+
+/** Serves gRPC and the admin port, and drains both at the end. */
+export async function serveGrpc(runtime: Runtime<{ grpcListen: ListenAddress }>, parts: GrpcParts): Promise<Listening> {
+  const { config, log, metrics } = runtime
+  const admin = await serveAdmin(config.adminListen, { metrics, health: parts.health })
+  runtime.onStop('admin port', () => admin.close())
+  const server = new GrpcServer({ ...parts, log, metrics })
+  const port = await server.listen(config.grpcListen)
+  runtime.onStop('gRPC server', () => server.drain(config.drainMs))
+  return { grpc: `${config.grpcListen.host}:${port}`, admin: `${config.adminListen.host}:${admin.port}` }
+}

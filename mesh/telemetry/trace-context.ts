@@ -1,0 +1,30 @@
+/** W3C Trace Context, level 1 (https://www.w3.org/TR/trace-context/): the header that carries a trace from process to process. */
+import { randomBytes } from 'node:crypto'
+
+export interface TraceContext {
+  /** 32 lower-case hex digits. */
+  traceId: string
+  /** The span that the next hop is a child of: 16 lower-case hex digits. */
+  spanId: string
+  sampled: boolean
+}
+
+const pattern = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/
+
+/** Undefined for anything that is not a valid traceparent; version 00 has exactly four parts, later ones may have more. */
+export function parseTraceparent(header: string | undefined): TraceContext | undefined {
+  const match = header === undefined ? null : pattern.exec(header)
+  if (match === null) return undefined
+  const [, version, traceId, spanId, flags, rest] = match
+  if (version === 'ff' || (version === '00' && rest !== undefined)) return undefined
+  if (/^0+$/.test(traceId!) || /^0+$/.test(spanId!)) return undefined
+  return { traceId: traceId!, spanId: spanId!, sampled: (Number.parseInt(flags!, 16) & 1) === 1 }
+}
+
+export const formatTraceparent = (trace: TraceContext): string => `00-${trace.traceId}-${trace.spanId}-${trace.sampled ? '01' : '00'}`
+
+/** A trace that begins here. */
+export function newTrace(sampled = false): TraceContext {
+  const id = randomBytes(24).toString('hex')
+  return { traceId: id.slice(0, 32), spanId: id.slice(32), sampled }
+}
