@@ -1,0 +1,60 @@
+/** The actions that this process knows, by name. */
+import { z } from 'zod'
+import type { Adapter } from './adapter.ts'
+import { errors } from './errors.ts'
+
+export interface Listed {
+  action: string
+  provider: string
+  description: string
+  paramsSchema: Record<string, unknown>
+  unavailable: string | undefined
+}
+
+export class Catalog {
+  readonly #adapters: ReadonlyMap<string, Adapter>
+  readonly #schemas: ReadonlyMap<string, Record<string, unknown>>
+
+  // oxlint-disable-next-line typescript/no-explicit-any -- adapters of whatever parameters: each gets only what its own schema passed
+  constructor(adapters: readonly Adapter<any>[]) {
+    this.#adapters = new Map(adapters.map((adapter) => [adapter.action, adapter]))
+    // Schemas never change while the process runs.
+    this.#schemas = new Map(adapters.map((adapter) => [adapter.action, z.toJSONSchema(adapter.params, { io: 'input' }) as Record<string, unknown>]))
+  }
+
+  list(): Listed[] {
+    return [...this.#adapters.values()].map((adapter) => ({
+      action: adapter.action,
+      provider: adapter.provider,
+      description: adapter.description,
+      paramsSchema: this.#schemas.get(adapter.action)!,
+      unavailable: adapter.unavailable?.(),
+    }))
+  }
+
+  /** Whatever its state; undefined for an action that this code does not know (any longer). */
+  find(action: string): Adapter | undefined {
+    return this.#adapters.get(action)
+  }
+
+  /** An action that can be used now; throws UNKNOWN_ACTION or ACTION_UNAVAILABLE. */
+  require(action: string): Adapter {
+    const adapter = this.find(action)
+    if (adapter === undefined) throw errors.UNKNOWN_ACTION({ violations: [{ field: 'action', description: 'is not the name of an action' }] })
+    const unavailable = adapter.unavailable?.()
+    if (unavailable !== undefined) throw errors.ACTION_UNAVAILABLE({ message: unavailable })
+    return adapter
+  }
+}
+
+/** Parameters by the action's schema; throws INVALID_PARAMS with every field that is wrong. */
+export function parseParams(adapter: Adapter, params: unknown): unknown {
+  const parsed = adapter.params.safeParse(params)
+  if (parsed.success) return parsed.data
+  const violations = parsed.error.issues.flatMap((issue) => {
+    const at = ['params', ...issue.path.map(String)].join('.')
+    if (issue.code === 'unrecognized_keys') return issue.keys.map((name) => ({ field: `${at}.${name}`, description: 'is not a parameter of this action' }))
+    return [{ field: at, description: issue.message }]
+  })
+  throw errors.INVALID_PARAMS({ violations })
+}

@@ -1,0 +1,50 @@
+import { IdempotencyServiceService } from '#gen/relay/idempotency/v1/idempotency.ts'
+import { meshErrors } from '#mesh/errors.ts'
+import { type Channel, methodsOf } from '#mesh/grpc/client.ts'
+import type { Claim, Claims } from './claims.ts'
+import type { RunKey } from './run.ts'
+
+/** Only until the run row stands: from there on the run is the truth. */
+const leaseMs = 5000
+
+const claimKey = ({ workspace, kind, key }: RunKey) => ({ workspace, keyKind: kind, key })
+
+export function grpcClaims(channel: Channel): Claims {
+  const idempotency = methodsOf(IdempotencyServiceService, channel)
+  const orUnavailable = async <T>(call: Promise<T>): Promise<T> => {
+    try {
+      return await call
+    } catch (cause) {
+      // Whatever it was, the claim's fate is not known here: fail closed.
+      throw meshErrors.DEPENDENCY_UNAVAILABLE({ cause, retryAfterMs: 1000 })
+    }
+  }
+  return {
+    async claim({ key, fingerprint, attemptId, runId }, context): Promise<Claim> {
+      const { outcome } = await orUnavailable(
+        idempotency.claim({ key: claimKey(key), fingerprint, attemptId, runId, leaseMs }, context, { timeoutMs: 2000 }),
+      )
+      switch (outcome?.$case) {
+        case 'granted':
+          return { outcome: 'granted', token: outcome.value.token, runId: outcome.value.runId, takenOver: outcome.value.takenOver }
+        case 'completed':
+          return { outcome: 'completed', runId: outcome.value.runId }
+        case 'inFlight':
+          return { outcome: 'in-flight', runId: outcome.value.runId, retryAfterMs: outcome.value.retryAfterMs }
+        case 'mismatch':
+          return { outcome: 'mismatch', runId: outcome.value.runId }
+        case 'absent':
+          return { outcome: 'absent' }
+        default:
+          // A newer service may know outcomes that this code does not: none of them is a grant.
+          throw meshErrors.DEPENDENCY_UNAVAILABLE()
+      }
+    },
+    async release(key, token, context) {
+      await orUnavailable(idempotency.release({ key: claimKey(key), token }, context))
+    },
+    async complete(key, runId, context) {
+      await orUnavailable(idempotency.complete({ key: claimKey(key), runId, token: undefined, response: undefined }, context))
+    },
+  }
+}

@@ -1,0 +1,27 @@
+/** The idempotency service, as the execute path needs it. */
+import type { Context } from '#mesh/grpc/call.ts'
+import type { RunKey } from './run.ts'
+
+export interface ClaimAsk {
+  key: RunKey
+  /** Absent: only look. */
+  fingerprint: Buffer | undefined
+  attemptId: string
+  runId: string
+}
+
+export type Claim =
+  | { outcome: 'granted'; token: string; runId: string; takenOver: boolean }
+  | { outcome: 'completed'; runId: string }
+  | { outcome: 'in-flight'; runId: string; retryAfterMs: number }
+  | { outcome: 'mismatch'; runId: string }
+  | { outcome: 'absent' }
+
+/** Any failure is DEPENDENCY_UNAVAILABLE: without a claim nothing may happen. */
+export interface Claims {
+  claim(ask: ClaimAsk, context: Context): Promise<Claim>
+  /** Gives the key back; only for work that was certainly not begun. */
+  release(key: RunKey, token: string, context: Context): Promise<void>
+  /** Says that the run has ended. Safe to repeat. */
+  complete(key: RunKey, runId: string, context: Context): Promise<void>
+}

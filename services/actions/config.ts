@@ -1,0 +1,26 @@
+/** The variables of the actions service. */
+import { duration, flag, integer, list, optional, secret, text } from '#mesh/config.ts'
+import { identityVariables } from '#mesh/identity.ts'
+import { grpcVariables } from '#mesh/serve.ts'
+
+export const variables = {
+  ...grpcVariables,
+  ...identityVariables,
+  databaseUrl: secret('DATABASE_URL', "The service's own Postgres database, as postgres://user:password@host:port/database"),
+  databaseConnections: integer('DATABASE_CONNECTIONS', 'Connections to Postgres at the most', { default: '10', min: 1, max: 200 }),
+  idempotencyAddress: text('IDEMPOTENCY_ADDR', 'The idempotency service, as host:port; several replicas joined by +'),
+  enabled: flag('ACTIONS_ENABLED', 'false: every call answers 501', { default: 'true' }),
+  signingSecret: secret('ACTIONS_SIGNING_SECRET', 'Signs outgoing webhooks, and verifies what clients sign'),
+  previewMs: duration('PREVIEW_TTL', 'How long a preview may be executed', { default: '1h' }),
+  runLeaseMs: duration('RUN_LEASE', 'How long a run is held without a heartbeat before another replica may take it over', { default: '15s' }),
+  runActMs: duration('RUN_DEADLINE', 'How long an action may take, whoever still waits for it', { default: '60s' }),
+  waitMs: duration('EXECUTE_WAIT', 'How long an execute waits for the same run under way elsewhere before it answers 409', { default: '5s' }),
+  reconcileMs: duration('RECONCILE_EVERY', 'How often lost runs are looked for', { default: '1s' }),
+  outboxMs: duration('OUTBOX_EVERY', 'How often ended runs that nobody has heard of are told again', { default: '1s' }),
+  webhookUrl: optional(text('WEBHOOK_URL', 'Where webhook.save sends when a preview names no url')),
+  webhookMs: duration('WEBHOOK_TIMEOUT', 'How long a webhook receiver may take to answer', { default: '10s' }),
+  webhookAllowPrivate: list(
+    'WEBHOOK_ALLOW_PRIVATE',
+    'Address ranges (CIDR) that webhooks may go to although they are not public, e.g. 127.0.0.0/8,::1/128; for tests and local mode',
+  ),
+}

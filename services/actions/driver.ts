@@ -1,0 +1,151 @@
+/**
+ * Drives a run to its end: holds its lease, lets the adapter act, writes what became of it. From here on nobody's deadline or
+ * cancellation counts but the run's own.
+ */
+import { setTimeout as pause } from 'node:timers/promises'
+import { MeshError } from '#mesh/errors.ts'
+import type { Logger } from '#mesh/telemetry/log.ts'
+import type { Adapter, Outcome, RunHandle } from './adapter.ts'
+import { parseCanonical } from './canonical.ts'
+import { type Catalog, parseParams } from './catalog.ts'
+import { Lease, LeaseLost } from './lease.ts'
+import type { ActionMetrics } from './metrics.ts'
+import { type Outbox, tellAfterMs } from './outbox.ts'
+import type { RunWatch } from './run-watch.ts'
+import { type Run, ending } from './run.ts'
+import type { Store } from './store.ts'
+
+export interface DriverParts {
+  store: Store
+  catalog: Catalog
+  outbox: Outbox
+  watch: RunWatch
+  metrics: ActionMetrics
+  log: Logger
+  leaseMs: number
+  /** How long an adapter may act. */
+  actMs: number
+}
+
+/** How long an end that cannot be written is tried again, before the run is left to whoever takes it over. */
+const writePatienceMs = 15 * 60_000
+
+/** A run that loses every holder is left for a person: something about it may be what ends them. */
+const mostAttempts = 20
+
+const unknown = (reason: string, message: string): Outcome => ({ status: 'unknown', error: { reason, message } })
+
+export class RunDriver {
+  readonly #parts: DriverParts
+  readonly #held = new Map<string, Promise<unknown>>()
+  readonly #stop = new AbortController()
+
+  constructor(parts: DriverParts) {
+    this.#parts = parts
+  }
+
+  /** The runs that this process is driving. */
+  held(): string[] {
+    return [...this.#held.keys()]
+  }
+
+  /** Resolves when none is left. Ends that cannot be written are no longer tried: whoever takes the run over finds out. */
+  async drain(): Promise<void> {
+    this.#stop.abort()
+    await Promise.allSettled(this.#held.values())
+  }
+
+  /**
+   * `since` is when the lease was asked for, by performance.now(). Resolves to the run as it stands afterwards: ended, or still executing
+   * where it was lost to another holder.
+   */
+  drive(run: Run, since: number): Promise<Run> {
+    const driving = this.#drive(run, since)
+    this.#held.set(run.runId, driving)
+    const forget = () => this.#held.delete(run.runId)
+    driving.then(forget, forget)
+    return driving
+  }
+
+  async #drive(run: Run, since: number): Promise<Run> {
+    const { store, leaseMs, log } = this.#parts
+    const lease = new Lease({ since, leaseMs, renew: () => store.holdRun(run.runId, run.epoch, leaseMs) })
+    try {
+      const outcome = await this.#act(run, lease)
+      if (outcome === undefined) {
+        log.warn({ run_id: run.runId }, 'lost the run to another holder before its end')
+        return run
+      }
+      return await this.#end(run, outcome)
+    } finally {
+      lease.stop()
+    }
+  }
+
+  /** Undefined when the run was lost before the adapter was done. */
+  async #act(run: Run, lease: Lease): Promise<Outcome | undefined> {
+    const { store, catalog, actMs, log } = this.#parts
+    const adapter = catalog.find(run.action)
+    if (adapter === undefined) return unknown('ACTION_GONE', 'this action is no longer known here; look at the other side')
+    if (run.epoch > mostAttempts) return unknown('ATTEMPTS_EXHAUSTED', `every one of ${mostAttempts} holders of this run was lost; look at the other side`)
+    const handle: RunHandle = {
+      runId: run.runId,
+      workspace: run.workspace,
+      actor: run.actor,
+      signal: AbortSignal.any([lease.signal, AbortSignal.timeout(actMs)]),
+      recovery: run.recovery,
+      attempt: run.epoch,
+      assertHeld: () => lease.assertHeld(),
+      async record(point) {
+        lease.assertHeld()
+        if (await store.recordPoint(run.runId, run.epoch, point)) return
+        lease.lose()
+        lease.assertHeld()
+      },
+    }
+    try {
+      return await call(adapter, run, handle)
+    } catch (error) {
+      if (error instanceof LeaseLost) return undefined
+      log.error({ err: error, run_id: run.runId, action: run.action }, 'an adapter failed in a way that it does not know')
+      return unknown('INTERNAL', 'something went wrong here while acting; whether it took effect is not known')
+    }
+  }
+
+  async #end(run: Run, outcome: Outcome): Promise<Run> {
+    const { store, outbox, watch, metrics, log } = this.#parts
+    const until = performance.now() + writePatienceMs
+    for (let wait = 50; ; wait = Math.min(wait * 2, 1000)) {
+      try {
+        const ended = await store.endRun({ runId: run.runId, epoch: run.epoch, tellAfterMs, ...ending(outcome) })
+        if (ended === undefined) {
+          log.warn({ run_id: run.runId, outcome: outcome.status }, 'this end came too late: the run has another holder')
+          return (await store.findRun(run.runId)) ?? run
+        }
+        metrics.ended(ended)
+        watch.tell(ended)
+        outbox.tell(ended)
+        return ended
+      } catch (error) {
+        const away = error instanceof MeshError && error.code === 'UNAVAILABLE'
+        if (!away || this.#stop.signal.aborted || performance.now() > until) throw error
+        log.warn({ run_id: run.runId, outcome: outcome.status }, 'the end of a run cannot be written yet')
+        await pause(wait, undefined, { signal: this.#stop.signal }).catch(() => undefined)
+      }
+    }
+  }
+}
+
+/** The first holder executes; whoever takes over finds out. */
+function call(adapter: Adapter, run: Run, handle: RunHandle): Promise<Outcome> {
+  let params: unknown
+  try {
+    params = parseParams(adapter, parseCanonical(run.params))
+  } catch (error) {
+    if (!(error instanceof MeshError)) throw error
+    // The action's schema became stricter since the preview: what was shown can no longer be done, and nothing else may be.
+    const changed = { reason: 'PARAMS_NO_LONGER_VALID', message: 'the action no longer takes these parameters; preview again' }
+    return Promise.resolve({ status: run.epoch === 1 ? 'failed' : 'unknown', error: changed })
+  }
+  return run.epoch === 1 ? adapter.execute(params, handle) : adapter.reconcile(params, handle)
+}

@@ -1,0 +1,150 @@
+/**
+ * One execute (docs/architecture.md, "One execute, followed through"): the key first, then the preview; the run row is the truth; only
+ * who inserted it acts.
+ */
+import { randomUUID } from 'node:crypto'
+import { MeshError, meshErrors } from '#mesh/errors.ts'
+import type { Context } from '#mesh/grpc/call.ts'
+import { fingerprint } from './canonical.ts'
+import type { Catalog } from './catalog.ts'
+import type { Claims } from './claims.ts'
+import type { RunDriver } from './driver.ts'
+import { errors } from './errors.ts'
+import type { RunWatch } from './run-watch.ts'
+import { type Run, type RunKey, hasEnded } from './run.ts'
+import type { Begin, Begun, Store } from './store.ts'
+
+export interface ExecuteAsk {
+  previewId: string
+  idempotencyKey: string | undefined
+  workspace: string
+  actor: string
+  context: Context
+}
+
+export interface Executed {
+  run: Run
+  /** Answered from an earlier run: nothing was done now. */
+  replayed: boolean
+}
+
+export interface ExecuteParts {
+  store: Store
+  claims: Claims
+  catalog: Catalog
+  driver: RunDriver
+  watch: RunWatch
+  leaseMs: number
+  /** How long a call waits for a run that another one is doing. */
+  waitMs: number
+}
+
+/** What the preview allows: a fingerprint to claim with, or the refusal to give if the key knows nothing either. */
+type Allowed = { fingerprint: Buffer } | { refusal: MeshError }
+
+const retryAfterMs = 1000
+
+export class Execution {
+  readonly #parts: ExecuteParts
+
+  constructor(parts: ExecuteParts) {
+    this.#parts = parts
+  }
+
+  async execute(ask: ExecuteAsk): Promise<Executed> {
+    const { claims, store } = this.#parts
+    const key: RunKey =
+      ask.idempotencyKey === undefined
+        ? { workspace: ask.workspace, kind: 'preview', key: ask.previewId }
+        : { workspace: ask.workspace, kind: 'client', key: ask.idempotencyKey }
+    const [attemptId, newRunId] = [randomUUID(), randomUUID()]
+    const allowed = await this.#allowed(ask)
+    const known = 'fingerprint' in allowed ? allowed.fingerprint : undefined
+    const claim = await claims.claim({ key, fingerprint: known, attemptId, runId: newRunId }, ask.context)
+    switch (claim.outcome) {
+      case 'absent':
+        throw 'refusal' in allowed ? allowed.refusal : meshErrors.INTERNAL()
+      case 'mismatch':
+        throw errors.KEY_REUSED({ metadata: { run_id: claim.runId } })
+      case 'completed':
+        return this.#answerFrom(await this.#recorded(claim.runId), ask)
+      case 'in-flight':
+        return this.#answerFrom(claim.runId, ask)
+      case 'granted': {
+        // Taken over: an earlier attempt may have got as far as the run.
+        const earlier = claim.takenOver ? await store.findRun(claim.runId) : undefined
+        if (earlier !== undefined) return this.#answerFrom(earlier, ask)
+        return this.#begin(ask, key, attemptId, claim)
+      }
+    }
+  }
+
+  /** Whether this preview may run now, by its own state and its action's; a store that is away is no refusal but an error. */
+  async #allowed({ previewId, workspace, actor }: ExecuteAsk): Promise<Allowed> {
+    const { store, catalog } = this.#parts
+    const preview = await store.findPreview(previewId, workspace, actor)
+    if (preview === undefined) return { refusal: errors.PREVIEW_INVALID() }
+    try {
+      catalog.require(preview.action)
+    } catch (refusal) {
+      if (refusal instanceof MeshError) return { refusal }
+      throw refusal
+    }
+    return { fingerprint: fingerprint(preview.action, preview.params, preview.connectionId) }
+  }
+
+  async #begin(ask: ExecuteAsk, key: RunKey, attemptId: string, grant: { runId: string; token: string }): Promise<Executed> {
+    const { driver, claims, leaseMs } = this.#parts
+    const { requestId, trace } = ask.context
+    const begin: Begin = { runId: grant.runId, attemptId, previewId: ask.previewId, key, leaseMs, requestId, traceId: trace.traceId }
+    const since = performance.now()
+    const begun = await this.#writeAhead(begin)
+    switch (begun.outcome) {
+      case 'begun': {
+        const run = await driver.drive(begun.run, since)
+        return hasEnded(run) ? { run, replayed: false } : this.#answerFrom(run, ask)
+      }
+      case 'run-exists':
+        return this.#answerFrom(begun.run, ask)
+      case 'preview-taken':
+        await claims.release(key, grant.token, ask.context)
+        if (key.kind === 'client' && begun.run.key !== key.key) throw errors.PREVIEW_ALREADY_RUN({ metadata: { run_id: begun.run.runId } })
+        return this.#answerFrom(begun.run, ask)
+      case 'preview-gone':
+        await claims.release(key, grant.token, ask.context)
+        throw errors.PREVIEW_INVALID()
+    }
+  }
+
+  /**
+   * A connection that breaks here leaves it open whether the row was written. Writing it again answers that for certain: the second insert
+   * waits for the first one's transaction, and finds its own row if that landed. While it stays open the claim is kept: nothing is
+   * released, and whoever takes the claim over gets this same run id.
+   */
+  async #writeAhead(begin: Begin): Promise<Begun> {
+    const { store } = this.#parts
+    try {
+      return await store.begin(begin)
+    } catch (error) {
+      if (error instanceof MeshError && error.code === 'UNAVAILABLE') return store.begin(begin)
+      throw error
+    }
+  }
+
+  /** What a completed claim points to; runs are never deleted. */
+  async #recorded(runId: string): Promise<Run> {
+    const run = await this.#parts.store.findRun(runId)
+    if (run === undefined) throw meshErrors.INTERNAL({ cause: new Error(`a completed claim points to the run ${runId}, which is not there`) })
+    return run
+  }
+
+  /** The run's current outcome if it has ended or ends soon; otherwise the caller is asked to come back. */
+  async #answerFrom(run: Run | string, { context }: ExecuteAsk): Promise<Executed> {
+    if (typeof run !== 'string' && hasEnded(run)) return { run, replayed: true }
+    const runId = typeof run === 'string' ? run : run.runId
+    const left = context.deadline === undefined ? Infinity : context.deadline - Date.now() - 100
+    const ended = await this.#parts.watch.ended(runId, Math.max(0, Math.min(this.#parts.waitMs, left)))
+    if (ended !== undefined) return { run: ended, replayed: true }
+    throw errors.IN_PROGRESS({ retryAfterMs, metadata: { run_id: runId } })
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * Tells the idempotency service that runs have ended. The row was written with the end; it is told at once, and by the relay until it is
+ * heard. Telling is safe to repeat, so a teller may die at any point.
+ */
+import type { Logger } from '#mesh/telemetry/log.ts'
+import { ownContext } from '#mesh/grpc/call.ts'
+import type { Claims } from './claims.ts'
+import type { Run } from './run.ts'
+import type { Store } from './store.ts'
+import { Loop } from './loop.ts'
+
+/** How long the first telling has before the relay takes over. */
+export const tellAfterMs = 5000
+const retryMs = 10_000
+const most = 100
+
+export class Outbox {
+  readonly #store: Store
+  readonly #claims: Claims
+  readonly #log: Logger
+  readonly #loop: Loop
+  readonly #underWay = new Set<Promise<void>>()
+
+  constructor(parts: { store: Store; claims: Claims; log: Logger; everyMs: number }) {
+    this.#store = parts.store
+    this.#claims = parts.claims
+    this.#log = parts.log
+    this.#loop = new Loop({ name: 'outbox', everyMs: parts.everyMs, log: parts.log, work: () => this.relay() })
+  }
+
+  start(): void {
+    this.#loop.start()
+  }
+
+  async stop(): Promise<void> {
+    await this.#loop.stop()
+    await Promise.allSettled(this.#underWay)
+  }
+
+  /** Tells of a run that ended here just now; never fails, since the relay is behind it. */
+  tell(run: Run): void {
+    const telling = this.#tell(run).catch((error: unknown) => {
+      this.#log.debug({ err: error, run_id: run.runId }, 'the relay will tell of this run')
+    })
+    this.#underWay.add(telling)
+    void telling.finally(() => this.#underWay.delete(telling))
+  }
+
+  async #tell(run: Run): Promise<void> {
+    await this.#claims.complete({ workspace: run.workspace, kind: run.keyKind, key: run.key }, run.runId, ownContext(run.requestId))
+    await this.#store.told([run.runId])
+  }
+
+  /** Tells what is due; true when there may be more. */
+  async relay(): Promise<boolean> {
+    const due = await this.#store.takeUntold({ limit: most, retryMs })
+    const results = await Promise.allSettled(due.map(async ({ runId, key }) => this.#claims.complete(key, runId, ownContext())))
+    const heard = due.filter((_, index) => results[index]!.status === 'fulfilled').map(({ runId }) => runId)
+    if (heard.length > 0) await this.#store.told(heard)
+    const failed = due.length - heard.length
+    if (failed > 0) this.#log.warn({ failed, told: heard.length }, 'some runs could not be told of; they are tried again')
+    return due.length === most && failed === 0
+  }
+}

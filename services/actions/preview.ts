@@ -1,0 +1,60 @@
+/** Says what would happen, and freezes it: action, canonical parameter bytes, workspace, actor. Touches nothing outside. */
+import { randomUUID } from 'node:crypto'
+import type { Catalog } from './catalog.ts'
+import { parseParams } from './catalog.ts'
+import { canonicalBytes, parseCanonical } from './canonical.ts'
+import type { Store } from './store.ts'
+
+export interface PreviewAsk {
+  action: string
+  params: unknown
+  workspace: string
+  actor: string
+  signal: AbortSignal
+}
+
+export interface Previewed {
+  previewId: string
+  action: string
+  provider: string
+  summary: string
+  params: Record<string, unknown>
+  warnings: string[]
+  expiresAt: Date
+}
+
+export class Previews {
+  readonly #catalog: Catalog
+  readonly #store: Store
+  readonly #ttlMs: number
+
+  constructor(parts: { catalog: Catalog; store: Store; ttlMs: number }) {
+    this.#catalog = parts.catalog
+    this.#store = parts.store
+    this.#ttlMs = parts.ttlMs
+  }
+
+  async preview({ action, params, workspace, actor, signal }: PreviewAsk): Promise<Previewed> {
+    const adapter = this.#catalog.require(action)
+    // Canonical before it is parsed: the adapter sees what the stored bytes say, nothing that a decoder made beside them.
+    const asked = parseParams(adapter, parseCanonical(canonicalBytes(params)))
+    const shown = await adapter.preview(asked, { workspace, actor, signal })
+    const bytes = canonicalBytes(shown.params)
+    const previewId = randomUUID()
+    const { provider } = adapter
+    const { summary, warnings } = shown
+    const expiresAt = await this.#store.addPreview({
+      previewId,
+      workspace,
+      actor,
+      action,
+      provider,
+      params: bytes,
+      summary,
+      warnings,
+      connectionId: undefined,
+      ttlMs: this.#ttlMs,
+    })
+    return { previewId, action, provider, summary, params: parseCanonical(bytes), warnings, expiresAt }
+  }
+}

@@ -1,0 +1,57 @@
+/** Finds runs whose holder was lost, on whichever replica, and lets their adapter find out what became of them. Never a second effect. */
+import type { Logger } from '#mesh/telemetry/log.ts'
+import type { RunDriver } from './driver.ts'
+import { Loop } from './loop.ts'
+import type { ActionMetrics } from './metrics.ts'
+import type { Store } from './store.ts'
+
+export interface ReconcilerParts {
+  store: Store
+  driver: RunDriver
+  metrics: ActionMetrics
+  log: Logger
+  leaseMs: number
+  everyMs: number
+  /** Expired previews are kept this much longer, for whoever looks into what happened. */
+  keepPreviewsMs: number
+}
+
+/** At a time, so that a crash of many does not become a burst of many. */
+const most = 10
+/** Time for a holder who could not reach the store to write what it knows. */
+const graceMs = 500
+const previewsAtOnce = 500
+
+export class Reconciler {
+  readonly #parts: ReconcilerParts
+  readonly #loop: Loop
+
+  constructor(parts: ReconcilerParts) {
+    this.#parts = parts
+    this.#loop = new Loop({ name: 'reconciler', everyMs: parts.everyMs, log: parts.log, work: () => this.round() })
+  }
+
+  start(): void {
+    this.#loop.start()
+  }
+
+  stop(): Promise<void> {
+    return this.#loop.stop()
+  }
+
+  /** True when there may be more. */
+  async round(): Promise<boolean> {
+    const { store, driver, metrics, log, leaseMs, keepPreviewsMs } = this.#parts
+    const since = performance.now()
+    const lost = await store.takeLostRuns({ limit: most, leaseMs, graceMs, except: driver.held() })
+    await Promise.all(
+      lost.map(async (run) => {
+        metrics.takenOver(run)
+        const ended = await driver.drive(run, since)
+        log.warn({ run_id: run.runId, workspace_id: run.workspace, action: run.action, attempt: run.epoch, status: ended.status }, 'reconciled a lost run')
+      }),
+    )
+    const deleted = await store.deletePreviews(keepPreviewsMs, previewsAtOnce)
+    return lost.length === most || deleted === previewsAtOnce
+  }
+}

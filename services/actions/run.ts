@@ -1,0 +1,52 @@
+/** What a run is: one execution of one preview. Pure. */
+import type { Outcome } from './adapter.ts'
+
+export type RunStatus = 'executing' | 'success' | 'failed' | 'unknown'
+
+/** Whose key a claim is held under: the client's own, or the preview itself where the client sent none. */
+export type KeyKind = 'client' | 'preview'
+
+export interface RunKey {
+  workspace: string
+  kind: KeyKind
+  key: string
+}
+
+export interface Run {
+  readonly runId: string
+  readonly previewId: string
+  /** The attempt that inserted it. */
+  readonly attemptId: string
+  readonly workspace: string
+  readonly actor: string
+  readonly action: string
+  readonly provider: string
+  /** Canonical JSON: exactly the bytes that were previewed. */
+  readonly params: Buffer
+  readonly keyKind: KeyKind
+  readonly key: string
+  readonly status: RunStatus
+  /** Raised whenever somebody takes the run over; a writer with an older one is refused. */
+  readonly epoch: number
+  readonly recovery: Record<string, unknown> | undefined
+  readonly result: Record<string, unknown> | undefined
+  readonly errorReason: string | undefined
+  readonly error: string | undefined
+  readonly requestId: string
+  readonly startedAt: Date
+  readonly endedAt: Date | undefined
+}
+
+export const hasEnded = (run: Run): boolean => run.status !== 'executing'
+
+/** Whole milliseconds from start to end; undefined while under way. */
+export const durationMs = (run: Run): number | undefined =>
+  run.endedAt === undefined ? undefined : Math.max(0, run.endedAt.getTime() - run.startedAt.getTime())
+
+/** An outcome as the run keeps it: the public error begins with its reason. */
+export function ending(outcome: Outcome): { status: RunStatus; result?: string; errorReason?: string; error?: string } {
+  const result = outcome.result === undefined ? undefined : JSON.stringify(outcome.result)
+  if (outcome.status === 'success') return { status: 'success', result }
+  const { reason, message } = outcome.error
+  return { status: outcome.status, result, errorReason: reason, error: `${reason}: ${message}` }
+}

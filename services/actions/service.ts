@@ -1,0 +1,109 @@
+/** The RPCs of relay.actions.v1: proto ⇄ domain, nothing more. */
+import { type Run as RunMessage, ActionsServiceService } from '#gen/relay/actions/v1/actions.ts'
+import { meshErrors } from '#mesh/errors.ts'
+import { callerOf } from '#mesh/grpc/call.ts'
+import { type Served, served } from '#mesh/grpc/server.ts'
+import { key } from '#mesh/telemetry/names.ts'
+import { parseCanonical } from './canonical.ts'
+import type { Catalog } from './catalog.ts'
+import { errors } from './errors.ts'
+import type { Execution } from './execute.ts'
+import type { ActionMetrics } from './metrics.ts'
+import type { Previews } from './preview.ts'
+import { type Run, type RunStatus, durationMs } from './run.ts'
+import type { RunPage, Store } from './store.ts'
+
+export interface ServiceParts {
+  enabled: boolean
+  catalog: Catalog
+  previews: Previews
+  execution: Execution
+  store: Store
+  metrics: ActionMetrics
+}
+
+const defaultPage = 50
+
+export function actionsService({ enabled, catalog, previews, execution, store, metrics }: ServiceParts): Served {
+  const requireEnabled = () => {
+    if (!enabled) throw errors.ACTIONS_DISABLED()
+  }
+  return served(ActionsServiceService, {
+    async listActions(_request, call) {
+      requireEnabled()
+      const actions = catalog.list().map(({ action, provider, description, paramsSchema, unavailable }) => {
+        return { action, provider, description, paramsSchema, available: unavailable === undefined, unavailableReason: unavailable }
+      })
+      return { actions, requestId: call.requestId }
+    },
+
+    async previewAction(request, call) {
+      requireEnabled()
+      const { workspace, actor } = callerOf(call)
+      const previewed = await previews.preview({ action: request.action, params: request.params ?? {}, workspace, actor, signal: call.signal })
+      metrics.previewed(previewed.provider, previewed.action)
+      return { ...previewed, expiresAt: previewed.expiresAt.toISOString(), requestId: call.requestId }
+    },
+
+    async executeAction(request, call) {
+      requireEnabled()
+      const { workspace, actor } = callerOf(call)
+      const { previewId, idempotencyKey } = request
+      const { run, replayed } = await execution.execute({ previewId, idempotencyKey, workspace, actor, context: call })
+      if (replayed) {
+        call.reply(key.replayed, 'true')
+        metrics.replayed(run)
+      }
+      const { runId, action, provider, status, result, error } = run
+      return { runId, action, provider, status, result, error, durationMs: durationMs(run) ?? 0, requestId: call.requestId }
+    },
+
+    async listRuns(request, call) {
+      requireEnabled()
+      const { runs, next } = await store.listRuns({
+        workspace: callerOf(call).workspace,
+        status: request.status === '' ? undefined : (request.status as RunStatus),
+        limit: request.pageSize === 0 ? defaultPage : request.pageSize,
+        after: readPageToken(request.pageToken),
+      })
+      return { runs: runs.map(toMessage), nextPageToken: writePageToken(next), requestId: call.requestId }
+    },
+
+    async getRun(request, call) {
+      requireEnabled()
+      const run = await store.findRun(request.runId)
+      // Another workspace's run does not exist for this caller.
+      if (run === undefined || run.workspace !== callerOf(call).workspace) throw errors.RUN_NOT_FOUND()
+      return { run: toMessage(run), requestId: call.requestId }
+    },
+  })
+}
+
+function toMessage(run: Run): RunMessage {
+  return {
+    runId: run.runId,
+    previewId: run.previewId,
+    action: run.action,
+    provider: run.provider,
+    status: run.status,
+    params: parseCanonical(run.params),
+    result: run.result,
+    error: run.error,
+    durationMs: durationMs(run),
+    actor: run.actor,
+    startedAt: run.startedAt.toISOString(),
+    endedAt: run.endedAt?.toISOString(),
+  }
+}
+
+const writePageToken = (after: RunPage['after']): string =>
+  after === undefined ? '' : Buffer.from(`${after.startedAt} ${after.runId}`).toString('base64url')
+
+function readPageToken(token: string): RunPage['after'] {
+  if (token === '') return undefined
+  const match = /^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?[+-]\d\d(?::\d\d)?) ([0-9a-f-]{36})$/.exec(Buffer.from(token, 'base64url').toString())
+  if (match === null || Number.isNaN(Date.parse(match[1]!.replace(' ', 'T').replace(/([+-]\d\d)$/, '$1:00')))) {
+    throw meshErrors.INVALID_REQUEST({ violations: [{ field: 'page_token', description: 'is not the next_page_token of an earlier page' }] })
+  }
+  return { startedAt: match[1]!, runId: match[2]! }
+}

@@ -1,0 +1,272 @@
+import type { Database, Statement } from '#mesh/postgres/database.ts'
+import type { KeyKind, Run, RunKey, RunStatus } from './run.ts'
+import type { Begin, Begun, NewPreview, Preview, RunPage, Store } from './store.ts'
+
+const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
+const statement = (name: string, text: string): Statement => ({ name: `actions.${name}`, text })
+const inMs = (parameter: string) => `clock_timestamp() + ${parameter} * interval '1 millisecond'`
+
+interface PreviewRow {
+  preview_id: string
+  workspace: string
+  actor: string
+  action: string
+  provider: string
+  params: Buffer
+  connection_id: string | null
+  expires_at: Date
+}
+
+interface RunRow {
+  run_id: string
+  preview_id: string
+  attempt_id: string
+  workspace: string
+  actor: string
+  action: string
+  provider: string
+  params: Buffer
+  key_kind: KeyKind
+  key: string
+  status: RunStatus
+  epoch: number
+  recovery: string | null
+  result: string | null
+  error_reason: string | null
+  error: string | null
+  request_id: string
+  started_at: Date
+  ended_at: Date | null
+}
+
+const runColumns = `run_id, preview_id, attempt_id, workspace, actor, action, provider, params, key_kind, key, status, epoch, recovery,
+  result, error_reason, error, request_id, started_at, ended_at`
+
+const addPreview = statement(
+  'add-preview',
+  `INSERT INTO previews (preview_id, workspace, actor, action, provider, params, summary, warnings, connection_id, expires_at)
+   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, ${inMs('$10::float8')}) RETURNING expires_at`,
+)
+const findPreview = statement(
+  'find-preview',
+  `SELECT preview_id, workspace, actor, action, provider, params, connection_id, expires_at
+   FROM previews WHERE preview_id = $1 AND workspace = $2 AND actor = $3 AND expires_at > clock_timestamp()`,
+)
+const deletePreviews = statement(
+  'delete-previews',
+  `DELETE FROM previews WHERE preview_id IN (
+     SELECT preview_id FROM previews WHERE expires_at < clock_timestamp() - $1::float8 * interval '1 millisecond'
+     ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING preview_id`,
+)
+/** The bytes go from the preview to the run inside the database: nothing in between can change them. */
+const begin = statement(
+  'begin',
+  `WITH consumed AS (
+     UPDATE previews SET consumed_at = coalesce(consumed_at, clock_timestamp()) WHERE preview_id = $2 AND workspace = $4)
+   INSERT INTO runs (run_id, preview_id, attempt_id, workspace, actor, action, provider, params, connection_id, key_kind, key,
+     lease_until, request_id, trace_id)
+   SELECT $1, preview_id, $3, workspace, actor, action, provider, params, connection_id, $5, $6, ${inMs('$7::float8')}, $8, $9
+   FROM previews WHERE preview_id = $2 AND workspace = $4
+   ON CONFLICT DO NOTHING RETURNING ${runColumns}`,
+)
+/** `mine`: inserted by this attempt, untouched since, and still held. */
+const inTheWay = statement(
+  'in-the-way',
+  `SELECT ${runColumns}, (run_id = $1 AND attempt_id = $3 AND epoch = 1 AND status = 'executing' AND lease_until > clock_timestamp()) AS mine
+   FROM runs WHERE run_id = $1 OR preview_id = $2 ORDER BY (run_id = $1) DESC LIMIT 1`,
+)
+const findRun = statement('find-run', `SELECT ${runColumns} FROM runs WHERE run_id = $1`)
+const listRuns = statement(
+  'list-runs',
+  `SELECT ${runColumns}, started_at::text AS cursor FROM runs
+   WHERE workspace = $1 AND ($2::text IS NULL OR status = $2)
+     AND ($3::timestamptz IS NULL OR (started_at, run_id) < ($3::timestamptz, $4::uuid))
+   ORDER BY started_at DESC, run_id DESC LIMIT $5`,
+)
+const holdRun = statement(
+  'hold-run',
+  `UPDATE runs SET lease_until = ${inMs('$3::float8')} WHERE run_id = $1 AND epoch = $2 AND status = 'executing' RETURNING run_id`,
+)
+const recordPoint = statement(
+  'record-point',
+  `UPDATE runs SET recovery = $3 WHERE run_id = $1 AND epoch = $2 AND status = 'executing' RETURNING run_id`,
+)
+const endRun = statement(
+  'end-run',
+  `WITH ended AS (
+     UPDATE runs SET status = $3, result = $4, error_reason = $5, error = $6, ended_at = clock_timestamp()
+     WHERE run_id = $1 AND epoch = $2 AND status = 'executing' RETURNING ${runColumns}),
+   telling AS (
+     INSERT INTO outbox (run_id, workspace, key_kind, key, due_at)
+     SELECT run_id, workspace, key_kind, key, ${inMs('$7::float8')} FROM ended)
+   SELECT * FROM ended`,
+)
+const takeLostRuns = statement(
+  'take-lost-runs',
+  `UPDATE runs SET epoch = epoch + 1, lease_until = ${inMs('$2::float8')} WHERE run_id IN (
+     SELECT run_id FROM runs WHERE status = 'executing' AND lease_until < clock_timestamp() - $3::float8 * interval '1 millisecond'
+       AND run_id <> ALL ($4::uuid[])
+     ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED)
+   RETURNING ${runColumns}`,
+)
+const takeUntold = statement(
+  'take-untold',
+  `UPDATE outbox SET attempts = attempts + 1, due_at = ${inMs('$2::float8')} WHERE run_id IN (
+     SELECT run_id FROM outbox WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+   RETURNING run_id, workspace, key_kind, key, attempts`,
+)
+const told = statement('told', `DELETE FROM outbox WHERE run_id = ANY ($1::uuid[])`)
+const untold = statement(
+  'untold',
+  `SELECT count(*)::int AS count, greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(due_at)) * 1000, 0))::float8 AS lag FROM outbox`,
+)
+
+const toPreview = (row: PreviewRow): Preview => ({
+  previewId: row.preview_id,
+  workspace: row.workspace,
+  actor: row.actor,
+  action: row.action,
+  provider: row.provider,
+  params: row.params,
+  connectionId: row.connection_id ?? undefined,
+  expiresAt: row.expires_at,
+})
+
+const fromJson = (text: string | null) => (text === null ? undefined : (JSON.parse(text) as Record<string, unknown>))
+
+const toRun = (row: RunRow): Run => ({
+  runId: row.run_id,
+  previewId: row.preview_id,
+  attemptId: row.attempt_id,
+  workspace: row.workspace,
+  actor: row.actor,
+  action: row.action,
+  provider: row.provider,
+  params: row.params,
+  keyKind: row.key_kind,
+  key: row.key,
+  status: row.status,
+  epoch: row.epoch,
+  recovery: fromJson(row.recovery),
+  result: fromJson(row.result),
+  errorReason: row.error_reason ?? undefined,
+  error: row.error ?? undefined,
+  requestId: row.request_id,
+  startedAt: row.started_at,
+  endedAt: row.ended_at ?? undefined,
+})
+
+export function postgresStore(database: Database): Store {
+  return {
+    async addPreview(preview: NewPreview) {
+      const rows = await database.query<{ expires_at: Date }>(addPreview, [
+        preview.previewId,
+        preview.workspace,
+        preview.actor,
+        preview.action,
+        preview.provider,
+        preview.params,
+        preview.summary,
+        preview.warnings,
+        preview.connectionId ?? null,
+        preview.ttlMs,
+      ])
+      return rows[0]!.expires_at
+    },
+
+    async findPreview(previewId, workspace, actor) {
+      // Opaque to callers; only those that we gave out can be found.
+      if (!uuid.test(previewId)) return undefined
+      const rows = await database.query<PreviewRow>(findPreview, [previewId, workspace, actor])
+      return rows[0] && toPreview(rows[0])
+    },
+
+    async deletePreviews(olderThanMs, limit) {
+      return (await database.query(deletePreviews, [olderThanMs, limit])).length
+    },
+
+    async begin({ runId, attemptId, previewId, key, leaseMs, requestId, traceId }: Begin): Promise<Begun> {
+      const inserted = await database.query<RunRow>(begin, [
+        runId,
+        previewId,
+        attemptId,
+        key.workspace,
+        key.kind,
+        key.key,
+        leaseMs,
+        requestId,
+        traceId,
+      ])
+      if (inserted[0] !== undefined) return { outcome: 'begun', run: toRun(inserted[0]) }
+      const [row] = await database.query<RunRow & { mine: boolean }>(inTheWay, [runId, previewId, attemptId])
+      if (row === undefined) return { outcome: 'preview-gone' }
+      const run = toRun(row)
+      if (row.mine) return { outcome: 'begun', run }
+      return { outcome: run.runId === runId ? 'run-exists' : 'preview-taken', run }
+    },
+
+    async findRun(runId) {
+      const rows = await database.query<RunRow>(findRun, [runId])
+      return rows[0] && toRun(rows[0])
+    },
+
+    async listRuns({ workspace, status, limit, after }: RunPage) {
+      const rows = await database.query<RunRow & { cursor: string }>(listRuns, [
+        workspace,
+        status ?? null,
+        after?.startedAt ?? null,
+        after?.runId ?? null,
+        limit + 1,
+      ])
+      const page = rows.slice(0, limit)
+      const last = page.at(-1)
+      const next = rows.length > limit && last !== undefined ? { startedAt: last.cursor, runId: last.run_id } : undefined
+      return { runs: page.map(toRun), next }
+    },
+
+    async holdRun(runId, epoch, leaseMs) {
+      return (await database.query(holdRun, [runId, epoch, leaseMs])).length === 1
+    },
+
+    async recordPoint(runId, epoch, point) {
+      return (await database.query(recordPoint, [runId, epoch, JSON.stringify(point)])).length === 1
+    },
+
+    async endRun({ runId, epoch, status, result, errorReason, error, tellAfterMs }) {
+      const rows = await database.query<RunRow>(endRun, [
+        runId,
+        epoch,
+        status,
+        result ?? null,
+        errorReason ?? null,
+        error ?? null,
+        tellAfterMs,
+      ])
+      return rows[0] && toRun(rows[0])
+    },
+
+    async takeLostRuns({ limit, leaseMs, graceMs, except }) {
+      return (await database.query<RunRow>(takeLostRuns, [limit, leaseMs, graceMs, except])).map(toRun)
+    },
+
+    async takeUntold({ limit, retryMs }) {
+      const rows = await database.query<{ run_id: string; workspace: string; key_kind: KeyKind; key: string; attempts: number }>(takeUntold, [
+        limit,
+        retryMs,
+      ])
+      return rows.map((row) => {
+        const key: RunKey = { workspace: row.workspace, kind: row.key_kind, key: row.key }
+        return { runId: row.run_id, key, attempts: row.attempts }
+      })
+    },
+
+    async told(runIds) {
+      await database.query(told, [runIds])
+    },
+
+    async untold() {
+      const [row] = await database.query<{ count: number; lag: number }>(untold)
+      return { count: row!.count, lagMs: row!.lag }
+    },
+  }
+}

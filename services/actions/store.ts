@@ -1,0 +1,85 @@
+/** Previews, runs and the outbox, in domain words. Every time is the store's own clock. */
+import type { Run, RunKey, RunStatus } from './run.ts'
+
+export interface Preview {
+  readonly previewId: string
+  readonly workspace: string
+  readonly actor: string
+  readonly action: string
+  readonly provider: string
+  readonly params: Buffer
+  readonly connectionId: string | undefined
+  readonly expiresAt: Date
+}
+
+export interface NewPreview extends Omit<Preview, 'expiresAt'> {
+  summary: string
+  warnings: string[]
+  ttlMs: number
+}
+
+export interface Begin {
+  runId: string
+  attemptId: string
+  previewId: string
+  key: RunKey
+  leaseMs: number
+  requestId: string
+  traceId: string
+}
+
+/** Whether this attempt may act, and if not, which run is in its way. */
+export type Begun =
+  | { outcome: 'begun'; run: Run }
+  | { outcome: 'run-exists'; run: Run }
+  | { outcome: 'preview-taken'; run: Run }
+  | { outcome: 'preview-gone' }
+
+export interface End {
+  runId: string
+  epoch: number
+  status: RunStatus
+  result?: string
+  errorReason?: string
+  error?: string
+  /** How long the first, immediate telling has before the relay takes over. */
+  tellAfterMs: number
+}
+
+export interface RunPage {
+  workspace: string
+  status: RunStatus | undefined
+  limit: number
+  /** The last run of the page before. */
+  after: { startedAt: string; runId: string } | undefined
+}
+
+export interface Store {
+  /** Resolves to when it expires. */
+  addPreview(preview: NewPreview): Promise<Date>
+  /** An unexpired preview of that workspace and actor, consumed or not. */
+  findPreview(previewId: string, workspace: string, actor: string): Promise<Preview | undefined>
+  /** Deletes previews that expired `olderThanMs` ago; resolves to how many, at most `limit`. */
+  deletePreviews(olderThanMs: number, limit: number): Promise<number>
+
+  /** Write-ahead: inserts the run with the preview's bytes and consumes the preview, in one step. Safe to repeat: an attempt that finds
+   *  its own row has begun. */
+  begin(begin: Begin): Promise<Begun>
+  findRun(runId: string): Promise<Run | undefined>
+  listRuns(page: RunPage): Promise<{ runs: Run[]; next: RunPage['after'] }>
+
+  /** Extends the lease; false when the run has ended or is somebody else's by now. */
+  holdRun(runId: string, epoch: number, leaseMs: number): Promise<boolean>
+  /** Keeps a recovery point; false as above. */
+  recordPoint(runId: string, epoch: number, point: Record<string, unknown>): Promise<boolean>
+  /** Writes the end and the outbox row in one step; undefined as above. */
+  endRun(end: End): Promise<Run | undefined>
+  /** Takes over runs whose lease ran out `graceMs` ago, each by one taker; `except` are those this process still holds. */
+  takeLostRuns(options: { limit: number; leaseMs: number; graceMs: number; except: string[] }): Promise<Run[]>
+
+  /** Takes what is due to be told, and puts it off by `retryMs` in case the teller dies. */
+  takeUntold(options: { limit: number; retryMs: number }): Promise<{ runId: string; key: RunKey; attempts: number }[]>
+  told(runIds: string[]): Promise<void>
+  /** How many wait to be told, and since when the oldest is due, in milliseconds. */
+  untold(): Promise<{ count: number; lagMs: number }>
+}

@@ -1,0 +1,176 @@
+import { once } from 'node:events'
+import net from 'node:net'
+import type { AddressInfo } from 'node:net'
+import tls from 'node:tls'
+import { afterEach, describe, expect, test } from 'vitest'
+import { parsePolicy, publicOnly } from '../../../services/actions/address-guard.ts'
+import { ConnectError, outgoing } from '../../../services/actions/outgoing.ts'
+import type { Lookup } from '../../../services/actions/outgoing.ts'
+import { selfSignedCertificate } from '../../fakes/certificate.ts'
+
+const loopback = parsePolicy(['127.0.0.0/8', '::1/128'])
+const never = new AbortController().signal
+const resolvesTo = (...addresses: string[]): Lookup => async () => addresses
+const notFound: Lookup = async () => {
+  throw Object.assign(new Error('getaddrinfo ENOTFOUND'), { code: 'ENOTFOUND' })
+}
+
+const servers: net.Server[] = []
+const sockets: net.Socket[] = []
+afterEach(() => {
+  for (const socket of sockets.splice(0)) socket.destroy()
+  for (const server of servers.splice(0)) server.close()
+})
+
+/** A listener on loopback that keeps every connection it accepts. */
+async function listen(server: net.Server) {
+  const accepted: net.Socket[] = []
+  server.on('connection', (socket) => {
+    accepted.push(socket)
+    sockets.push(socket.on('error', () => undefined))
+  })
+  servers.push(server.listen(0, '127.0.0.1'))
+  await once(server, 'listening')
+  return { accepted, port: (server.address() as AddressInfo).port }
+}
+
+/** How a connect fails. */
+async function failure(connecting: Promise<unknown>): Promise<ConnectError> {
+  const error = await connecting.then(() => undefined, (reason: unknown) => reason)
+  expect(error).toBeInstanceOf(ConnectError)
+  return error as ConnectError
+}
+
+describe('the check for a preview', () => {
+  test.each([
+    ['a private address', 'http://10.0.0.1/', 'leads to a private address.'],
+    ['a name that is never public', 'http://localhost/', 'leads to a name that is never public.'],
+    ['no URL', 'example', 'must begin with http:// or https:// and a host.'],
+  ])('refuses %s', async (_what, url, description) => {
+    await expect(outgoing({ policy: publicOnly, lookup: notFound }).check(url, never)).rejects.toMatchObject({
+      reason: 'TARGET_REFUSED',
+      code: 'INVALID_ARGUMENT',
+      violations: [{ field: 'params.url', description }],
+    })
+  })
+
+  test('refuses a name when one address among good ones is not public, and does not say which', async () => {
+    const { check } = outgoing({ policy: publicOnly, lookup: resolvesTo('93.184.216.34', '10.20.30.40', '2606:4700::1111') })
+    const error = await check('https://hook.example/', never).then(() => undefined, (reason: unknown) => reason)
+    expect(error).toMatchObject({ reason: 'TARGET_REFUSED' })
+    expect(JSON.stringify(error)).not.toContain('10.20.30.40')
+  })
+
+  test('lets a name through whose addresses are all public', async () => {
+    const { check } = outgoing({ policy: publicOnly, lookup: resolvesTo('93.184.216.34', '2606:4700::1111') })
+    expect(await check('https://hook.example/', never)).toMatchObject({ target: { host: 'hook.example', port: 443 }, warnings: [] })
+  })
+
+  test('warns of a target that only the configuration allows', async () => {
+    const { check } = outgoing({ policy: loopback, lookup: resolvesTo('127.0.0.1') })
+    const warnings = ['The target is not public: it is allowed by the configuration here.']
+    expect(await check('http://localhost/', never)).toMatchObject({ warnings })
+    expect(await check('http://127.1/', never)).toMatchObject({ warnings })
+  })
+
+  test('warns of a name that does not resolve, or not in time', async () => {
+    const warnings = ['The name hook.example does not resolve now. It will be resolved again when the request is sent.']
+    expect(await outgoing({ policy: publicOnly, lookup: notFound }).check('https://hook.example/', never)).toMatchObject({ warnings })
+    const slow = outgoing({ policy: publicOnly, lookup: () => new Promise(() => undefined) })
+    expect(await slow.check('https://hook.example/', AbortSignal.abort())).toMatchObject({ warnings })
+  })
+})
+
+describe('a connection', () => {
+  test('goes to the address that was checked, whatever the name would resolve to next', async () => {
+    const { accepted, port } = await listen(net.createServer())
+    const answers = [['127.0.0.1'], ['10.0.0.1']]
+    const { connect } = outgoing({ policy: loopback, lookup: async () => answers.shift() ?? [] })
+    const { socket } = await connect(`http://hook.example:${port}/`, never)
+    sockets.push(socket)
+    expect(socket.remoteAddress).toBe('127.0.0.1')
+    expect(answers).toEqual([['10.0.0.1']])
+    await expect.poll(() => accepted.length).toBe(1)
+  })
+
+  test('goes to another of the checked addresses where the first does not answer', async () => {
+    const { port } = await listen(net.createServer())
+    const { connect } = outgoing({ policy: loopback, lookup: resolvesTo('127.0.0.2', '::1', '127.0.0.1') })
+    const { socket } = await connect(`http://hook.example:${port}/`, never)
+    sockets.push(socket)
+    expect(socket.remoteAddress).toBe('127.0.0.1')
+  })
+
+  test('is not made to a target that is refused, by address or by any address of its name', async () => {
+    const { accepted, port } = await listen(net.createServer())
+    const spellings = ['127.0.0.1', '127.1', '0x7f.1', '2130706433', '017700000001', 'localhost', 'localhost.', '127。0。0。1', '[::ffff:7f00:1]', 'hook.example']
+    for (const host of spellings) {
+      const { connect } = outgoing({ policy: publicOnly, lookup: resolvesTo('127.0.0.1') })
+      expect((await failure(connect(`http://${host}:${port}/`, never))).kind).toBe('refused')
+    }
+    const mixed = outgoing({ policy: loopback, lookup: resolvesTo('127.0.0.1', '10.0.0.1') })
+    expect((await failure(mixed.connect(`http://hook.example:${port}/`, never))).kind).toBe('refused')
+
+    // Connections are accepted in their order: when this one has come, any before it would have.
+    const { socket } = await outgoing({ policy: loopback }).connect(`http://127.0.0.1:${port}/`, never)
+    sockets.push(socket)
+    await expect.poll(() => accepted.length).toBeGreaterThan(0)
+    expect(accepted.length).toBe(1)
+  })
+
+  test('that fails says what failed, without an address', async () => {
+    const { port } = await listen(net.createServer((socket) => socket.end('this is not TLS')))
+    const closed = await listen(net.createServer())
+    await new Promise((done) => servers.pop()!.close(done))
+    const { connect } = outgoing({ policy: loopback })
+    const refused = await failure(connect(`http://127.0.0.1:${closed.port}/`, never))
+    expect(refused).toMatchObject({ kind: 'failed', message: 'the connection was refused' })
+    expect(await failure(connect(`https://127.0.0.1:${port}/`, never))).toMatchObject({ kind: 'failed', message: 'TLS: the handshake failed' })
+    const unknown = outgoing({ policy: loopback, lookup: notFound })
+    expect(await failure(unknown.connect('http://hook.example/', never))).toMatchObject({ kind: 'failed', message: 'there is no such host' })
+    const empty = outgoing({ policy: loopback, lookup: resolvesTo() })
+    expect(await failure(empty.connect('http://hook.example/', never))).toMatchObject({ kind: 'failed', message: 'there is no such host' })
+  })
+
+  test('is given up when the signal says so: while resolving, while connecting, and before either', async () => {
+    const { accepted, port } = await listen(net.createServer())
+    const { connect } = outgoing({ policy: loopback, lookup: () => new Promise(() => undefined) })
+    const [resolving, shaking] = [new AbortController(), new AbortController()]
+
+    const unresolved = failure(connect('http://hook.example/', resolving.signal))
+    resolving.abort()
+    expect((await unresolved).kind).toBe('stopped')
+
+    // The listener speaks no TLS and says nothing: the handshake hangs.
+    const unshaken = failure(connect(`https://127.0.0.1:${port}/`, shaking.signal))
+    await expect.poll(() => accepted.length).toBe(1)
+    const closed = once(accepted[0]!.resume(), 'close')
+    shaking.abort()
+    expect((await unshaken).kind).toBe('stopped')
+    await closed
+
+    expect((await failure(connect(`http://127.0.0.1:${port}/`, AbortSignal.abort()))).kind).toBe('stopped')
+  })
+
+  test('over TLS asks for the name, though it goes to an address, and takes only a trusted certificate of that name', async () => {
+    const certificate = selfSignedCertificate('hook.example')
+    const names: unknown[] = []
+    const { port } = await listen(tls.createServer(certificate, (socket) => names.push(socket.servername)).on('tlsClientError', () => undefined))
+    const { connect } = outgoing({ policy: loopback, lookup: resolvesTo('127.0.0.1') })
+    expect(await failure(connect(`https://hook.example:${port}/`, never))).toMatchObject({ message: 'TLS: the certificate is not trusted' })
+
+    const trusted = tls.getCACertificates('default')
+    tls.setDefaultCACertificates([certificate.cert])
+    try {
+      const { socket } = await connect(`https://hook.example.:${port}/`, never)
+      sockets.push(socket)
+      await expect.poll(() => names).toEqual(['hook.example'])
+      const other = await failure(connect(`https://other.example:${port}/`, never))
+      expect(other).toMatchObject({ message: 'TLS: the certificate is for another host' })
+      const address = await failure(connect(`https://127.0.0.1:${port}/`, never))
+      expect(address).toMatchObject({ message: 'TLS: the certificate is for another host' })
+    } finally {
+      tls.setDefaultCACertificates(trusted)
+    }
+  })
+})

@@ -1,0 +1,143 @@
+/** What becomes of a run whose holder was lost. */
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { meshErrors } from '#mesh/errors.ts'
+import { type Stage, execute, gate, stage } from './stage.ts'
+
+let on: Stage
+beforeEach(async () => {
+  on = await stage()
+})
+afterEach(() => on.close())
+
+/** The lease runs out, as it does when its holder was killed: nothing renews it, nothing writes for it. */
+const lapse = () => on.database.pool.query(`UPDATE runs SET lease_until = clock_timestamp() - interval '1 minute' WHERE status = 'executing'`)
+
+/** A run whose holder is gone for good between the effect and the end. */
+async function lostAfterEffect(key = 'k1'): Promise<{ runId: string; previewId: string }> {
+  const dead = on.replica({
+    leaseMs: 60_000,
+    store: (real) => ({ ...real, endRun: () => Promise.reject(new Error('killed')), holdRun: () => Promise.reject(new Error('killed')) }),
+  })
+  const previewId = await on.preview()
+  await expect(execute(dead, previewId, key)).rejects.toThrow('killed')
+  await lapse()
+  return { runId: on.ledger.effects.at(-1)!, previewId }
+}
+
+test('a lost run ends as its adapter finds out, without a second effect', async () => {
+  const { runId, previewId } = await lostAfterEffect()
+  on.ledger.onReconcile = async (run) => ({ status: 'success', result: { attempt: run.attempt } })
+  const replica = on.replica()
+  replica.reconciler.start()
+  await vi.waitFor(async () => expect((await replica.store.findRun(runId))?.status).toBe('success'))
+  expect(await execute(replica, previewId, 'k1')).toMatchObject({ replayed: true, run: { runId, result: { attempt: 2 } } })
+  expect(on.ledger.effects).toEqual([runId])
+})
+
+test('several reconcilers ask about a lost run once', async () => {
+  const { runId } = await lostAfterEffect()
+  let asked = 0
+  on.ledger.onReconcile = async () => {
+    asked += 1
+    return { status: 'unknown', error: { reason: 'LOST', message: 'who knows' } }
+  }
+  const replicas = [on.replica(), on.replica(), on.replica()]
+  await Promise.all(replicas.map((each) => each.reconciler.round()))
+  expect(asked).toBe(1)
+  expect((await replicas[0]!.store.findRun(runId))?.status).toBe('unknown')
+})
+
+test('recovery points of the lost holder reach whoever takes over', async () => {
+  on.ledger.onExecute = async (run, effect) => {
+    await run.record({ draft: 'd-1' })
+    effect()
+    return { status: 'success', result: {} }
+  }
+  await lostAfterEffect()
+  let seen: unknown
+  on.ledger.onReconcile = async (run) => {
+    seen = run.recovery
+    return { status: 'success', result: {} }
+  }
+  await on.replica().reconciler.round()
+  expect(seen).toEqual({ draft: 'd-1' })
+})
+
+test('a holder that lost its run may neither act nor write its end', async () => {
+  const [reached, hold] = [gate(), gate()]
+  let acted = false
+  on.ledger.onExecute = async (run, effect) => {
+    reached.open()
+    await hold.opened
+    run.assertHeld()
+    acted = true
+    effect()
+    return { status: 'success', result: {} }
+  }
+  // Its heartbeats do not get through, as when the process hangs or is cut off.
+  const slow = on.replica({ leaseMs: 200, store: (real) => ({ ...real, holdRun: () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE()) }) })
+  const previewId = await on.preview()
+  const late = execute(slow, previewId, 'k1')
+  await reached.opened
+  const other = on.replica()
+  await vi.waitFor(async () => {
+    await other.reconciler.round()
+    const { rows } = await on.database.pool.query('SELECT status FROM runs')
+    expect(rows[0].status).toBe('unknown')
+  }, { timeout: 5000 })
+  hold.open()
+  // It answers with what the run became, not with what it would have done.
+  expect(await late).toMatchObject({ run: { status: 'unknown' } })
+  expect(acted).toBe(false)
+  expect(on.ledger.effects).toEqual([])
+})
+
+test('an end that comes after the run was taken over is refused, and the caller gets the truth', async () => {
+  const [reached, hold] = [gate(), gate()]
+  on.ledger.onExecute = async (_run, effect) => {
+    effect()
+    reached.open()
+    await hold.opened
+    return { status: 'success', result: {} }
+  }
+  const slow = on.replica({ leaseMs: 200, store: (real) => ({ ...real, holdRun: () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE()) }) })
+  const late = execute(slow, await on.preview(), 'k1')
+  await reached.opened
+  await lapse()
+  await on.replica().reconciler.round()
+  hold.open()
+  expect((await late).run).toMatchObject({ status: 'unknown', epoch: 2 })
+  expect(on.ledger.effects).toHaveLength(1)
+})
+
+test('a heartbeat keeps a long run from being taken', async () => {
+  const hold = gate()
+  on.ledger.onExecute = async (_run, effect) => {
+    effect()
+    await hold.opened
+    return { status: 'success', result: {} }
+  }
+  const replica = on.replica({ leaseMs: 600 })
+  const running = execute(replica, await on.preview(), 'k1')
+  await vi.waitFor(() => expect(on.ledger.effects).toHaveLength(1))
+  const leases = new Set<string>()
+  const other = on.replica()
+  // Until it has been renewed several times, well past the first lease.
+  await vi.waitFor(async () => {
+    await other.reconciler.round()
+    const { rows } = await on.database.pool.query('SELECT lease_until::text AS lease, epoch FROM runs')
+    expect(rows[0].epoch).toBe(1)
+    leases.add(rows[0].lease as string)
+    expect(leases.size).toBeGreaterThan(5)
+  }, { timeout: 10_000 })
+  hold.open()
+  expect((await running).run.status).toBe('success')
+})
+
+test('a lost run of an action that this code no longer knows is left for a person', async () => {
+  const { runId } = await lostAfterEffect()
+  await on.database.pool.query(`UPDATE runs SET action = 'gone.action'`)
+  const replica = on.replica()
+  await replica.reconciler.round()
+  expect(await replica.store.findRun(runId)).toMatchObject({ status: 'unknown', errorReason: 'ACTION_GONE' })
+})

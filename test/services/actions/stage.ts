@@ -1,0 +1,175 @@
+/**
+ * A stage for the execute path: real Postgres, the idempotency service's own state machine in memory, and an adapter that counts its
+ * effects and waits where a test tells it to. Several replicas can stand on one stage.
+ */
+import { randomUUID } from 'node:crypto'
+import { pino } from 'pino'
+import { z } from 'zod'
+import { Secret } from '#mesh/config.ts'
+import { meshErrors } from '#mesh/errors.ts'
+import { ownContext } from '#mesh/grpc/call.ts'
+import { Database } from '#mesh/postgres/database.ts'
+import { Metrics } from '#mesh/telemetry/metrics.ts'
+import type { Adapter, Outcome, RunHandle } from '../../../services/actions/adapter.ts'
+import { Catalog } from '../../../services/actions/catalog.ts'
+import type { Claim, Claims } from '../../../services/actions/claims.ts'
+import { RunDriver } from '../../../services/actions/driver.ts'
+import { type Executed, Execution } from '../../../services/actions/execute.ts'
+import { ActionMetrics } from '../../../services/actions/metrics.ts'
+import { Outbox } from '../../../services/actions/outbox.ts'
+import { Previews } from '../../../services/actions/preview.ts'
+import { Reconciler } from '../../../services/actions/reconciler.ts'
+import { RunWatch } from '../../../services/actions/run-watch.ts'
+import type { RunKey } from '../../../services/actions/run.ts'
+import { postgresStore } from '../../../services/actions/store.postgres.ts'
+import type { Store } from '../../../services/actions/store.ts'
+import { MemoryClaimStore } from '../../../services/idempotency/store.memory.ts'
+import { freshDatabase } from '../../setup/database.ts'
+
+const log = pino({ level: 'silent' })
+const success: Outcome = { status: 'success', result: { ok: true } }
+
+/** Does nothing but count: each entry of `effects` is one effect on the outside world. */
+export class Ledger implements Adapter<{ note: string }> {
+  readonly action = 'ledger.add'
+  readonly provider = 'independent'
+  readonly description = 'Adds a line to the ledger.'
+  readonly params = z.strictObject({ note: z.string() })
+  readonly effects: string[] = []
+  /** What execute does after the lease is checked; counting the effect is the default. */
+  onExecute: (run: RunHandle, effect: () => void) => Promise<Outcome> = async (_run, effect) => {
+    effect()
+    return success
+  }
+  onReconcile: (run: RunHandle) => Promise<Outcome> = async () => ({ status: 'unknown', error: { reason: 'LOST', message: 'who knows' } })
+  missing: string | undefined
+
+  unavailable() {
+    return this.missing
+  }
+
+  async preview(params: { note: string }) {
+    return { params, summary: `Add ${params.note}`, warnings: [] }
+  }
+
+  async execute(_params: { note: string }, run: RunHandle): Promise<Outcome> {
+    run.assertHeld()
+    return this.onExecute(run, () => this.effects.push(run.runId))
+  }
+
+  async reconcile(_params: { note: string }, run: RunHandle): Promise<Outcome> {
+    return this.onReconcile(run)
+  }
+}
+
+/** The idempotency service without the network; its clock can be moved, and each method can be made to fail. */
+export class StageClaims implements Claims {
+  skewMs = 0
+  readonly completed: string[] = []
+  failing: Partial<Record<keyof Claims, 'before' | 'after'>> = {}
+  readonly #store = new MemoryClaimStore({ retentionMs: 86_400_000, clock: () => Date.now() + this.skewMs })
+
+  async #may<T>(method: keyof Claims, work: () => Promise<T>): Promise<T> {
+    const failing = this.failing[method]
+    if (failing === 'before') throw meshErrors.DEPENDENCY_UNAVAILABLE()
+    const result = await work()
+    if (failing === 'after') throw meshErrors.DEPENDENCY_UNAVAILABLE()
+    return result
+  }
+
+  claim({ key, fingerprint, attemptId, runId }: Parameters<Claims['claim']>[0]): Promise<Claim> {
+    return this.#may('claim', async () => {
+      const answer = await this.#store.claim(key, { fingerprint, attemptId, runId, leaseMs: 5000, token: randomUUID() })
+      return answer.outcome === 'in_flight' ? { ...answer, outcome: 'in-flight' } : answer
+    })
+  }
+
+  release(key: RunKey, token: string): Promise<void> {
+    return this.#may('release', async () => void (await this.#store.release(key, token)))
+  }
+
+  complete(key: RunKey, runId: string): Promise<void> {
+    return this.#may('complete', async () => {
+      await this.#store.complete(key, { runId, token: undefined, response: undefined })
+      this.completed.push(runId)
+    })
+  }
+}
+
+export interface Replica {
+  store: Store
+  execution: Execution
+  driver: RunDriver
+  outbox: Outbox
+  reconciler: Reconciler
+}
+
+export interface Stage {
+  database: Database
+  ledger: Ledger
+  claims: StageClaims
+  replica(options?: ReplicaOptions): Replica
+  preview(note?: string, who?: { workspace?: string; actor?: string; ttlMs?: number }): Promise<string>
+  close(): Promise<void>
+}
+
+export interface ReplicaOptions {
+  leaseMs?: number
+  waitMs?: number
+  store?: (real: Store) => Store
+}
+
+export async function stage(): Promise<Stage> {
+  const fresh = await freshDatabase('services/actions/migrations')
+  const database = new Database({ url: new Secret(fresh.url), log, connections: 20 })
+  const real = postgresStore(database)
+  const ledger = new Ledger()
+  const catalog = new Catalog([ledger])
+  const claims = new StageClaims()
+  const replicas: Replica[] = []
+  return {
+    database,
+    ledger,
+    claims,
+    replica({ leaseMs = 15_000, waitMs = 2000, store: wrap = (each: Store) => each } }: ReplicaOptions = {}) {
+      const store = wrap(real)
+      const metrics = new ActionMetrics(new Metrics('test'), store)
+      const watch = new RunWatch((runId) => store.findRun(runId))
+      const outbox = new Outbox({ store, claims, log, everyMs: 50 })
+      const driver = new RunDriver({ store, catalog, outbox, watch, metrics, log, leaseMs, actMs: 20_000 })
+      const reconciler = new Reconciler({ store, driver, metrics, log, leaseMs, everyMs: 50, keepPreviewsMs: 3_600_000 })
+      const execution = new Execution({ store, claims, catalog, driver, watch, leaseMs, waitMs })
+      const replica = { store, execution, driver, outbox, reconciler }
+      replicas.push(replica)
+      return replica
+    },
+    async preview(note = 'milk', { workspace = 'acme', actor = 'ada', ttlMs = 60_000 } = {}) {
+      const previews = new Previews({ catalog, store: real, ttlMs })
+      const { previewId } = await previews.preview({ action: 'ledger.add', params: { note }, workspace, actor, signal: AbortSignal.timeout(5000) })
+      return previewId
+    },
+    async close() {
+      for (const { reconciler, driver, outbox } of replicas) {
+        await reconciler.stop()
+        await driver.drain()
+        await outbox.stop()
+      }
+      await database.close()
+      await fresh.drop()
+    },
+  }
+}
+
+export const execute = (
+  replica: Replica,
+  previewId: string,
+  key?: string,
+  who: { workspace?: string; actor?: string } = {},
+): Promise<Executed> =>
+  replica.execution.execute({ previewId, idempotencyKey: key, workspace: who.workspace ?? 'acme', actor: who.actor ?? 'ada', context: ownContext() })
+
+/** A point that a test opens. */
+export function gate(): { opened: Promise<void>; open: () => void } {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  return { opened: promise, open: resolve }
+}
