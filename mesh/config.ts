@@ -120,12 +120,15 @@ export const choice = <const T extends string>(name: string, doc: string, choice
     return found
   })
 
-/** A length of time as `250ms`, `30s`, `5m`, `24h`; the value is in milliseconds. */
-export const duration = (name: string, doc: string, options?: Options): Variable<number> =>
+/** A length of time as `250ms`, `30s`, `5m`, `24h`; the value is in milliseconds. Timers take 2³¹ − 1 ms at the most, about 24 days. */
+export const duration = (name: string, doc: string, options?: Options & { minMs?: number; maxMs?: number }): Variable<number> =>
   variable(name, doc, options, (value) => {
+    const [min, max] = [options?.minMs ?? 0, options?.maxMs ?? Number.MAX_SAFE_INTEGER]
     const match = /^(\d+)(ms|s|m|h)$/.exec(value)
     if (match === null) throw new Error(`is ${JSON.stringify(value)}, not a duration like 250ms, 30s, 5m or 24h`)
-    return Number(match[1]) * { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[match[2] as 'ms' | 's' | 'm' | 'h']
+    const ms = Number(match[1]) * { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[match[2] as 'ms' | 's' | 'm' | 'h']
+    if (ms < min || ms > max) throw new Error(`is ${value}, not between ${min} ms and ${max} ms`)
+    return ms
   })
 
 /** A comma-separated list; empty items are dropped. */
@@ -146,6 +149,9 @@ export interface ListenAddress {
   host: string
   port: number
 }
+
+/** `host:port`, with the brackets that an IPv6 address needs there. */
+export const formatAddress = ({ host, port }: ListenAddress): string => `${host.includes(':') ? `[${host}]` : host}:${port}`
 
 /** Where to listen, as `host:port`; port 0 takes a free one. */
 export const listenAddress = (name: string, doc: string, options?: Options): Variable<ListenAddress> =>

@@ -98,7 +98,7 @@ export const meshErrors = errorTable('mesh', {
   INVALID_REQUEST: { code: 'INVALID_ARGUMENT', message: 'The request is not valid.' },
   UNAUTHENTICATED: { code: 'UNAUTHENTICATED', message: 'No valid credentials: send Authorization: Bearer <API key>.' },
   PERMISSION_DENIED: { code: 'PERMISSION_DENIED', message: 'The caller may not do this.' },
-  DEPENDENCY_UNAVAILABLE: { code: 'UNAVAILABLE', message: 'Something this depends on does not answer; nothing was done. Try again soon.' },
+  DEPENDENCY_UNAVAILABLE: { code: 'UNAVAILABLE', message: 'Something this depends on does not answer. Try again soon.' },
   DEADLINE_EXCEEDED: { code: 'DEADLINE_EXCEEDED', message: 'It took longer than the caller would wait.' },
   DEADLINE_TOO_SHORT: { code: 'DEADLINE_EXCEEDED', message: 'Too little time was left to begin; nothing was done.' },
   CANCELLED: { code: 'CANCELLED', message: 'The caller went away.' },

@@ -7,16 +7,24 @@
  *     return serveGrpc(runtime, { services: […], verifier, health })
  *   })
  *
- * What was started last is stopped first. A stop that takes longer than DRAIN_TIMEOUT is cut short, with exit code 1.
+ * What was started last is stopped first. Calls under way have DRAIN_TIMEOUT to finish, everything together a second more; what is not done by
+ * then is cut. A process that failed itself has one second in all.
+ *
+ * Exit codes: 0 stopped as told, and nothing was cut; 1 failed, or something was; 78 its configuration is not usable.
  */
 import { serveAdmin } from './admin.ts'
-import { type Config, ConfigError, type ListenAddress, type Spec, choice, describeConfig, duration, flag, listenAddress, readConfig } from './config.ts'
+import { type Config, ConfigError, type ListenAddress, type Spec, choice, describeConfig, duration, flag, formatAddress, listenAddress, readConfig } from './config.ts'
 import type { Verifier } from './grpc/caller.ts'
 import type { Health } from './grpc/health.ts'
 import { GrpcServer, type Served } from './grpc/server.ts'
 import { createLogger, logLevels } from './telemetry/log.ts'
 import type { Logger } from './telemetry/log.ts'
 import { Metrics } from './telemetry/metrics.ts'
+
+/** EX_CONFIG of sysexits.h. */
+const badConfiguration = 78
+/** What a process that failed has left to close what it can, in milliseconds. */
+const failedMs = 1000
 
 /** What every process of the mesh reads. */
 const processVariables = {
@@ -25,7 +33,10 @@ const processVariables = {
   }),
   logLevel: choice('LOG_LEVEL', 'The least that is logged', logLevels, { default: 'info' }),
   adminListen: listenAddress('ADMIN_LISTEN', 'Where /metrics, /healthz and /readyz are served', { default: '127.0.0.1:0' }),
-  drainMs: duration('DRAIN_TIMEOUT', 'How long calls under way may take to finish when the process is told to stop', { default: '10s' }),
+  drainMs: duration('DRAIN_TIMEOUT', 'How long calls under way may take to finish when the process is told to stop', {
+    default: '10s',
+    maxMs: 3_600_000,
+  }),
   parentPipe: flag('RELAY_PARENT_PIPE', 'Stop when standard input ends: for a launcher whose children must not outlive it'),
 }
 
@@ -61,7 +72,7 @@ export async function run<S extends Spec>(name: string, variables: S, start: (ru
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     console.error(`${name}: ${error.message}`)
-    process.exit(78) // EX_CONFIG of sysexits.h
+    process.exit(badConfiguration)
   }
   const log = createLogger(name, config.logLevel)
   const stops: { what: string; stop: () => Promise<unknown> | unknown }[] = []
@@ -74,27 +85,32 @@ export async function run<S extends Spec>(name: string, variables: S, start: (ru
   }
 
   let ending = false
+  let exitCode = 0
   const end = async (why: string, failure?: unknown): Promise<void> => {
+    if (failure !== undefined) {
+      log.fatal({ err: failure }, why)
+      exitCode = failure instanceof ConfigError ? badConfiguration : 1
+    }
     if (ending) return
     ending = true
     if (failure === undefined) log.info({ why }, 'stopping')
-    else log.fatal({ err: failure }, why)
     const tooLate = setTimeout(() => {
       log.error('did not stop in time')
       log.flushNow()
       process.exit(1)
-    }, config.drainMs + 1000)
+    }, failure === undefined ? config.drainMs + 1000 : failedMs)
     for (const { what, stop } of stops.reverse()) {
       try {
         await stop()
       } catch (error) {
         log.error({ err: error, what }, 'did not stop cleanly')
+        exitCode ||= 1
       }
     }
     clearTimeout(tooLate)
-    if (failure === undefined) log.info({ why }, 'stopped')
+    if (exitCode === 0) log.info({ why }, 'stopped')
     log.flushNow()
-    process.exit(failure === undefined ? 0 : 1)
+    process.exit(exitCode)
   }
 
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void end(signal))
@@ -108,6 +124,8 @@ export async function run<S extends Spec>(name: string, variables: S, start: (ru
     log.info({ event: 'listening', ...listening }, 'listening')
     log.flushNow()
   } catch (error) {
+    // A value that is only found out to be wrong when it is used: for a person to read, like the others.
+    if (error instanceof ConfigError) console.error(`${name}: ${error.message}`)
     await end('could not start', error)
   }
 }
@@ -125,6 +143,8 @@ export async function serveGrpc(runtime: Runtime<{ grpcListen: ListenAddress }>,
   runtime.onStop('admin port', () => admin.close())
   const server = new GrpcServer({ ...parts, log, metrics })
   const port = await server.listen(config.grpcListen)
-  runtime.onStop('gRPC server', () => server.drain(config.drainMs))
-  return { grpc: `${config.grpcListen.host}:${port}`, admin: `${config.adminListen.host}:${admin.port}` }
+  runtime.onStop('gRPC server', async () => {
+    if (!(await server.drain(config.drainMs))) throw new Error('calls were still under way at DRAIN_TIMEOUT and were cut')
+  })
+  return { grpc: formatAddress({ ...config.grpcListen, port }), admin: formatAddress({ ...config.adminListen, port: admin.port }) }
 }

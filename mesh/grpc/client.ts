@@ -1,7 +1,8 @@
 /** Calls to other services: typed methods as promises, deadlines always, repeats only where the contract says that it is safe. */
 import { setTimeout as pause } from 'node:timers/promises'
-import { Client, type ClientOptions, Metadata, type ServiceDefinition, credentials } from '@grpc/grpc-js'
-import { type MeshError, meshErrors } from '../errors.ts'
+import { Client, type ClientOptions, type ClientUnaryCall, Metadata, type ServiceDefinition, credentials, type requestCallback } from '@grpc/grpc-js'
+import { HealthService } from '#gen/grpc/health/v1/health.ts'
+import { MeshError, meshErrors } from '../errors.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { key } from '../telemetry/names.ts'
 import { formatTraceparent } from '../telemetry/trace-context.ts'
@@ -56,11 +57,13 @@ const channelOptions: ClientOptions = {
   'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
 }
 
-/** `a:1+b:2` → `ipv4:a:1,b:2`; one name stays as it is and is resolved by DNS. */
+/** `10.0.0.1:1+10.0.0.2:1` → `ipv4:10.0.0.1:1,10.0.0.2:1`, likewise IPv6; one name is resolved by DNS, to as many replicas as it has there. */
 function target(address: string): string {
   const replicas = address.split('+')
-  if (replicas.length === 1 && !/^[\d.]+:\d+$/.test(address)) return `dns:${address}`
-  return `ipv4:${replicas.join(',')}`
+  if (replicas.every((each) => /^[\d.]+:\d+$/.test(each))) return `ipv4:${replicas.join(',')}`
+  if (replicas.every((each) => /^\[[\da-fA-F:]+\]:\d+$/.test(each))) return `ipv6:${replicas.join(',')}`
+  if (replicas.length > 1) throw new Error(`${address}: replicas joined by + are IP addresses of one family with ports; a name stands alone`)
+  return `dns:${address}`
 }
 
 /** One connection to one service, carrying bytes: what the gateway uses as it is, and typed clients build on. */
@@ -69,6 +72,7 @@ export class Channel {
   readonly #peerToken: PeerToken | undefined
   readonly #handled
   readonly #seconds
+  #closed = false
 
   constructor(parts: ChannelParts) {
     this.#client = new Client(target(parts.address), credentials.createInsecure(), channelOptions)
@@ -78,7 +82,20 @@ export class Channel {
   }
 
   close(): void {
+    this.#closed = true
     this.#client.close()
+  }
+
+  /** Resolves when a replica says that it serves (grpc.health.v1); throws when none does within so many milliseconds. */
+  async serving(withinMs: number): Promise<void> {
+    const { path, requestSerialize, responseDeserialize } = HealthService.check
+    const status = await new Promise<string>((resolve, reject) => {
+      const request = requestSerialize({ service: '' })
+      this.#begin(path, request, new Metadata(), Date.now() + withinMs, (error, bytes) =>
+        error === null ? resolve(responseDeserialize(bytes!).status) : reject(fromServiceError(error)),
+      )
+    })
+    if (status !== 'SERVING') throw meshErrors.DEPENDENCY_UNAVAILABLE()
   }
 
   /** Calls a method of the contracts by path. Throws MeshError. */
@@ -93,12 +110,14 @@ export class Channel {
         try {
           return await this.#once(path, request, context, deadline)
         } catch (thrown) {
-          const error = thrown as MeshError
+          // What is not of the family never left: grpc-js would not begin the call.
+          const error = thrown instanceof MeshError ? thrown : meshErrors.INTERNAL({ cause: thrown })
           code = error.code
           // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
           const wait = Math.random() * 25 * 2 ** attempt
           if (attempt >= attempts || error.code !== 'UNAVAILABLE' || Date.now() + wait >= deadline - 20) throw error
           await pause(wait, undefined, { signal: context.signal }).catch(() => {
+            code = 'CANCELLED'
             throw meshErrors.CANCELLED()
           })
           code = 'OK'
@@ -113,33 +132,39 @@ export class Channel {
 
   #once(path: string, request: Buffer | Uint8Array, context: Context, deadline: number): Promise<RawReply> {
     return new Promise((resolve, reject) => {
-      if (context.signal?.aborted) {
-        reject(meshErrors.CANCELLED())
-        return
+      if (this.#closed) throw meshErrors.SHUTTING_DOWN()
+      if (context.signal?.aborted) throw meshErrors.CANCELLED()
+      // The response and the trailer are reported one after the other, in no documented order.
+      let response: Buffer | undefined
+      let replies: Metadata | undefined
+      const settle = () => {
+        if (response !== undefined && replies !== undefined) resolve({ response, replies })
       }
-      let replies: Metadata
       const abort = () => call.cancel()
-      // grpc-js takes a stack trace for every call, which costs more than the call's own work.
-      const depth = Error.stackTraceLimit
-      Error.stackTraceLimit = 0
-      const call = this.#client.makeUnaryRequest(
-        path,
-        (bytes: Buffer) => bytes,
-        (bytes: Buffer) => bytes,
-        request as Buffer,
-        this.#metadata(context),
-        { deadline },
-        (error, response) => {
-          context.signal?.removeEventListener('abort', abort)
-          if (error !== null) reject(fromServiceError(error))
-          // The trailer comes with the status, which grpc-js reports before this.
-          else resolve({ response: response!, replies: replies ?? new Metadata() })
-        },
-      )
-      Error.stackTraceLimit = depth
-      call.on('status', (status) => (replies = status.metadata))
+      const call = this.#begin(path, request as Buffer, this.#metadata(context), deadline, (error, bytes) => {
+        context.signal?.removeEventListener('abort', abort)
+        if (error !== null) reject(fromServiceError(error))
+        response = bytes
+        settle()
+      })
+      call.on('status', (status) => {
+        replies = status.metadata
+        settle()
+      })
       context.signal?.addEventListener('abort', abort, { once: true })
     })
+  }
+
+  /** grpc-js takes a stack trace for every call, which costs more than the call's own work. */
+  #begin(path: string, request: Buffer, metadata: Metadata, deadline: number, done: requestCallback<Buffer>): ClientUnaryCall {
+    const asIs = (bytes: Buffer) => bytes
+    const depth = Error.stackTraceLimit
+    Error.stackTraceLimit = 0
+    try {
+      return this.#client.makeUnaryRequest(path, asIs, asIs, request, metadata, { deadline }, done)
+    } finally {
+      Error.stackTraceLimit = depth
+    }
   }
 
   #metadata(context: Context): Metadata {

@@ -2,8 +2,15 @@
  * grpc.health.v1.Health, asked live: a check runs when somebody asks, at most twice a second, so that the answer is of now. (The npm
  * package keeps a table that somebody must remember to update, and loads a second protobuf runtime to do it.)
  */
-import type { UntypedServiceImplementation } from '@grpc/grpc-js'
-import { type HealthCheckResponse_ServingStatus as Status, HealthService, type HealthServer } from '#gen/grpc/health/v1/health.ts'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { ServerWritableStream, UntypedServiceImplementation } from '@grpc/grpc-js'
+import {
+  type HealthCheckRequest,
+  type HealthCheckResponse,
+  type HealthCheckResponse_ServingStatus as Status,
+  HealthService,
+  type HealthServer,
+} from '#gen/grpc/health/v1/health.ts'
 
 /** Resolves when the dependency answers; throws or hangs when not. */
 export type HealthCheck = (signal: AbortSignal) => Promise<void>
@@ -57,19 +64,39 @@ export class Health {
     if (running !== undefined && performance.now() - running.at < freshMs) return running.ok
     const signal = AbortSignal.timeout(this.#timeoutMs)
     const late = new Promise<boolean>((resolve) => signal.addEventListener('abort', () => resolve(false), { once: true }))
-    const ok = Promise.race([
-      this.#checks[name]!(signal).then(
-        () => true,
-        () => false,
-      ),
-      late,
-    ])
+    const asked = async () => {
+      try {
+        await this.#checks[name]!(signal)
+        return true
+      } catch {
+        return false
+      }
+    }
+    const ok = Promise.race([asked(), late])
     this.#running.set(name, { at: performance.now(), ok })
     return ok
   }
 }
 
-export function healthHandlers(health: Health): { definition: typeof HealthService; implementation: UntypedServiceImplementation } {
+/** Tells a watcher of every change, until it goes or the process drains; the last word then is NOT_SERVING. */
+async function tellChanges(health: Health, call: ServerWritableStream<HealthCheckRequest, HealthCheckResponse>, until: AbortSignal): Promise<void> {
+  let last: Status | undefined
+  while (!call.cancelled) {
+    const ending = until.aborted
+    const status = (await health.status(call.request.service)) ?? 'SERVICE_UNKNOWN'
+    if (status !== last && !call.cancelled) call.write({ status })
+    last = status
+    if (ending) break
+    await pause(watchMs, undefined, { signal: until, ref: false }).catch(() => undefined)
+  }
+  call.end()
+}
+
+/** Watches end when `draining` aborts: an open stream would hold up the server's end. */
+export function healthHandlers(
+  health: Health,
+  draining: AbortSignal,
+): { definition: typeof HealthService; implementation: UntypedServiceImplementation } {
   const implementation: HealthServer = {
     check(call, callback) {
       health.status(call.request.service).then(
@@ -78,19 +105,9 @@ export function healthHandlers(health: Health): { definition: typeof HealthServi
       )
     },
     watch(call) {
-      let last: Status | undefined
-      const tell = async () => {
-        const status = (await health.status(call.request.service)) ?? 'SERVICE_UNKNOWN'
-        if (status !== last && !call.destroyed) call.write({ status })
-        last = status
-      }
-      void tell()
-      const timer = setInterval(() => void tell(), watchMs)
-      timer.unref()
-      call.on('cancelled', () => {
-        clearInterval(timer)
-        call.end()
-      })
+      const gone = new AbortController()
+      call.on('cancelled', () => gone.abort())
+      void tellChanges(health, call, AbortSignal.any([gone.signal, draining]))
     },
   }
   return { definition: HealthService, implementation }

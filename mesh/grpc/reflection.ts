@@ -72,16 +72,19 @@ function answer(request: ServerReflectionRequest, services: readonly string[]): 
   }
 }
 
-/** Both versions have one wire format; they differ in name alone. */
-export function reflectionHandlers(served: readonly string[]) {
+/** Both versions have one wire format; they differ in name alone. Streams end when `draining` aborts. */
+export function reflectionHandlers(served: readonly string[], draining: AbortSignal) {
   const services = [...served, 'grpc.health.v1.Health', 'grpc.reflection.v1.ServerReflection', 'grpc.reflection.v1alpha.ServerReflection'].sort()
   const implementation: UntypedServiceImplementation = {
     serverReflectionInfo(stream: ServerDuplexStream<ServerReflectionRequest, ServerReflectionResponse>) {
+      const end = () => stream.end()
+      draining.addEventListener('abort', end, { once: true })
+      stream.on('cancelled', () => draining.removeEventListener('abort', end))
       stream.on('data', (request: ServerReflectionRequest) =>
         stream.write({ validHost: request.host, originalRequest: request, messageResponse: answer(request, services) }),
       )
-      stream.on('end', () => stream.end())
-      stream.on('error', () => stream.end())
+      stream.on('end', end)
+      stream.on('error', end)
     },
   }
   return [ServerReflectionService, ServerReflectionAlphaService].map((definition) => ({ definition, implementation }))

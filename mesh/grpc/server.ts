@@ -1,8 +1,8 @@
 /** The gRPC server of a process: the handlers of its contracts behind the interceptors, health, reflection, limits. */
 import { randomUUID } from 'node:crypto'
 import { Metadata, Server, ServerCredentials, type ServerUnaryCall, type ServiceDefinition, type sendUnaryData } from '@grpc/grpc-js'
-import type { ListenAddress } from '../config.ts'
-import { type MeshError, meshErrors } from '../errors.ts'
+import { type ListenAddress, formatAddress } from '../config.ts'
+import { MeshError, meshErrors } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { field, key } from '../telemetry/names.ts'
@@ -13,6 +13,7 @@ import { type Method, methodOf } from './descriptors.ts'
 import { type Health, healthHandlers } from './health.ts'
 import { interceptors } from './interceptors/index.ts'
 import { type Interceptor, chain } from './interceptors/interceptor.ts'
+import { malformed } from './interceptors/validate.ts'
 import { reflectionHandlers } from './reflection.ts'
 import { toStatus } from './status.ts'
 
@@ -60,39 +61,39 @@ export class GrpcServer {
   readonly #server = new Server(limits)
   readonly #parts: ServerParts
   readonly #interceptors: readonly Interceptor[]
-  #draining = false
+  readonly #draining = new AbortController()
 
   constructor(parts: ServerParts) {
     this.#parts = parts
     this.#interceptors = interceptors(parts)
     for (const { definition, handlers } of parts.services) this.#add(definition, handlers)
     const names = parts.services.map(({ definition }) => Object.values(definition)[0]!.path.split('/')[1]!)
-    for (const each of [healthHandlers(parts.health), ...reflectionHandlers(names)]) this.#server.addService(each.definition, each.implementation)
+    const { signal } = this.#draining
+    const own = [healthHandlers(parts.health, signal), ...reflectionHandlers(names, signal)]
+    for (const each of own) this.#server.addService(each.definition, each.implementation)
   }
 
   /** The port that it got. */
   listen(address: ListenAddress): Promise<number> {
-    const host = address.host.includes(':') ? `[${address.host}]` : address.host
     return new Promise((resolve, reject) =>
-      this.#server.bindAsync(`${host}:${address.port}`, ServerCredentials.createInsecure(), (error, port) =>
+      this.#server.bindAsync(formatAddress(address), ServerCredentials.createInsecure(), (error, port) =>
         error === null ? resolve(port) : reject(error),
       ),
     )
   }
 
-  /** Takes no new calls and lets those under way finish; what is not done by then is cut. */
-  async drain(withinMs: number): Promise<void> {
-    this.#draining = true
+  /** Takes no new calls and lets those under way finish. What is not done by then is cut, and the answer is false. */
+  async drain(withinMs: number): Promise<boolean> {
     this.#parts.health.drain()
+    this.#draining.abort()
     let timer: NodeJS.Timeout | undefined
-    await new Promise<void>((resolve) => {
-      timer = setTimeout(() => {
-        this.#server.forceShutdown()
-        resolve()
-      }, withinMs)
-      this.#server.tryShutdown(() => resolve())
+    const finished = await new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(false), withinMs)
+      this.#server.tryShutdown(() => resolve(true))
     })
     clearTimeout(timer)
+    if (!finished) this.#server.forceShutdown()
+    return finished
   }
 
   #add(definition: ServiceDefinition, handlers: Served['handlers']): void {
@@ -111,7 +112,7 @@ export class GrpcServer {
           try {
             request = rpc.requestDeserialize(call.request) as never
           } catch (cause) {
-            throw meshErrors.INVALID_REQUEST({ message: 'The request is not a message of this contract.', cause })
+            throw malformed(cause)
           }
           return rpc.responseSerialize(await handler(request, context))
         })
@@ -131,10 +132,10 @@ export class GrpcServer {
     const timer = setTimeout(() => end.abort(), Math.max(0, call.deadline - Date.now()))
     grpcCall.on('cancelled', () => end.abort())
     try {
-      const response = await chain(this.#draining ? [this.#interceptors[0]!, refuse] : this.#interceptors, call, () => handle(call))
+      const response = await chain(this.#draining.signal.aborted ? [this.#interceptors[0]!, refuse] : this.#interceptors, call, () => handle(call))
       reply(null, response, trailer)
     } catch (error) {
-      reply(toStatus(error as MeshError))
+      reply(toStatus(error instanceof MeshError ? error : meshErrors.INTERNAL({ cause: error })))
     } finally {
       clearTimeout(timer)
     }

@@ -9,28 +9,45 @@ import { key } from '../telemetry/names.ts'
 const type = (name: string) => `type.googleapis.com/google.rpc.${name}`
 /** The reasons of a domain are unique to it, e.g. "actions.relay". */
 const suffix = '.relay'
-/** Header blocks have limits everywhere; a message longer than this helps nobody. */
-const longestMessage = 1024
-const mostViolations = 32
+/**
+ * How much of an error travels, in bytes of UTF-8. It goes as headers, which clients take 16 KiB of; there the message is written twice, once
+ * percent-encoded, and the details grow by a third in base64. All of it together stays under 13 KiB.
+ */
+const most = { message: 1024, violation: 256, violations: 4096, metadata: 2048 }
+const longestRetryMs = 2 ** 31 - 1
 
+/** The text without what cannot be encoded (half of a surrogate pair makes encodeURI throw), and cut at a whole character. */
+function cut(text: string, bytes: number): string {
+  const whole = text.toWellFormed()
+  if (Buffer.byteLength(whole) <= bytes) return whole
+  const { read } = new TextEncoder().encodeInto(whole, new Uint8Array(bytes - 3))
+  return `${whole.slice(0, read)}…`
+}
+
+/** The first pairs that fit together, whole. */
+function firstWithin(pairs: readonly (readonly [string, string])[], bytes: number): (readonly [string, string])[] {
+  let left = bytes
+  return pairs.filter((pair) => (left -= Buffer.byteLength(pair[0]) + Buffer.byteLength(pair[1])) >= 0)
+}
+
+/** What is sent of an error. Never throws, whatever a handler put into it; the cause stays here. */
 export function toStatus(error: MeshError): Partial<StatusObject> {
-  const message = error.message.slice(0, longestMessage)
+  const message = cut(error.message, most.message)
+  const metadataSent = Object.fromEntries(firstWithin(Object.entries(error.metadata), most.metadata))
   const details: Any[] = [
     {
       typeUrl: type('ErrorInfo'),
-      value: ErrorInfo.encode({ reason: error.reason, domain: error.domain + suffix, metadata: { ...error.metadata } }).finish() as Buffer,
+      value: ErrorInfo.encode({ reason: error.reason, domain: error.domain + suffix, metadata: metadataSent }).finish() as Buffer,
     },
   ]
   if (error.violations.length > 0) {
-    const fieldViolations = error.violations.slice(0, mostViolations).map((each) => ({
-      field: each.field.slice(0, 256),
-      description: each.description.slice(0, 256),
-      reason: '',
-    }))
+    const shortened = error.violations.map((each) => [cut(each.field, most.violation), cut(each.description, most.violation)] as const)
+    const fieldViolations = firstWithin(shortened, most.violations).map(([field, description]) => ({ field, description, reason: '' }))
     details.push({ typeUrl: type('BadRequest'), value: BadRequest.encode(BadRequest.fromPartial({ fieldViolations })).finish() as Buffer })
   }
-  if (error.retryAfterMs !== undefined) {
-    const retryDelay = { seconds: Math.floor(error.retryAfterMs / 1000), nanos: (error.retryAfterMs % 1000) * 1_000_000 }
+  if (error.retryAfterMs !== undefined && !Number.isNaN(error.retryAfterMs)) {
+    const ms = Math.min(Math.max(0, Math.ceil(error.retryAfterMs)), longestRetryMs)
+    const retryDelay = { seconds: Math.floor(ms / 1000), nanos: (ms % 1000) * 1_000_000 }
     details.push({ typeUrl: type('RetryInfo'), value: RetryInfo.encode(RetryInfo.fromPartial({ retryDelay })).finish() as Buffer })
   }
   const code = codes[error.code]

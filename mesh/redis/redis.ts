@@ -7,8 +7,6 @@ export interface RedisParts {
   log: Logger
   /** How long one command may take, in milliseconds. */
   commandMs: number
-  /** How long PING may take when asked for health, in milliseconds; 2000 when unset. */
-  pingMs?: number
 }
 
 export const redisSchemes = ['redis', 'rediss'] as const
@@ -20,6 +18,8 @@ export function openRedis(parts: RedisParts): Redis {
     maxRetriesPerRequest: 0,
     commandTimeout: parts.commandMs,
     connectTimeout: 1000,
+    // A connection whose other end vanished without a word is not found out by TCP for minutes.
+    socketTimeout: 5000,
     retryStrategy: (times) => Math.min(50 * times, 1000),
     reconnectOnError: (error) => error.message.includes('READONLY'),
     enableAutoPipelining: false,
@@ -34,4 +34,19 @@ export function openRedis(parts: RedisParts): Redis {
   })
   redis.on('ready', () => (lastSaid = ''))
   return redis
+}
+
+/** Whether the connection is usable within so many milliseconds. A process starts without its Redis too: this only spares the first calls. */
+export function redisReady(redis: Redis, withinMs: number): Promise<boolean> {
+  if (redis.status === 'ready') return Promise.resolve(true)
+  return new Promise((resolve) => {
+    const end = (ready: boolean) => {
+      clearTimeout(timer)
+      redis.off('ready', yes)
+      resolve(ready)
+    }
+    const yes = () => end(true)
+    const timer = setTimeout(() => end(false), withinMs)
+    redis.on('ready', yes)
+  })
 }

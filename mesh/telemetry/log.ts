@@ -1,17 +1,11 @@
 /** Structured logs: one JSON object a line on stdout, named fields, nothing secret. */
 import pino from 'pino'
+import { redact, redactFields } from './redact.ts'
 
 export type Logger = pino.Logger
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 export type LogLevel = (typeof logLevels)[number]
-
-/** Fields that are never written, wherever an object has them. Values of Secret hide themselves as well. */
-const secretNames = ['authorization', 'cookie', 'set-cookie', 'password', 'secret', 'token', 'api_key', 'apiKey', 'x-api-key', 'connectionString']
-const redact = secretNames.flatMap((name) => {
-  const path = /^\w+$/.test(name) ? name : `["${name}"]`
-  return [path, ...['*', '*.*'].map((parent) => (path.startsWith('[') ? `${parent}${path}` : `${parent}.${path}`))]
-})
 
 /**
  * Lines are gathered and written together (a write a line would cost more than the line): within 100 ms, at 4 KiB, at once from `error`
@@ -33,9 +27,9 @@ export function createLogger(service: string, level: LogLevel, destination?: pin
       level,
       base: { service },
       timestamp: pino.stdTimeFunctions.isoTime,
-      formatters: { level: (label) => ({ level: label }) },
-      redact: { paths: redact, censor: '[secret]' },
-      serializers: { err: pino.stdSerializers.errWithCause },
+      // pino's own redaction by paths costs 30 µs a line, knows no name below three levels, and leaves errors as drivers made them.
+      formatters: { level: (label) => ({ level: label }), log: redactFields },
+      serializers: { err: (error: unknown) => redact(error) },
       hooks: {
         logMethod(args, method, number) {
           method.apply(this, args)
@@ -45,5 +39,10 @@ export function createLogger(service: string, level: LogLevel, destination?: pin
     },
     stream,
   )
-  return Object.assign(log, { flushNow })
+  // pino formats the fields of lines alone, not those that a child is made with. Children inherit both of these.
+  const child = log.child
+  function redactingChild(this: Logger, ...[bindings, options]: Parameters<typeof child>) {
+    return child.call(this, redactFields(bindings), options)
+  }
+  return Object.assign(log, { flushNow, child: redactingChild as typeof child })
 }

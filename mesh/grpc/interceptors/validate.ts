@@ -1,7 +1,6 @@
-import { type DescMessage, fromBinary } from '@bufbuild/protobuf'
-import { hasOption } from '@bufbuild/protobuf'
+import { type DescMessage, type Message, fromBinary, hasOption } from '@bufbuild/protobuf'
 import { createValidator } from '@bufbuild/protovalidate'
-import { type FieldViolation, meshErrors } from '../../errors.ts'
+import { type FieldViolation, type MeshError, meshErrors } from '../../errors.ts'
 import { extension, registry } from '../descriptors.ts'
 import type { Interceptor } from './interceptor.ts'
 
@@ -20,10 +19,27 @@ function hasRules(message: DescMessage, seen = new Set<DescMessage>()): boolean 
   return found
 }
 
-/** What is wrong with a request by the contract's rules. */
+/** Bytes that are no message of the contract, or one that nests deeper than any decoder here follows. */
+export const malformed = (cause: unknown): MeshError =>
+  meshErrors.INVALID_REQUEST({ message: 'The request is not a message of this contract.', cause })
+
+function decode(message: DescMessage, request: Uint8Array): Message {
+  try {
+    return fromBinary(message, request)
+  } catch (cause) {
+    throw malformed(cause)
+  }
+}
+
+/** What is wrong with a request by the contract's rules. Throws INVALID_REQUEST for one that cannot be decoded at all. */
 export function violationsOf(message: DescMessage, request: Uint8Array): FieldViolation[] {
+  return hasRules(message) ? violationsIn(message, decode(message, request)) : []
+}
+
+/** The same of a request that is decoded already. */
+export function violationsIn(message: DescMessage, request: Message): FieldViolation[] {
   if (!hasRules(message)) return []
-  const result = validator.validate(message, fromBinary(message, request))
+  const result = validator.validate(message, request)
   if (result.kind === 'valid') return []
   // A rule that cannot be evaluated is our mistake, not the caller's.
   if (result.kind === 'error') throw result.error

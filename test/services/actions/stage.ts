@@ -131,7 +131,7 @@ export async function stage(): Promise<Stage> {
     database,
     ledger,
     claims,
-    replica({ leaseMs = 15_000, waitMs = 2000, store: wrap = (each: Store) => each } }: ReplicaOptions = {}) {
+    replica({ leaseMs = 15_000, waitMs = 2000, store: wrap = (each: Store) => each }: ReplicaOptions = {}) {
       const store = wrap(real)
       const metrics = new ActionMetrics(new Metrics('test'), store)
       const watch = new RunWatch((runId) => store.findRun(runId))
