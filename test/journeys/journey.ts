@@ -1,0 +1,93 @@
+/** What the journeys share: a whole mesh of real processes in a folder of its own, and its HTTP API as a client sees it. */
+import { randomUUID } from 'node:crypto'
+import { request } from 'undici'
+import { type Mesh, type MeshOptions, startMesh } from '../../deploy/local/mesh.ts'
+import { temporaryFolder } from '../deploy/folder.ts'
+
+export interface Reply {
+  status: number
+  headers: Record<string, string | string[] | undefined>
+  // Bodies are what the tests are about: they look at any part of them.
+  // oxlint-disable-next-line typescript/no-explicit-any
+  body: any
+  text: string
+}
+
+export interface Api {
+  call(method: 'GET' | 'POST', path: string, options?: { body?: unknown; raw?: string; headers?: Record<string, string>; timeoutMs?: number }): Promise<Reply>
+  list(): Promise<Reply>
+  preview(url: string, params?: object): Promise<Reply>
+  /** The id of a new preview of a POST to `url`. */
+  previewId(url: string, params?: object): Promise<string>
+  execute(previewId: string, key?: string): Promise<Reply>
+  run(runId: string): Promise<Reply>
+}
+
+export function api(mesh: Pick<Mesh, 'gateway' | 'apiKey'>): Api {
+  const call: Api['call'] = async (method, path, { body, raw, headers = {}, timeoutMs = 40_000 } = {}) => {
+    const payload = raw ?? (body === undefined ? undefined : JSON.stringify(body))
+    const response = await request(mesh.gateway + path, {
+      method,
+      headers: { authorization: `Bearer ${mesh.apiKey}`, ...(payload !== undefined && { 'content-type': 'application/json' }), ...headers },
+      body: payload ?? null,
+      headersTimeout: timeoutMs,
+      bodyTimeout: timeoutMs,
+    })
+    const text = await response.body.text()
+    const json = String(response.headers['content-type']).includes('json')
+    return { status: response.statusCode, headers: response.headers, body: json ? JSON.parse(text) : text, text }
+  }
+  const preview: Api['preview'] = (url, params = {}) =>
+    call('POST', '/actions/preview', { body: { action: 'webhook.save', params: { url, body: { nonce: randomUUID() }, ...params } } })
+  return {
+    call,
+    list: () => call('GET', '/actions'),
+    preview,
+    async previewId(url, params) {
+      const reply = await preview(url, params)
+      if (reply.status !== 200) throw new Error(`no preview: ${reply.status} ${reply.text}`)
+      return reply.body.preview_id as string
+    },
+    execute: (previewId, key) =>
+      call('POST', '/actions/execute', { body: { preview_id: previewId }, headers: key === undefined ? {} : { 'idempotency-key': key } }),
+    run: (runId) => call('GET', `/actions/runs/${runId}`),
+  }
+}
+
+export interface Journey {
+  mesh: Mesh
+  api: Api
+  end(): Promise<void>
+}
+
+/** Limits so high that no journey meets them by accident. */
+const unlimited = new URL('./unlimited.yaml', import.meta.url).pathname
+
+export async function journey(options: Partial<MeshOptions> = {}): Promise<Journey> {
+  const folder = temporaryFolder()
+  const mesh = await startMesh({
+    folder: folder.path,
+    durable: false,
+    ...options,
+    env: { LOG_LEVEL: 'info', RATELIMIT_FILE: unlimited, ADDRESS_LIMIT_PER_MINUTE: '0', RUN_LEASE: '2s', RECONCILE_EVERY: '200ms', ...options.env },
+  })
+  return {
+    mesh,
+    api: api(mesh),
+    async end() {
+      await mesh.stop()
+      folder.remove()
+    },
+  }
+}
+
+/** Asks until the answer is one that was waited for. */
+export async function until<T>(ask: () => Promise<T>, good: (value: T) => boolean, withinMs = 20_000): Promise<T> {
+  const end = Date.now() + withinMs
+  for (;;) {
+    const value = await ask()
+    if (good(value)) return value
+    if (Date.now() > end) throw new Error(`waited ${withinMs} ms in vain; last was ${JSON.stringify(value)?.slice(0, 500)}`)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+}

@@ -1,0 +1,118 @@
+/** Failure is a case: what the mesh does while Redis or Postgres is away, and afterwards. */
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Redis, startRedis } from '../../deploy/local/redis.ts'
+import { type Receiver, startReceiver } from '../fakes/receiver.ts'
+import { type Journey, type Reply, journey, until } from './journey.ts'
+
+let on: Journey
+let receiver: Receiver
+let redis: Redis
+beforeAll(async () => {
+  receiver = await startReceiver()
+  redis = await startRedis()
+  on = await journey({ redisUrl: redis.url })
+})
+afterAll(async () => {
+  await on?.end()
+  await receiver?.close()
+  await redis?.stop()
+})
+
+const ready = () => on.api.call('GET', '/ready')
+
+/** Calls over and over, ten at a time, while `meanwhile` goes on. */
+async function underLoad(call: () => Promise<Reply>, meanwhile: () => Promise<void>): Promise<Reply[]> {
+  const replies: Reply[] = []
+  let over = false
+  const callers = Array.from({ length: 10 }, async () => {
+    while (!over && replies.length < 20_000) replies.push(await call())
+  })
+  const enough = async (more: number) => {
+    const from = replies.length
+    await until(async () => replies.length, (count) => count >= from + more)
+  }
+  await enough(50)
+  await meanwhile()
+  await enough(50)
+  over = true
+  await Promise.all(callers)
+  return replies
+}
+
+test('Redis silent, then gone, then back, under load: no request fails, and it is used again', async () => {
+  expect((await ready()).body).toMatchObject({ ready: true, checks: { redis: true } })
+  const replies = await underLoad(
+    () => on.api.list(),
+    async () => {
+      await redis.pause()
+      await until(ready, ({ body }) => body.checks.redis === false)
+      await redis.resume()
+      await until(ready, ({ body }) => body.checks.redis === true)
+      await redis.kill()
+      const during = await until(ready, ({ body }) => body.checks.redis === false)
+      // It is optional: without it the mesh is ready all the same.
+      expect(during).toMatchObject({ status: 200, body: { ready: true } })
+    },
+  )
+  expect([...new Set(replies.map(({ status }) => status))]).toEqual([200])
+  redis = await startRedis({ port: redis.port })
+  const metrics = async () => (await fetch(`http://${on.mesh.services['ratelimit']!.admin}/metrics`)).text()
+  expect(await metrics()).toMatch(/^ratelimit_fallback_total\S* [1-9]/m)
+  const fromRedis = (text: string) => Number(/^ratelimit_decisions_total\{[^}]*source="redis"[^}]*\} (\d+)/m.exec(text)?.[1] ?? 0)
+  const before = fromRedis(await metrics())
+  await until(async () => {
+    await on.api.list()
+    return fromRedis(await metrics())
+  }, (count) => count > before)
+})
+
+test('Postgres stopped: 503 and no new delivery; started again: everything works without a restart', async () => {
+  const key = `k-${randomUUID()}`
+  const first = await on.api.execute(await on.api.previewId(receiver.url), key)
+  const waiting = await on.api.previewId(receiver.url)
+  const delivered = receiver.deliveries.length
+  const pids = Object.values(on.mesh.services).map(({ pid }) => pid)
+
+  await on.mesh.postgres!.stop()
+  for (const reply of [await on.api.execute(waiting, `k-${randomUUID()}`), await on.api.preview(receiver.url), await on.api.execute('expired-or-invalid', key)]) {
+    expect(reply).toMatchObject({ status: 503, body: { reason: 'DEPENDENCY_UNAVAILABLE' } })
+    expect(reply.headers['retry-after']).toMatch(/^[1-9]\d*$/)
+    expect(reply.text).not.toMatch(/ECONNREFUSED|127\.0\.0\.1/)
+  }
+  expect(await ready()).toMatchObject({ status: 503, body: { ready: false, checks: { actions: false, idempotency: false } } })
+  // What needs no database goes on.
+  expect((await on.api.list()).status).toBe(200)
+  expect(receiver.deliveries).toHaveLength(delivered)
+
+  await on.mesh.postgres!.start()
+  await until(ready, ({ status }) => status === 200)
+  expect((await on.api.execute('expired-or-invalid', key)).body.run_id).toBe(first.body.run_id)
+  expect(await until(() => on.api.execute(waiting, `k-${key}`), ({ status }) => status === 200)).toMatchObject({ body: { status: 'success' } })
+  expect(receiver.deliveries).toHaveLength(delivered + 1)
+  expect(Object.values(on.mesh.services).map(({ pid }) => pid)).toEqual(pids)
+})
+
+test('Postgres killed while a delivery is under way: its outcome is written when it is back, and nothing is delivered twice', async () => {
+  const held = Promise.withResolvers<void>()
+  const slow = await startReceiver({
+    respond: async () => {
+      await held.promise
+      return { body: 'done' }
+    },
+  })
+  try {
+    const [previewId, key] = [await on.api.previewId(slow.url), `k-${randomUUID()}`]
+    const asking = on.api.execute(previewId, key)
+    await slow.waitForDeliveries(1)
+    await on.mesh.postgres!.kill()
+    held.resolve()
+    await on.mesh.postgres!.start()
+    const reply = await asking
+    const ended = reply.status === 200 ? reply : await until(() => on.api.execute('expired-or-invalid', key), ({ status }) => status === 200)
+    expect(ended.body.status).toBe('success')
+    expect(slow.deliveries).toHaveLength(1)
+  } finally {
+    await slow.close()
+  }
+})
