@@ -105,10 +105,12 @@ export interface Target {
   port: number
 }
 
+const misleading = /[\p{Cc}\p{Cf}\p{Cs}\p{Z}\\]/u
+
 /** Reads a target, or says in a sentence why a request may not go there. Never throws. */
 export function parseTarget(text: string, policy: TargetPolicy): Target | string {
   // The URL parser drops or bends these silently, so that a person would be shown another address than the one that is used.
-  if (/[\p{Cc}\p{Cf}\p{Cs}\p{Z}\\]/u.test(text)) return 'must hold no spaces, backslashes, control or invisible characters: percent-encode them.'
+  if (misleading.test(text)) return 'must hold no spaces, backslashes, control or invisible characters: percent-encode them.'
   const authority = /^https?:\/\/([^/?#]+)/i.exec(text)?.[1]
   if (authority === undefined) return 'must begin with http:// or https:// and a host.'
   if (authority.includes('@')) return 'must hold no user name or password.'
@@ -121,7 +123,7 @@ export function parseTarget(text: string, policy: TargetPolicy): Target | string
   return refusal === undefined ? { url, host, port } : `leads to ${refusal}.`
 }
 
-/** RFC 6761 (localhost), RFC 6762 (local), RFC 8375 (home.arpa), ICANN's reservation of internal, and the usual name of a machine for itself. */
+/** RFC 6761 (localhost), RFC 6762 (local), RFC 8375 (home.arpa), ICANN's reservation of internal, and what a machine often calls itself. */
 const privateNames = /(^|\.)(localhost|localdomain|local|internal|home\.arpa)$/
 
 function judgeName(name: string, policy: TargetPolicy): string | undefined {

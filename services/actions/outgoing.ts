@@ -126,13 +126,16 @@ function open({ url, host, port }: Target, addresses: readonly string[], signal:
       reject(stopped())
     }
     signal.addEventListener('abort', stop, { once: true })
-    // Stays on the socket: an error between here and its next owner must not end the process.
-    socket.on('error', (error) => {
+    const fail = (error: Error) => {
       signal.removeEventListener('abort', stop)
       reject(new ConnectError('failed', sentence(error), error))
-    })
+    }
+    socket.once('error', fail)
+    // Stays on the socket: an error between here and its next owner must not end the process.
+    socket.on('error', () => undefined)
     socket.once(secure ? 'secureConnect' : 'connect', () => {
       signal.removeEventListener('abort', stop)
+      socket.removeListener('error', fail)
       resolve(socket)
     })
   })

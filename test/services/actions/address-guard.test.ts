@@ -51,9 +51,12 @@ describe('an address', () => {
   })
 
   test.each([
-    '1.0.0.0', '9.255.255.255', '11.0.0.0', '100.63.255.255', '100.128.0.0', '126.255.255.255', '128.0.0.0', '169.253.255.255', '169.255.0.0',
-    '172.15.255.255', '172.32.0.0', '192.0.1.0', '192.0.3.0', '192.167.255.255', '192.169.0.0', '198.17.255.255', '198.20.0.0', '223.255.255.255',
-    '93.184.216.34', '2000::', '2001:200::', '2001:db7:ffff::', '2001:db9::', '2003::', '2606:4700:4700::1111', '3ffe:ffff::', '3fff:1000::',
+    '1.0.0.0', '9.255.255.255', '11.0.0.0', '100.63.255.255', '100.128.0.0', '126.255.255.255', '128.0.0.0', '169.253.255.255',
+    '169.255.0.0',
+    '172.15.255.255', '172.32.0.0', '192.0.1.0', '192.0.3.0', '192.167.255.255', '192.169.0.0', '198.17.255.255', '198.20.0.0',
+    '223.255.255.255',
+    '93.184.216.34', '2000::', '2001:200::', '2001:db7:ffff::', '2001:db9::', '2003::', '2606:4700:4700::1111', '3ffe:ffff::',
+    '3fff:1000::',
   ])('%s, beside the special blocks, is let through', (address) => {
     expect(judgeAddress(address, publicOnly)).toBeUndefined()
   })
@@ -109,22 +112,36 @@ describe('a configured block', () => {
 
 /** Spellings that lead to loopback, link-local or private addresses, or to nothing that a URL should name. */
 const badTargets = [
-  'http://127.0.0.1/', 'https://127.0.0.1:8443/', 'HTTP://127.0.0.1', 'http://127.1/', 'http://127.0.1/', 'http://0x7f.1/', 'http://0x7F.0x0.0x0.0x1/',
+  'http://127.0.0.1/', 'https://127.0.0.1:8443/', 'HTTP://127.0.0.1', 'http://127.1/', 'http://127.0.1/', 'http://0x7f.1/',
+  'http://0x7F.0x0.0x0.0x1/',
   'http://2130706433/', 'http://0x7f000001/', 'http://017700000001/', 'http://0177.0.0.1/', 'http://127.0.0.1./', 'http://127.000.000.001/',
-  'http://１２７.０.０.１/', 'http://127。0。0。1/', 'http://127．0．0．1/', 'http://127｡0｡0｡1/', 'http://①②⑦.0.0.1/', 'http://%31%32%37.0.0.1/', 'http://127%2e0%2e0%2e1/',
+  'http://１２７.０.０.１/', 'http://127。0。0。1/', 'http://127．0．0．1/', 'http://127｡0｡0｡1/', 'http://①②⑦.0.0.1/',
+  'http://%31%32%37.0.0.1/', 'http://127%2e0%2e0%2e1/',
   'http://%6c%6f%63alhost/', 'http://localhost/', 'http://localhost./', 'http://localhost../', 'http://LOCALHOST/', 'http://LocalHost:80/',
-  'http://ｌｏｃａｌｈｏｓｔ/', 'http://api.localhost/', 'http://api.localhost./', 'http://localhost.localdomain/', 'http://printer.local/', 'http://printer.local./',
-  'http://metadata.google.internal/', 'http://internal/', 'http://router.home.arpa/', 'http://0/', 'http://0.0.0.0/', 'http://[::]/', 'http://[::1]/', 'http://[0:0:0:0:0:0:0:1]/',
-  'http://[0000:0000:0000:0000:0000:0000:0000:0001]/', 'http://[::ffff:127.0.0.1]/', 'http://[::ffff:7f00:1]/', 'http://[::FFFF:7F00:0001]/', 'http://[::127.0.0.1]/',
-  'http://[64:ff9b::7f00:1]/', 'http://[64:ff9b:1::a00:1]/', 'http://[2002:7f00:1::]/', 'http://[2001:0:0:0:0:0:80ff:fffe]/', 'http://[fe80::1]/', 'http://[fe80::1%25eth0]/', 'http://[fe80::1%eth0]/',
-  'http://[::1%25lo]/', 'http://[fd00:ec2::254]/', 'http://[ff02::1]/', 'http://169.254.169.254/latest/meta-data/', 'http://2852039166/', 'http://0xa9fea9fe/',
-  'http://100.100.100.200/', 'http://10.0.0.1/', 'http://192.168.1.1/', 'http://172.16.0.1/', 'http://255.255.255.255/', 'http://224.0.0.1/', 'http://168.63.129.16/',
-  'http://user@example.com/', 'http://user:password@example.com/', 'http://@example.com/', 'http://:@example.com/', 'http://example.com@127.0.0.1/', 'http://127.0.0.1#@example.com/',
-  'http://127.0.0.1\\@example.com/', 'http:\\\\127.0.0.1\\', 'http:127.0.0.1', 'http:/127.0.0.1', 'http:///127.0.0.1', '//127.0.0.1/', '127.0.0.1', 'example.com', '', ' ',
-  'http://', 'http://.', 'http://?', 'http://#', 'https://[', 'http://[]/', 'http://1.2.3.4.5/', 'http://256.256.256.256/', 'http://0x100000000/', 'http://example.com:0/',
-  'http://example.com:65536/', 'http://example.com:-1/', 'http://example.com:80:80/', 'ftp://example.com/', 'file:///etc/passwd', 'gopher://example.com/', 'javascript:alert(1)', 'data:,x',
-  'ws://example.com/', 'blob:http://example.com/x', 'view-source:http://example.com', ' http://example.com/', 'http://example.com/ ', 'http://exam\nple.com/', 'http://example.com/a\tb',
-  'http://example.com/\r\nX-Signature:%20x', 'http://example.com/\u202Egnp.exe', 'http://exa\u200Bmple.com/', 'http://example.com/\uD800', 'http://example.com/a b', 'http://ex%00ample.com/',
+  'http://ｌｏｃａｌｈｏｓｔ/', 'http://api.localhost/', 'http://api.localhost./', 'http://localhost.localdomain/',
+  'http://printer.local/', 'http://printer.local./',
+  'http://metadata.google.internal/', 'http://internal/', 'http://router.home.arpa/', 'http://0/', 'http://0.0.0.0/',
+  'http://[::]/', 'http://[::1]/', 'http://[0:0:0:0:0:0:0:1]/',
+  'http://[0000:0000:0000:0000:0000:0000:0000:0001]/', 'http://[::ffff:127.0.0.1]/', 'http://[::ffff:7f00:1]/',
+  'http://[::FFFF:7F00:0001]/', 'http://[::127.0.0.1]/',
+  'http://[64:ff9b::7f00:1]/', 'http://[64:ff9b:1::a00:1]/', 'http://[2002:7f00:1::]/', 'http://[2001:0:0:0:0:0:80ff:fffe]/',
+  'http://[fe80::1]/', 'http://[fe80::1%25eth0]/', 'http://[fe80::1%eth0]/',
+  'http://[::1%25lo]/', 'http://[fd00:ec2::254]/', 'http://[ff02::1]/', 'http://169.254.169.254/latest/meta-data/',
+  'http://2852039166/', 'http://0xa9fea9fe/',
+  'http://100.100.100.200/', 'http://10.0.0.1/', 'http://192.168.1.1/', 'http://172.16.0.1/', 'http://255.255.255.255/',
+  'http://224.0.0.1/', 'http://168.63.129.16/',
+  'http://user@example.com/', 'http://user:password@example.com/', 'http://@example.com/', 'http://:@example.com/',
+  'http://example.com@127.0.0.1/', 'http://127.0.0.1#@example.com/',
+  'http://127.0.0.1\\@example.com/', 'http:\\\\127.0.0.1\\', 'http:127.0.0.1', 'http:/127.0.0.1', 'http:///127.0.0.1',
+  '//127.0.0.1/', '127.0.0.1', 'example.com', '', ' ',
+  'http://', 'http://.', 'http://?', 'http://#', 'https://[', 'http://[]/', 'http://1.2.3.4.5/', 'http://256.256.256.256/',
+  'http://0x100000000/', 'http://example.com:0/',
+  'http://example.com:65536/', 'http://example.com:-1/', 'http://example.com:80:80/', 'ftp://example.com/', 'file:///etc/passwd',
+  'gopher://example.com/', 'javascript:alert(1)', 'data:,x',
+  'ws://example.com/', 'blob:http://example.com/x', 'view-source:http://example.com', ' http://example.com/',
+  'http://example.com/ ', 'http://exam\nple.com/', 'http://example.com/a\tb',
+  'http://example.com/\r\nX-Signature:%20x', 'http://example.com/\u202Egnp.exe', 'http://exa\u200Bmple.com/',
+  'http://example.com/\uD800', 'http://example.com/a b', 'http://ex%00ample.com/',
 ]
 
 describe('a target', () => {

@@ -103,8 +103,8 @@ describe('a connection', () => {
 
   test('is not made to a target that is refused, by address or by any address of its name', async () => {
     const { accepted, port } = await listen(net.createServer())
-    const spellings = ['127.0.0.1', '127.1', '0x7f.1', '2130706433', '017700000001', 'localhost', 'localhost.', '127。0。0。1', '[::ffff:7f00:1]', 'hook.example']
-    for (const host of spellings) {
+    const addresses = ['127.0.0.1', '127.1', '0x7f.1', '2130706433', '017700000001', '127。0。0。1', '[::ffff:7f00:1]']
+    for (const host of [...addresses, 'localhost', 'localhost.', 'LOCALHOST', 'hook.example']) {
       const { connect } = outgoing({ policy: publicOnly, lookup: resolvesTo('127.0.0.1') })
       expect((await failure(connect(`http://${host}:${port}/`, never))).kind).toBe('refused')
     }
@@ -123,13 +123,14 @@ describe('a connection', () => {
     const closed = await listen(net.createServer())
     await new Promise((done) => servers.pop()!.close(done))
     const { connect } = outgoing({ policy: loopback })
-    const refused = await failure(connect(`http://127.0.0.1:${closed.port}/`, never))
-    expect(refused).toMatchObject({ kind: 'failed', message: 'the connection was refused' })
-    expect(await failure(connect(`https://127.0.0.1:${port}/`, never))).toMatchObject({ kind: 'failed', message: 'TLS: the handshake failed' })
-    const unknown = outgoing({ policy: loopback, lookup: notFound })
-    expect(await failure(unknown.connect('http://hook.example/', never))).toMatchObject({ kind: 'failed', message: 'there is no such host' })
-    const empty = outgoing({ policy: loopback, lookup: resolvesTo() })
-    expect(await failure(empty.connect('http://hook.example/', never))).toMatchObject({ kind: 'failed', message: 'there is no such host' })
+    const [unknown, empty] = [notFound, resolvesTo()].map((lookup) => outgoing({ policy: loopback, lookup }))
+    const expected = [
+      [() => connect(`http://127.0.0.1:${closed.port}/`, never), 'the connection was refused'],
+      [() => connect(`https://127.0.0.1:${port}/`, never), 'TLS: the handshake failed'],
+      [() => unknown!.connect('http://hook.example/', never), 'there is no such host'],
+      [() => empty!.connect('http://hook.example/', never), 'there is no such host'],
+    ] as const
+    for (const [attempt, message] of expected) expect(await failure(attempt())).toMatchObject({ kind: 'failed', message })
   })
 
   test('is given up when the signal says so: while resolving, while connecting, and before either', async () => {
@@ -155,7 +156,8 @@ describe('a connection', () => {
   test('over TLS asks for the name, though it goes to an address, and takes only a trusted certificate of that name', async () => {
     const certificate = selfSignedCertificate('hook.example')
     const names: unknown[] = []
-    const { port } = await listen(tls.createServer(certificate, (socket) => names.push(socket.servername)).on('tlsClientError', () => undefined))
+    const server = tls.createServer(certificate, (socket) => names.push(socket.servername)).on('tlsClientError', () => undefined)
+    const { port } = await listen(server)
     const { connect } = outgoing({ policy: loopback, lookup: resolvesTo('127.0.0.1') })
     expect(await failure(connect(`https://hook.example:${port}/`, never))).toMatchObject({ message: 'TLS: the certificate is not trusted' })
 

@@ -1,0 +1,213 @@
+/**
+ * `webhook.save`: one signed HTTP request to a target of the client's choosing.
+ *
+ * Until the connection stands nothing was sent, so whatever goes wrong is `failed`; from then on only a status line tells what came of it.
+ * Without one the outcome is `unknown`, and nothing is sent again to find out, unless after a crash where the preview asked for that and
+ * showed it: then with the same webhook-id, by which a receiver knows the delivery again.
+ */
+import canonicalize from 'canonicalize'
+import { z } from 'zod'
+import { sign, standardWebhookHeaders, workspaceSigningKey } from '#mesh/signature.ts'
+import packageJson from '../../../package.json' with { type: 'json' }
+import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
+import type { TargetPolicy } from '../address-guard.ts'
+import { errors } from '../errors.ts'
+import { ConnectError, outgoing } from '../outgoing.ts'
+import type { Connection, Lookup } from '../outgoing.ts'
+import { deliver } from './webhook-delivery.ts'
+import type { Answer, Delivery } from './webhook-delivery.ts'
+
+const methods = ['POST', 'PUT', 'PATCH', 'DELETE', 'GET'] as const
+
+const params = z.strictObject({
+  url: z.string().max(2048).optional().describe('Where to send it: http or https, a public host. WEBHOOK_URL where it is left out.'),
+  method: z
+    .preprocess((value) => (typeof value === 'string' ? value.toUpperCase() : value), z.enum(methods))
+    .default('POST')
+    .describe('The HTTP method.'),
+  body: z.unknown().optional().describe('Any JSON value; sent as canonical JSON (RFC 8785). A GET has none.'),
+  redeliver_after_crash: z
+    .boolean()
+    .optional()
+    .describe('Deliver again, with the same webhook-id, where a crash here hides what came of the first delivery.'),
+})
+
+export type WebhookParams = z.output<typeof params>
+
+/** Every reason that an outcome of this adapter may have. */
+export const webhookReasons = [
+  'TARGET_REFUSED', // failed: the target is not public (any more); nothing was sent
+  'WEBHOOK_CONNECTION', // failed: no connection; nothing was sent
+  'WEBHOOK_REDIRECT', // failed: a status of 300 to 399
+  'WEBHOOK_STATUS', // failed: a status of 400 or more
+  'WEBHOOK_TIMEOUT', // unknown: no status in time; failed: the run was stopped before anything was sent
+  'WEBHOOK_CONNECTION_LOST', // unknown: sent, and then no readable status
+  'WEBHOOK_OUTCOME_LOST', // unknown: a crash hides what came of it
+] as const
+export type WebhookReason = (typeof webhookReasons)[number]
+
+export interface WebhookOptions {
+  /** ACTIONS_SIGNING_SECRET. */
+  signingSecret: string
+  /** WEBHOOK_URL: the target of a preview that names none. */
+  defaultUrl?: string | undefined
+  policy: TargetPolicy
+  /** For the whole delivery, from the name's resolution to the end of the answer. */
+  timeoutMs?: number
+  /** How much of an answer is kept. */
+  maxResponseBytes?: number
+  lookup?: Lookup
+  /** Milliseconds since the epoch. */
+  now?: () => number
+}
+
+/** How often a delivery is made in all, the first included, where the preview asked for redelivery. */
+const maxAttempts = 5
+
+export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> {
+  const { signingSecret, defaultUrl, policy, timeoutMs = 10_000, maxResponseBytes = 64 * 1024, lookup, now = Date.now } = options
+  const network = outgoing(lookup === undefined ? { policy } : { policy, lookup })
+
+  return {
+    action: 'webhook.save',
+    provider: 'independent',
+    description: 'Sends one signed HTTP request.',
+    params,
+
+    async preview({ url = defaultUrl, method, body, redeliver_after_crash }, { signal }) {
+      if (url === undefined) throw invalid('url', 'is missing, and no WEBHOOK_URL is configured to take its place.')
+      if (method === 'GET' && body !== undefined) throw invalid('body', 'must be left out: a GET has no body.')
+      bodyBytes(body)
+      const { target, warnings } = await network.check(url, signal)
+      return {
+        params: {
+          url,
+          method,
+          ...(body === undefined ? {} : { body }),
+          ...(redeliver_after_crash === undefined ? {} : { redeliver_after_crash }),
+        },
+        summary: [
+          `Send ${method} request to ${url}`,
+          'Request will be signed with X-Signature header.',
+          ...(redeliver_after_crash ? ['If a crash hides its outcome, the request is delivered again with the same webhook-id.'] : []),
+        ].join('\n'),
+        warnings: [...spellingWarnings(url, target.url), ...warnings],
+      }
+    },
+
+    execute: attempt,
+
+    async reconcile(shown, run) {
+      if (!shown.redeliver_after_crash || run.attempt > maxAttempts) return outcomeLost(run, '')
+      const outcome = await attempt(shown, run)
+      // Whatever came of this delivery, only a success speaks for the first one too.
+      if (outcome.status === 'success') return outcome
+      const lost = outcomeLost(run, ` Delivering it again gave ${outcome.error.reason}: ${outcome.error.message}`)
+      return outcome.result === undefined ? lost : { ...lost, result: outcome.result }
+    },
+  }
+
+  /** One delivery. Throws only what `assertHeld` throws, and then nothing was sent. */
+  async function attempt(shown: WebhookParams, run: RunHandle): Promise<Outcome> {
+    const delivery = signedDelivery(shown, run)
+    const deadline = new AbortController()
+    const stop = () => deadline.abort()
+    const timer = setTimeout(stop, timeoutMs)
+    run.signal.addEventListener('abort', stop)
+    if (run.signal.aborted) stop()
+    try {
+      const connection = await network.connect(shown.url ?? '', deadline.signal).catch((error: unknown) => {
+        if (error instanceof ConnectError) return error
+        throw error
+      })
+      return connection instanceof ConnectError ? notSent(connection, run) : await send(connection, delivery, run, deadline.signal)
+    } finally {
+      clearTimeout(timer)
+      run.signal.removeEventListener('abort', stop)
+    }
+  }
+
+  async function send(connection: Connection, delivery: Delivery, run: RunHandle, signal: AbortSignal): Promise<Outcome> {
+    try {
+      run.assertHeld()
+    } catch (error) {
+      connection.socket.destroy()
+      throw error
+    }
+    try {
+      return judgeAnswer(await deliver(connection, delivery, { maxResponseBytes, signal }), connection.target.url)
+    } catch {
+      const sent = (why: string) =>
+        `The request was sent, but ${why}. Whether it took effect is not known: ask the receiver about webhook-id ${run.runId}.`
+      if (!signal.aborted) return ended('unknown', 'WEBHOOK_CONNECTION_LOST', sent('no readable answer came back'))
+      const why = run.signal.aborted ? 'the run was stopped before an answer came' : `no answer came within ${timeoutMs / 1000} s`
+      return ended('unknown', 'WEBHOOK_TIMEOUT', sent(why))
+    }
+  }
+
+  function signedDelivery({ method, body }: WebhookParams, run: RunHandle): Delivery {
+    const bytes = bodyBytes(body)
+    const key = workspaceSigningKey(signingSecret, run.workspace)
+    return {
+      method,
+      body: bytes,
+      headers: {
+        ...(bytes.length === 0 ? {} : { 'content-type': 'application/json' }),
+        'user-agent': `Relay/${packageJson.version}`,
+        'X-Signature': sign(key, bytes),
+        'idempotency-key': run.runId,
+        ...standardWebhookHeaders(key, { id: run.runId, timestampSeconds: Math.floor(now() / 1000), body: bytes }),
+      },
+    }
+  }
+}
+
+const invalid = (field: string, description: string) => errors.INVALID_PARAMS({ violations: [{ field: `params.${field}`, description }] })
+
+/** The bytes that are sent and signed. Throws INVALID_PARAMS for what RFC 8785 cannot write, such as half a surrogate pair. */
+function bodyBytes(body: unknown): Uint8Array {
+  if (body === undefined) return new Uint8Array()
+  try {
+    return Buffer.from(canonicalize(body)!, 'utf8')
+  } catch {
+    throw invalid('body', 'holds text that is not valid Unicode.')
+  }
+}
+
+/** What a person reading the URL as it was sent could get wrong. */
+function spellingWarnings(sent: string, url: URL): string[] {
+  const warnings = []
+  if (url.href !== sent && url.href !== `${sent}/`) warnings.push(`The address is read as ${url.href}`)
+  if (url.hash !== '') warnings.push('What follows the # is not sent.')
+  if (url.protocol === 'http:') warnings.push('The request goes over plain http: it can be read and changed on its way.')
+  return warnings
+}
+
+function ended(status: 'failed' | 'unknown', reason: WebhookReason, message: string) {
+  return { status, error: { reason, message } }
+}
+
+function notSent(error: ConnectError, run: RunHandle): Outcome {
+  if (error.kind === 'refused') return ended('failed', 'TARGET_REFUSED', `The target ${error.message} Nothing was sent.`)
+  if (run.signal.aborted) return ended('failed', 'WEBHOOK_TIMEOUT', 'The run was stopped before the request was sent.')
+  return ended('failed', 'WEBHOOK_CONNECTION', `Nothing was sent: ${error.message}.`)
+}
+
+function judgeAnswer({ status, location, text, truncated }: Answer, url: URL): Outcome {
+  const result = { status_code: status, response: text, ...(truncated ? { response_truncated: true } : {}) }
+  if (status < 300) return { status: 'success', result }
+  if (status < 400) {
+    // A Location may hold a secret in its path or query.
+    const origin = location === undefined ? undefined : URL.parse(location, url.href)?.origin
+    const where = origin === undefined || origin === 'null' ? 'elsewhere' : `to ${origin.slice(0, 200)}`
+    return { ...ended('failed', 'WEBHOOK_REDIRECT', `${status}: the receiver redirects ${where}; redirects are not followed.`), result }
+  }
+  // Four hundred UTF-16 units hold two hundred characters whatever they are.
+  const beginning = Array.from(text.slice(0, 400)).slice(0, 200).join('')
+  return { ...ended('failed', 'WEBHOOK_STATUS', beginning === '' ? String(status) : `${status}: ${beginning}`), result }
+}
+
+function outcomeLost(run: RunHandle, more: string) {
+  const ask = `Ask the receiver whether it has webhook-id ${run.runId}; to send it anew, preview it again.`
+  return ended('unknown', 'WEBHOOK_OUTCOME_LOST', `A crash here hides whether the request was delivered. ${ask}${more}`)
+}
