@@ -7,13 +7,26 @@
  *     return serveGrpc(runtime, { services: […], verifier, health })
  *   })
  *
- * What was started last is stopped first. Calls under way have DRAIN_TIMEOUT to finish, everything together a second more; what is not done by
- * then is cut. A process that failed itself has one second in all.
+ * What was started last is stopped first. Calls under way have DRAIN_TIMEOUT to finish, everything together a second more; what is not done
+ * by then is cut. A process that failed itself has one second in all.
  *
  * Exit codes: 0 stopped as told, and nothing was cut; 1 failed, or something was; 78 its configuration is not usable.
  */
+import { flushCompileCache } from 'node:module'
 import { serveAdmin } from './admin.ts'
-import { type Config, ConfigError, type ListenAddress, type Spec, choice, describeConfig, duration, flag, formatAddress, listenAddress, readConfig } from './config.ts'
+import {
+  type Config,
+  ConfigError,
+  type ListenAddress,
+  type Spec,
+  choice,
+  describeConfig,
+  duration,
+  flag,
+  formatAddress,
+  listenAddress,
+  readConfig,
+} from './config.ts'
 import type { Verifier } from './grpc/caller.ts'
 import type { Health } from './grpc/health.ts'
 import { GrpcServer, type Served } from './grpc/server.ts'
@@ -53,14 +66,18 @@ export interface Runtime<C = unknown> {
   readonly log: Logger
   readonly metrics: Metrics
   /** Registers how something that was started is stopped. */
-  onStop(what: string, stop: () => Promise<unknown> | unknown): void
+  onStop(what: string, stop: () => unknown): void
 }
 
 /** `host:port` by what is served there, e.g. {grpc: '127.0.0.1:7101', admin: …}. */
 export type Listening = Record<string, string>
 
 /** Runs one process from its variables to its end. */
-export async function run<S extends Spec>(name: string, variables: S, start: (runtime: Runtime<Config<S>>) => Promise<Listening>): Promise<void> {
+export async function run<S extends Spec>(
+  name: string,
+  variables: S,
+  start: (runtime: Runtime<Config<S>>) => Promise<Listening>,
+): Promise<void> {
   const spec = { ...processVariables, ...variables }
   if (process.argv.includes('--help')) {
     console.log(`Relay ${name}. It is configured by environment variables:\n\n${describeConfig(spec)}`)
@@ -75,7 +92,7 @@ export async function run<S extends Spec>(name: string, variables: S, start: (ru
     process.exit(badConfiguration)
   }
   const log = createLogger(name, config.logLevel)
-  const stops: { what: string; stop: () => Promise<unknown> | unknown }[] = []
+  const stops: { what: string; stop: () => unknown }[] = []
   const runtime: Runtime<Config<S>> = {
     name,
     config,
@@ -94,11 +111,14 @@ export async function run<S extends Spec>(name: string, variables: S, start: (ru
     if (ending) return
     ending = true
     if (failure === undefined) log.info({ why }, 'stopping')
-    const tooLate = setTimeout(() => {
-      log.error('did not stop in time')
-      log.flushNow()
-      process.exit(1)
-    }, failure === undefined ? config.drainMs + 1000 : failedMs)
+    const tooLate = setTimeout(
+      () => {
+        log.error('did not stop in time')
+        log.flushNow()
+        process.exit(1)
+      },
+      failure === undefined ? config.drainMs + 1000 : failedMs,
+    )
     for (const { what, stop } of stops.reverse()) {
       try {
         await stop()
@@ -121,13 +141,25 @@ export async function run<S extends Spec>(name: string, variables: S, start: (ru
 
   try {
     const listening = await start(runtime)
-    log.info({ event: 'listening', ...listening }, 'listening')
+    // Whatever is logged otherwise: launchers wait for this line.
+    log.child({}, { level: 'info' }).info({ event: 'listening', ...listening }, 'listening')
     log.flushNow()
+    settle()
   } catch (error) {
     // A value that is only found out to be wrong when it is used: for a person to read, like the others.
     if (error instanceof ConfigError) console.error(`${name}: ${error.message}`)
     await end('could not start', error)
   }
+}
+
+/**
+ * Gives back what only the start needed. Loading code leaves about 20 MB of garbage that a quiet process would keep for good, and the
+ * compile cache (NODE_COMPILE_CACHE) saves the next start from loading the TypeScript parser at all: 130 → 84 MB after the start, measured.
+ */
+function settle(): void {
+  flushCompileCache()
+  // Only there under --expose-gc.
+  globalThis.gc?.({ execution: 'sync', type: 'major', flavor: 'last-resort' })
 }
 
 export interface GrpcParts {
