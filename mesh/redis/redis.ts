@@ -36,7 +36,7 @@ export function openRedis(parts: RedisParts): Redis {
   return redis
 }
 
-/** Whether the connection is usable within so many milliseconds. A process starts without its Redis too: this only spares the first calls. */
+/** Whether the connection is usable within so many milliseconds. A process starts without Redis too: this only spares its first calls. */
 export function redisReady(redis: Redis, withinMs: number): Promise<boolean> {
   if (redis.status === 'ready') return Promise.resolve(true)
   return new Promise((resolve) => {

@@ -1,0 +1,70 @@
+/**
+ * Token buckets: a bucket holds up to `capacity` tokens, is full at first, and fills evenly in `refillMs` from empty.
+ *
+ * The state of a bucket is one number, the time at which it is full again (as in GCRA, ITU-T I.371): a bucket whose time has passed is the
+ * same as one that was never used, so forgetting it loses nothing.
+ */
+
+export interface Rate {
+  /** Tokens in a full bucket; 0 never has any. */
+  capacity: number
+  /** From empty to full, in milliseconds. */
+  refillMs: number
+}
+
+/** Whole tokens may be a rounding error away. */
+const tolerance = 1e-9
+
+/** How many tokens a bucket that is full at `fullAt` has at `now`. */
+export function available(fullAt: number, rate: Rate, now: number): number {
+  const missingMs = Math.max(0, fullAt - now)
+  return Math.max(0, Math.floor(((rate.refillMs - missingMs) * rate.capacity) / rate.refillMs + tolerance))
+}
+
+/** When it is full again after `hits` tokens are taken at `now`. To be called only with what is available. */
+export function afterTaking(fullAt: number, rate: Rate, now: number, hits: number): number {
+  return hits === 0 ? fullAt : Math.max(now, fullAt) + (hits * rate.refillMs) / rate.capacity
+}
+
+/** Milliseconds until the bucket has one token; 0 when it has, `refillMs` when it never will. */
+export function untilOne(fullAt: number, rate: Rate, now: number): number {
+  if (rate.capacity === 0) return rate.refillMs
+  return Math.max(0, fullAt - now - rate.refillMs + rate.refillMs / rate.capacity)
+}
+
+/** Milliseconds until the bucket is full. */
+export const untilFull = (fullAt: number, now: number): number => Math.max(0, fullAt - now)
+
+/** Buckets by key, at most `most` of them: the one longest untouched gives way. */
+export class TokenBuckets {
+  readonly #most: number
+  readonly #fullAt = new Map<string, number>()
+
+  constructor(most: number) {
+    this.#most = most
+  }
+
+  get size(): number {
+    return this.#fullAt.size
+  }
+
+  /** When the bucket is full again; long ago for one that is not known. */
+  fullAt(key: string): number {
+    return this.#fullAt.get(key) ?? -Infinity
+  }
+
+  available(key: string, rate: Rate, now: number): number {
+    return available(this.fullAt(key), rate, now)
+  }
+
+  /** Takes up to `hits` tokens; how many there were to take. */
+  take(key: string, rate: Rate, now: number, hits: number): number {
+    const fullAt = this.fullAt(key)
+    const taken = Math.min(hits, available(fullAt, rate, now))
+    // A Map keeps the order of insertion: the first is the one longest untouched.
+    this.#fullAt.delete(key)
+    this.#fullAt.set(key, afterTaking(fullAt, rate, now, taken))
+    if (this.#fullAt.size > this.#most) this.#fullAt.delete(this.#fullAt.keys().next().value!)
+    return taken
+  }
+}

@@ -1,0 +1,43 @@
+/** What is decided for descriptors, whoever asks: our own Check, or another protocol with descriptors. */
+import type { Limits } from './limits.ts'
+import type { Counter, RateLimitStore, Source } from './store.ts'
+import { type Entry, counterKey } from './window.ts'
+
+/** Undefined where no rule limits the descriptor. */
+export type Decision = { granted: number; limit: number; remaining: number; windowMs: number; resetMs: number } | undefined
+
+export interface Decided {
+  /** How many of the hits were granted: the least over the descriptors. */
+  granted: number
+  /** One a descriptor, in the order asked. */
+  decisions: readonly Decision[]
+  /** Undefined when nothing had to be counted. */
+  source: Source | undefined
+}
+
+export class RateLimiter {
+  readonly #limits: Limits
+  readonly #store: RateLimitStore
+
+  constructor(parts: { limits: Limits; store: RateLimitStore }) {
+    this.#limits = parts.limits
+    this.#store = parts.store
+  }
+
+  /** Takes up to `hits` from what limits each descriptor, the same number from each. Descriptors that are equal count once. */
+  async decide(domain: string, descriptors: readonly (readonly Entry[])[], hits: number): Promise<Decided> {
+    const counters = new Map<string, Counter>()
+    const keys = descriptors.map((entries) => {
+      const rule = this.#limits.ruleOf(domain, entries)
+      if (rule === undefined) return undefined
+      const key = counterKey(domain, entries)
+      counters.set(key, { key, ...rule })
+      return key
+    })
+    if (counters.size === 0) return { granted: hits, decisions: keys.map(() => undefined), source: undefined }
+    const asked = [...counters.values()]
+    const { granted, rooms, source } = await this.#store.take(asked, hits)
+    const decided = new Map(asked.map(({ key, limit, windowMs }, index) => [key, { ...rooms[index]!, limit, windowMs }]))
+    return { granted, decisions: keys.map((key) => (key === undefined ? undefined : decided.get(key))), source }
+  }
+}

@@ -1,0 +1,21 @@
+/** What the ratelimit service measures. */
+import type { Metrics } from '#mesh/telemetry/metrics.ts'
+import type { Decided } from './limiter.ts'
+import type { FallbackReason } from './store.ts'
+
+export interface RateLimitMetrics {
+  decided(decided: Decided, hits: number): void
+  fellBack(reason: FallbackReason): void
+}
+
+/** `up` tells whether decisions come from the configured backend. */
+export function rateLimitMetrics(metrics: Metrics, up: () => boolean): RateLimitMetrics {
+  const decisions = metrics.counter('ratelimit_decisions_total', 'Decisions by what they rest on and their outcome', ['source', 'outcome'])
+  const fallbacks = metrics.counter('ratelimit_fallback_total', 'Decisions made without the configured Redis', ['reason'])
+  metrics.gauge('ratelimit_backend_up', 'Whether decisions come from the configured backend', [], (gauge) => gauge.set(up() ? 1 : 0))
+  return {
+    decided: ({ granted, source }, hits) =>
+      decisions.inc({ source: source ?? 'no_rule', outcome: granted === hits ? 'granted' : granted === 0 ? 'refused' : 'partly' }),
+    fellBack: (reason) => fallbacks.inc({ reason }),
+  }
+}

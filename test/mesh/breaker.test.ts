@@ -1,0 +1,68 @@
+import { afterEach, expect, test, vi } from 'vitest'
+import { Breaker, type BreakerParts } from '#mesh/breaker.ts'
+
+type Change = Parameters<BreakerParts['onChange']>[0]
+
+let breaker: Breaker
+afterEach(() => breaker.stop())
+
+function start(probe: () => Promise<unknown>) {
+  const changes: Change[] = []
+  breaker = new Breaker({ probe, everyMs: 5, onChange: (change) => changes.push(change) })
+  return changes
+}
+
+test('it closes by itself once a probe succeeds, and says each change once', async () => {
+  let [away, probes] = [true, 0]
+  const changes = start(async () => {
+    probes += 1
+    if (away) throw new Error('away')
+  })
+  expect(breaker.closed).toBe(true)
+  breaker.open('first')
+  breaker.open('second')
+  expect(breaker.closed).toBe(false)
+  await vi.waitFor(() => expect(probes).toBeGreaterThan(2))
+  expect(changes).toEqual([{ closed: false, reason: 'first' }])
+  away = false
+  await vi.waitFor(() => expect(breaker.closed).toBe(true))
+  expect(changes).toEqual([{ closed: false, reason: 'first' }, { closed: true, awayMs: expect.any(Number) }])
+})
+
+test('there is one probe at a time, however long it takes', async () => {
+  let [running, most, ended] = [0, 0, 0]
+  start(async () => {
+    running += 1
+    most = Math.max(most, running)
+    await new Promise((resolve) => setTimeout(resolve, 15))
+    running -= 1
+    ended += 1
+    throw new Error('away')
+  })
+  breaker.open('silent')
+  breaker.open('silent')
+  await vi.waitFor(() => expect(ended).toBeGreaterThan(3))
+  expect(most).toBe(1)
+})
+
+test('a stopped breaker probes no more and opens no more', async () => {
+  let probes = 0
+  const changes = start(async () => {
+    probes += 1
+    throw new Error('away')
+  })
+  breaker.open('silent')
+  await vi.waitFor(() => expect(probes).toBeGreaterThan(1))
+  breaker.stop()
+  const until = probes
+  const other = new Breaker({ probe: async () => {}, everyMs: 5, onChange: (change) => changes.push(change) })
+  other.stop()
+  other.open('late')
+  expect(other.closed).toBe(true)
+  expect(changes).toHaveLength(1)
+  // A probe of the same period, started later, has passed: a stopped one would have been before it.
+  const clock = new Breaker({ probe: async () => {}, everyMs: 20, onChange: () => {} })
+  clock.open('to wait for')
+  await vi.waitFor(() => expect(clock.closed).toBe(true))
+  expect(probes).toBe(until)
+})
