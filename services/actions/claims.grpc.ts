@@ -26,7 +26,7 @@ export function grpcClaims(channel: Channel): Claims {
       )
       switch (outcome?.$case) {
         case 'granted':
-          return { outcome: 'granted', token: outcome.value.token, runId: outcome.value.runId, takenOver: outcome.value.takenOver }
+          return { outcome: 'granted', token: outcome.value.token, runId: outcome.value.runId }
         case 'completed':
           return { outcome: 'completed', runId: outcome.value.runId }
         case 'inFlight':

@@ -11,7 +11,8 @@ export interface ClaimAsk {
 }
 
 export type Claim =
-  | { outcome: 'granted'; token: string; runId: string; takenOver: boolean }
+  /** The run id is the first attempt's where the claim was taken over. */
+  | { outcome: 'granted'; token: string; runId: string }
   | { outcome: 'completed'; runId: string }
   | { outcome: 'in-flight'; runId: string; retryAfterMs: number }
   | { outcome: 'mismatch'; runId: string }

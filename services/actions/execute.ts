@@ -52,7 +52,7 @@ export class Execution {
   }
 
   async execute(ask: ExecuteAsk): Promise<Executed> {
-    const { claims, store } = this.#parts
+    const { claims } = this.#parts
     const key: RunKey =
       ask.idempotencyKey === undefined
         ? { workspace: ask.workspace, kind: 'preview', key: ask.previewId }
@@ -70,12 +70,8 @@ export class Execution {
         return this.#answerFrom(await this.#recorded(claim.runId), ask)
       case 'in-flight':
         return this.#answerFrom(claim.runId, ask)
-      case 'granted': {
-        // Taken over: an earlier attempt may have got as far as the run.
-        const earlier = claim.takenOver ? await store.findRun(claim.runId) : undefined
-        if (earlier !== undefined) return this.#answerFrom(earlier, ask)
+      case 'granted':
         return this.#begin(ask, key, attemptId, claim)
-      }
     }
   }
 
@@ -105,6 +101,7 @@ export class Execution {
         return hasEnded(run) ? { run, replayed: false } : this.#answerFrom(run, ask)
       }
       case 'run-exists':
+        // The claim was taken over, and an earlier attempt got as far as the run.
         return this.#answerFrom(begun.run, ask)
       case 'preview-taken':
         await claims.release(key, grant.token, ask.context)

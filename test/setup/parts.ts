@@ -23,12 +23,18 @@ export default async function setup(project: TestProject): Promise<() => Promise
   let postgres: Promise<Postgres> | undefined
   let redis: Promise<Redis> | undefined
 
+  // Also for a run that is interrupted; Postgres then ends by its guard, perhaps while this is going on.
+  const forget = (): void => {
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 })
+  }
+
   const parts: Record<string, () => Promise<string>> = {
     '/postgres': async () => {
       if (folder === undefined) {
         folder = mkdtempSync(join(tmpdir(), 'relay-test-'))
         // Under root Postgres has another account, which must get in.
         chmodSync(folder, 0o755)
+        process.once('exit', forget)
       }
       postgres ??= startPostgres({ folder, durable: false })
       return (await postgres).adminUrl
@@ -40,8 +46,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
   }
   const server = createServer((request, response) => {
     const part = parts[request.url ?? '']
-    if (part === undefined) return void response.writeHead(404).end()
-    part().then(
+    const answer = part === undefined ? Promise.reject(new Error(`there is no ${request.url}`)) : part()
+    answer.then(
       (url) => response.end(url),
       (error: unknown) => response.writeHead(500).end(error instanceof Error ? error.message : String(error)),
     )
@@ -56,6 +62,6 @@ export default async function setup(project: TestProject): Promise<() => Promise
     const running = await postgres?.catch(() => undefined)
     await Promise.all([running?.stop(), redis?.then((each) => each.stop()).catch(() => undefined)])
     if (running !== undefined) rmSync(running.data, { recursive: true, force: true })
-    if (folder !== undefined) rmSync(folder, { recursive: true, force: true })
+    forget()
   }
 }

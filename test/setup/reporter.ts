@@ -1,9 +1,34 @@
 import type { Reporter, SerializedError, TestModule } from 'vitest/node'
 import { full, seed } from './seed.ts'
 
-/** Ends a run with its counts alone on a line: `N passed, N failed`, and `, N skipped` where some were. */
+/** Far longer than any one test may take (vitest.config.ts). */
+const stallMs = full ? 900_000 : 120_000
+
+/**
+ * Ends a run with its counts alone on a line: `N passed, N failed`, and `, N skipped` where some were. A run that stands still, which the
+ * timeouts of single tests cannot see, is ended as failed, naming the files that it stands in.
+ */
 export default class Counts implements Reporter {
+  readonly #open = new Set<string>()
+  #stall: NodeJS.Timeout | undefined
+
+  onTestRunStart(): void {
+    this.#moves()
+  }
+  onTestModuleQueued(module: TestModule): void {
+    this.#open.add(module.relativeModuleId)
+    this.#moves()
+  }
+  onTestModuleEnd(module: TestModule): void {
+    this.#open.delete(module.relativeModuleId)
+    this.#moves()
+  }
+  onTestCaseResult(): void {
+    this.#moves()
+  }
+
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly SerializedError[]): void {
+    clearTimeout(this.#stall)
     const counts = { passed: 0, failed: unhandled.length, skipped: 0 }
     for (const module of modules) {
       // A file that cannot be loaded, or whose hooks fail, holds no test that could say so.
@@ -16,5 +41,13 @@ export default class Counts implements Reporter {
     }
     if (full) console.log(`The seed was ${seed}: RELAY_TEST_SEED=${seed} make test-full repeats this run.`)
     console.log(`${counts.passed} passed, ${counts.failed} failed${counts.skipped > 0 ? `, ${counts.skipped} skipped` : ''}`)
+  }
+
+  #moves(): void {
+    clearTimeout(this.#stall)
+    this.#stall = setTimeout(() => {
+      console.error(`Nothing has happened for ${stallMs / 1000} s in ${[...this.#open].join(', ') || 'the run'}: given up.`)
+      process.exit(1)
+    }, stallMs)
   }
 }

@@ -1,0 +1,274 @@
+/**
+ * The whole mesh on the loopback address as separate processes, with a Postgres of its own unless one is given. `make up` and the journeys
+ * under test/ start it here.
+ */
+import { randomBytes } from 'node:crypto'
+import { existsSync, realpathSync } from 'node:fs'
+import { join } from 'node:path'
+import { startProcess, type Listening, type MeshProcess } from './child.ts'
+import { createServiceDatabase } from './databases.ts'
+import { freePort, isFree, keepPort, keptPort, keptSecret, prepareHome, takeLock } from './home.ts'
+import { fillCompileCache } from './node-process.ts'
+import { startPostgres, type Postgres } from './postgres.ts'
+import { outwaitRoster, writeRoster } from './roster.ts'
+
+export interface MeshOptions {
+  /** Where secrets, ports, logs and data are kept; two meshes never share one. */
+  folder: string
+  /** Without one, limits are counted in process. */
+  redisUrl?: string | undefined
+  /** A Postgres to use instead of our own, as a role that may create roles and databases. */
+  databaseUrl?: string | undefined
+  /** Begins the names of the databases there; "relay" when unset. */
+  databasePrefix?: string | undefined
+  /** False makes our own Postgres fast and forgetful: for tests. */
+  durable?: boolean | undefined
+  /** Variables for all processes, over the defaults but under what connects the mesh. */
+  env?: Readonly<Record<string, string | undefined>> | undefined
+  /** The gateway's port when it is free; without one, or when it is taken, the one it had last or any free one. */
+  gatewayPort?: number | undefined
+  /** How many processes of a service; 1 when unset. */
+  replicas?: Partial<Record<ServiceName, number>> | undefined
+  /** Hears what is done, line by line. */
+  log?: ((line: string) => void) | undefined
+  /** Called when something died too often to go on. */
+  onFailure?: ((error: Error) => void) | undefined
+  /** Called whenever a process has started, again or for the first time. */
+  onStart?: (() => void) | undefined
+  /** Given up between two steps of the start. */
+  signal?: AbortSignal | undefined
+  /** Where the processes' sources are, instead of this checkout. */
+  root?: string | undefined
+}
+
+export type ServiceName = 'idempotency' | 'ratelimit' | 'actions'
+
+export interface ServiceState {
+  grpc: string
+  admin: string
+  pid: number
+}
+
+export interface Mesh {
+  /** The gateway's URL. */
+  readonly gateway: string
+  /** Where the gateway's own health and metrics are, as host:port. */
+  readonly gatewayAdmin: string
+  readonly apiKey: string
+  /** By name; further replicas are "actions-2" and so on. */
+  readonly services: Readonly<Record<string, ServiceState>>
+  readonly folder: string
+  /** Our own, where no databaseUrl was given. */
+  readonly postgres: Postgres | undefined
+  /** One process of the mesh: "gateway", "actions", "actions-2" … */
+  process(name: string): MeshProcess
+  /** Drains and stops everything in the reverse order of its start. */
+  stop(): Promise<void>
+}
+
+const mains = ['services/idempotency', 'services/ratelimit', 'services/actions', 'gateway'].map((each) => `${each}/main.ts`)
+const checkout = join(import.meta.dirname, '../..')
+
+/** Runs a step and says how long it took. */
+async function timed<T>(log: (line: string) => void, doing: string, step: () => Promise<T>, done: (value: T) => string): Promise<T> {
+  log(`${doing} …`)
+  const start = performance.now()
+  const value = await step()
+  log(`  ${done(value)} (${((performance.now() - start) / 1000).toFixed(1)} s)`)
+  return value
+}
+
+/** All of them, once each has ended one way or the other: a failure of one must not hide what another has started. */
+async function all<T>(starts: Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(starts)
+  return Promise.all(starts)
+}
+
+const where = ({ http, grpc, admin }: Listening): string =>
+  [http && `HTTP ${http}`, grpc && `gRPC ${grpc}`, admin && `admin ${admin}`].filter((each) => each !== undefined).join(', ')
+
+/** Starts everything, or throws with nothing left running. HeldError: another launcher has this folder. */
+export async function startMesh(options: MeshOptions): Promise<Mesh> {
+  prepareHome(options.folder)
+  const folder = realpathSync(options.folder)
+  const root = options.root ?? checkout
+  const log = options.log ?? (() => undefined)
+  const lock = takeLock(join(folder, 'lock'))
+  const processes = new Map<string, MeshProcess>()
+  let postgres: Postgres | undefined
+  let stopping: Promise<void> | undefined
+
+  const fail = (error: Error): void => {
+    log(error.message)
+    options.onFailure?.(error)
+  }
+
+  const apiKey = keptSecret(folder, 'api_key', () => `rly_local_${randomBytes(24).toString('base64url')}`)
+  const shared = (): Record<string, string> => ({
+    PATH: process.env.PATH ?? '',
+    LOG_LEVEL: 'info',
+    CORS_ORIGINS: 'http://localhost:5173,http://127.0.0.1:5173',
+    ACTIONS_SIGNING_SECRET: keptSecret(folder, 'actions_signing_secret'),
+    // The one exception to "public addresses only": the machine itself, so that a receiver beside the mesh can be reached.
+    WEBHOOK_ALLOW_PRIVATE: '127.0.0.0/8,::1/128',
+    ...Object.fromEntries(Object.entries(options.env ?? {}).filter((entry): entry is [string, string] => entry[1] !== undefined)),
+    RELAY_ENV: 'local',
+    RELAY_STATIC_KEY: apiKey,
+    RELAY_STATIC_WORKSPACE: 'default',
+    RELAY_STATIC_ACTOR: 'local',
+    MESH_PEER_SECRET: keptSecret(folder, 'mesh_peer_secret'),
+    DATABASE_URL: '',
+    REDIS_URL: '',
+  })
+
+  const launch = async (name: string, main: string, env: Record<string, string>, http?: number): Promise<MeshProcess> => {
+    /** Where it listened in an earlier run, when that is free; else anywhere (port 0). */
+    const door = async (kind: 'grpc' | 'admin'): Promise<string> => {
+      const kept = keptPort(folder, `${name}.${kind}`)
+      return `127.0.0.1:${kept !== undefined && (await isFree(kept)) ? kept : 0}`
+    }
+    const [grpc, admin] = await Promise.all([door('grpc'), door('admin')])
+    const started = await startProcess({
+      name,
+      main: join(root, main),
+      log: join(folder, 'logs', `${name}.log`),
+      say: log,
+      onFailure: fail,
+      onStart: () => {
+        writeRoster(folder, processes.values())
+        options.onStart?.()
+      },
+      env: (last) => ({
+        ...shared(),
+        ...env,
+        ADMIN_LISTEN: last.admin ?? admin,
+        ...(http === undefined ? { GRPC_LISTEN: last.grpc ?? grpc } : { HTTP_LISTEN: last.http ?? `127.0.0.1:${http}` }),
+      }),
+    })
+    processes.set(name, started)
+    writeRoster(folder, processes.values())
+    for (const [kind, address] of Object.entries(started.listening)) {
+      if (address !== undefined) keepPort(folder, `${name}.${kind}`, Number(address.split(':').at(-1)))
+    }
+    return started
+  }
+
+  /** Starts the replicas of a service and returns their addresses as the gateway wants them. */
+  const launchService = async (service: ServiceName, env: Record<string, string>): Promise<string> => {
+    const nameOf = (index: number): string => (index === 0 ? service : `${service}-${index + 1}`)
+    const names = Array.from({ length: options.replicas?.[service] ?? 1 }, (_, index) => nameOf(index))
+    options.signal?.throwIfAborted()
+    const started = await timed(
+      log,
+      `starting ${names.join(', ')}`,
+      () => all(names.map((name) => launch(name, `services/${service}/main.ts`, env))),
+      (done) => done.map((each) => `${each.name} listens: ${where(each.listening)}`).join('; '),
+    )
+    return started.map((each) => each.listening.grpc).join('+')
+  }
+
+  const stop = (): Promise<void> => {
+    stopping ??= (async () => {
+      const end = async (names: string[]): Promise<void> => {
+        await Promise.all(
+          names.map(async (name) => {
+            await processes.get(name)?.stop()
+            if (processes.has(name)) log(`  ${name} stopped`)
+          }),
+        )
+      }
+      const of = (service: string): string[] => [...processes.keys()].filter((name) => name === service || name.startsWith(`${service}-`))
+      await end(['gateway'])
+      await end(of('actions'))
+      await end([...of('idempotency'), ...of('ratelimit')])
+      if (postgres !== undefined) {
+        await postgres.stop()
+        log('  postgres stopped')
+      }
+      lock.release()
+    })()
+    return stopping
+  }
+
+  try {
+    await outwaitRoster(folder, log)
+    await fillCompileCache(mains.map((main) => join(root, main)))
+    let server: { adminUrl: string; folder: string }
+    if (options.databaseUrl === undefined) {
+      const own = await timed(
+        log,
+        'starting Postgres',
+        () =>
+          startPostgres({
+            folder,
+            durable: options.durable,
+            log: (line) => log(`  ${line}`),
+            onDeath: (lines) => {
+              log(`Postgres ended unasked; its log ends with\n${lines}`)
+              void postgres?.start().then(
+                () => log('Postgres runs again'),
+                (error: Error) => fail(error),
+              )
+            },
+          }),
+        (done) => `Postgres listens: 127.0.0.1:${done.port}`,
+      )
+      postgres = own
+      server = own
+    } else {
+      log('using the Postgres of DATABASE_URL')
+      server = { adminUrl: options.databaseUrl, folder }
+    }
+    const prefix = options.databasePrefix ?? 'relay'
+    // One after the other: they change the same catalog rows.
+    const idempotencyDatabase = await createServiceDatabase(server, `${prefix}_idempotency`)
+    const actionsDatabase = await createServiceDatabase(server, `${prefix}_actions`)
+
+    const redis: Record<string, string> = options.redisUrl === undefined ? {} : { REDIS_URL: options.redisUrl }
+    const limits = options.env?.RATELIMIT_FILE ?? join(root, 'deploy/local/limits.yaml')
+    const [idempotency = '', ratelimit = ''] = await all([
+      launchService('idempotency', { DATABASE_URL: idempotencyDatabase }),
+      launchService('ratelimit', { ...redis, ...(existsSync(limits) ? { RATELIMIT_FILE: limits } : {}) }),
+    ])
+    const actions = await launchService('actions', { DATABASE_URL: actionsDatabase, IDEMPOTENCY_ADDR: idempotency })
+
+    options.signal?.throwIfAborted()
+    const wanted = options.gatewayPort
+    const port = wanted !== undefined && (await isFree(wanted)) ? wanted : await freePort(keptPort(folder, 'gateway.http'))
+    if (wanted !== undefined && port !== wanted) log(`port ${wanted} is taken: the gateway takes ${port} instead`)
+    const upstreams = `actions=${actions},idempotency=${idempotency},ratelimit=${ratelimit}`
+    await timed(
+      log,
+      'starting gateway',
+      () => launch('gateway', 'gateway/main.ts', { ...redis, UPSTREAMS: upstreams }, port),
+      (done) => `gateway listens: ${where(done.listening)}`,
+    )
+  } catch (error) {
+    await stop()
+    throw error
+  }
+
+  const of = (name: string): MeshProcess => {
+    const found = processes.get(name)
+    if (found === undefined) throw new Error(`there is no process "${name}"; there are ${[...processes.keys()].join(', ')}`)
+    return found
+  }
+  return {
+    get gateway() {
+      return `http://${of('gateway').listening.http}`
+    },
+    get gatewayAdmin() {
+      return of('gateway').listening.admin ?? ''
+    },
+    apiKey,
+    get services() {
+      const names = [...processes.keys()].filter((name) => name !== 'gateway').sort()
+      const state = ({ listening: { grpc = '', admin = '' }, pid }: MeshProcess): ServiceState => ({ grpc, admin, pid })
+      return Object.fromEntries(names.map((name) => [name, state(of(name))]))
+    },
+    folder,
+    postgres,
+    process: of,
+    stop,
+  }
+}

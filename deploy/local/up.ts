@@ -1,0 +1,185 @@
+/** The launcher behind `make up`: the whole mesh on this machine, until Ctrl-C. */
+import { appendFileSync, realpathSync, rmSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import { ConfigError, describeConfig, integer, optional, readConfig, text, url } from '#mesh/config.ts'
+import { HeldError, keepPort, keptPort, prepareHome, writePrivate } from './home.ts'
+import { startMesh, type Mesh } from './mesh.ts'
+import { startReceiver, type Delivery, type Receiver } from './receiver.ts'
+import { killRoster } from './roster.ts'
+
+const checkout = join(import.meta.dirname, '../..')
+const spec = {
+  home: text('RELAY_HOME', 'The folder for data, secrets and logs', { default: join(checkout, '.relay') }),
+  port: integer('RELAY_PORT', "The gateway's port; another one is taken when it is not free", { default: '8080', min: 1, max: 65_535 }),
+  databaseUrl: optional(
+    url('DATABASE_URL', 'A Postgres to use instead of our own, as a role that may create roles and databases', ['postgres', 'postgresql']),
+  ),
+  redisUrl: optional(url('REDIS_URL', 'A Redis to count limits in; without one they are counted in process', ['redis', 'rediss'])),
+}
+
+// Whoever read our output may have gone (make up | head): that is no reason to fall over.
+process.stdout.on('error', () => undefined)
+const say = (line = ''): void => void process.stdout.write(`${line}\n`)
+
+/** What a script needs to use the running mesh. */
+function describe(mesh: Mesh, receiver: Receiver, startedAt: string): string {
+  const state = {
+    gateway: mesh.gateway,
+    gateway_admin: mesh.gatewayAdmin,
+    gateway_pid: mesh.process('gateway').pid,
+    api_key: mesh.apiKey,
+    services: mesh.services,
+    receiver: receiver.url,
+    postgres: mesh.postgres === undefined ? null : { port: mesh.postgres.port, pid: mesh.postgres.pid, data: mesh.postgres.data },
+    logs: join(mesh.folder, 'logs'),
+    launcher_pid: process.pid,
+    started_at: startedAt,
+  }
+  return `${JSON.stringify(state, null, 2)}\n`
+}
+
+/** What runs where, for a person. */
+function table(mesh: Mesh, receiver: Receiver, limits: string): string {
+  const rows: string[][] = [['gateway', mesh.gateway, `admin http://${mesh.gatewayAdmin}`, `process ${mesh.process('gateway').pid}`]]
+  for (const [name, { grpc, admin, pid }] of Object.entries(mesh.services)) {
+    rows.push([name, `${grpc} (gRPC)`, `admin http://${admin}`, `process ${pid}`])
+  }
+  const { postgres } = mesh
+  if (postgres === undefined) rows.push(['postgres', 'the one of DATABASE_URL'])
+  else rows.push(['postgres', `127.0.0.1:${postgres.port}`, '', `process ${postgres.pid}`])
+  rows.push(['receiver', receiver.url, 'shows here every webhook it gets'])
+  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => (row.length > column + 1 ? row[column]!.length : 0))))
+  const lines = rows.map((row) => `  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd())
+  return [
+    ...lines,
+    '',
+    `  limits    ${limits}`,
+    '  webhooks  go to public addresses, and in local mode also to this machine (127.0.0.0/8, ::1); nowhere else private',
+    `  logs      ${shown(join(mesh.folder, 'logs'))}`,
+    ...(postgres === undefined ? [] : [`  data      ${shown(postgres.data)}`]),
+    `  scripts   ${shown(join(mesh.folder, 'local.json'))} says all of this as JSON`,
+    `  API key   ${mesh.apiKey}`,
+  ].join('\n')
+}
+
+const shown = (path: string): string => {
+  const short = relative(process.cwd(), path)
+  return short.startsWith('..') ? path : short
+}
+
+/** Lines to paste, in order: each works as it is. */
+function examples(mesh: Mesh, receiver: Receiver): string {
+  const call = (path: string, headers: readonly string[] = [], body?: string): string =>
+    [
+      `curl -sS -w '\\n' ${mesh.gateway}${path}`,
+      ...[`Authorization: Bearer ${mesh.apiKey}`, ...headers].map((header) => `-H '${header}'`),
+      ...(body === undefined ? [] : [`-H 'Content-Type: application/json' -d ${body}`]),
+    ].join(' ')
+  const preview = { action: 'webhook.save', params: { url: `${receiver.url}/hook`, method: 'POST', body: { test: 'hello' } } }
+  const key = `Idempotency-Key: first-${Date.now()}`
+  // sed, since jq may not be there; tee, so that the answer is seen as well.
+  const keepId = `tee /dev/stderr | sed -n 's/.*"preview_id": *"\\([^"]*\\)".*/\\1/p'`
+  return [
+    '1. List what can be done:',
+    call('/actions'),
+    '',
+    '2. See what would happen (and keep its preview_id):',
+    `PREVIEW=$(${call('/actions/preview', [], `'${JSON.stringify(preview)}'`)} | ${keepId})`,
+    '',
+    '3. Do it, once:',
+    call('/actions/execute', [key], `"{\\"preview_id\\":\\"$PREVIEW\\"}"`),
+    '',
+    'And again with the same key and no valid preview: the same run_id comes back, and nothing is sent.',
+    call('/actions/execute', [key], `'{"preview_id":"expired-or-invalid"}'`),
+  ].join('\n')
+}
+
+function onDelivery(log: string, { method, path, headers, body, at }: Delivery): void {
+  appendFileSync(log, `${JSON.stringify({ at, method, path, headers, body })}\n`, { mode: 0o600 })
+  const signature = headers['x-signature'] === undefined ? 'unsigned' : `X-Signature ${String(headers['x-signature']).slice(0, 12)}…`
+  // What comes from outside goes to a terminal only as JSON, without control characters.
+  say(`receiver: ${JSON.stringify(`${method} ${path}`)} ${JSON.stringify(body.slice(0, 200))} (${signature})`)
+}
+
+async function main(): Promise<number> {
+  const config = readConfig(spec)
+  prepareHome(config.home)
+  const home = realpathSync(config.home)
+  const startedAt = new Date().toISOString()
+  const description = join(home, 'local.json')
+  const giveUp = new AbortController()
+  let end: (code: number) => void = () => undefined
+  const ended = new Promise<number>((resolve) => (end = resolve))
+
+  let askedAt = 0
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      if (askedAt === 0) {
+        askedAt = performance.now()
+        say('\nStopping: finishing what is under way, then everything in order (Ctrl-C again stops at once) …')
+        giveUp.abort(new Error('stopped'))
+        end(0)
+      } else if (performance.now() - askedAt > 500) {
+        // Sooner, it is the same Ctrl-C told twice: by the terminal and by make.
+        say('Stopping at once.')
+        killRoster(home)
+        process.exit(130)
+      }
+    })
+  }
+
+  say('Relay, local mode')
+  const start = performance.now()
+  let mesh: Mesh | undefined
+  let receiver: Receiver | undefined
+  const describeTo = (): void => {
+    if (mesh !== undefined && receiver !== undefined) writePrivate(description, describe(mesh, receiver, startedAt))
+  }
+  try {
+    mesh = await startMesh({
+      folder: home,
+      gatewayPort: config.port,
+      databaseUrl: config.databaseUrl?.href,
+      redisUrl: config.redisUrl?.href,
+      env: process.env,
+      log: say,
+      signal: giveUp.signal,
+      onStart: describeTo,
+      onFailure: (error) => {
+        say(`\nCannot go on: ${error.message}`)
+        end(1)
+      },
+    })
+    receiver = await startReceiver(keptPort(home, 'receiver') ?? 8081, (delivery) => onDelivery(join(home, 'logs/receiver.log'), delivery))
+    keepPort(home, 'receiver', Number(new URL(receiver.url).port))
+    describeTo()
+    const inRedis = config.redisUrl !== undefined
+    const limits = inRedis ? 'counted in the Redis of REDIS_URL' : 'counted in process (set REDIS_URL to count them in Redis)'
+    say(`\nRelay runs (started in ${((performance.now() - start) / 1000).toFixed(1)} s). Ctrl-C stops it; what it did stays.\n`)
+    say(`${table(mesh, receiver, limits)}\n`)
+    say(`Try it: paste these lines into another terminal, one after the other.\n\n${examples(mesh, receiver)}\n`)
+    return await ended
+  } catch (error) {
+    if (giveUp.signal.aborted) return 0
+    if (error instanceof HeldError) {
+      say(`Relay already runs from this folder (process ${error.pid}): stop that first, or set RELAY_HOME to another folder.`)
+    } else say(`Relay could not start: ${error instanceof Error ? error.message : String(error)}`)
+    return 1
+  } finally {
+    await mesh?.stop()
+    await receiver?.stop()
+    if (mesh !== undefined) rmSync(description, { force: true })
+    if (mesh !== undefined || giveUp.signal.aborted) say('Everything is stopped.')
+  }
+}
+
+if (process.argv.includes('--help')) say(`make up: starts Relay on this machine. It reads\n${describeConfig(spec)}`)
+else {
+  try {
+    process.exit(await main())
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    say(error.message)
+    process.exit(1)
+  }
+}
