@@ -1,7 +1,7 @@
 /** A pool of connections to one Postgres database: named statements, transactions, bounded waits, and errors that say what they mean. */
 import { Pool, type PoolClient, type QueryResultRow } from 'pg'
 import type { Secret } from '../config.ts'
-import { meshErrors } from '../errors.ts'
+import { MeshError, meshErrors } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
@@ -31,13 +31,14 @@ const away = /^(08|53|57P0|57014|25006|58)/
 /** Whether the database could not be reached or would not work just now, as against a mistake in what was asked of it. */
 function isAway(error: unknown): boolean {
   if (!(error instanceof Error)) return false
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
-  if (away.test(code) || /^E[A-Z]+$/.test(code)) return true
-  // pg has no code for these.
-  return /timeout|Connection terminated|not queryable|connection error|ended/i.test(error.message)
+  if (error instanceof MeshError) return error.reason === 'DEPENDENCY_UNAVAILABLE'
+  // A message may quote what was asked, so it says something only where there is no code.
+  if ('code' in error && typeof error.code === 'string') return away.test(error.code) || /^E[A-Z]+$/.test(error.code)
+  return /timeout|Connection terminated|not queryable|connection error|calling end on the pool/i.test(error.message)
 }
 
-const translate = (error: unknown): unknown => (isAway(error) ? meshErrors.DEPENDENCY_UNAVAILABLE({ cause: error }) : error)
+const translate = (error: unknown): unknown =>
+  isAway(error) && !(error instanceof MeshError) ? meshErrors.DEPENDENCY_UNAVAILABLE({ cause: error }) : error
 
 const queriesOf = (client: Pick<PoolClient, 'query'>): Queries => ({
   async query<Row extends QueryResultRow>(statement: Statement, values: readonly unknown[] = []): Promise<Row[]> {
@@ -94,7 +95,9 @@ export class Database implements Queries {
       await client.query('COMMIT')
       return result
     } catch (error) {
-      await client.query('ROLLBACK').catch((failure: Error) => (broken = failure))
+      // One that does not answer is not asked again; the server rolls back when the connection closes.
+      if (isAway(error)) broken = error as Error
+      else await client.query('ROLLBACK').catch((failure: Error) => (broken = failure))
       throw translate(error)
     } finally {
       client.release(broken)

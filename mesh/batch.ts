@@ -1,0 +1,62 @@
+/**
+ * Group commit: calls that arrive together are done together. What comes within one turn of the event loop, or while as many rounds as are
+ * allowed are under way, goes in one round. There is no timer: a call that is alone does not wait for company.
+ */
+import { meshErrors } from './errors.ts'
+
+export interface BatchOptions {
+  /** Items in one round at the most. */
+  most: number
+  /** Rounds under way at the same time at the most; 2 when unset. */
+  atOnce?: number
+  /** Items that may wait for a round; the next one throws OVERLOADED. 1000 when unset. */
+  room?: number
+}
+
+interface Waiting<Item, Result> {
+  item: Item
+  resolve: (result: Result) => void
+  reject: (error: unknown) => void
+}
+
+/**
+ * Makes a function of one item of one of many. `run` returns a result for each item, in their order; where it throws, every item of the
+ * round has that error.
+ */
+export function batch<Item, Result>(
+  run: (items: readonly Item[]) => Promise<readonly Result[]>,
+  options: BatchOptions,
+): (item: Item) => Promise<Result> {
+  const { most, atOnce = 2, room = 1000 } = options
+  const waiting: Waiting<Item, Result>[] = []
+  let underWay = 0
+  let scheduled = false
+
+  const round = async (group: Waiting<Item, Result>[]): Promise<void> => {
+    underWay += 1
+    try {
+      const results = await run(group.map(({ item }) => item))
+      if (results.length !== group.length) throw new Error(`${results.length} results for ${group.length} items`)
+      group.forEach(({ resolve }, index) => resolve(results[index]!))
+    } catch (error) {
+      for (const { reject } of group) reject(error)
+    }
+    underWay -= 1
+    start()
+  }
+
+  const start = (): void => {
+    scheduled = false
+    while (waiting.length > 0 && underWay < atOnce) void round(waiting.splice(0, most))
+  }
+
+  return (item) => {
+    if (waiting.length >= room) return Promise.reject(meshErrors.OVERLOADED())
+    return new Promise((resolve, reject) => {
+      waiting.push({ item, resolve, reject })
+      if (scheduled || underWay >= atOnce) return
+      scheduled = true
+      setImmediate(start)
+    })
+  }
+}

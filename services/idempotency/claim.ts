@@ -1,0 +1,152 @@
+/**
+ * The life of a claim, as pure steps: what a key holds now, what is asked of it, and the time give the answer and what it holds next.
+ * Every store decides by these.
+ *
+ *             claim                  complete
+ *   (free) ──────────► in flight ──────────────► completed ──── retention over ────► (free)
+ *      ▲                │  ▲   │
+ *      └─── release ────┘  └───┘ renew; claim, once the lease ran out: a new token, the same run
+ *
+ * What the steps hold to:
+ * - One token holds a claim. Each grant to another attempt has a token of its own, and an older one changes nothing from then on.
+ * - A lease that ran out frees nothing by itself: the holder keeps the claim until somebody takes it over.
+ * - The run of a claim is the one of its first attempt, through every takeover.
+ */
+
+/** What a claim is held under. */
+export interface ClaimKey {
+  readonly workspace: string
+  readonly kind: string
+  readonly key: string
+}
+
+interface Held {
+  readonly fingerprint: Uint8Array
+  readonly runId: string
+  /** The attempt that holds the claim, or held it last. */
+  readonly attemptId: string
+  readonly token: string
+  /** Whether the present grant took the claim over from another attempt. */
+  readonly takenOver: boolean
+}
+
+/** Times are in milliseconds of the store's clock. */
+export interface InFlight extends Held {
+  readonly state: 'in_flight'
+  readonly leaseUntil: number
+}
+
+export interface Completed extends Held {
+  readonly state: 'completed'
+  readonly completedAt: number
+  readonly response: Uint8Array | undefined
+}
+
+/** What a key holds; undefined where nothing is claimed. */
+export type Claim = InFlight | Completed
+
+/** When a step is taken. */
+export interface Moment {
+  readonly now: number
+  /** How long a completed claim answers. */
+  readonly retentionMs: number
+}
+
+/** The claim that comes back is the one that was given where nothing changes. */
+export interface Step<Answer> {
+  readonly answer: Answer
+  readonly next: Claim | undefined
+}
+
+export interface Asked {
+  /** Undefined: only look. */
+  readonly fingerprint: Uint8Array | undefined
+  readonly attemptId: string
+  readonly runId: string
+  readonly leaseMs: number
+  /** The token of the grant, should there be one: never used before. */
+  readonly token: string
+}
+
+export type Answer =
+  | { readonly outcome: 'granted'; readonly token: string; readonly runId: string; readonly takenOver: boolean; readonly leaseMs: number }
+  | { readonly outcome: 'completed'; readonly runId: string; readonly response: Uint8Array | undefined }
+  | { readonly outcome: 'in_flight'; readonly runId: string; readonly retryAfterMs: number }
+  | { readonly outcome: 'mismatch'; readonly runId: string }
+  | { readonly outcome: 'absent' }
+
+/** How a write that needs the grant ended; `stale`: the grant is not held any longer, and nothing changed. */
+export type Fenced = 'done' | 'stale'
+
+export interface Renewal {
+  readonly token: string
+  readonly leaseMs: number
+}
+
+export interface Completion {
+  readonly runId: string
+  /** Undefined: the run is the proof. Then there is no response either. */
+  readonly token: string | undefined
+  readonly response: Uint8Array | undefined
+}
+
+/** Nobody needs to ask more rarely than this. */
+const longestWaitMs = 1000
+
+const stay = <A>(claim: Claim | undefined, answer: A): Step<A> => ({ answer, next: claim })
+
+const grant = (claim: InFlight, now: number): Step<Answer> => {
+  const { token, runId, takenOver, leaseUntil } = claim
+  return { answer: { outcome: 'granted', token, runId, takenOver, leaseMs: Math.max(1, Math.floor(leaseUntil - now)) }, next: claim }
+}
+
+/** What the key still answers for. */
+const standing = (claim: Claim | undefined, { now, retentionMs }: Moment): Claim | undefined =>
+  claim?.state === 'completed' && claim.completedAt + retentionMs <= now ? undefined : claim
+
+const sameBytes = (one: Uint8Array, other: Uint8Array): boolean => Buffer.compare(one, other) === 0
+
+/** Asks for the work behind a key. */
+export function claim(found: Claim | undefined, asked: Asked, at: Moment): Step<Answer> {
+  const held = standing(found, at)
+  const { fingerprint, attemptId, runId, token } = asked
+  const leaseUntil = at.now + asked.leaseMs
+  if (held === undefined) {
+    if (fingerprint === undefined) return stay(found, { outcome: 'absent' })
+    return grant({ state: 'in_flight', fingerprint, runId, attemptId, token, takenOver: false, leaseUntil }, at.now)
+  }
+  if (fingerprint !== undefined && !sameBytes(fingerprint, held.fingerprint)) return stay(found, { outcome: 'mismatch', runId: held.runId })
+  if (held.state === 'completed') return stay(found, { outcome: 'completed', runId: held.runId, response: held.response })
+  if (fingerprint !== undefined) {
+    const live = held.leaseUntil > at.now
+    // Its reply was lost: the same grant, with what is left of the lease.
+    if (held.attemptId === attemptId) return grant(live ? held : { ...held, leaseUntil }, at.now)
+    if (!live) return grant({ ...held, attemptId, token, takenOver: true, leaseUntil }, at.now)
+  }
+  const left = Math.ceil(held.leaseUntil - at.now)
+  return stay(found, { outcome: 'in_flight', runId: held.runId, retryAfterMs: left > 0 ? Math.min(left, longestWaitMs) : longestWaitMs })
+}
+
+/** Extends the lease; never shortens it. */
+export function renew(found: Claim | undefined, { token, leaseMs }: Renewal, at: Moment): Step<Fenced> {
+  if (found?.state !== 'in_flight' || found.token !== token) return stay(found, 'stale')
+  return { answer: 'done', next: { ...found, leaseUntil: Math.max(found.leaseUntil, at.now + leaseMs) } }
+}
+
+/** Ends the work. The first completion counts: repeating it changes neither the time nor the response. */
+export function complete(found: Claim | undefined, { runId, token, response }: Completion, at: Moment): Step<Fenced> {
+  const held = standing(found, at)
+  const fenced = token !== undefined
+  if (held === undefined || held.runId !== runId || (fenced && held.token !== token)) return stay(found, fenced ? 'stale' : 'done')
+  if (held.state === 'completed') return stay(found, 'done')
+  const { leaseUntil: _, ...rest } = held
+  return { answer: 'done', next: { ...rest, state: 'completed', completedAt: at.now, response } }
+}
+
+/** Gives the grant back: the key is free. What is gone already needs no releasing. */
+export function release(found: Claim | undefined, token: string, at: Moment): Step<Fenced> {
+  const held = standing(found, at)
+  if (held === undefined) return stay(found, 'done')
+  if (held.state !== 'in_flight' || held.token !== token) return stay(found, 'stale')
+  return { answer: 'done', next: undefined }
+}

@@ -1,0 +1,30 @@
+/** The idempotency service as a process. */
+import { Health } from '#mesh/grpc/health.ts'
+import { identity } from '#mesh/identity.ts'
+import { Database } from '#mesh/postgres/database.ts'
+import { migrate } from '#mesh/postgres/migrate.ts'
+import { run, serveGrpc } from '#mesh/serve.ts'
+import { variables } from './config.ts'
+import { instruments } from './metrics.ts'
+import { startReaper } from './reaper.ts'
+import { idempotencyService } from './service.ts'
+import { PostgresClaimStore } from './store.postgres.ts'
+
+await run('idempotency', variables, async (runtime) => {
+  const { config, log, metrics } = runtime
+  const { verifier } = identity('idempotency', config)
+
+  await migrate(config.databaseUrl, new URL('migrations/', import.meta.url), log)
+  // A statement gives up before the calls that wait for it do (deadline_ms in the contract), so that they hear why.
+  const database = new Database({ url: config.databaseUrl, log, metrics, connections: config.connections, statementMs: 1000 })
+  runtime.onStop('database', () => database.close())
+
+  const store = new PostgresClaimStore({ database, retentionMs: config.retentionMs })
+  const counted = instruments(metrics)
+  const reaper = startReaper({ store, everyMs: config.reapEveryMs, instruments: counted, log })
+  runtime.onStop('reaper', () => reaper.stop())
+
+  const health = new Health({ services: ['relay.idempotency.v1.IdempotencyService'], checks: { postgres: () => database.ping() } })
+  const service = idempotencyService({ store, leaseMs: config.leaseMs, instruments: counted })
+  return serveGrpc(runtime, { services: [service], verifier, health })
+})

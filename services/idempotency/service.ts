@@ -1,0 +1,82 @@
+/** The RPCs of relay.idempotency.v1: from the contract's messages to the store's words and back. */
+import { randomUUID } from 'node:crypto'
+import { type ClaimKey as KeyMessage, type ClaimResponse, IdempotencyServiceService } from '#gen/relay/idempotency/v1/idempotency.ts'
+import { meshErrors } from '#mesh/errors.ts'
+import { type Served, served } from '#mesh/grpc/server.ts'
+import type { Answer, ClaimKey, Fenced } from './claim.ts'
+import { errors } from './errors.ts'
+import type { Instruments } from './metrics.ts'
+import type { ClaimStore } from './store.ts'
+
+export interface ServiceParts {
+  store: ClaimStore
+  /** The lease of a grant whose caller does not say. */
+  leaseMs: number
+  instruments: Instruments
+}
+
+export function idempotencyService({ store, leaseMs, instruments }: ServiceParts): Served {
+  const hold = (operation: string, outcome: Fenced): Record<string, never> => {
+    if (outcome === 'done') return {}
+    instruments.fenced.inc({ operation })
+    throw errors.STALE_TOKEN()
+  }
+  return served(IdempotencyServiceService, {
+    async claim(request) {
+      const answer = await store.claim(keyOf(request.key), {
+        fingerprint: request.fingerprint,
+        attemptId: idOf(request.attemptId),
+        runId: idOf(request.runId),
+        leaseMs: request.leaseMs || leaseMs,
+        token: randomUUID(),
+      })
+      instruments.claims.inc({ outcome: answer.outcome === 'granted' && answer.takenOver ? 'taken_over' : answer.outcome })
+      return { outcome: outcomeOf(answer) }
+    },
+
+    async renew(request) {
+      const renewal = { token: idOf(request.token), leaseMs: request.leaseMs || leaseMs }
+      return hold('renew', await store.renew(keyOf(request.key), renewal))
+    },
+
+    async complete({ key, runId, token, response }) {
+      if (response !== undefined && token === undefined) throw errors.RESPONSE_NEEDS_TOKEN()
+      const completion = { runId: idOf(runId), token: token === undefined ? undefined : idOf(token), response }
+      return hold('complete', await store.complete(keyOf(key), completion))
+    },
+
+    async release({ key, token }) {
+      return hold('release', await store.release(keyOf(key), idOf(token)))
+    },
+  })
+}
+
+/** The contract requires the key. No store of text can be relied on to keep U+0000. */
+function keyOf(message: KeyMessage | undefined): ClaimKey {
+  const { workspace, keyKind: kind, key } = message!
+  const violations = Object.entries({ 'key.workspace': workspace, 'key.key': key })
+    .filter(([, text]) => text.includes('\0'))
+    .map(([field]) => ({ field, description: 'must not contain U+0000' }))
+  if (violations.length > 0) throw meshErrors.INVALID_REQUEST({ violations })
+  return { workspace, kind, key }
+}
+
+/** A UUID in one spelling, so that it can be compared. */
+const idOf = (uuid: string): string => uuid.toLowerCase()
+
+function outcomeOf(answer: Answer): ClaimResponse['outcome'] {
+  switch (answer.outcome) {
+    case 'granted': {
+      const { token, runId, takenOver, leaseMs } = answer
+      return { $case: 'granted', value: { token, runId, takenOver, leaseMs } }
+    }
+    case 'completed':
+      return { $case: 'completed', value: { runId: answer.runId, response: answer.response as Buffer | undefined } }
+    case 'in_flight':
+      return { $case: 'inFlight', value: { runId: answer.runId, retryAfterMs: answer.retryAfterMs } }
+    case 'mismatch':
+      return { $case: 'mismatch', value: { runId: answer.runId } }
+    case 'absent':
+      return { $case: 'absent', value: {} }
+  }
+}

@@ -1,0 +1,58 @@
+/** Claims in the memory of one process: for tests, and to try things out. Nothing survives a restart. */
+import type { Answer, Asked, Claim, ClaimKey, Completion, Fenced, Moment, Renewal, Step } from './claim.ts'
+import { claim, complete, release, renew } from './claim.ts'
+import type { ClaimStore, Lapsed } from './store.ts'
+
+export class MemoryClaimStore implements ClaimStore {
+  readonly #claims = new Map<string, Claim>()
+  readonly #retentionMs: number
+  readonly #clock: () => number
+
+  constructor(parts: { retentionMs: number; clock?: () => number }) {
+    this.#retentionMs = parts.retentionMs
+    this.#clock = parts.clock ?? Date.now
+  }
+
+  /** How many keys hold anything, though it may no longer answer. */
+  get size(): number {
+    return this.#claims.size
+  }
+
+  async claim(key: ClaimKey, asked: Asked): Promise<Answer> {
+    return this.#take(key, (found, at) => claim(found, asked, at))
+  }
+
+  async renew(key: ClaimKey, renewal: Renewal): Promise<Fenced> {
+    return this.#take(key, (found, at) => renew(found, renewal, at))
+  }
+
+  async complete(key: ClaimKey, completion: Completion): Promise<Fenced> {
+    return this.#take(key, (found, at) => complete(found, completion, at))
+  }
+
+  async release(key: ClaimKey, token: string): Promise<Fenced> {
+    return this.#take(key, (found, at) => release(found, token, at))
+  }
+
+  async reap(most: number): Promise<number> {
+    const before = this.#clock() - this.#retentionMs
+    const old = [...this.#claims].filter(([, each]) => each.state === 'completed' && each.completedAt <= before).slice(0, most)
+    for (const [name] of old) this.#claims.delete(name)
+    return old.length
+  }
+
+  async lapsed(): Promise<Lapsed> {
+    const now = this.#clock()
+    const leases = [...this.#claims.values()].flatMap((each) => (each.state === 'in_flight' ? [each.leaseUntil] : []))
+    const over = leases.filter((end) => end <= now)
+    return { count: over.length, oldestMs: now - Math.min(now, ...over) }
+  }
+
+  #take<A>(key: ClaimKey, step: (found: Claim | undefined, at: Moment) => Step<A>): A {
+    const name = JSON.stringify([key.workspace, key.kind, key.key])
+    const { answer, next } = step(this.#claims.get(name), { now: this.#clock(), retentionMs: this.#retentionMs })
+    if (next === undefined) this.#claims.delete(name)
+    else this.#claims.set(name, next)
+    return answer
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * Claims in Postgres. A step of claim.ts is taken on what was read, and written back only where nobody else wrote meanwhile; else it is
+ * read again. The two writes of an ordinary claim, its grant and its completion, are tried without reading: one statement each, for all
+ * calls that arrive together. What those leave undone is read and decided like the rest.
+ *
+ * Nobody waits for a row while holding another that somebody may wait for: grants are inserted in the order of their keys, and completions
+ * and the reaper pass over rows that are locked.
+ */
+import { batch } from '#mesh/batch.ts'
+import type { Database, Statement } from '#mesh/postgres/database.ts'
+import type { Answer, Asked, Claim, ClaimKey, Completion, Fenced, InFlight, Moment, Renewal, Step } from './claim.ts'
+import { claim, complete, release, renew } from './claim.ts'
+import { errors } from './errors.ts'
+import type { ClaimStore, Lapsed } from './store.ts'
+
+/** Every race that is lost was won by somebody else, who is then done: few are lost in a row. */
+const mostRaces = 10
+/** Half as many rows already cost nearly as little each. */
+const mostRows = 50
+
+/** What a key holds, by which writing, as of when. */
+interface Seen {
+  readonly claim: Claim | undefined
+  readonly version: number
+  readonly at: Moment
+}
+
+interface Grant {
+  readonly key: ClaimKey
+  readonly claim: InFlight
+  readonly leaseMs: number
+}
+
+interface Ending {
+  readonly key: ClaimKey
+  readonly completion: Completion
+}
+
+export class PostgresClaimStore implements ClaimStore {
+  readonly #database: Database
+  readonly #retentionMs: number
+  /** What most keys hold when they are first asked for; its time is 0, since what is written is a length of time from then. */
+  readonly #nothing: Seen
+  readonly #insert: (grant: Grant) => Promise<boolean>
+  readonly #end: (ending: Ending) => Promise<boolean>
+
+  constructor(parts: { database: Database; retentionMs: number }) {
+    this.#database = parts.database
+    this.#retentionMs = parts.retentionMs
+    this.#nothing = { claim: undefined, version: 0, at: { now: 0, retentionMs: parts.retentionMs } }
+    this.#insert = batch((grants) => this.#insertAll(grants), { most: mostRows })
+    this.#end = batch((endings) => this.#endAll(endings), { most: mostRows })
+  }
+
+  claim(key: ClaimKey, asked: Asked): Promise<Answer> {
+    const assumed = asked.fingerprint === undefined ? undefined : this.#nothing
+    return this.#take(key, (found, at) => claim(found, asked, at), assumed)
+  }
+
+  renew(key: ClaimKey, renewal: Renewal): Promise<Fenced> {
+    return this.#take(key, (found, at) => renew(found, renewal, at))
+  }
+
+  async complete(key: ClaimKey, completion: Completion): Promise<Fenced> {
+    if (completion.response === undefined && (await this.#end({ key, completion }))) return 'done'
+    return this.#take(key, (found, at) => complete(found, completion, at))
+  }
+
+  release(key: ClaimKey, token: string): Promise<Fenced> {
+    return this.#take(key, (found, at) => release(found, token, at))
+  }
+
+  async reap(most: number): Promise<number> {
+    const [row] = await this.#database.query<{ count: number }>(statements.reap, [this.#retentionMs, most])
+    return row!.count
+  }
+
+  async lapsed(): Promise<Lapsed> {
+    const [row] = await this.#database.query<{ count: number; oldest_ms: number }>(statements.lapsed)
+    return { count: row!.count, oldestMs: row!.oldest_ms }
+  }
+
+  /** Takes one step, on what is assumed at first if anything is, and on what is there when that was wrong. */
+  async #take<A>(key: ClaimKey, step: (found: Claim | undefined, at: Moment) => Step<A>, assumed?: Seen): Promise<A> {
+    let seen = assumed ?? (await this.#read(key))
+    for (let race = 0; race < mostRaces; race += 1) {
+      const { answer, next } = step(seen.claim, seen.at)
+      if (next === seen.claim || (await this.#write(key, seen, next))) return answer
+      seen = await this.#read(key)
+    }
+    throw errors.CONTENDED()
+  }
+
+  async #read({ workspace, kind, key }: ClaimKey): Promise<Seen> {
+    const [row] = await this.#database.query<Row>(statements.read, [workspace, kind, key])
+    return { claim: claimOf(row!), version: row!.version ?? 0, at: { now: row!.now, retentionMs: this.#retentionMs } }
+  }
+
+  /** False where the key no longer holds what was seen. */
+  async #write(key: ClaimKey, seen: Seen, next: Claim | undefined): Promise<boolean> {
+    const leaseMs = next?.state === 'in_flight' ? next.leaseUntil - seen.at.now : null
+    if (seen.claim === undefined) return this.#insert({ key, claim: next as InFlight, leaseMs: leaseMs! })
+    const was = [key.workspace, key.kind, key.key, seen.claim.token, seen.version]
+    if (next === undefined) return (await this.#database.query(statements.remove, was)).length > 0
+    const response = next.state === 'completed' ? next.response : undefined
+    const becomes = [next.fingerprint, next.runId, next.attemptId, next.token, next.takenOver, leaseMs, response]
+    return (await this.#database.query(statements.replace, [...was, ...becomes])).length > 0
+  }
+
+  async #insertAll(grants: readonly Grant[]): Promise<boolean[]> {
+    const column = <T>(of: (grant: Grant) => T): T[] => grants.map(of)
+    const inserted = await this.#database.query<{ token: string }>(statements.insert, [
+      ...keyColumns(grants),
+      column(({ claim: { fingerprint } }) => fingerprint),
+      column(({ claim: { runId } }) => runId),
+      column(({ claim: { attemptId } }) => attemptId),
+      column(({ claim: { token } }) => token),
+      column(({ leaseMs }) => leaseMs),
+    ])
+    // Of several grants of one key the token tells which was first.
+    const tokens = new Set(inserted.map(({ token }) => token))
+    return grants.map(({ claim: { token } }) => tokens.has(token))
+  }
+
+  async #endAll(endings: readonly Ending[]): Promise<boolean[]> {
+    const ended = await this.#database.query<{ place: number }>(statements.end, [
+      ...keyColumns(endings),
+      endings.map(({ completion: { runId } }) => runId),
+      endings.map(({ completion: { token } }) => token ?? null),
+    ])
+    const places = new Set(ended.map(({ place }) => place))
+    return endings.map((_, index) => places.has(index + 1))
+  }
+}
+
+const keyColumns = (items: readonly { key: ClaimKey }[]): string[][] => [
+  items.map(({ key }) => key.workspace),
+  items.map(({ key }) => key.kind),
+  items.map(({ key }) => key.key),
+]
+
+interface Row {
+  now: number
+  version: number | null
+  fingerprint: Buffer
+  run_id: string
+  attempt_id: string
+  token: string
+  taken_over: boolean
+  lease_until: number | null
+  completed_at: number | null
+  response: Buffer | null
+}
+
+function claimOf(row: Row): Claim | undefined {
+  if (row.version === null) return undefined
+  const { fingerprint, run_id: runId, attempt_id: attemptId, token, taken_over: takenOver } = row
+  const held = { fingerprint, runId, attemptId, token, takenOver }
+  return row.completed_at === null
+    ? { ...held, state: 'in_flight', leaseUntil: row.lease_until! }
+    : { ...held, state: 'completed', completedAt: row.completed_at, response: row.response ?? undefined }
+}
+
+const statement = (name: string, text: string): Statement => ({ name: `claims ${name}`, text })
+
+const statements = {
+  /** One row always: the time, and what the key holds. */
+  read: statement(
+    'read',
+    `SELECT extract(epoch FROM clock_timestamp())::float8 * 1000 AS now, version, fingerprint, run_id, attempt_id, token, taken_over,
+       extract(epoch FROM lease_until)::float8 * 1000 AS lease_until,
+       extract(epoch FROM completed_at)::float8 * 1000 AS completed_at, response
+     FROM (VALUES ($1, $2, $3)) AS asked (workspace, key_kind, key) LEFT JOIN claims USING (workspace, key_kind, key)`,
+  ),
+  insert: statement(
+    'insert',
+    `INSERT INTO claims (workspace, key_kind, key, fingerprint, run_id, attempt_id, token, lease_until)
+     SELECT workspace, key_kind, key, fingerprint, run_id, attempt_id, token, clock_timestamp() + lease_ms * interval '1 millisecond'
+     FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::uuid[], $6::uuid[], $7::uuid[], $8::float8[])
+       AS asked (workspace, key_kind, key, fingerprint, run_id, attempt_id, token, lease_ms)
+     ORDER BY workspace, key_kind, key
+     ON CONFLICT DO NOTHING
+     RETURNING token`,
+  ),
+  replace: statement(
+    'replace',
+    `UPDATE claims SET version = version + 1, fingerprint = $6, run_id = $7, attempt_id = $8, token = $9, taken_over = $10,
+       lease_until = clock_timestamp() + $11::float8 * interval '1 millisecond',
+       completed_at = CASE WHEN $11 IS NULL THEN clock_timestamp() END,
+       response = $12
+     WHERE workspace = $1 AND key_kind = $2 AND key = $3 AND token = $4 AND version = $5
+     RETURNING version`,
+  ),
+  remove: statement(
+    'remove',
+    `DELETE FROM claims WHERE workspace = $1 AND key_kind = $2 AND key = $3 AND token = $4 AND version = $5 RETURNING version`,
+  ),
+  /**
+   * Completes those in flight that are of the run, and held with the token where one is given; says which by their place in the list. Each
+   * is looked up by itself: joined, a plan made while the table was small would go on scanning it when it has grown.
+   */
+  end: statement(
+    'end',
+    `UPDATE claims SET version = version + 1, lease_until = NULL, completed_at = clock_timestamp()
+     FROM (
+       SELECT held.ctid, asked.place::int
+       FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::uuid[]) WITH ORDINALITY
+         AS asked (workspace, key_kind, key, run_id, token, place),
+       LATERAL (
+         SELECT ctid FROM claims
+         WHERE workspace = asked.workspace AND key_kind = asked.key_kind AND key = asked.key
+           AND run_id = asked.run_id AND token = coalesce(asked.token, token) AND completed_at IS NULL
+         FOR UPDATE SKIP LOCKED
+       ) AS held
+     ) AS ending
+     WHERE claims.ctid = ending.ctid
+     RETURNING ending.place`,
+  ),
+  /** The time is computed once, so that it can bound the search in the index. */
+  reap: statement(
+    'reap',
+    `WITH reaped AS (
+       DELETE FROM claims WHERE ctid = ANY (ARRAY (
+         SELECT ctid FROM claims
+         WHERE completed_at <= (SELECT clock_timestamp() - $1::float8 * interval '1 millisecond')
+         ORDER BY completed_at LIMIT $2
+         FOR UPDATE SKIP LOCKED
+       ))
+       RETURNING 1
+     ) SELECT count(*)::int AS count FROM reaped`,
+  ),
+  lapsed: statement(
+    'lapsed',
+    `SELECT count(*)::int AS count, coalesce(extract(epoch FROM clock_timestamp() - min(lease_until))::float8 * 1000, 0) AS oldest_ms
+     FROM claims WHERE lease_until <= (SELECT clock_timestamp())`,
+  ),
+}
