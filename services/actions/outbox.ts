@@ -2,12 +2,13 @@
  * Tells the idempotency service that runs have ended. The row was written with the end; it is told at once, and by the relay until it is
  * heard. Telling is safe to repeat, so a teller may die at any point.
  */
+import { batch } from '#mesh/batch.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import { ownContext } from '#mesh/grpc/call.ts'
+import { Loop } from '#mesh/loop.ts'
 import type { Claims } from './claims.ts'
 import type { Run } from './run.ts'
 import type { Store } from './store.ts'
-import { Loop } from './loop.ts'
 
 /** How long the first telling has before the relay takes over. */
 export const tellAfterMs = 5000
@@ -19,12 +20,21 @@ export class Outbox {
   readonly #claims: Claims
   readonly #log: Logger
   readonly #loop: Loop
+  /** Ends come together under load, and are struck off together. */
+  readonly #strikeOff: (runId: string) => Promise<void>
   readonly #underWay = new Set<Promise<void>>()
 
   constructor(parts: { store: Store; claims: Claims; log: Logger; everyMs: number }) {
     this.#store = parts.store
     this.#claims = parts.claims
     this.#log = parts.log
+    this.#strikeOff = batch<string, void>(
+      async (runIds) => {
+        await parts.store.told([...runIds])
+        return runIds.map(() => undefined)
+      },
+      { most },
+    )
     this.#loop = new Loop({ name: 'outbox', everyMs: parts.everyMs, log: parts.log, work: () => this.relay() })
   }
 
@@ -48,7 +58,7 @@ export class Outbox {
 
   async #tell(run: Run): Promise<void> {
     await this.#claims.complete({ workspace: run.workspace, kind: run.keyKind, key: run.key }, run.runId, ownContext(run.requestId))
-    await this.#store.told([run.runId])
+    await this.#strikeOff(run.runId)
   }
 
   /** Tells what is due; true when there may be more. */

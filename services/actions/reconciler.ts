@@ -1,7 +1,7 @@
 /** Finds runs whose holder was lost, on whichever replica, and lets their adapter find out what became of them. Never a second effect. */
+import { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { RunDriver } from './driver.ts'
-import { Loop } from './loop.ts'
 import type { ActionMetrics } from './metrics.ts'
 import type { Store } from './store.ts'
 

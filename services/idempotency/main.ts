@@ -6,7 +6,7 @@ import { migrate } from '#mesh/postgres/migrate.ts'
 import { run, serveGrpc } from '#mesh/serve.ts'
 import { variables } from './config.ts'
 import { instruments } from './metrics.ts'
-import { startReaper } from './reaper.ts'
+import { reaper } from './reaper.ts'
 import { idempotencyService } from './service.ts'
 import { PostgresClaimStore } from './store.postgres.ts'
 
@@ -21,8 +21,9 @@ await run('idempotency', variables, async (runtime) => {
 
   const store = new PostgresClaimStore({ database, retentionMs: config.retentionMs })
   const counted = instruments(metrics)
-  const reaper = startReaper({ store, everyMs: config.reapEveryMs, instruments: counted, log })
-  runtime.onStop('reaper', () => reaper.stop())
+  const reaping = reaper({ store, everyMs: config.reapEveryMs, instruments: counted, log })
+  reaping.start()
+  runtime.onStop('reaper', () => reaping.stop())
 
   const health = new Health({ services: ['relay.idempotency.v1.IdempotencyService'], checks: { postgres: () => database.ping() } })
   const service = idempotencyService({ store, leaseMs: config.leaseMs, instruments: counted })

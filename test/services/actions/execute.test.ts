@@ -280,6 +280,13 @@ describe('when something it needs is away', () => {
     expect(away).toBe(-1)
   })
 
+  test('the idempotency service hears of an end at once, and then nothing is left to tell', async () => {
+    const replica = on.replica()
+    const { run } = await execute(replica, await on.preview(), 'k1')
+    await vi.waitFor(() => expect(on.claims.completed).toEqual([run.runId]))
+    await vi.waitFor(async () => expect(await replica.store.untold()).toMatchObject({ count: 0 }))
+  })
+
   test('the idempotency service hears of an end through the outbox, however long it was away', async () => {
     const replica = on.replica()
     on.claims.failing = { complete: 'before' }

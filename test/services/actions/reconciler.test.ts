@@ -92,6 +92,19 @@ test('a holder that lost its run may neither act nor write its end', async () =>
   expect(on.ledger.effects).toEqual([])
 })
 
+test('a holder whose lease ran out before it acted leaves the run to the reconciler, and says nothing of how it ended', async () => {
+  on.ledger.onExecute = async (run, effect) => {
+    await new Promise((resolve) => run.signal.addEventListener('abort', resolve, { once: true }))
+    run.assertHeld()
+    effect()
+    return { status: 'success', result: {} }
+  }
+  const cutOff = on.replica({ leaseMs: 200, waitMs: 50, store: (real) => ({ ...real, holdRun: () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE()) }) })
+  await expect(execute(cutOff, await on.preview(), 'k1')).rejects.toMatchObject({ reason: 'IN_PROGRESS' })
+  const { rows } = await on.database.pool.query('SELECT status, epoch FROM runs')
+  expect(rows).toEqual([{ status: 'executing', epoch: 1 }])
+})
+
 test('an end that comes after the run was taken over is refused, and the caller gets the truth', async () => {
   const [reached, hold] = [gate(), gate()]
   on.ledger.onExecute = async (_run, effect) => {

@@ -1,6 +1,6 @@
 /** Work that comes round again: with jitter, so that replicas do not march in step; at once while there is more; quietly when it fails. */
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Logger } from '#mesh/telemetry/log.ts'
+import type { Logger } from './telemetry/log.ts'
 
 export interface LoopParts {
   name: string
