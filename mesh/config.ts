@@ -133,7 +133,14 @@ export const duration = (name: string, doc: string, options?: Options & { minMs?
 
 /** A comma-separated list; empty items are dropped. */
 export const list = (name: string, doc: string, options: Options = { default: '' }): Variable<readonly string[]> =>
-  variable(name, doc, options, (value) => Object.freeze(value.split(',').map((item) => item.trim()).filter((item) => item !== '')))
+  variable(name, doc, options, (value) =>
+    Object.freeze(
+      value
+        .split(',')
+        .map((item) => item.trim())
+        .filter((item) => item !== ''),
+    ),
+  )
 
 /** A URL of one of the given schemes. */
 export const url = (name: string, doc: string, schemes: readonly string[], options?: Options): Variable<URL> =>

@@ -76,8 +76,6 @@ export interface ErrorRow {
   code: Code
   /** The public sentence: says what is wrong and, where it can, what to do. */
   message: string
-  /** Whether the same call may be repeated as it is; only then do our clients repeat a safe call. */
-  retryable?: boolean
 }
 
 export type ErrorTable<Rows extends Record<string, ErrorRow>> = {

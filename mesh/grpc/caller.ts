@@ -1,5 +1,5 @@
 /** Who is calling: outside callers by a token, services of the mesh by their own. What a method wants of them stands in its contract. */
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
+import { createHmac, hash, timingSafeEqual } from 'node:crypto'
 
 /** An authenticated caller from outside. */
 export interface Caller {
@@ -34,7 +34,7 @@ export interface StaticKeys {
  * is an access service. Compared by hash, in constant time.
  */
 export function staticVerifier(keys: StaticKeys): Verifier {
-  const digest = (text: string) => createHash('sha256').update(text).digest()
+  const digest = (text: string) => hash('sha256', text, 'buffer')
   const expected = digest(keys.key)
   const caller: Caller = Object.freeze({ workspace: keys.workspace, actor: keys.actor, keyId: 'static', may: () => true })
   const known = new Map<string, string>()

@@ -1,6 +1,16 @@
 /** Calls to other services: typed methods as promises, deadlines always, repeats only where the contract says that it is safe. */
 import { setTimeout as pause } from 'node:timers/promises'
-import { Client, type ClientOptions, type ClientUnaryCall, Metadata, type ServiceDefinition, credentials, type requestCallback } from '@grpc/grpc-js'
+import {
+  Client,
+  type ClientOptions,
+  type ClientUnaryCall,
+  Metadata,
+  type ServiceDefinition,
+  type ServiceError,
+  credentials,
+  type requestCallback,
+  status,
+} from '@grpc/grpc-js'
 import { HealthService } from '#gen/grpc/health/v1/health.ts'
 import { MeshError, meshErrors } from '../errors.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -51,7 +61,6 @@ const channelOptions: ClientOptions = {
   'grpc.max_reconnect_backoff_ms': 1000,
   'grpc.max_receive_message_length': 4 * 1024 * 1024,
   'grpc.max_send_message_length': 1024 * 1024,
-  'grpc.max_metadata_size': 16 * 1024,
   // Repeats are ours, below: they know what is safe.
   'grpc.enable_retries': 0,
   'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
@@ -62,8 +71,20 @@ function target(address: string): string {
   const replicas = address.split('+')
   if (replicas.every((each) => /^[\d.]+:\d+$/.test(each))) return `ipv4:${replicas.join(',')}`
   if (replicas.every((each) => /^\[[\da-fA-F:]+\]:\d+$/.test(each))) return `ipv6:${replicas.join(',')}`
-  if (replicas.length > 1) throw new Error(`${address}: replicas joined by + are IP addresses of one family with ports; a name stands alone`)
+  if (replicas.length > 1)
+    throw new Error(`${address}: replicas joined by + are IP addresses of one family with ports; a name stands alone`)
   return `dns:${address}`
+}
+
+/** grpc-js writes only a Buffer: the same memory under that type. */
+const bufferOf = (bytes: Uint8Array): Buffer =>
+  Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+
+/** A call that was cancelled, but not by us, was cut by a service that ended: it says so with a reset of the stream alone. */
+function failure(error: ServiceError, context: Context): MeshError {
+  const meant = fromServiceError(error)
+  const cutByService = error.code === status.CANCELLED && meant.cause === error && !context.signal?.aborted
+  return cutByService ? meshErrors.DEPENDENCY_UNAVAILABLE({ cause: error }) : meant
 }
 
 /** One connection to one service, carrying bytes: what the gateway uses as it is, and typed clients build on. */
@@ -89,17 +110,17 @@ export class Channel {
   /** Resolves when a replica says that it serves (grpc.health.v1); throws when none does within so many milliseconds. */
   async serving(withinMs: number): Promise<void> {
     const { path, requestSerialize, responseDeserialize } = HealthService.check
-    const status = await new Promise<string>((resolve, reject) => {
+    const answer = await new Promise<string>((resolve, reject) => {
       const request = requestSerialize({ service: '' })
       this.#begin(path, request, new Metadata(), Date.now() + withinMs, (error, bytes) =>
         error === null ? resolve(responseDeserialize(bytes!).status) : reject(fromServiceError(error)),
       )
     })
-    if (status !== 'SERVING') throw meshErrors.DEPENDENCY_UNAVAILABLE()
+    if (answer !== 'SERVING') throw meshErrors.DEPENDENCY_UNAVAILABLE()
   }
 
   /** Calls a method of the contracts by path. Throws MeshError. */
-  async call(path: string, request: Buffer | Uint8Array, context: Context, options: CallOptions = {}): Promise<RawReply> {
+  async call(path: string, request: Uint8Array, context: Context, options: CallOptions = {}): Promise<RawReply> {
     const method = methodOf(path)
     const deadline = Math.min(Date.now() + Math.min(options.timeoutMs ?? Infinity, method.deadlineMs), context.deadline ?? Infinity)
     const attempts = method.safeToRepeat ? (options.attempts ?? 3) : 1
@@ -130,7 +151,7 @@ export class Channel {
     }
   }
 
-  #once(path: string, request: Buffer | Uint8Array, context: Context, deadline: number): Promise<RawReply> {
+  #once(path: string, request: Uint8Array, context: Context, deadline: number): Promise<RawReply> {
     return new Promise((resolve, reject) => {
       if (this.#closed) throw meshErrors.SHUTTING_DOWN()
       if (context.signal?.aborted) throw meshErrors.CANCELLED()
@@ -141,14 +162,14 @@ export class Channel {
         if (response !== undefined && replies !== undefined) resolve({ response, replies })
       }
       const abort = () => call.cancel()
-      const call = this.#begin(path, request as Buffer, this.#metadata(context), deadline, (error, bytes) => {
+      const call = this.#begin(path, bufferOf(request), this.#metadata(context), deadline, (error, bytes) => {
         context.signal?.removeEventListener('abort', abort)
-        if (error !== null) reject(fromServiceError(error))
+        if (error !== null) reject(failure(error, context))
         response = bytes
         settle()
       })
-      call.on('status', (status) => {
-        replies = status.metadata
+      call.on('status', ({ metadata }) => {
+        replies = metadata
         settle()
       })
       context.signal?.addEventListener('abort', abort, { once: true })
@@ -198,7 +219,11 @@ function clientMetrics(metrics: Metrics): ReturnType<typeof makeMetrics> {
 
 function makeMetrics(metrics: Metrics) {
   return {
-    handled: metrics.counter('grpc_client_handled_total', 'Calls to other services by how they ended', ['grpc_service', 'grpc_method', 'grpc_code']),
+    handled: metrics.counter('grpc_client_handled_total', 'Calls to other services by how they ended', [
+      'grpc_service',
+      'grpc_method',
+      'grpc_code',
+    ]),
     seconds: metrics.seconds('grpc_client_handling_seconds', 'Time that calls to other services took', ['grpc_service', 'grpc_method']),
   }
 }

@@ -27,7 +27,12 @@ export class Health {
   #draining = false
 
   /** `optional` checks are reported under their own name and never make the process unready. */
-  constructor(parts: { services: readonly string[]; checks?: Record<string, HealthCheck>; optional?: readonly string[]; timeoutMs?: number }) {
+  constructor(parts: {
+    services: readonly string[]
+    checks?: Record<string, HealthCheck>
+    optional?: readonly string[]
+    timeoutMs?: number
+  }) {
     this.#checks = parts.checks ?? {}
     this.#optional = new Set(parts.optional)
     this.#services = new Set(['', ...parts.services])
@@ -79,7 +84,11 @@ export class Health {
 }
 
 /** Tells a watcher of every change, until it goes or the process drains; the last word then is NOT_SERVING. */
-async function tellChanges(health: Health, call: ServerWritableStream<HealthCheckRequest, HealthCheckResponse>, until: AbortSignal): Promise<void> {
+async function tellChanges(
+  health: Health,
+  call: ServerWritableStream<HealthCheckRequest, HealthCheckResponse>,
+  until: AbortSignal,
+): Promise<void> {
   let last: Status | undefined
   while (!call.cancelled) {
     const ending = until.aborted

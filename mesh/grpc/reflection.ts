@@ -5,11 +5,7 @@
 import type { ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grpc-js'
 import { type DescFile, toBinary } from '@bufbuild/protobuf'
 import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt'
-import {
-  type ServerReflectionRequest,
-  type ServerReflectionResponse,
-  ServerReflectionService,
-} from '#gen/grpc/reflection/v1/reflection.ts'
+import { type ServerReflectionRequest, type ServerReflectionResponse, ServerReflectionService } from '#gen/grpc/reflection/v1/reflection.ts'
 import { ServerReflectionService as ServerReflectionAlphaService } from '#gen/grpc/reflection/v1alpha/reflection.ts'
 import { registry } from './descriptors.ts'
 
@@ -64,7 +60,9 @@ function answer(request: ServerReflectionRequest, services: readonly string[]): 
       return files(found?.file, `extension ${extensionNumber} of ${containingType}`)
     }
     case 'allExtensionNumbersOfType': {
-      const numbers = [...registry].flatMap((each) => (each.kind === 'extension' && each.extendee.typeName === asked.value ? [each.number] : []))
+      const numbers = [...registry].flatMap((each) =>
+        each.kind === 'extension' && each.extendee.typeName === asked.value ? [each.number] : [],
+      )
       return { $case: 'allExtensionNumbersResponse', value: { baseTypeName: asked.value, extensionNumber: numbers } }
     }
     default:
@@ -74,7 +72,12 @@ function answer(request: ServerReflectionRequest, services: readonly string[]): 
 
 /** Both versions have one wire format; they differ in name alone. Streams end when `draining` aborts. */
 export function reflectionHandlers(served: readonly string[], draining: AbortSignal) {
-  const services = [...served, 'grpc.health.v1.Health', 'grpc.reflection.v1.ServerReflection', 'grpc.reflection.v1alpha.ServerReflection'].sort()
+  const services = [
+    ...served,
+    'grpc.health.v1.Health',
+    'grpc.reflection.v1.ServerReflection',
+    'grpc.reflection.v1alpha.ServerReflection',
+  ].sort()
   const implementation: UntypedServiceImplementation = {
     serverReflectionInfo(stream: ServerDuplexStream<ServerReflectionRequest, ServerReflectionResponse>) {
       const end = () => stream.end()

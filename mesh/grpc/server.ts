@@ -35,7 +35,7 @@ export interface Served {
 
 export const served = <Definition extends ServiceDefinition>(definition: Definition, handlers: Handlers<Definition>): Served => ({
   definition,
-  handlers: handlers as Served['handlers'],
+  handlers,
 })
 
 export interface ServerParts {
@@ -51,10 +51,18 @@ const limits = {
   'grpc.max_receive_message_length': 1024 * 1024,
   'grpc.max_send_message_length': 4 * 1024 * 1024,
   'grpc.max_concurrent_streams': 1000,
-  'grpc.max_metadata_size': 16 * 1024,
   'grpc.keepalive_time_ms': 30_000,
   'grpc.keepalive_timeout_ms': 5_000,
   'grpc-node.max_session_memory': 64,
+}
+
+/** grpc-js has no limit of its own; Node resets streams with more than 64 KiB of headers. */
+const mostMetadata = 16 * 1024
+
+function bytesOf(metadata: Metadata): number {
+  let bytes = 0
+  for (const [name, values] of Object.entries(metadata.toHttp2Headers())) bytes += name.length + String(values).length
+  return bytes
 }
 
 export class GrpcServer {
@@ -130,15 +138,33 @@ export class GrpcServer {
     const end = new AbortController()
     const call = this.#open(method, grpcCall, trailer, end.signal)
     const timer = setTimeout(() => end.abort(), Math.max(0, call.deadline - Date.now()))
-    grpcCall.on('cancelled', () => end.abort())
+    let answered = false
+    // grpc-js says this of every call, also of those that ended well.
+    grpcCall.on('cancelled', () => {
+      if (!answered) end.abort()
+    })
     try {
-      const response = await chain(this.#draining.signal.aborted ? [this.#interceptors[0]!, refuse] : this.#interceptors, call, () => handle(call))
+      const response = await chain(this.#refuses(grpcCall) ?? this.#interceptors, call, () => handle(call))
       reply(null, response, trailer)
     } catch (error) {
       reply(toStatus(error instanceof MeshError ? error : meshErrors.INTERNAL({ cause: error })))
     } finally {
+      answered = true
       clearTimeout(timer)
     }
+  }
+
+  /** What a call that nothing is done for passes through instead: it is still seen. */
+  #refuses({ metadata }: ServerUnaryCall<Buffer, Uint8Array>): readonly Interceptor[] | undefined {
+    const refuse = (error: MeshError): readonly Interceptor[] => [
+      this.#interceptors[0]!,
+      async () => {
+        throw error
+      },
+    ]
+    if (this.#draining.signal.aborted) return refuse(meshErrors.SHUTTING_DOWN())
+    if (bytesOf(metadata) > mostMetadata) return refuse(meshErrors.INVALID_REQUEST({ message: 'The metadata of a call may have 16 KiB.' }))
+    return undefined
   }
 
   #open(method: Method, grpcCall: ServerUnaryCall<Buffer, Uint8Array>, trailer: Metadata, signal: AbortSignal): Call {
@@ -168,5 +194,3 @@ export class GrpcServer {
     }
   }
 }
-
-const refuse: Interceptor = () => Promise.reject(meshErrors.SHUTTING_DOWN())

@@ -1,6 +1,6 @@
 /** MeshError ⇄ gRPC status, the one place: google.rpc.Status with ErrorInfo, BadRequest and RetryInfo (https://google.aip.dev/193). */
 import { Metadata, type ServiceError, type StatusObject } from '@grpc/grpc-js'
-import { Any } from '#gen/google/protobuf/any.ts'
+import type { Any } from '#gen/google/protobuf/any.ts'
 import { BadRequest, ErrorInfo, RetryInfo } from '#gen/google/rpc/error_details.ts'
 import { Status } from '#gen/google/rpc/status.ts'
 import { type Code, type FieldViolation, MeshError, codes, meshErrors } from '../errors.ts'
@@ -10,10 +10,12 @@ const type = (name: string) => `type.googleapis.com/google.rpc.${name}`
 /** The reasons of a domain are unique to it, e.g. "actions.relay". */
 const suffix = '.relay'
 /**
- * How much of an error travels, in bytes of UTF-8. It goes as headers, which clients take 16 KiB of; there the message is written twice, once
- * percent-encoded, and the details grow by a third in base64. All of it together stays under 13 KiB.
+ * How much of an error travels, in bytes of UTF-8. It goes as headers, which the strictest clients (grpc's C core) take 8 KiB of; there the
+ * message is written twice, once percent-encoded, and the details grow by a third in base64. All of it together stays under 8 KiB.
  */
-const most = { message: 1024, violation: 256, violations: 4096, metadata: 2048 }
+const most = { message: 768, violation: 256, violations: 2048, metadata: 1024 }
+/** What a pair takes beside its text: tags and lengths. */
+const overhead = 8
 const longestRetryMs = 2 ** 31 - 1
 
 /** The text without what cannot be encoded (half of a surrogate pair makes encodeURI throw), and cut at a whole character. */
@@ -27,7 +29,7 @@ function cut(text: string, bytes: number): string {
 /** The first pairs that fit together, whole. */
 function firstWithin(pairs: readonly (readonly [string, string])[], bytes: number): (readonly [string, string])[] {
   let left = bytes
-  return pairs.filter((pair) => (left -= Buffer.byteLength(pair[0]) + Buffer.byteLength(pair[1])) >= 0)
+  return pairs.filter(([one, other]) => (left -= Buffer.byteLength(one) + Buffer.byteLength(other) + overhead) >= 0)
 }
 
 /** What is sent of an error. Never throws, whatever a handler put into it; the cause stays here. */
@@ -84,7 +86,9 @@ function decodeDetails(encoded: Buffer): MeshError | undefined {
     const { reason, domain, metadata } = ErrorInfo.decode(info)
     const badRequest = find('BadRequest')
     const violations: FieldViolation[] =
-      badRequest === undefined ? [] : BadRequest.decode(badRequest).fieldViolations.map(({ field, description }) => ({ field, description }))
+      badRequest === undefined
+        ? []
+        : BadRequest.decode(badRequest).fieldViolations.map(({ field, description }) => ({ field, description }))
     const retry = find('RetryInfo')
     const delay = retry === undefined ? undefined : RetryInfo.decode(retry).retryDelay
     const retryAfterMs = delay === undefined ? undefined : delay.seconds * 1000 + Math.round(delay.nanos / 1_000_000)

@@ -8,11 +8,11 @@ export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 's
 export type LogLevel = (typeof logLevels)[number]
 
 /**
- * Lines are gathered and written together (a write a line would cost more than the line): within 100 ms, at 4 KiB, at once from `error`
+ * Lines are gathered and written together (a write a line would cost more than the line): within 100 ms, at 8 KiB, at once from `error`
  * up, and by `flush`.
  */
 export function createLogger(service: string, level: LogLevel, destination?: pino.DestinationStream): Logger & { flushNow(): void } {
-  const stream = destination ?? pino.destination({ dest: 1, sync: false, minLength: 4096, periodicFlush: 100 })
+  const stream = destination ?? pino.destination({ dest: 1, sync: false, minLength: 8192, periodicFlush: 100 })
   const flushNow = () => {
     if ('flushSync' in stream && typeof stream.flushSync === 'function') {
       try {

@@ -14,7 +14,12 @@ export class Metrics {
   }
 
   /** `collect` is called at each scrape. */
-  gauge<L extends string>(name: string, help: string, labelNames: readonly L[] = [], collect?: (gauge: Gauge<L>) => void | Promise<void>): Gauge<L> {
+  gauge<L extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly L[] = [],
+    collect?: (gauge: Gauge<L>) => void | Promise<void>,
+  ): Gauge<L> {
     const options = { name, help, labelNames: [...labelNames], registers: [this.registry] }
     return new Gauge<L>(
       collect === undefined

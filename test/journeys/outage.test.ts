@@ -45,9 +45,9 @@ test('Redis silent, then gone, then back, under load: no request fails, and it i
   const replies = await underLoad(
     () => on.api.list(),
     async () => {
-      await redis.pause()
+      redis.pause()
       await until(ready, ({ body }) => body.checks.redis === false)
-      await redis.resume()
+      redis.resume()
       await until(ready, ({ body }) => body.checks.redis === true)
       await redis.kill()
       const during = await until(ready, ({ body }) => body.checks.redis === false)

@@ -1,4 +1,4 @@
-import { MeshError } from '../../errors.ts'
+import type { MeshError } from '../../errors.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
 import { field } from '../../telemetry/names.ts'
 import type { Interceptor } from './interceptor.ts'
@@ -30,7 +30,8 @@ export function observe(metrics: Metrics): Interceptor {
         [field.actor]: call.caller?.actor,
         peer: call.peer,
       }
-      if (code === 'INTERNAL' || code === 'UNKNOWN' || code === 'DATA_LOSS') call.log.error({ ...line, err: error?.cause ?? error }, 'call failed')
+      if (code === 'INTERNAL' || code === 'UNKNOWN' || code === 'DATA_LOSS')
+        call.log.error({ ...line, err: error?.cause ?? error }, 'call failed')
       else if (code === 'UNAVAILABLE') call.log.warn({ ...line, err: error?.cause }, 'call failed')
       else call.log.info(line, 'call')
     }

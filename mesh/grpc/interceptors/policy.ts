@@ -9,7 +9,9 @@ export function policy(verifier: Verifier): Interceptor {
     const peerAllowed = call.peer !== undefined && (peers.includes('*') || peers.includes(call.peer))
     if (peerAllowed) return next()
     if (permission === undefined) {
-      throw call.peer === undefined ? meshErrors.UNAUTHENTICATED({ message: 'Only services of the mesh may call this.' }) : meshErrors.PERMISSION_DENIED()
+      throw call.peer === undefined
+        ? meshErrors.UNAUTHENTICATED({ message: 'Only services of the mesh may call this.' })
+        : meshErrors.PERMISSION_DENIED()
     }
     call.caller = call.callerToken === undefined ? undefined : await verifier.caller(call.callerToken)
     if (call.caller === undefined) throw meshErrors.UNAUTHENTICATED()

@@ -1,0 +1,203 @@
+import { readFileSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import {
+  importViolations,
+  importsOf,
+  loneMeshFiles,
+  longFiles,
+  missingRooms,
+  namelessPaths,
+  processViolations,
+} from './fixtures/architecture.ts'
+
+const root = join(import.meta.dirname, '..')
+const folders = ['bench', 'deploy', 'gateway', 'mesh', 'proto', 'services', 'test']
+const paths = folders.flatMap((folder) =>
+  readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(root.length + 1))
+    .filter((path) => !path.includes('node_modules/')),
+)
+const sources = new Map(paths.filter((path) => path.endsWith('.ts')).map((path) => [path, readFileSync(join(root, path), 'utf8')]))
+
+describe('the repository', () => {
+  test('is looked at: every part has files', () => {
+    for (const folder of folders)
+      expect(
+        paths.some((path) => path.startsWith(`${folder}/`)),
+        folder,
+      ).toBe(true)
+    expect([...sources].flatMap(([path, text]) => importsOf(path, text)).length).toBeGreaterThan(300)
+  })
+
+  test('imports only what CONTRIBUTING.md allows (rules 1 to 5)', () => {
+    expect(importViolations(sources)).toEqual([])
+  })
+
+  test('has in mesh/ only what two processes need (rule 6)', () => {
+    expect(loneMeshFiles(sources)).toEqual([])
+  })
+
+  test('reads the environment and ends a process in one place each (rule 7)', () => {
+    expect(processViolations(sources)).toEqual([])
+  })
+
+  test('has the same rooms in every service', () => {
+    expect(missingRooms(paths)).toEqual([])
+  })
+
+  test('has no file that is too long, and none whose name says nothing', () => {
+    expect(longFiles(sources)).toEqual([])
+    expect(namelessPaths(paths)).toEqual([])
+  })
+})
+
+describe('the rules find', () => {
+  const found = (path: string, text: string) => importViolations(new Map([[path, text]]))
+
+  test.each([
+    ['proto/gen/a.ts', `import { x } from '../../mesh/errors.ts'`],
+    ['mesh/a.ts', `import { x } from '../services/actions/run.ts'`],
+    ['mesh/a.ts', `import type { X } from '../gateway/app.ts'`],
+    ['mesh/a.ts', `import { x } from '../test/fakes/receiver.ts'`],
+    ['services/actions/a.ts', `import { x } from '../idempotency/claim.ts'`],
+    ['services/actions/a.ts', `import { x } from '../../mesh/errors.ts'`],
+    ['services/actions/a.ts', `import { x } from '../../gateway/app.ts'`],
+    ['gateway/a.ts', `import { x } from '../services/actions/run.ts'`],
+    ['gateway/studio/a.ts', `import { x } from '#mesh/errors.ts'`],
+    ['gateway/studio/a.ts', `import { x } from '../app.ts'`],
+    ['services/actions/execute.ts', `import { x } from './store.postgres.ts'`],
+    ['services/actions/service.ts', `import { x } from './store.memory.ts'`],
+    ['services/actions/execute.ts', `import { x } from './claims.grpc.ts'`],
+    ['services/actions/execute.ts', `import { x } from '#gen/relay/actions/v1/actions.ts'`],
+    ['services/actions/execute.ts', `import { x } from '#mesh/grpc/client.ts'`],
+    ['services/actions/execute.ts', `import { x } from '#mesh/postgres/database.ts'`],
+    ['services/actions/execute.ts', `import { config } from './config.ts'`],
+    ['services/actions/store.postgres.ts', `import { x } from './service.ts'`],
+    ['services/actions/store.ts', `import { x } from './metrics.ts'`],
+    ['services/actions/errors.ts', `import { x } from './run.ts'`],
+    ['services/actions/service.ts', `import { Metadata } from '@grpc/grpc-js'`],
+    ['gateway/a.ts', `import { Metadata } from '@grpc/grpc-js'`],
+    ['gateway/a.ts', `import Redis from 'ioredis'`],
+    ['mesh/serve.ts', `import fastify from 'fastify'`],
+    ['services/idempotency/claim.ts', `import { Pool } from 'pg'`],
+    ['services/idempotency/store.memory.ts', `import { Pool } from 'pg'`],
+    ['gateway/a.ts', `import { request } from 'undici'`],
+    ['mesh/a.ts', `import { env } from 'node:process'`],
+    ['mesh/a.ts', 'const x = await import(name)'],
+  ])('that %s may not say %s', (path, text) => {
+    expect(found(path, text)).toHaveLength(1)
+  })
+
+  test.each([
+    ['a type', `import type { X } from '../gateway/app.ts'`],
+    ['several lines', `import {\n  one,\n  type Two,\n} from '../gateway/app.ts'`],
+    ['an export', `export * from '../gateway/app.ts'`],
+    ['names exported', `export { one } from "../gateway/app.ts"`],
+    ['for its effect', `import '../gateway/app.ts'`],
+    ['later', `const app = await import('../gateway/app.ts')`],
+    ['as a type in place', `let app: import('../gateway/app.ts').App`],
+    ['behind code', `const a = 1; import b from '../gateway/app.ts'`],
+    ['after a comment', `/* it's needed */\nimport b from '../gateway/app.ts'`],
+    ['with attributes', `import b from '../gateway/app.ts' with { type: 'json' }`],
+  ])('an import however it is written: %s', (_, text) => {
+    expect(found('mesh/a.ts', text)).toHaveLength(1)
+  })
+
+  test.each([
+    ['mesh/a.ts', `import { x } from './b.ts'\nimport { y } from '#gen/c.ts'\nimport fs from 'node:fs'`],
+    ['mesh/grpc/a.ts', `import { Metadata } from '@grpc/grpc-js'`],
+    [
+      'services/actions/execute.ts',
+      `import { x } from './store.ts'\nimport { errors } from './errors.ts'\nimport { y } from '#mesh/errors.ts'`,
+    ],
+    [
+      'services/actions/main.ts',
+      `import { x } from './store.postgres.ts'\nimport { y } from './claims.grpc.ts'\nimport { z } from '#mesh/serve.ts'`,
+    ],
+    ['services/actions/store.postgres.ts', `import { Pool } from 'pg'\nimport { x } from './run.ts'`],
+    ['services/ratelimit/store.redis.ts', `import { Redis } from 'ioredis'`],
+    ['gateway/a.ts', `import fastify from 'fastify'\nimport cors from '@fastify/cors'`],
+    ['test/a.ts', `import { x } from '../services/actions/run.ts'\nimport { Pool } from 'pg'`],
+    ['mesh/a.ts', `/**\n * import { x } from '../gateway/app.ts'\n */\n// process.env, and import('../gateway/app.ts')`],
+  ])('nothing where %s keeps them', (path, text) => {
+    expect(found(path, text)).toEqual([])
+  })
+
+  test('the environment and the end of the process outside their homes, however they are named', () => {
+    const names = [
+      'process.env.HOME',
+      'process?.env',
+      `process['env']`,
+      'const { env } = process',
+      'process.exit(1)',
+      'globalThis.process.exit()',
+    ]
+    for (const text of names) expect(processViolations(new Map([['gateway/a.ts', text]])), text).toHaveLength(1)
+    for (const text of ['process.exitCode = 1', 'process.environment', 'subprocess.exit()', '// process.env']) {
+      expect(processViolations(new Map([['gateway/a.ts', text]])), text).toEqual([])
+    }
+    expect(
+      processViolations(
+        new Map([
+          ['mesh/config.ts', 'process.env'],
+          ['mesh/serve.ts', 'process.exit(0)'],
+          ['bench/a.ts', 'process.env'],
+        ]),
+      ),
+    ).toEqual([])
+    expect(processViolations(new Map([['mesh/config.ts', 'process.exit(0)']]))).toHaveLength(1)
+  })
+
+  test('what is in mesh/ for one process alone, by way of whatever it imports', () => {
+    const lone = loneMeshFiles(
+      new Map([
+        ['gateway/main.ts', `import './app.ts'\nimport '#mesh/serve.ts'`],
+        ['gateway/app.ts', `import '#mesh/lone.ts'`],
+        ['services/actions/main.ts', `import '#mesh/serve.ts'`],
+        ['mesh/serve.ts', `import './config.ts'`],
+        ['mesh/config.ts', ''],
+        ['mesh/lone.ts', `import './deep.ts'`],
+        ['mesh/deep.ts', ''],
+        ['mesh/redis/script.ts', `import type { Redis } from 'ioredis'`],
+        ['mesh/unused.ts', ''],
+      ]),
+    )
+    expect(lone.map((sentence) => sentence.split(' is ')[0])).toEqual(['mesh/lone.ts', 'mesh/deep.ts', 'mesh/unused.ts'])
+  })
+
+  test('a room that is missing, a long file, a long main.ts, a name that says nothing', () => {
+    const all = ['README.md', 'main.ts', 'config.ts', 'service.ts', 'errors.ts', 'metrics.ts', 'store.ts'].map(
+      (room) => `services/actions/${room}`,
+    )
+    expect(missingRooms(all)).toEqual([])
+    expect(missingRooms([...all.slice(1), 'services/other/main.ts'])).toContain('services/actions/README.md')
+    expect(missingRooms(['services/other/main.ts'])).toHaveLength(6)
+
+    const lines = (count: number) => 'x\n'.repeat(count)
+    expect(
+      longFiles(
+        new Map([
+          ['mesh/a.ts', lines(350)],
+          ['services/actions/main.ts', lines(59)],
+          ['proto/gen/a.ts', lines(999)],
+        ]),
+      ),
+    ).toEqual([])
+    expect(
+      longFiles(
+        new Map([
+          ['mesh/a.ts', lines(351)],
+          ['services/actions/main.ts', lines(60)],
+          ['test/a.ts', lines(351)],
+        ]),
+      ),
+    ).toHaveLength(3)
+
+    expect(namelessPaths(['mesh/utils/a.ts', 'mesh/helpers.ts', 'gateway/types.d.ts', 'test/Common/a.ts', 'mesh/lib/x.sql'])).toHaveLength(
+      5,
+    )
+    expect(namelessPaths(['mesh/library.ts', 'mesh/shared-lock.ts', 'mesh/typestate.ts', 'mesh/utilisation.ts'])).toEqual([])
+  })
+})

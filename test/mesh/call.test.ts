@@ -1,0 +1,132 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { CompleteRequest } from '#gen/relay/idempotency/v1/idempotency.ts'
+import { type Call, callerOf, ownContext } from '#mesh/grpc/call.ts'
+import { frame, rawCall } from '../fixtures/mesh/raw-call.ts'
+import { type TestClient, type TestServer, asCaller, connect, peerToken, requests, startServer } from '../fixtures/mesh/server.ts'
+
+const complete = '/relay.idempotency.v1.IdempotencyService/Complete'
+const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+
+let server: TestServer
+let client: TestClient
+let seen: Call[] = []
+beforeAll(async () => {
+  server = await startServer({
+    idempotency: {
+      complete: async (_, call) => {
+        seen.push(call)
+        return {}
+      },
+    },
+    actions: {
+      listRuns: async (_, call) => {
+        seen.push(call)
+        call.log.info({ run_id: 'r-1' }, 'from the handler')
+        return { runs: [], nextPageToken: '', requestId: call.requestId }
+      },
+    },
+  })
+  client = connect(server.address)
+})
+afterAll(async () => {
+  client.channel.close()
+  await server.stop()
+})
+beforeEach(() => {
+  seen = []
+  server.lines.length = 0
+})
+
+describe('what travels with a call', () => {
+  test('is the request id, the trace, the caller’s token and who the peer is', async () => {
+    const context = asCaller()
+    await client.actions.listRuns(requests.listRuns, context)
+    expect(seen[0]).toMatchObject({ requestId: context.requestId, trace: context.trace, callerToken: context.callerToken, peer: 'tester' })
+    expect(seen[0]!.caller).toMatchObject({ workspace: 'acme', actor: 'ann' })
+  })
+
+  test('goes on unchanged to the next service, which sees the same caller', async () => {
+    const context = asCaller()
+    await client.actions.listRuns(requests.listRuns, context)
+    await client.actions.listRuns(requests.listRuns, seen[0]!)
+    expect(seen[1]).toMatchObject({ requestId: context.requestId, trace: context.trace, caller: { actor: 'ann' } })
+    expect(seen[1]!.deadline).toBeLessThanOrEqual(seen[0]!.deadline + 2)
+  })
+
+  test('is made anew where it is missing or not well-formed', async () => {
+    const body = frame(CompleteRequest.encode(CompleteRequest.fromPartial(requests.complete)).finish())
+    const hostile: Record<string, string>[] = [
+      {},
+      { 'x-request-id': '"><script>', traceparent: 'zz' },
+      { 'x-request-id': 'a'.repeat(1000), traceparent: `${traceparent}${traceparent}` },
+    ]
+    for (const headers of hostile)
+      expect(await rawCall(server.port, complete, body, { 'x-relay-peer': peerToken(), ...headers })).toMatchObject({ status: 0 })
+    for (const { requestId, trace } of seen) {
+      expect(requestId).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+      expect(trace.traceId).toMatch(/^[0-9a-f]{32}$/)
+    }
+    expect(new Set(seen.map(({ requestId }) => requestId)).size).toBe(hostile.length)
+  })
+
+  test('keeps a well-formed trace of a caller that is no client of ours', async () => {
+    const body = frame(CompleteRequest.encode(CompleteRequest.fromPartial(requests.complete)).finish())
+    await rawCall(server.port, complete, body, { 'x-relay-peer': peerToken(), traceparent })
+    expect(seen[0]!.trace).toEqual({ traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0ba902b7', sampled: true })
+  })
+})
+
+describe('the log of a call', () => {
+  test('is one line, with the call’s ids, method, outcome, duration and who called', async () => {
+    const context = asCaller()
+    await client.actions.listActions({}, context)
+    expect(server.lines).toHaveLength(1)
+    expect(server.lines[0]).toMatchObject({
+      level: 'info',
+      request_id: context.requestId,
+      trace_id: context.trace.traceId,
+      method: '/relay.actions.v1.ActionsService/ListActions',
+      code: 'OK',
+      workspace_id: 'acme',
+      actor: 'ann',
+      peer: 'tester',
+      duration_ms: expect.any(Number),
+    })
+  })
+
+  test('gives the handler’s own lines the same ids', async () => {
+    const context = asCaller()
+    await client.actions.listRuns(requests.listRuns, context)
+    expect(server.lines.map((line) => [line['msg'], line['request_id'], line['trace_id']])).toEqual([
+      ['from the handler', context.requestId, context.trace.traceId],
+      ['call', context.requestId, context.trace.traceId],
+    ])
+  })
+
+  test('names the reason of a refusal, and shows no token', async () => {
+    await client.actions.listActions({}, ownContext()).catch(() => undefined)
+    await client.actions.listActions({}, asCaller({ callerToken: 'a-wrong-token' })).catch(() => undefined)
+    expect(server.lines).toMatchObject([{ code: 'UNAUTHENTICATED', reason: 'UNAUTHENTICATED' }, { code: 'UNAUTHENTICATED' }])
+    expect(JSON.stringify(server.lines)).not.toContain('a-wrong-token')
+    expect(JSON.stringify(server.lines)).not.toContain(peerToken())
+  })
+
+  test('is counted by method and code', async () => {
+    await client.actions.listActions({}, asCaller())
+    const counted = await server.metrics.registry.getSingleMetricAsString('grpc_server_handled_total')
+    expect(counted).toMatch(/grpc_service="relay.actions.v1.ActionsService",grpc_method="ListActions",grpc_code="OK"/)
+  })
+})
+
+test('a method that only peers may call has no caller to ask for', async () => {
+  await client.idempotency.complete(requests.complete, asCaller())
+  expect(() => callerOf(seen[0]!)).toThrow('No valid credentials')
+})
+
+test('work of one’s own has its own ids, and nobody who waits for it', () => {
+  const [one, other] = [ownContext(), ownContext()]
+  expect(one.requestId).not.toBe(other.requestId)
+  expect(one.trace.traceId).not.toBe(other.trace.traceId)
+  expect(one).not.toHaveProperty('deadline')
+  expect(ownContext('given').requestId).toBe('given')
+})

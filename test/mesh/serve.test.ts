@@ -1,0 +1,193 @@
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import { ownContext } from '#mesh/grpc/call.ts'
+import { staticPeerToken } from '#mesh/grpc/caller.ts'
+import { type RunningProcess, startProcess } from '../fixtures/mesh/process.ts'
+import { type TestClient, connect, failureOf, requests } from '../fixtures/mesh/server.ts'
+import { until } from '../fixtures/mesh/until.ts'
+
+const peerSecret = 'the secret of these tests alone'
+const good = { RELAY_STATIC_KEY: 'a-key-that-is-long-enough', MESH_PEER_SECRET: peerSecret, LOG_LEVEL: 'info' }
+const started: RunningProcess[] = []
+const clients: TestClient[] = []
+
+const start = (env: Record<string, string> = {}, args: string[] = []): RunningProcess => {
+  const running = startProcess(join(import.meta.dirname, '../fixtures/mesh/main.ts'), { ...good, ...env }, args)
+  started.push(running)
+  return running
+}
+/** Calls the process; the workspace says how its handler behaves. */
+const caller = async (running: RunningProcess) => {
+  const { grpc } = await running.listening()
+  const client = connect(grpc, staticPeerToken('tester', peerSecret))
+  clients.push(client)
+  return (workspace: string) =>
+    client.idempotency.complete({ ...requests.complete, key: { ...requests.complete.key, workspace } }, ownContext(), { attempts: 1 })
+}
+afterEach(async () => {
+  for (const { channel } of clients.splice(0)) channel.close()
+  for (const { child } of started) if (child.exitCode === null) child.kill('SIGKILL')
+  await Promise.all(started.splice(0).map(({ ended }) => ended))
+})
+
+describe('a process that starts', () => {
+  test('says once where it listens, and is ready there', async () => {
+    const running = start()
+    const { grpc, admin } = await running.listening()
+    expect(running.lines.filter((line) => line['event'] === 'listening')).toHaveLength(1)
+    expect([grpc, admin]).toEqual([expect.stringMatching(/^127\.0\.0\.1:\d+$/), expect.stringMatching(/^127\.0\.0\.1:\d+$/)])
+    expect((await fetch(`http://${admin}/readyz`)).status).toBe(200)
+    await (
+      await caller(running)
+    )('acme')
+    running.child.kill('SIGTERM')
+    expect(await running.ended).toBe(0)
+    expect(running.text.stderr).toBe('')
+  })
+
+  test('with --help says what it reads, and ends', async () => {
+    const running = start({ RELAY_STATIC_KEY: '' }, ['--help'])
+    expect(await running.ended).toBe(0)
+    for (const part of [
+      'Relay fixture.',
+      'RELAY_STATIC_KEY',
+      'DRAIN_TIMEOUT\n',
+      '(default 10s)',
+      'ANSWER\n    A number for the tests (default 42)',
+    ]) {
+      expect(running.text.stdout).toContain(part)
+    }
+  })
+
+  test('with a bad configuration says all that is wrong with it on stderr, and ends with 78', async () => {
+    const running = start({ RELAY_STATIC_KEY: '', ANSWER: '101', DRAIN_TIMEOUT: 'soon', GRPC_LISTEN: 'here' })
+    expect(await running.ended).toBe(78)
+    for (const variable of ['RELAY_STATIC_KEY is not set', 'ANSWER is 101', 'DRAIN_TIMEOUT is "soon"', 'GRPC_LISTEN is "here"']) {
+      expect(running.text.stderr).toContain(variable)
+    }
+    expect(running.text.stdout).toBe('')
+  })
+
+  test('with a secret that is too weak says so in the same way', async () => {
+    const running = start({ MESH_PEER_SECRET: 'tiny' })
+    expect(await running.ended).toBe(78)
+    expect(running.text.stderr).toBe('fixture: MESH_PEER_SECRET is shorter than 24 characters\n')
+  })
+
+  test('on a port that is taken ends with 1 and says why, having closed what it had opened', async () => {
+    const { grpc } = await start().listening()
+    const running = start({ GRPC_LISTEN: grpc })
+    expect(await running.ended).toBe(1)
+    expect(running.lines).toContainEqual(expect.objectContaining({ level: 'fatal', msg: 'could not start' }))
+    expect(running.lines.at(-1)).toMatchObject({ msg: 'the first started stopped last' })
+  })
+})
+
+describe('a process that is told to stop', () => {
+  test('finishes the calls under way, takes no new ones, and ends with 0', async () => {
+    const running = start()
+    const call = await caller(running)
+    const underWay = call('slow')
+    await running.said('begun')
+    running.child.kill('SIGTERM')
+    await until('new calls are refused', async () =>
+      call('acme').then(
+        () => false,
+        (error) => error.code === 'UNAVAILABLE',
+      ),
+    )
+    expect(running.child.exitCode).toBeNull()
+    await expect(underWay).resolves.toEqual({})
+    expect(await running.ended).toBe(0)
+    expect(running.lines.slice(-2).map((line) => line['msg'])).toEqual(['the first started stopped last', 'stopped'])
+  })
+
+  test('cuts a call that does not end within DRAIN_TIMEOUT, and ends with 1', async () => {
+    const running = start({ DRAIN_TIMEOUT: '300ms' })
+    const call = await caller(running)
+    const cut = failureOf(call('endless'))
+    await running.said('begun')
+    const told = Date.now()
+    running.child.kill('SIGTERM')
+    expect(await cut).toMatchObject({ code: 'UNAVAILABLE' })
+    expect(await running.ended).toBe(1)
+    expect(Date.now() - told).toBeLessThan(1300)
+    expect(await running.said('did not stop cleanly')).toMatchObject({ what: 'gRPC server' })
+  })
+
+  test('takes no harm from being told again', async () => {
+    const running = start()
+    const call = await caller(running)
+    const underWay = call('slow')
+    await running.said('begun')
+    running.child.kill('SIGINT')
+    await running.said('stopping').catch(() => undefined)
+    running.child.kill('SIGTERM')
+    running.child.kill('SIGINT')
+    await expect(underWay).resolves.toEqual({})
+    expect(await running.ended).toBe(0)
+    expect(running.lines.filter((line) => line['msg'] === 'stopping')).toHaveLength(1)
+  })
+
+  test('stops when its launcher is gone, where it was asked to watch for that', async () => {
+    const running = start({ RELAY_PARENT_PIPE: '1' })
+    await running.listening()
+    running.child.stdin!.end()
+    expect(await running.ended).toBe(0)
+    expect(running.lines).toContainEqual(expect.objectContaining({ msg: 'stopping', why: 'the launcher is gone' }))
+  })
+
+  test('does not care for its standard input otherwise', async () => {
+    const running = start()
+    const call = await caller(running)
+    running.child.stdin!.end()
+    await call('slow')
+    expect(running.child.exitCode).toBeNull()
+  })
+
+  test('has written every line before it ends', async () => {
+    const running = start()
+    await (
+      await caller(running)
+    )('chatty')
+    running.child.kill('SIGTERM')
+    expect(await running.ended).toBe(0)
+    expect(running.lines.filter((line) => line['msg'] === 'chatter')).toHaveLength(200)
+  })
+})
+
+describe('a process that fails', () => {
+  test.each([
+    ['throwing', 'uncaught exception', 'thrown where nobody catches'],
+    ['rejecting', 'unhandled rejection', 'rejected where nobody catches'],
+  ])('by %s ends with 1 and a fatal line that says why', async (workspace, why, message) => {
+    const running = start()
+    await (await caller(running))(workspace).catch(() => undefined)
+    expect(await running.ended).toBe(1)
+    expect(running.lines).toContainEqual(expect.objectContaining({ level: 'fatal', msg: why, err: expect.objectContaining({ message }) }))
+  })
+
+  test('does not go on with calls that would still take long', async () => {
+    const running = start({ DRAIN_TIMEOUT: '30s' })
+    const call = await caller(running)
+    const cut = failureOf(call('endless'))
+    await running.said('begun')
+    const failed = Date.now()
+    await call('throwing').catch(() => undefined)
+    expect(await cut).toMatchObject({ code: 'UNAVAILABLE' })
+    expect(await running.ended).toBe(1)
+    expect(Date.now() - failed).toBeLessThan(5000)
+  })
+})
+
+test('what a process prints shows none of its secrets', async () => {
+  const running = start()
+  await (
+    await caller(running)
+  )('acme')
+  running.child.kill('SIGTERM')
+  await running.ended
+  expect(await running.said('begun')).toMatchObject({ password: '[secret]' })
+  for (const value of [good.RELAY_STATIC_KEY, peerSecret, 'not-so-secret'])
+    expect(running.text.stdout + running.text.stderr).not.toContain(value)
+})
