@@ -169,6 +169,20 @@ describe('a run under way', () => {
     expect(takers.flat().filter((each) => each.runId === run.runId)).toHaveLength(1)
   })
 
+  test('is passed over, not waited for, while another taker is at it', async () => {
+    const run = await begun({ leaseMs: -120_000 })
+    const other = await database.pool.connect()
+    try {
+      await other.query('BEGIN')
+      await other.query('SELECT 1 FROM runs WHERE run_id = $1 FOR UPDATE', [run.runId])
+      const taken = await store.takeLostRuns({ limit: 100, leaseMs: 60_000, graceMs: 60_000, except: [] })
+      expect(taken.map((each) => each.runId)).not.toContain(run.runId)
+    } finally {
+      await other.query('ROLLBACK')
+      other.release()
+    }
+  })
+
   test('keeps results that hold any text a receiver may send', async () => {
     const run = await begun()
     const result = { response: 'nul \u0000, quote ", \u{1F600}, \u2028' }
