@@ -1,0 +1,140 @@
+/** The gateway as a Fastify instance: what every request passes, in which order, and the routes behind it. */
+import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import type { Verifier } from '#mesh/grpc/caller.ts'
+import { methods } from '#mesh/grpc/descriptors.ts'
+import type { Health } from '#mesh/grpc/health.ts'
+import type { Logger } from '#mesh/telemetry/log.ts'
+import type { Metrics } from '#mesh/telemetry/metrics.ts'
+import type { GatewayConfig } from './config.ts'
+import { contractRoutes } from './contract-routes.ts'
+import type { Limiter } from './limiter.ts'
+import { ownRoutes } from './own-routes.ts'
+import { authenticate } from './plugins/authenticate.ts'
+import { allowOrigins } from './plugins/cors.ts'
+import { answerParserError, handleFailures, sendProblem } from './plugins/failures.ts'
+import { jsonBody } from './plugins/json-body.ts'
+import { observer } from './plugins/observe.ts'
+import { addressLimitPlugin, rateLimitPlugin } from './plugins/rate-limit.ts'
+import { identify, newRequestId } from './plugins/request-id.ts'
+import { singleHeaders } from './plugins/single-headers.ts'
+import { verifySignature } from './plugins/verify-signature.ts'
+import { decorateRequests } from './request.ts'
+import { routesOf } from './routes.ts'
+import { traceLinks } from './trace-link.ts'
+import { headerNamesOf } from './transcode.ts'
+import type { Upstreams } from './upstreams.ts'
+
+const bodyLimit = 1024 * 1024
+const headerLimit = 16 * 1024
+const longestParameter = 1024
+/** How often Node looks for requests that take too long to arrive. */
+const timeoutCheckMs = 1000
+
+export interface AppParts {
+  config: GatewayConfig
+  log: Logger
+  metrics: Metrics
+  verifier: Verifier
+  upstreams: Upstreams
+  health: Health
+  /** Undefined where no ratelimit service is configured: workspaces have no limit then. */
+  limiter: Pick<Limiter, 'decide'> | undefined
+}
+
+export async function createApp(parts: AppParts): Promise<FastifyInstance> {
+  const { config, log, metrics, verifier, upstreams, health, limiter } = parts
+  const routes = routesOf(methods.values())
+  const contractHeaders = routes.flatMap((route) => headerNamesOf(route.method.descriptor.input))
+  const observe = observer(log, metrics)
+  const parserErrors = metrics.counter('http_parser_errors_total', 'What came in and was no HTTP request, by the status it got', [
+    'status_code',
+  ])
+
+  const responses = new WeakMap<Socket, ServerResponse>()
+
+  const loggerInstance: FastifyBaseLogger = log
+  const app = Fastify({
+    loggerInstance,
+    // A child logger a request costs more than the one line that a request is worth.
+    childLoggerFactory: (logger) => logger,
+    logController: new LogController({ disableRequestLogging: true }),
+    genReqId: newRequestId,
+    trustProxy: config.trustedProxies.length > 0 ? [...config.trustedProxies] : false,
+    bodyLimit,
+    requestTimeout: config.requestMs,
+    keepAliveTimeout: config.keepAliveMs,
+    // While draining, what still comes over open connections is served, and told to close them.
+    return503OnClosing: false,
+    // Queries are read by the contract: the text as it is.
+    routerOptions: { maxParamLength: longestParameter, querystringParser: (text) => text as never },
+    http: {
+      maxHeaderSize: headerLimit,
+      headersTimeout: Math.min(config.headersMs, config.requestMs),
+      connectionsCheckingInterval: Math.min(timeoutCheckMs, config.headersMs),
+      // Node answers these itself otherwise, without a word.
+      requireHostHeader: false,
+    },
+    clientErrorHandler: (error, socket) => {
+      const status = answerParserError(error, socket, responses.get(socket))
+      if (status !== undefined) parserErrors.inc({ status_code: status })
+    },
+    // The router's own refusals come here, past every hook.
+    frameworkErrors: (error, request, reply) => {
+      observe(request, reply)
+      identify(request, reply)
+      void sendProblem(request, reply, error)
+    },
+  })
+  // Beyond a number of headers Node drops the rest silently; their size is limited already.
+  app.server.maxHeadersCount = 0
+  app.server.maxConnections = config.maxConnections
+  // An expectation that we do not know may be ignored (RFC 9110, 10.1.1).
+  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
+
+  decorateRequests(app)
+
+  const checkHeaders = singleHeaders(contractHeaders.map((name) => name.toLowerCase()))
+  const links = config.grafanaUrl === undefined ? undefined : traceLinks(config.grafanaUrl, config.tempoUrl !== undefined)
+  app.addHook('onRequest', (request, reply, done) => {
+    responses.set(request.raw.socket, reply.raw)
+    observe(request, reply)
+    identify(request, reply)
+    if (links !== undefined) reply.header('x-trace-link', links.logs(request.id, Date.now()))
+    try {
+      checkHeaders(request)
+      done()
+    } catch (error) {
+      done(error as Error)
+    }
+  })
+  handleFailures(app)
+  await allowOrigins(app, config.corsOrigins, contractHeaders)
+  jsonBody(app)
+
+  ownRoutes(app, { config, metrics, health, routes })
+  await app.register(async (scope) => {
+    addressLimitPlugin(scope, { perMinute: config.addressLimit })
+    authenticate(scope, verifier)
+    if (limiter !== undefined) rateLimitPlugin(scope, { limiter })
+    verifySignature(scope, { secret: config.signingSecret, required: config.requireSignature })
+    contractRoutes(scope, routes, upstreams)
+  })
+  return app
+}
+
+/** Takes no new connections, lets what is under way finish, and cuts the rest. Resolves to whether nothing had to be cut. */
+export async function drain(app: FastifyInstance, withinMs: number): Promise<boolean> {
+  let cut = false
+  // A connection becomes idle when its request ends: it is asked again, since Node closes idle ones only once.
+  const idle = setInterval(() => app.server.closeIdleConnections(), 50)
+  const late = setTimeout(() => {
+    cut = true
+    app.server.closeAllConnections()
+  }, withinMs)
+  await app.close()
+  clearInterval(idle)
+  clearTimeout(late)
+  return !cut
+}

@@ -1,0 +1,88 @@
+/** The gateway's variables, beside those every process reads. */
+import {
+  type Config,
+  ConfigError,
+  type Variable,
+  duration,
+  flag,
+  integer,
+  list,
+  listenAddress,
+  optional,
+  secret,
+  text,
+  url,
+} from '#mesh/config.ts'
+import { identityVariables } from '#mesh/identity.ts'
+import { redisSchemes } from '#mesh/redis/redis.ts'
+
+/** `name=host:port` pairs as a map; the address is one that a Channel takes. */
+const upstreams: Variable<ReadonlyMap<string, string>> = {
+  ...text(
+    'UPSTREAMS',
+    'Where the services are: name=host:port, replicas joined by +, services by commas; name is that of the package relay.<name>.v1',
+  ),
+  parse: (value) => {
+    if (value === undefined) throw new Error('is not set')
+    const pairs = value.split(',').map((pair) => {
+      const match = /^\s*([a-z0-9]+)=([^=\s]+)\s*$/.exec(pair)
+      if (match === null) throw new Error(`has ${JSON.stringify(pair)}, which is not name=host:port`)
+      return [match[1]!, match[2]!] as const
+    })
+    const names = pairs.map(([name]) => name)
+    const twice = names.find((name, index) => names.indexOf(name) < index)
+    if (twice !== undefined) throw new Error(`names ${twice} twice: join replicas by +`)
+    return new Map(pairs)
+  },
+}
+
+export const gatewayVariables = {
+  ...identityVariables,
+  httpListen: listenAddress('HTTP_LISTEN', 'Where HTTP is served', { default: '127.0.0.1:8080' }),
+  upstreams,
+  optionalUpstreams: list('OPTIONAL_UPSTREAMS', 'Services without which /ready is still true', { default: 'ratelimit' }),
+  trustedProxies: list('TRUSTED_PROXIES', 'Addresses or networks (CIDR) of the proxies in front, whose X-Forwarded-For is believed'),
+  addressLimit: integer('ADDRESS_LIMIT', 'Requests a minute from one address, whoever sends them; 0 is no limit', { default: '6000' }),
+  defaultLimit: integer('DEFAULT_LIMIT', 'Requests a minute of a workspace while the ratelimit service is away and never said', {
+    default: '600',
+    min: 1,
+  }),
+  corsOrigins: list('CORS_ORIGINS', 'The web origins that may call, as https://host; production refuses to start without'),
+  requireSignature: flag('REQUIRE_SIGNATURE', 'Refuse bodies without an X-Signature'),
+  signingSecret: optional(secret('ACTIONS_SIGNING_SECRET', 'What X-Signature is made with; the same as the actions service has')),
+  redisUrl: optional(url('REDIS_URL', 'The Redis that /ready reports on', redisSchemes)),
+  grafanaUrl: optional(url('GRAFANA_URL', 'Grafana, for X-Trace-Link', ['http', 'https'])),
+  tempoUrl: optional(url('TEMPO_URL', 'Tempo, for X-Trace-Link to recorded traces', ['http', 'https'])),
+  commit: optional(text('RELAY_COMMIT', 'The commit that this was built from, for /version')),
+  headersMs: duration('HEADERS_TIMEOUT', 'How long the headers of a request may take to arrive', { default: '10s', minMs: 1 }),
+  requestMs: duration('REQUEST_TIMEOUT', 'How long a whole request may take to arrive', { default: '30s', minMs: 1 }),
+  keepAliveMs: duration('KEEP_ALIVE_TIMEOUT', 'How long an idle connection is kept; longer than the balancer in front keeps it', {
+    default: '65s',
+  }),
+  maxConnections: integer('MAX_CONNECTIONS', 'Connections at a time; more are closed at once', { default: '10000', min: 1 }),
+}
+
+export type GatewayConfig = Config<typeof gatewayVariables>
+
+/** Shorter secrets can be guessed. */
+const leastSecret = 32
+/** What stands in examples; and repetitions, which only look long. */
+const weak = /change.?me|example|password|secret.?key|test.?secret|^(.{1,8})\1+$/i
+
+/** What a single variable cannot know of itself. Throws ConfigError. */
+export function checkConfig(config: GatewayConfig & { environment: string }): void {
+  const signingSecret = config.signingSecret?.reveal()
+  const problems: string[] = []
+  if (config.requireSignature && signingSecret === undefined) problems.push('REQUIRE_SIGNATURE needs ACTIONS_SIGNING_SECRET')
+  for (const origin of config.corsOrigins) {
+    if (URL.parse(origin)?.origin !== origin)
+      problems.push(`CORS_ORIGINS has ${JSON.stringify(origin)}, which is not an origin like https://studio.example`)
+  }
+  if (config.environment === 'production') {
+    if (config.corsOrigins.length === 0) problems.push('CORS_ORIGINS is not set')
+    if (signingSecret === undefined) problems.push('ACTIONS_SIGNING_SECRET is not set')
+    else if (signingSecret.length < leastSecret) problems.push(`ACTIONS_SIGNING_SECRET is shorter than ${leastSecret} characters`)
+    else if (weak.test(signingSecret)) problems.push('ACTIONS_SIGNING_SECRET is one that anybody would try')
+  }
+  if (problems.length > 0) throw new ConfigError(`The configuration is not usable:\n  ${problems.join('\n  ')}`)
+}

@@ -1,0 +1,44 @@
+/** The gateway: HTTP and JSON in front of the mesh. */
+import { serveAdmin } from '#mesh/admin.ts'
+import { formatAddress } from '#mesh/config.ts'
+import { identity } from '#mesh/identity.ts'
+import { openRedis } from '#mesh/redis/redis.ts'
+import { run } from '#mesh/serve.ts'
+import type { AddressInfo } from 'node:net'
+import { createApp, drain } from './app.ts'
+import { checkConfig, gatewayVariables } from './config.ts'
+import { Limiter, checkThrough } from './limiter.ts'
+import { readiness } from './readiness.ts'
+import { connect } from './upstreams.ts'
+
+await run('gateway', gatewayVariables, async (runtime) => {
+  const { config, log, metrics } = runtime
+  checkConfig(config)
+  const { verifier, peerToken } = identity('gateway', config)
+
+  const upstreams = connect(config.upstreams, { peerToken, metrics })
+  runtime.onStop('connections to services', () => upstreams.forEach((channel) => channel.close()))
+
+  const redis = config.redisUrl === undefined ? undefined : openRedis({ url: config.redisUrl, log, commandMs: 2000 })
+  if (redis !== undefined) runtime.onStop('redis', () => redis.disconnect())
+
+  const ratelimit = upstreams.get('ratelimit')
+  const limiter =
+    ratelimit === undefined ? undefined : new Limiter({ check: checkThrough(ratelimit), defaultLimit: config.defaultLimit, log, metrics })
+  if (limiter !== undefined) runtime.onStop('limiter', () => limiter.stop())
+
+  const health = readiness({ upstreams, optional: config.optionalUpstreams, redis })
+  const admin = await serveAdmin(config.adminListen, { metrics, health })
+  runtime.onStop('admin port', () => admin.close())
+
+  const app = await createApp({ config, log, metrics, verifier, upstreams, health, limiter })
+  // The first call between two cold processes takes longer than a decision may.
+  await limiter?.warm()
+  await app.listen({ ...config.httpListen, listenTextResolver: () => 'HTTP is served' })
+  runtime.onStop('HTTP server', async () => {
+    health.drain()
+    if (!(await drain(app, config.drainMs))) throw new Error('requests were still under way at DRAIN_TIMEOUT and were cut')
+  })
+  const { port } = app.server.address() as AddressInfo
+  return { http: formatAddress({ ...config.httpListen, port }), admin: formatAddress({ ...config.adminListen, port: admin.port }) }
+})

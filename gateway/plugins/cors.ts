@@ -1,0 +1,21 @@
+/** Which web pages may call from a browser (https://fetch.spec.whatwg.org/#http-cors-protocol): those of the configured origins. */
+import cors from '@fastify/cors'
+import type { FastifyInstance } from 'fastify'
+
+const requestHeaders = ['Content-Type', 'Idempotency-Key', 'X-Signature', 'Authorization']
+const exposedHeaders = ['X-Request-ID', 'X-Trace-Link', 'Idempotency-Replayed', 'RateLimit', 'RateLimit-Policy', 'Retry-After']
+const maxAgeSeconds = 600
+
+/** `more` are request headers that the contracts name. */
+export async function allowOrigins(app: FastifyInstance, origins: readonly string[], more: readonly string[]): Promise<void> {
+  await app.register(cors, {
+    origin: [...origins],
+    credentials: false,
+    methods: ['GET', 'POST', 'DELETE', 'OPTIONS'],
+    allowedHeaders: [...new Set([...requestHeaders, ...more])],
+    exposedHeaders,
+    maxAge: maxAgeSeconds,
+    // Its refusal is plain text; without an Origin there is nobody to refuse.
+    strictPreflight: false,
+  })
+}

@@ -1,0 +1,50 @@
+/** One log line and two metrics a request, however it ended. */
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Logger } from '#mesh/telemetry/log.ts'
+import type { Metrics } from '#mesh/telemetry/metrics.ts'
+import { field } from '#mesh/telemetry/names.ts'
+
+/** The path as metrics know it: never what a client wrote. */
+export const endpointOf = (request: FastifyRequest): string => request.routeOptions.config?.endpoint ?? 'unmatched'
+
+/** Gives what begins to watch a request. Called once for each, before anything else is done for it. */
+export function observer(log: Logger, metrics: Metrics): (request: FastifyRequest, reply: FastifyReply) => void {
+  const requests = metrics.counter('http_requests_total', 'HTTP requests by how they ended', ['endpoint', 'method', 'status_code'])
+  const seconds = metrics.seconds('http_request_seconds', 'Time from a request to the end of its response', ['endpoint', 'method'])
+  return (request, reply) => {
+    request.startedAt = performance.now()
+    reply.raw.once('close', () => {
+      const finished = reply.raw.writableFinished
+      if (!finished) request.gone?.abort()
+      const took = performance.now() - request.startedAt
+      // A client that did not wait for its answer, by nginx's number.
+      const status = finished ? reply.raw.statusCode : 499
+      const endpoint = endpointOf(request)
+      const method = methodLabel(request.method)
+      requests.inc({ endpoint, method, status_code: status })
+      seconds.observe({ endpoint, method }, took / 1000)
+      const { failure } = request
+      const line = {
+        [field.requestId]: request.id,
+        [field.traceId]: request.trace.traceId,
+        [field.workspace]: request.caller?.workspace,
+        [field.actor]: request.caller?.actor,
+        [field.method]: method,
+        endpoint,
+        status_code: status,
+        [field.reason]: failure?.reason,
+        [field.durationMs]: Math.round(took * 100) / 100,
+      }
+      if (status >= 500) {
+        const cause = { ...line, err: failure?.cause ?? failure }
+        if (status === 500) log.error(cause, 'request failed')
+        else log.warn(cause, 'request failed')
+      } else log.info(line, 'request')
+    })
+  }
+}
+
+const known = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
+
+/** A closed set: a client may send any of HTTP's many methods. */
+const methodLabel = (method: string): string => (known.has(method) ? method : 'OTHER')

@@ -1,0 +1,47 @@
+/**
+ * Rate limits at the door: by address for everything, before anybody is authenticated; by workspace, after that, on routes whose config
+ * says `limited`. Both are told in the headers of https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/.
+ */
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import { AddressLimiter, type AddressLimiterParts } from '../address-limiter.ts'
+import { errors } from '../errors.ts'
+import type { Verdict } from '../lease.ts'
+import type { Limiter } from '../limiter.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Whether requests count against the limit of the caller's workspace. */
+    limited?: boolean
+  }
+}
+
+/** To be added after authentication, which says whose limit it is. The hook is synchronous where the limiter knows the answer. */
+export function rateLimitPlugin(app: FastifyInstance, { limiter }: { limiter: Pick<Limiter, 'decide'> }): void {
+  app.addHook('onRequest', (request, reply, done) => {
+    if (request.routeOptions.config.limited !== true || request.caller === undefined) return done()
+    limiter.decide(request.caller.workspace, (verdict) => {
+      if (verdict.limited) tell(reply, 'workspace', verdict)
+      if (verdict.allowed) done()
+      else done(errors.RATE_LIMITED({ retryAfterMs: Math.ceil(verdict.resetMs) }))
+    })
+  })
+}
+
+/** To be added before authentication. `perMinute: 0` is no limit. Who is counted is `request.ip`: behind a proxy trustProxy says whose it is. */
+export function addressLimitPlugin(app: FastifyInstance, parts: AddressLimiterParts): void {
+  if (parts.perMinute === 0) return
+  const limiter = new AddressLimiter(parts)
+  const terms = { limit: parts.perMinute, windowMs: 60_000, remaining: 0 }
+  app.addHook('onRequest', (request, reply, done) => {
+    const retryAfterMs = limiter.take(request.ip)
+    if (retryAfterMs === 0) return done()
+    tell(reply, 'address', { ...terms, resetMs: retryAfterMs })
+    done(errors.RATE_LIMITED({ message: 'Too many requests from this address. Retry-After says when to go on.', retryAfterMs }))
+  })
+}
+
+/** q: how many in a window of w seconds; r: what is left; t: seconds until there is more. */
+function tell(reply: FastifyReply, policy: string, terms: Pick<Verdict, 'limit' | 'windowMs' | 'remaining' | 'resetMs'>): void {
+  reply.header('RateLimit-Policy', `"${policy}";q=${terms.limit};w=${Math.ceil(terms.windowMs / 1000)}`)
+  reply.header('RateLimit', `"${policy}";r=${terms.remaining};t=${Math.ceil(terms.resetMs / 1000)}`)
+}

@@ -1,0 +1,22 @@
+/** Query strings as names and values, application/x-www-form-urlencoded (https://url.spec.whatwg.org/#urlencoded-parsing), but strict. */
+import { errors } from './errors.ts'
+
+/** Throws INVALID_URL for percent-encoding that is not UTF-8 or not well-formed. */
+export function parseQuery(text: string): [name: string, value: string][] {
+  if (text === '') return []
+  return text
+    .split('&')
+    .filter((part) => part !== '')
+    .map((part) => {
+      const equals = part.indexOf('=')
+      return equals === -1 ? [decode(part), ''] : [decode(part.slice(0, equals)), decode(part.slice(equals + 1))]
+    })
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text.replaceAll('+', ' '))
+  } catch (cause) {
+    throw errors.INVALID_URL({ cause })
+  }
+}

@@ -1,0 +1,18 @@
+/** The connections to the services, by the name of their package. */
+import { ConfigError } from '#mesh/config.ts'
+import { Channel, type ChannelParts } from '#mesh/grpc/client.ts'
+import type { Route } from './routes.ts'
+
+export type Upstreams = ReadonlyMap<string, Channel>
+
+export const connect = (addresses: ReadonlyMap<string, string>, parts: Omit<ChannelParts, 'address'>): Upstreams =>
+  new Map([...addresses].map(([name, address]) => [name, new Channel({ ...parts, address })]))
+
+/** The channel of a route. Throws where the configuration names no such service: better at the start than at the first request. */
+export function channelOf(upstreams: Upstreams, route: Route): Channel {
+  const channel = upstreams.get(route.upstream)
+  if (channel === undefined) {
+    throw new ConfigError(`${route.httpMethod} ${route.endpoint} is served by ${route.upstream}, and UPSTREAMS does not say where that is`)
+  }
+  return channel
+}

@@ -1,0 +1,119 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { readConfig } from '#mesh/config.ts'
+import { Channel } from '#mesh/grpc/client.ts'
+import { createApp } from '../../gateway/app.ts'
+import { gatewayVariables } from '../../gateway/config.ts'
+import { readiness } from '../../gateway/readiness.ts'
+import { type TestGateway, startGateway } from './gateway.ts'
+
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await startGateway({ RELAY_COMMIT: 'abc1234' })
+})
+afterAll(() => gateway.stop())
+
+const get = (path: string) => fetch(gateway.url + path)
+
+describe('/ready', () => {
+  test('is true while the services answer, to anybody, with Redis true where none is configured', async () => {
+    const response = await get('/ready')
+    expect(response.status).toBe(200)
+    expect(await response.text()).toBe('{"ready":true,"checks":{"redis":true,"actions":true}}')
+  })
+
+  test('is false, and 503, when a service says that it does not serve', async () => {
+    const other = await startGateway()
+    other.actions.health.ok = false
+    const response = await fetch(`${other.url}/ready`)
+    expect(response.status).toBe(503)
+    expect(await response.json()).toEqual({ ready: false, checks: { redis: true, actions: false } })
+    other.actions.health.ok = true
+    // Health keeps an answer for half a second at both ends.
+    await expect.poll(async () => (await fetch(`${other.url}/ready`)).status, { timeout: 5000 }).toBe(200)
+    await other.stop()
+  })
+
+  const nowhere = new Channel({ address: '127.0.0.1:1' })
+  const hanging = () => new Promise<never>(() => undefined)
+  afterAll(() => nowhere.close())
+
+  test('reports what is optional and away, and stays true', async () => {
+    const health = readiness({
+      upstreams: new Map([['ratelimit', nowhere]]),
+      optional: ['ratelimit'],
+      redis: { ping: () => Promise.reject(new Error('away')) },
+    })
+    expect(await health.dependencies()).toEqual({ redis: false, ratelimit: false })
+    expect(await health.ready()).toBe(true)
+  })
+
+  test('waits two seconds at the most, for all together', async () => {
+    const started = performance.now()
+    const health = readiness({ upstreams: new Map([['actions', nowhere]]), optional: [], redis: { ping: hanging } })
+    expect(await health.dependencies()).toEqual({ redis: false, actions: false })
+    expect(performance.now() - started).toBeLessThan(2500)
+    expect(await health.ready()).toBe(false)
+  })
+})
+
+describe('what the gateway says of itself', () => {
+  test('/version names the version, the commit and the Node it runs on', async () => {
+    expect(await (await get('/version')).json()).toEqual({
+      version: expect.stringMatching(/^\d+\.\d+\.\d+/) as string,
+      commit: 'abc1234',
+      node: process.version,
+    })
+  })
+
+  test('/healthz answers as long as the process does', async () => {
+    const response = await get('/healthz')
+    expect([response.status, await response.text()]).toEqual([200, '{"ok":true}'])
+  })
+
+  test('/openapi.json lists what can be called', async () => {
+    const document = (await (await get('/openapi.json')).json()) as { paths: object }
+    expect(Object.keys(document.paths)).toContain('/actions/execute')
+  })
+
+  test('/docs is a page with a policy of its own', async () => {
+    const response = await get('/docs')
+    expect(response.headers.get('content-type')).toBe('text/html; charset=utf-8')
+    expect(response.headers.get('content-security-policy')).toMatch(/style-src 'sha256-/)
+    expect(await response.text()).toContain('<!doctype html>')
+  })
+
+  test('/metrics counts requests by route, method and status, and never by what a client wrote', async () => {
+    await gateway.call('/actions')
+    await get('/a-path-of-mine')
+    await gateway.call('/actions/runs/3a033cc1-0000-4000-8000-000000000001')
+    await get('/actions/runs/%zz')
+    const metrics = async () => (await get('/metrics')).text()
+    const counted = (endpoint: string, status: number) =>
+      `http_requests_total{endpoint="${endpoint}",method="GET",status_code="${status}",service="gateway"}`
+    await expect.poll(metrics).toContain(counted('/actions', 200))
+    await expect.poll(metrics).toContain(counted('unmatched', 404))
+    await expect.poll(metrics).toContain(counted('/actions/runs/{run_id}', 200))
+    await expect.poll(metrics).toContain(counted('unmatched', 400))
+    expect(await metrics()).not.toContain('a-path-of-mine')
+    expect(await metrics()).not.toContain('3a033cc1')
+  })
+})
+
+describe('a start', () => {
+  test('fails where a route has no upstream, and says which', async () => {
+    const config = readConfig(gatewayVariables, { RELAY_STATIC_KEY: 'k', MESH_PEER_SECRET: 's', UPSTREAMS: 'other=127.0.0.1:1' })
+    const parts = {
+      ...gateway,
+      config,
+      log: gateway.app.log as never,
+      verifier: { caller: () => undefined, peer: () => undefined },
+      upstreams: new Map(),
+      limiter: undefined,
+    }
+    const health = readiness({ upstreams: new Map(), optional: [], redis: undefined })
+    const { Metrics } = await import('#mesh/telemetry/metrics.ts')
+    await expect(createApp({ ...parts, metrics: new Metrics('gateway'), health }).then((app) => app.ready())).rejects.toThrow(
+      '/actions is served by actions, and UPSTREAMS does not say where that is',
+    )
+  })
+})

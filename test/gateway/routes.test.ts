@@ -1,0 +1,71 @@
+import { create } from '@bufbuild/protobuf'
+import { describe, expect, test } from 'vitest'
+import { methods, registry } from '#mesh/grpc/descriptors.ts'
+import { formatPathTemplate } from '../../gateway/path-template.ts'
+import { routesOf } from '../../gateway/routes.ts'
+import { expectGolden } from '../golden/golden.ts'
+import { type MethodWords, Type, contract } from './contracts.ts'
+
+const get = (value: string) => ({ pattern: { case: 'get', value } })
+const routesFor = (words: MethodWords, fields: Parameters<typeof contract>[0] = {}) => routesOf(contract(fields, { Do: words }).values())
+
+describe('the route table', () => {
+  test('is the one that was promised', () => {
+    const lines = routesOf(methods.values()).map(
+      ({ httpMethod, template, body, method, permission, upstream }) =>
+        `${httpMethod} ${formatPathTemplate(template)} -> ${upstream} ${method.path}, ` +
+        `body ${typeof body === 'object' ? body.name : (body ?? 'none')}, ${permission}`,
+    )
+    expectGolden('routes.txt', `${lines.join('\n')}\n`)
+  })
+
+  test('has no method that only peers may call', () => {
+    const routed = new Set(routesOf(methods.values()).map(({ method }) => method.path))
+    const peersOnly = [...methods.values()].filter(({ permission }) => permission === undefined)
+    expect(peersOnly.length).toBeGreaterThan(0)
+    expect(peersOnly.filter(({ path }) => routed.has(path))).toEqual([])
+  })
+})
+
+describe('a contract', () => {
+  test('without a route is not served', () => {
+    expect(routesFor({ permission: 'a:b' })).toEqual([])
+  })
+
+  test('may bind a method to several routes', () => {
+    const rule = { ...get('/a'), additionalBindings: [{ pattern: { case: 'delete', value: '/b' } }] }
+    expect(routesFor({ permission: 'a:b', rule }).map(({ httpMethod, endpoint }) => `${httpMethod} ${endpoint}`)).toEqual([
+      'GET /a',
+      'DELETE /b',
+    ])
+  })
+
+  test.each([
+    ['a route for peers', { rule: get('/a'), peers: ['*'] }, /has a route and no permission/],
+    ['a route without permission', { rule: get('/a') }, /has a route and no permission/],
+    [
+      'a custom method',
+      { permission: 'a:b', rule: { pattern: { case: 'custom', value: create(registry.getMessage('google.api.CustomHttpPattern')!) } } },
+      /pattern custom, which is not supported/,
+    ],
+    ['a response_body', { permission: 'a:b', rule: { ...get('/a'), responseBody: 'x' } }, /response_body/],
+    ['a variable that is no field', { permission: 'a:b', rule: get('/a/{b}') }, /binds b, which is no scalar field/],
+    ['a body on GET', { permission: 'a:b', rule: { ...get('/a'), body: '*' } }, /GET does not carry/],
+    [
+      'a body that is no message',
+      { permission: 'a:b', input: 'In', rule: { pattern: { case: 'post', value: '/a' }, body: 'name' } },
+      /no message field/,
+    ],
+    ['a template that is none', { permission: 'a:b', rule: get('a') }, /does not begin with a slash/],
+  ] as [string, MethodWords, RegExp][])('with %s stops the start, by name', (_what, words, message) => {
+    expect(() => routesFor(words, { In: { name: { type: Type.STRING } } })).toThrow(message)
+  })
+
+  test('that claims the route of another stops the start', () => {
+    const both = contract(
+      { In: { x: { type: Type.STRING } } },
+      { One: { permission: 'a:b', rule: get('/a/{x}'), input: 'In' }, Two: { permission: 'a:b', rule: get('/a/*') } },
+    )
+    expect(() => routesOf(both.values())).toThrow('two methods claim GET /a/*')
+  })
+})

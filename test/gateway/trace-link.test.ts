@@ -1,0 +1,45 @@
+import { describe, expect, test } from 'vitest'
+import { traceLinks } from '../../gateway/trace-link.ts'
+
+const at = Date.UTC(2025, 9, 6, 7, 0, 0)
+const open = (link: string) => {
+  const url = new URL(link)
+  const panes = JSON.parse(url.searchParams.get('panes')!) as Record<
+    string,
+    { datasource: string; queries: Record<string, unknown>[]; range: { from: string; to: string } }
+  >
+  return { url, pane: Object.values(panes)[0]! }
+}
+
+describe('a link into Grafana Explore', () => {
+  test('leads to the log lines of the request', () => {
+    const { url, pane } = open(traceLinks(new URL('https://grafana.example'), false).logs('5f0c', at))
+    expect(url.origin + url.pathname).toBe('https://grafana.example/explore')
+    expect(url.searchParams.get('schemaVersion')).toBe('1')
+    expect(pane.datasource).toBe('loki')
+    expect(pane.queries[0]!.expr).toContain('request_id="5f0c"')
+  })
+
+  test('leads to the very trace where Tempo is known', () => {
+    const { pane } = open(traceLinks(new URL('https://grafana.example'), true).trace!('0af7651916cd43dd8448eb211c80319c', at))
+    expect(pane.datasource).toBe('tempo')
+    expect(pane.queries[0]).toMatchObject({ query: '0af7651916cd43dd8448eb211c80319c', queryType: 'traceql' })
+  })
+
+  test('leads to no trace where no Tempo is known', () => {
+    expect(traceLinks(new URL('https://grafana.example'), false).trace).toBeUndefined()
+  })
+
+  test('covers the time of the request, and not all of time', () => {
+    const { pane } = open(traceLinks(new URL('https://grafana.example'), false).logs('5f0c', at))
+    expect(Number(pane.range.from)).toBeLessThan(at)
+    expect(Number(pane.range.to)).toBeGreaterThan(at)
+    expect(Number(pane.range.to) - Number(pane.range.from)).toBeLessThan(3_600_000)
+  })
+
+  test('keeps the path under which Grafana is served', () => {
+    for (const base of ['https://ops.example/grafana', 'https://ops.example/grafana/']) {
+      expect(traceLinks(new URL(base), false).logs('5f0c', at)).toMatch(/^https:\/\/ops\.example\/grafana\/explore\?/)
+    }
+  })
+})
