@@ -130,7 +130,7 @@ function mapping<const Name extends string>(value: unknown, place: string, names
   for (const name of Object.keys(value)) {
     if (!names.some((each) => each === name)) throw new Error(`${place}.${name}: is not supported; known here: ${names.join(', ')}`)
   }
-  return value as Partial<Record<Name, unknown>>
+  return value
 }
 
 function string(value: unknown, place: string): string {
