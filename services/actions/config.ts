@@ -1,6 +1,7 @@
 /** The variables of the actions service. */
-import { duration, flag, integer, list, optional, secret, text } from '#mesh/config.ts'
+import { type Config, ConfigError, duration, flag, integer, list, optional, secret, text } from '#mesh/config.ts'
 import { identityVariables } from '#mesh/identity.ts'
+import { weaknessOf } from '#mesh/secrets.ts'
 import { grpcVariables } from '#mesh/serve.ts'
 
 export const variables = {
@@ -23,4 +24,10 @@ export const variables = {
     'WEBHOOK_ALLOW_PRIVATE',
     'Address ranges (CIDR) that webhooks may go to although they are not public, e.g. 127.0.0.0/8,::1/128; for tests and local mode',
   ),
+}
+
+/** What a single variable cannot know of itself. Throws ConfigError. */
+export function checkConfig(config: Config<typeof variables> & { environment: string }): void {
+  const weakness = weaknessOf(config.signingSecret)
+  if (config.environment === 'production' && weakness !== undefined) throw new ConfigError(`ACTIONS_SIGNING_SECRET ${weakness}`)
 }

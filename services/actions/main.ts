@@ -8,7 +8,7 @@ import { webhookAdapter } from './adapters/webhook.ts'
 import { parsePolicy } from './address-guard.ts'
 import { Catalog } from './catalog.ts'
 import { grpcClaims } from './claims.grpc.ts'
-import { variables } from './config.ts'
+import { checkConfig, variables } from './config.ts'
 import { RunDriver } from './driver.ts'
 import { Execution } from './execute.ts'
 import { ActionMetrics } from './metrics.ts'
@@ -21,6 +21,7 @@ import { postgresStore } from './store.postgres.ts'
 
 await run('actions', variables, async (runtime) => {
   const { config, log, metrics: instruments } = runtime
+  checkConfig(config)
   const { verifier, peerToken } = identity('actions', config)
   const policy = parsePolicy(config.webhookAllowPrivate)
   if (policy.allow.length > 0) log.warn({ ranges: config.webhookAllowPrivate }, 'webhooks may go to addresses that are not public')

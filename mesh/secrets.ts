@@ -1,0 +1,15 @@
+/** What makes a secret too weak for production. */
+import type { Secret } from './config.ts'
+
+/** Shorter secrets can be guessed. */
+const leastLength = 32
+/** What stands in examples; and repetitions, which only look long. */
+const guessable = /change.?me|example|password|secret.?key|test.?secret|^(.{1,8})\1+$/i
+
+/** What is wrong with it, to be read after its variable's name; undefined where nothing is. */
+export function weaknessOf(secret: Secret | undefined): string | undefined {
+  const value = secret?.reveal()
+  if (value === undefined || value === '') return 'is not set'
+  if (value.length < leastLength) return `is shorter than ${leastLength} characters`
+  return guessable.test(value) ? 'is one that anybody would try' : undefined
+}
