@@ -24,7 +24,7 @@ function check(value: unknown, path: string, depth: number): void {
   } else if (Array.isArray(value)) {
     value.forEach((item, index) => check(item, `${path}.${index}`, depth + 1))
   } else if (typeof value === 'object' && value !== null) {
-    // The protobuf decoder assigns keys one by one, so a "__proto__" among them shows as another prototype.
+    // The gateway refuses such a key, and the protobuf decoder drops it; nothing may be read through a prototype all the same.
     if (Object.getPrototypeOf(value) !== Object.prototype || Object.hasOwn(value, '__proto__')) throw refuse(path, 'has a key "__proto__"')
     for (const [name, item] of Object.entries(value)) check(item, `${path}.${name}`, depth + 1)
   }

@@ -56,7 +56,7 @@ describe('canonical parameters', () => {
     ['infinity', { n: -Infinity }, 'params.n'],
     ['half a character', { s: '\ud800' }, 'params.s'],
     ['a NUL, which Postgres cannot keep', { s: 'a\0b' }, 'params.s'],
-    ['another prototype, as a decoder makes of a "__proto__" key', { o: Object.create({ url: 'http://evil' }) as object }, 'params.o'],
+    ['another prototype, through which values could be read that no bytes show', { o: Object.create({ url: 'http://evil' }) as object }, 'params.o'],
     ['an own "__proto__" key', { o: JSON.parse('{"__proto__":1}') as object }, 'params.o'],
   ])('refuse %s, naming the field', (_, params, field) => {
     expect(refused(params)).toEqual([field])

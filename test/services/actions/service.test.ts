@@ -1,0 +1,135 @@
+/** The RPCs of relay.actions.v1 over real gRPC: what a service that calls the stubs sees. */
+import { randomUUID } from 'node:crypto'
+import { pino } from 'pino'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { ActionsServiceService, PreviewActionRequest, PreviewActionResponse } from '#gen/relay/actions/v1/actions.ts'
+import { type Context, ownContext } from '#mesh/grpc/call.ts'
+import type { Caller, Verifier } from '#mesh/grpc/caller.ts'
+import { Channel, methodsOf } from '#mesh/grpc/client.ts'
+import { Health } from '#mesh/grpc/health.ts'
+import { GrpcServer } from '#mesh/grpc/server.ts'
+import { Metrics } from '#mesh/telemetry/metrics.ts'
+import { Catalog } from '../../../services/actions/catalog.ts'
+import { ActionMetrics } from '../../../services/actions/metrics.ts'
+import { Previews } from '../../../services/actions/preview.ts'
+import { actionsService } from '../../../services/actions/service.ts'
+import { type Stage, stage } from './stage.ts'
+
+const log = pino({ level: 'silent' })
+/** A token is "workspace.actor" here. */
+const verifier: Verifier = {
+  caller(token): Caller | undefined {
+    const [workspace, actor] = token.split('.')
+    return workspace === undefined || actor === undefined ? undefined : { workspace, actor, keyId: 'k', may: () => true }
+  },
+  peer: () => undefined,
+}
+
+let on: Stage
+const ends: (() => unknown)[] = []
+const as = (callerToken: string): Context => ({ ...ownContext(), callerToken })
+
+async function serve(enabled: boolean) {
+  const { store, execution } = on.replica()
+  const catalog = new Catalog([on.ledger])
+  const previews = new Previews({ catalog, store, ttlMs: 60_000 })
+  const service = actionsService({ enabled, catalog, previews, execution, store, metrics: new ActionMetrics(new Metrics('t'), store) })
+  const server = new GrpcServer({ services: [service], verifier, health: new Health({ services: [] }), log, metrics: new Metrics('t') })
+  const channel = new Channel({ address: `127.0.0.1:${await server.listen({ host: '127.0.0.1', port: 0 })}` })
+  ends.push(() => channel.close(), () => server.drain(1000))
+  return { actions: methodsOf(ActionsServiceService, channel), channel }
+}
+
+let actions: Awaited<ReturnType<typeof serve>>['actions']
+let channel: Channel
+beforeAll(async () => {
+  on = await stage()
+  ;({ actions, channel } = await serve(true))
+})
+afterAll(async () => {
+  for (const end of ends) await end()
+  await on?.close()
+})
+
+const previewed = async (note: string, who = 'acme.ada') => (await actions.previewAction({ action: 'ledger.add', params: { note } }, as(who))).previewId
+
+describe('preview', () => {
+  test('shows what would happen with the canonical parameters, for an hour at most, and touches nothing', async () => {
+    const reply = await actions.previewAction({ action: 'ledger.add', params: { note: 'milk' } }, as('acme.ada'))
+    expect(reply).toMatchObject({ action: 'ledger.add', provider: 'independent', summary: 'Add milk', params: { note: 'milk' }, warnings: [] })
+    expect(reply.expiresAt).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+    expect(on.ledger.effects).toEqual([])
+  })
+
+  test('names every parameter that is wrong', async () => {
+    const asked = actions.previewAction({ action: 'ledger.add', params: { note: 1, more: true } }, as('acme.ada'))
+    await expect(asked).rejects.toMatchObject({ reason: 'INVALID_PARAMS', code: 'INVALID_ARGUMENT' })
+    const { violations } = (await asked.catch((error: unknown) => error)) as { violations: { field: string }[] }
+    expect(violations.map(({ field }) => field).sort()).toEqual(['params.more', 'params.note'])
+  })
+
+  test('of an action that is not there is NOT_FOUND', async () => {
+    await expect(actions.previewAction({ action: 'nope', params: {} }, as('acme.ada'))).rejects.toMatchObject({ reason: 'UNKNOWN_ACTION' })
+  })
+
+  test('shows no "__proto__" key, which only gRPC can carry this far, and is not changed by one', async () => {
+    // An encoder of JavaScript objects cannot write such a key: it is patched in.
+    const bytes = Buffer.from(PreviewActionRequest.encode({ action: 'ledger.add', params: { note: 'x', __prota__: { note: 'evil' } } }).finish())
+    bytes.write('__proto__', bytes.indexOf('__prota__'))
+    const { response } = await channel.call('/relay.actions.v1.ActionsService/PreviewAction', bytes, as('acme.ada'))
+    expect(PreviewActionResponse.decode(response).params).toEqual({ note: 'x' })
+    expect(Object.prototype).not.toHaveProperty('note')
+  })
+})
+
+describe('runs', () => {
+  test('are found by their workspace alone; elsewhere they do not exist', async () => {
+    const { runId } = await actions.executeAction({ previewId: await previewed('a'), idempotencyKey: randomUUID() }, as('acme.ada'))
+    expect((await actions.getRun({ runId }, as('acme.bob'))).run).toMatchObject({ runId, status: 'success', actor: 'ada', params: { note: 'a' } })
+    await expect(actions.getRun({ runId }, as('other.ada'))).rejects.toMatchObject({ reason: 'RUN_NOT_FOUND', code: 'NOT_FOUND' })
+    await expect(actions.getRun({ runId: randomUUID() }, as('acme.ada'))).rejects.toMatchObject({ reason: 'RUN_NOT_FOUND' })
+    await expect(actions.getRun({ runId: 'no-uuid' }, as('acme.ada'))).rejects.toMatchObject({ reason: 'INVALID_REQUEST' })
+  })
+
+  test('are listed page by page, and a token that is no page token is refused by name', async () => {
+    const made: string[] = []
+    for (const note of ['a', 'b', 'c']) {
+      made.unshift((await actions.executeAction({ previewId: await previewed(note, 'pages.ada'), idempotencyKey: undefined }, as('pages.ada'))).runId)
+    }
+    const first = await actions.listRuns({ pageSize: 2, pageToken: '', status: 'success' }, as('pages.ada'))
+    const second = await actions.listRuns({ pageSize: 2, pageToken: first.nextPageToken, status: '' }, as('pages.ada'))
+    expect([...first.runs, ...second.runs].map(({ runId }) => runId)).toEqual(made)
+    expect(second.nextPageToken).toBe('')
+    for (const pageToken of ['nope', Buffer.from(`2026-99-99 00:00:00+00 ${randomUUID()}`).toString('base64url')]) {
+      await expect(actions.listRuns({ pageSize: 2, pageToken, status: '' }, as('pages.ada'))).rejects.toMatchObject({
+        reason: 'INVALID_REQUEST',
+        violations: [{ field: 'page_token' }],
+      })
+    }
+  })
+})
+
+test('switched off, every call says so', async () => {
+  const off = (await serve(false)).actions
+  const calls = [
+    off.listActions({}, as('acme.ada')),
+    off.previewAction({ action: 'ledger.add', params: {} }, as('acme.ada')),
+    off.executeAction({ previewId: 'x', idempotencyKey: undefined }, as('acme.ada')),
+    off.listRuns({ pageSize: 0, pageToken: '', status: '' }, as('acme.ada')),
+    off.getRun({ runId: randomUUID() }, as('acme.ada')),
+  ]
+  for (const call of calls) await expect(call).rejects.toMatchObject({ reason: 'ACTIONS_DISABLED', code: 'UNIMPLEMENTED' })
+})
+
+test('an action whose provider is not configured says what to configure, in the list and at preview', async () => {
+  on.ledger.missing = 'Set LEDGER_URL.'
+  try {
+    expect((await actions.listActions({}, as('acme.ada'))).actions[0]).toMatchObject({ available: false, unavailableReason: 'Set LEDGER_URL.' })
+    await expect(actions.previewAction({ action: 'ledger.add', params: { note: 'x' } }, as('acme.ada'))).rejects.toMatchObject({
+      reason: 'ACTION_UNAVAILABLE',
+      message: 'Set LEDGER_URL.',
+    })
+  } finally {
+    on.ledger.missing = undefined
+  }
+})
