@@ -91,6 +91,7 @@ function failure(error: ServiceError, context: Context): MeshError {
 export class Channel {
   readonly #client: Client
   readonly #peerToken: PeerToken | undefined
+  #said: { token: string | undefined; metadata: Metadata } | undefined
   readonly #handled
   readonly #seconds
   #closed = false
@@ -189,12 +190,21 @@ export class Channel {
   }
 
   #metadata(context: Context): Metadata {
-    const metadata = new Metadata()
+    const metadata = this.#constant().clone()
     metadata.set(key.requestId, context.requestId)
     metadata.set(key.traceparent, formatTraceparent(context.trace))
     if (context.callerToken !== undefined) metadata.set(key.authorization, `Bearer ${context.callerToken}`)
-    if (this.#peerToken !== undefined) metadata.set(key.peer, this.#peerToken())
     return metadata
+  }
+
+  /** What every call says: checked and written once, until the token changes. */
+  #constant(): Metadata {
+    const token = this.#peerToken?.()
+    if (this.#said?.token !== token || this.#said === undefined) {
+      this.#said = { token, metadata: new Metadata() }
+      if (token !== undefined) this.#said.metadata.set(key.peer, token)
+    }
+    return this.#said.metadata
   }
 }
 

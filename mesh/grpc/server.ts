@@ -17,13 +17,13 @@ import { malformed } from './interceptors/validate.ts'
 import { reflectionHandlers } from './reflection.ts'
 import { toStatus } from './status.ts'
 
-/** The handlers of one service, as promises: (request, call) → response. */
+/** The handlers of one service, as promises: (request, call) → response, or the response as it goes on the wire. */
 export type Handlers<Definition> = {
   [Name in keyof Definition]: Definition[Name] extends {
     requestDeserialize: (bytes: Buffer) => infer Request
     responseSerialize: (response: infer Response) => Buffer
   }
-    ? (request: Request, call: Call) => Promise<Response>
+    ? (request: Request, call: Call) => Promise<Response | Uint8Array>
     : never
 }
 
@@ -122,7 +122,8 @@ export class GrpcServer {
           } catch (cause) {
             throw malformed(cause)
           }
-          return rpc.responseSerialize(await handler(request, context))
+          const response = await handler(request, context)
+          return response instanceof Uint8Array ? response : rpc.responseSerialize(response)
         })
     }
     this.#server.addService(raw, implementation)
@@ -178,6 +179,8 @@ export class GrpcServer {
     const asked = Number(grpcCall.getDeadline())
     const limit = Date.now() + method.deadlineMs
     const peerToken = header(key.peer)
+    const { log } = this.#parts
+    let ownLog: Logger | undefined
     return {
       method,
       requestId,
@@ -186,7 +189,10 @@ export class GrpcServer {
       // No call may hold resources for longer than its contract says, whatever the caller would wait.
       deadline: Number.isFinite(asked) ? Math.min(asked, limit) : limit,
       signal,
-      log: this.#parts.log.child({ [field.requestId]: requestId, [field.traceId]: trace.traceId }),
+      // Most calls write one line, and that one needs no logger of its own: making one costs as much as the line.
+      get log() {
+        return (ownLog ??= log.child({ [field.requestId]: requestId, [field.traceId]: trace.traceId }))
+      },
       caller: undefined,
       peer: peerToken === undefined ? undefined : this.#parts.verifier.peer(peerToken),
       request: grpcCall.request,

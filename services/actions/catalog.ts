@@ -32,6 +32,11 @@ export class Catalog {
     }))
   }
 
+  /** Changes when an action becomes available or ceases to be. */
+  availability(): string {
+    return [...this.#adapters.values()].map((adapter) => adapter.unavailable?.() ?? '').join('\n')
+  }
+
   /** Whatever its state; undefined for an action that this code does not know (any longer). */
   find(action: string): Adapter | undefined {
     return this.#adapters.get(action)

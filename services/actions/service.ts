@@ -1,5 +1,5 @@
 /** The RPCs of relay.actions.v1: proto ⇄ domain, nothing more. */
-import { type Run as RunMessage, ActionsServiceService } from '#gen/relay/actions/v1/actions.ts'
+import { ActionsServiceService, ListActionsResponse, type Run as RunMessage } from '#gen/relay/actions/v1/actions.ts'
 import { meshErrors } from '#mesh/errors.ts'
 import { callerOf } from '#mesh/grpc/call.ts'
 import { type Served, served } from '#mesh/grpc/server.ts'
@@ -28,13 +28,23 @@ export function actionsService({ enabled, catalog, previews, execution, store, m
   const requireEnabled = () => {
     if (!enabled) throw errors.ACTIONS_DISABLED()
   }
-  return served(ActionsServiceService, {
-    async listActions(_request, call) {
-      requireEnabled()
+  // The list changes only with what is available, and is long beside the rest: encoded once, and each answer is that and its own request
+  // id, since protobuf messages one after the other are one message (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
+  let encoded: { availability: string; bytes: Uint8Array } | undefined
+  const encodedList = (): Uint8Array => {
+    const availability = catalog.availability()
+    if (encoded?.availability !== availability) {
       const actions = catalog.list().map(({ action, provider, description, paramsSchema, unavailable }) => {
         return { action, provider, description, paramsSchema, available: unavailable === undefined, unavailableReason: unavailable }
       })
-      return { actions, requestId: call.requestId }
+      encoded = { availability, bytes: ListActionsResponse.encode({ actions, requestId: '' }).finish() }
+    }
+    return encoded.bytes
+  }
+  return served(ActionsServiceService, {
+    async listActions(_request, call) {
+      requireEnabled()
+      return Buffer.concat([encodedList(), ListActionsResponse.encode({ actions: [], requestId: call.requestId }).finish()])
     },
 
     async previewAction(request, call) {

@@ -18,5 +18,5 @@ import { policy } from './policy.ts'
 import { validate } from './validate.ts'
 
 export function interceptors(parts: { log: Logger; metrics: Metrics; verifier: Verifier }): readonly Interceptor[] {
-  return [observe(parts.metrics), errors(), deadline(), policy(parts.verifier), validate()]
+  return [observe(parts.metrics, parts.log), errors(), deadline(), policy(parts.verifier), validate()]
 }

@@ -1,0 +1,35 @@
+/** Holds the load generator's process, which stays the same throughout, so that it is warm when it measures. */
+import { type ChildProcess, fork } from 'node:child_process'
+import { join } from 'node:path'
+import type { Job, Measured } from './load.ts'
+
+type Reply = { measured: Measured } | { error: string }
+
+export class Loader {
+  readonly #process: ChildProcess = fork(join(import.meta.dirname, 'load.ts'), {
+    // Ctrl-C in the terminal is for the bench alone, which then ends everything.
+    detached: true,
+    serialization: 'advanced',
+    execArgv: ['--max-semi-space-size=16'],
+  })
+
+  /** Does one job; one at a time. Throws for the first request that fails. */
+  run(job: Job): Promise<Measured> {
+    return new Promise((resolve, reject) => {
+      const ended = () => reject(new Error('the load generator ended'))
+      if (!this.#process.connected) return ended()
+      this.#process.once('exit', ended)
+      this.#process.once('message', (reply: Reply) => {
+        this.#process.off('exit', ended)
+        if ('error' in reply) reject(new Error(reply.error))
+        else resolve(reply.measured)
+      })
+      // It may end at any moment: then `exit` says so.
+      this.#process.send(job, () => undefined)
+    })
+  }
+
+  stop(): void {
+    this.#process.kill()
+  }
+}

@@ -1,0 +1,54 @@
+/** What `node bench/run.ts` can be told. */
+import { parseArgs } from 'node:util'
+
+export type Part = 'rss' | 'list' | 'execute'
+
+export interface Repeated {
+  times: number
+  ms: number
+}
+
+export interface Options {
+  parts: readonly Part[]
+  /** Where to leave everything that was measured, as JSON. */
+  json: string | undefined
+  /** The process whose CPU time is to be looked into, instead of measuring. */
+  profile: string | undefined
+  /** How often each measurement is made, and how long it takes, in milliseconds. */
+  list: Repeated
+  execute: Repeated
+  warmUpMs: number
+  /** Before memory is read, in milliseconds. */
+  restMs: number
+}
+
+export const usage = `make bench, or node bench/run.ts [options]
+  --quick               short and few repetitions: shows that it works, measures nothing
+  --only <part>         rss, list or execute
+  --json <file>         leaves everything that was measured there
+  --profile <process>   instead of measuring, says where the CPU time of one process goes, and leaves its .cpuprofile under .cache/bench:
+                        gateway, actions, idempotency, ratelimit, floor-gateway, floor-service; while listing, or what --only says`
+
+const parts: readonly Part[] = ['rss', 'list', 'execute']
+
+/** Undefined where only help is asked for. Throws an Error that says what is wrong. */
+export function readOptions(args: readonly string[]): Options | undefined {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      quick: { type: 'boolean', default: false },
+      only: { type: 'string' },
+      json: { type: 'string' },
+      profile: { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
+  })
+  if (values.help) return undefined
+  const only = parts.find((part) => part === values.only)
+  if (values.only !== undefined && only === undefined) throw new Error(`--only takes ${parts.join(', ')}`)
+  // Lists are compared: many short measurements, so that both sides see the same machine. Executes are rarer: their P99 needs longer ones.
+  const pace = values.quick
+    ? { list: { times: 2, ms: 1000 }, execute: { times: 2, ms: 2000 }, warmUpMs: 2000, restMs: 2000 }
+    : { list: { times: 10, ms: 2000 }, execute: { times: 5, ms: 6000 }, warmUpMs: 10_000, restMs: 10_000 }
+  return { parts: only === undefined ? parts : [only], json: values.json, profile: values.profile, ...pace }
+}

@@ -1,0 +1,76 @@
+/** The parts of the bench: what is done, how often and in which order. */
+import type { Options } from './options.ts'
+import { residentOf } from './processes.ts'
+import type { Sample } from './sample.ts'
+import type { Stage } from './stage.ts'
+
+export const concurrencies = [1, 32] as const
+
+/** Bytes of resident memory by process. */
+export type Resident = Record<string, number>
+
+export interface Compared {
+  concurrency: number
+  /** One of each a repetition, measured right after one another. */
+  floor: Sample[]
+  ours: Sample[]
+}
+
+export interface Executed {
+  concurrency: number
+  samples: Sample[]
+}
+
+/** Hears what is being done. */
+type Progress = (text: string) => void
+
+/** The memory of fresh processes after 1,000 requests through either gateway (half of ours preview and execute) and a rest. */
+export async function measureRss(stage: Stage, { restMs }: Pick<Options, 'restMs'>): Promise<Resident> {
+  await stage.run(stage.floor, { kind: 'list', concurrency: 8, rounds: 1000 })
+  await stage.run(stage.ours, { kind: 'list', concurrency: 8, rounds: 500 })
+  await stage.run(stage.ours, { kind: 'execute', concurrency: 8, rounds: 250 })
+  await stage.rest(restMs)
+  const { postgres: _postgres, ...ours } = stage.ours.processes
+  return Object.fromEntries(Object.entries({ ...stage.floor.processes, ...ours }).map(([name, pid]) => [name, residentOf(pid)]))
+}
+
+/** Listing through both, in turn: what the machine does beside this then hits both alike. Who goes first changes, too. */
+export async function compareLists(stage: Stage, options: Options, progress: Progress): Promise<Compared[]> {
+  const { times, ms } = options.list
+  for (const subject of [stage.floor, stage.ours]) {
+    progress(`list: warming up ${subject.name}`)
+    await stage.run(subject, { kind: 'list', concurrency: 32, ms: options.warmUpMs })
+  }
+  const results: Compared[] = concurrencies.map((concurrency) => ({ concurrency, floor: [], ours: [] }))
+  for (let repetition = 0; repetition < times; repetition += 1) {
+    for (const result of results) {
+      const order = repetition % 2 === 0 ? [stage.floor, stage.ours] : [stage.ours, stage.floor]
+      for (const subject of order) {
+        progress(`list: repetition ${repetition + 1} of ${times}, concurrency ${result.concurrency}, ${subject.name}`)
+        result[subject.name].push(await stage.run(subject, { kind: 'list', concurrency: result.concurrency, ms }))
+      }
+    }
+  }
+  checkSameSize(results)
+  return results
+}
+
+function checkSameSize(results: readonly Compared[]): void {
+  const sizes = new Set(results.flatMap(({ floor, ours }) => [...floor, ...ours].map(({ bytes }) => bytes)))
+  if (sizes.size > 1) throw new Error(`the answers compared differ in size: ${[...sizes].join(', ')} bytes`)
+}
+
+/** Previews and executes through the whole mesh. */
+export async function measureExecutes(stage: Stage, options: Options, progress: Progress): Promise<Executed[]> {
+  const { times, ms } = options.execute
+  progress('execute: warming up')
+  await stage.run(stage.ours, { kind: 'execute', concurrency: 32, ms: options.warmUpMs })
+  const results: Executed[] = concurrencies.map((concurrency) => ({ concurrency, samples: [] }))
+  for (let repetition = 0; repetition < times; repetition += 1) {
+    for (const { concurrency, samples } of results) {
+      progress(`execute: repetition ${repetition + 1} of ${times}, concurrency ${concurrency}`)
+      samples.push(await stage.run(stage.ours, { kind: 'execute', concurrency, ms }))
+    }
+  }
+  return results
+}

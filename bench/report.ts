@@ -1,0 +1,92 @@
+/** Results → text for a terminal. Pure. Every figure is the median of the repetitions, with the least and the most in parentheses. */
+import type { Compared, Executed, Resident } from './parts.ts'
+import type { Sample } from './sample.ts'
+import { spread } from './statistics.ts'
+
+/** What is to be reached. */
+export const targets = { listRatio: 0.6, executeP50Ms: 15, executeP99Ms: 50, rssMb: 120 } as const
+
+const number = (value: number): string =>
+  value.toLocaleString('en', { maximumFractionDigits: value < 10 ? 2 : value < 100 ? 1 : 0, minimumFractionDigits: value < 10 ? 2 : 0 })
+
+function figure(values: readonly number[]): string {
+  const { median, least, most } = spread(values)
+  return `${number(median)} (${number(least)}–${number(most)})`
+}
+
+const mark = (reached: boolean, target: string): string => `${reached ? '✓' : '✗'} ${target}`
+
+/** Columns padded to their widest cell; the first row is the head. */
+function table(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
+  const line = (row: readonly string[]) => `  ${row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ')}`.trimEnd()
+  return [line(rows[0]!), `  ${widths.map((width) => '-'.repeat(width)).join('  ')}`, ...rows.slice(1).map(line)].join('\n')
+}
+
+export function listReport(results: readonly Compared[]): string {
+  const rows = results.flatMap(({ concurrency, floor, ours }) => {
+    const row = (name: string, of: (sample: Sample) => number, target?: number): string[] => {
+      const ratios = ours.map((sample, index) => of(sample) / of(floor[index]!))
+      const reached = target === undefined ? '' : mark(spread(ratios).median >= target, `≥ ${target}`)
+      return [`c=${concurrency}`, name, figure(floor.map(of)), figure(ours.map(of)), figure(ratios), reached]
+    }
+    return [
+      row('requests/s', ({ perSecond }) => perSecond, targets.listRatio),
+      row('P50 ms', ({ p50 }) => p50.list!),
+      row('P99 ms', ({ p99 }) => p99.list!),
+      row('CPU µs/request', ({ cpuUs }) => cpuUs),
+    ]
+  })
+  const samples = results.flatMap(({ ours }) => ours)
+  return [
+    `List: GET /actions, ${samples[0]!.bytes} bytes; ratios are ours to the floor's of the same repetition`,
+    table([['', '', 'floor', 'ours', 'ratio', 'target'], ...rows]),
+    ...results.map(({ concurrency, floor, ours }) => `  CPU µs/request at c=${concurrency}: ${breakdown(floor)} | ${breakdown(ours)}`),
+    others(results.flatMap(({ floor, ours }) => [...floor, ...ours])),
+  ].join('\n')
+}
+
+/** `fsyncMs` is what the disk takes for one durable write. */
+export function executeReport(results: readonly Executed[], fsyncMs: number): string {
+  const rows = results.flatMap(({ concurrency, samples }) => {
+    const row = (name: string, of: (sample: Sample) => number, target?: number): string[] => {
+      const values = samples.map(of)
+      // The targets are for a caller who is alone.
+      const reached = target === undefined || concurrency > 1 ? '' : mark(spread(values).median <= target, `≤ ${target}`)
+      return [`c=${concurrency}`, name, figure(values), reached]
+    }
+    return [
+      row('executes/s', ({ perSecond }) => perSecond),
+      row('execute P50 ms', ({ p50 }) => p50.execute!, targets.executeP50Ms),
+      row('execute P99 ms', ({ p99 }) => p99.execute!, targets.executeP99Ms),
+      row('preview P50 ms', ({ p50 }) => p50.preview!),
+      row('preview P99 ms', ({ p99 }) => p99.preview!),
+      row('CPU µs/preview + execute', ({ cpuUs }) => cpuUs),
+    ]
+  })
+  return [
+    `Execute: each preview followed by its execute, to a local receiver; every write durable (an fdatasync takes ${number(fsyncMs)} ms)`,
+    table([['', '', 'ours', 'target'], ...rows]),
+    ...results.map(({ concurrency, samples }) => `  CPU µs/preview + execute at c=${concurrency}: ${breakdown(samples)}`),
+    others(results.flatMap(({ samples }) => samples)),
+  ].join('\n')
+}
+
+export function rssReport(resident: Resident): string {
+  const rows = Object.entries(resident).map(([name, bytes]) => {
+    const mb = bytes / 1e6
+    return [name, number(mb), name.startsWith('floor') ? '' : mark(mb <= targets.rssMb, `≤ ${targets.rssMb}`)]
+  })
+  return ['Memory: fresh processes after 1,000 requests and a rest (VmRSS)', table([['', 'MB', 'target'], ...rows])].join('\n')
+}
+
+const breakdown = (samples: readonly Sample[]): string =>
+  Object.keys(samples[0]!.cpuUsBy)
+    .map((name) => `${name} ${number(spread(samples.map(({ cpuUsBy }) => cpuUsBy[name]!)).median)}`)
+    .join(', ')
+
+function others(samples: readonly Sample[]): string {
+  const client = spread(samples.map(({ clientUs }) => clientUs)).median
+  const { median, most } = spread(samples.map(({ elsewhere }) => elsewhere * 100))
+  return `  load generator: ${number(client)} µs a round; others on this machine: ${number(median)} % of it (at the most ${number(most)} %)`
+}

@@ -1,0 +1,153 @@
+/** Everything that takes part in a bench: the mesh, the floor, the receiver, and the load generator. */
+import { mkdirSync, rmSync, statfsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { Client } from 'pg'
+import type { ListActionsResponse } from '#gen/relay/actions/v1/actions.ts'
+import { type MeshProcess, startProcess } from '../deploy/local/child.ts'
+import { type Mesh, startMesh } from '../deploy/local/mesh.ts'
+import { type Floor, startFloor } from './floor/start.ts'
+import type { Job } from './load.ts'
+import { Loader } from './loader.ts'
+import { type Sample, toSample } from './sample.ts'
+
+/** What a load is put on. */
+export interface Subject {
+  readonly name: 'floor' | 'ours'
+  readonly url: string
+  /** Process ids by name, all of whose CPU time counts. */
+  readonly processes: Readonly<Record<string, number>>
+}
+
+export const cacheFolder = join(import.meta.dirname, '../.cache/bench')
+
+/** Magic number of tmpfs (statfs(2)): nothing on it is durable, so that a fsync costs nothing. */
+const tmpfs = 0x01021994
+
+/** Limits are counted as ever, and nothing reaches them: a granted request is what is measured. */
+const unreachedLimits = { RATELIMIT_FILE: join(import.meta.dirname, 'limits.yaml'), ADDRESS_LIMIT: '1000000000' }
+
+export class Stage {
+  readonly #stops: (() => unknown)[] = []
+  #mesh: Mesh | undefined
+  #floor: Floor | undefined
+  #receiver: MeshProcess | undefined
+  #loader: Loader | undefined
+  readonly #signal: AbortSignal
+
+  /** `signal` gives up whatever is under way. */
+  constructor(signal: AbortSignal) {
+    this.#signal = signal
+  }
+
+  /** Starts everything. `env` is for the mesh's processes and the floor's. What was started is for stop() to end, also when this fails. */
+  async start(say: (line: string) => void, env: Record<string, string>): Promise<void> {
+    const folder = join(cacheFolder, `mesh-${process.pid}`)
+    const logs = join(folder, 'logs')
+    mkdirSync(logs, { recursive: true })
+    this.#stops.push(() => rmSync(folder, { recursive: true, force: true }))
+    const mesh = await startMesh({
+      folder,
+      env: { ...env, ...unreachedLimits },
+      log: say,
+      signal: this.#signal,
+      onFailure: (error) => say(error.message),
+    })
+    this.#mesh = mesh
+    // Under root the data lies elsewhere than the folder.
+    this.#stops.push(() => rmSync(dirname(mesh.postgres!.data), { recursive: true, force: true }))
+    this.#stops.push(() => mesh.stop())
+    await checkDurable(mesh)
+    this.#signal.throwIfAborted()
+    const loader = (this.#loader = new Loader())
+    this.#stops.push(() => loader.stop())
+    // Ends the load that is under way, and with it the work; the rest is then stopped in order.
+    this.#signal.addEventListener('abort', () => loader.stop())
+    const receiver = join(import.meta.dirname, 'receiver.ts')
+    this.#receiver = await startProcess({ name: 'receiver', main: receiver, log: join(logs, 'receiver.log'), env: () => ({}) })
+    this.#stops.push(() => this.#receiver?.stop())
+    this.#floor = await startFloor(await listed(mesh), logs, env)
+    this.#stops.push(() => Promise.all(this.#floor!.map((each) => each.stop())))
+  }
+
+  /** Ends what was started, the last first. */
+  async stop(): Promise<void> {
+    for (const stop of this.#stops.splice(0).reverse()) await stop()
+  }
+
+  rest(ms: number): Promise<void> {
+    return pause(ms, undefined, { signal: this.#signal })
+  }
+
+  get ours(): Subject {
+    const mesh = this.#mesh!
+    const services = Object.entries(mesh.services).map(([name, { pid }]) => [name, pid] as const)
+    return {
+      name: 'ours',
+      url: mesh.gateway,
+      processes: { gateway: mesh.process('gateway').pid, ...Object.fromEntries(services), postgres: mesh.postgres!.pid },
+    }
+  }
+
+  get floor(): Subject {
+    const [gateway, service] = this.#floor!
+    const processes = { 'floor-gateway': gateway.pid, 'floor-service': service.pid }
+    return { name: 'floor', url: `http://${gateway.listening.http}`, processes }
+  }
+
+  /** Where a process of either writes what it has to say. */
+  logOf(name: string): string {
+    return join(this.#mesh!.folder, 'logs', `${name}.log`)
+  }
+
+  /** Puts a load on a subject, as the job says, and measures. Throws for the first request that fails. */
+  async run(subject: Subject, job: Pick<Job, 'kind' | 'concurrency' | 'ms' | 'rounds'>): Promise<Sample> {
+    const measured = await this.#loader!.run({
+      ...job,
+      url: subject.url,
+      apiKey: this.#mesh!.apiKey,
+      receiver: `http://${this.#receiver!.listening.http}`,
+      // All of them, so that it shows what else the machine was doing.
+      processes: { ...this.floor.processes, ...this.ours.processes, receiver: this.#receiver!.pid },
+    })
+    return toSample(measured, Object.keys(subject.processes))
+  }
+}
+
+/** What our mesh lists, for the floor to answer the same. */
+async function listed(mesh: Mesh): Promise<ListActionsResponse> {
+  const response = await fetch(`${mesh.gateway}/actions`, { headers: { authorization: `Bearer ${mesh.apiKey}` } })
+  if (!response.ok) throw new Error(`GET /actions was answered with ${response.status}: ${await response.text()}`)
+  const { actions, request_id } = (await response.json()) as { actions: ListedJson[]; request_id: string }
+  return {
+    actions: actions.map(({ params_schema, unavailable_reason, ...action }) => {
+      return { ...action, paramsSchema: params_schema, unavailableReason: unavailable_reason ?? undefined }
+    }),
+    requestId: request_id,
+  }
+}
+
+interface ListedJson {
+  action: string
+  provider: string
+  description: string
+  params_schema: Record<string, unknown>
+  available: boolean
+  unavailable_reason: string | null
+}
+
+/** Throws unless what Postgres has committed is on a disk. */
+async function checkDurable(mesh: Mesh): Promise<void> {
+  const postgres = mesh.postgres!
+  if (statfsSync(postgres.data).type === tmpfs) throw new Error(`${postgres.data} is in memory: writes there are not durable`)
+  const client = new Client({ connectionString: postgres.adminUrl })
+  await client.connect()
+  try {
+    for (const setting of ['fsync', 'synchronous_commit', 'full_page_writes']) {
+      const { rows } = await client.query<{ value: string }>('SELECT current_setting($1) AS value', [setting])
+      if (rows[0]?.value !== 'on') throw new Error(`Postgres runs with ${setting}=${rows[0]?.value}: writes are not durable`)
+    }
+  } finally {
+    await client.end()
+  }
+}
