@@ -71,7 +71,10 @@ export function isFree(port: number): Promise<boolean> {
   })
 }
 
-/** The wanted port of the loopback address when it is free, else any free one. */
+/** The wanted port of the loopback address when it is free, else 0: whoever listens takes what it gets, and says so. */
+export const portOrAny = async (wanted?: number): Promise<number> => (wanted !== undefined && (await isFree(wanted)) ? wanted : 0)
+
+/** The wanted port of the loopback address when it is free, else any free one; for programs that cannot take a port of their own. */
 export async function freePort(wanted?: number): Promise<number> {
   if (wanted !== undefined && (await isFree(wanted))) return wanted
   return new Promise((resolve, reject) => {

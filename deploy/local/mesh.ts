@@ -7,7 +7,7 @@ import { existsSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { startProcess, type Listening, type MeshProcess } from './child.ts'
 import { createServiceDatabase } from './databases.ts'
-import { freePort, isFree, keepPort, keptPort, keptSecret, prepareHome, takeLock } from './home.ts'
+import { isFree, keepPort, keptPort, keptSecret, portOrAny, prepareHome, takeLock } from './home.ts'
 import { fillCompileCache } from './node-process.ts'
 import { startPostgres, type Postgres } from './postgres.ts'
 import { outwaitRoster, writeRoster } from './roster.ts'
@@ -234,8 +234,8 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
 
     options.signal?.throwIfAborted()
     const wanted = options.gatewayPort
-    const port = wanted !== undefined && (await isFree(wanted)) ? wanted : await freePort(keptPort(folder, 'gateway.http'))
-    if (wanted !== undefined && port !== wanted) log(`port ${wanted} is taken: the gateway takes ${port} instead`)
+    const port = wanted !== undefined && (await isFree(wanted)) ? wanted : await portOrAny(keptPort(folder, 'gateway.http'))
+    if (wanted !== undefined && port !== wanted) log(`port ${wanted} is taken: the gateway takes another`)
     const upstreams = `actions=${actions},idempotency=${idempotency},ratelimit=${ratelimit}`
     await timed(
       log,

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 
-/** A smaller young generation keeps pauses short and memory small; with a collector at hand a process gives back what its start needed. */
+/** A smaller young generation keeps pauses short and memory small; with a collector at hand a process gives back what it no longer needs (mesh/idle.ts). */
 export const nodeFlags = ['--max-semi-space-size=8', '--expose-gc']
 
 /** Compiled code, also what the type stripper made of TypeScript: with it, Node need not load the stripper (20 MB a process). */
