@@ -235,7 +235,6 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
     options.signal?.throwIfAborted()
     const wanted = options.gatewayPort
     const port = wanted !== undefined && (await isFree(wanted)) ? wanted : await portOrAny(keptPort(folder, 'gateway.http'))
-    if (wanted !== undefined && port !== wanted) log(`port ${wanted} is taken: the gateway takes another`)
     const upstreams = `actions=${actions},idempotency=${idempotency},ratelimit=${ratelimit}`
     await timed(
       log,
@@ -243,6 +242,8 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
       () => launch('gateway', 'gateway/main.ts', { ...redis, UPSTREAMS: upstreams }, port),
       (done) => `gateway listens: ${where(done.listening)}`,
     )
+    const got = processes.get('gateway')?.listening.http?.split(':').at(-1)
+    if (wanted !== undefined && got !== String(wanted)) log(`port ${wanted} is taken: the gateway takes ${got} instead`)
   } catch (error) {
     await stop()
     throw error
