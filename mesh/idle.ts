@@ -8,7 +8,7 @@ const lookMs = 1000
 /** Looks at rest in a row, so that no pause between two requests counts. */
 const restingLooks = 4
 /** Below this share of the time the event loop rests. */
-const restingShare = 0.05
+const restingShare = 0.1
 /** Less work than this leaves nothing worth collecting. */
 const leastWorkMs = 200
 

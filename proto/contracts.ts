@@ -7,6 +7,7 @@
 import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
+import { commentsOf } from './comments.ts'
 
 const root = join(import.meta.dirname, '..')
 const cache = join(root, '.cache')
@@ -49,8 +50,10 @@ function generateInto(out: string): void {
   buf(folder, 'generate')
   rmSync(out, { recursive: true, force: true })
   cpSync(join(folder, 'gen'), out, { recursive: true })
-  // Comments stay in the image (source info): the OpenAPI document quotes them.
-  buf(folder, 'build', '--as-file-descriptor-set', '-o', join(out, 'image.binpb'))
+  buf(folder, 'build', '--as-file-descriptor-set', '--exclude-source-info', '-o', join(out, 'image.binpb'))
+  const commented = join(folder, 'commented.binpb')
+  buf(folder, 'build', '--as-file-descriptor-set', '-o', commented)
+  writeFileSync(join(out, 'comments.json'), `${JSON.stringify(commentsOf(readFileSync(commented)), null, 2)}\n`)
 }
 
 function filesUnder(folder: string): string[] {
