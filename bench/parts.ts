@@ -2,7 +2,7 @@
 import type { Options } from './options.ts'
 import { residentOf } from './processes.ts'
 import type { Sample } from './sample.ts'
-import type { Stage } from './stage.ts'
+import type { Stage, Subject } from './stage.ts'
 
 export const concurrencies = [1, 32] as const
 
@@ -12,7 +12,7 @@ export type Resident = Record<string, number>
 export interface Compared {
   concurrency: number
   /** One of each a repetition, measured right after one another. */
-  floor: Sample[]
+  base: Sample[]
   ours: Sample[]
 }
 
@@ -35,19 +35,21 @@ export async function measureRss(stage: Stage, { restMs }: Pick<Options, 'restMs
 }
 
 /** Listing through both, in turn: what the machine does beside this then hits both alike. Who goes first changes, too. */
-export async function compareLists(stage: Stage, options: Options, progress: Progress): Promise<Compared[]> {
+export async function compareLists(stage: Stage, base: Subject, options: Options, progress: Progress): Promise<Compared[]> {
   const { times, ms } = options.list
-  for (const subject of [stage.floor, stage.ours]) {
+  const { ours } = stage
+  for (const subject of [base, ours]) {
     progress(`list: warming up ${subject.name}`)
     await stage.run(subject, { kind: 'list', concurrency: 32, ms: options.warmUpMs })
   }
-  const results: Compared[] = concurrencies.map((concurrency) => ({ concurrency, floor: [], ours: [] }))
+  const results: Compared[] = concurrencies.map((concurrency) => ({ concurrency, base: [], ours: [] }))
   for (let repetition = 0; repetition < times; repetition += 1) {
     for (const result of results) {
-      const order = repetition % 2 === 0 ? [stage.floor, stage.ours] : [stage.ours, stage.floor]
+      const order = repetition % 2 === 0 ? [base, ours] : [ours, base]
       for (const subject of order) {
         progress(`list: repetition ${repetition + 1} of ${times}, concurrency ${result.concurrency}, ${subject.name}`)
-        result[subject.name].push(await stage.run(subject, { kind: 'list', concurrency: result.concurrency, ms }))
+        const sample = await stage.run(subject, { kind: 'list', concurrency: result.concurrency, ms })
+        result[subject === base ? 'base' : 'ours'].push(sample)
       }
     }
   }
@@ -56,7 +58,7 @@ export async function compareLists(stage: Stage, options: Options, progress: Pro
 }
 
 function checkSameSize(results: readonly Compared[]): void {
-  const sizes = new Set(results.flatMap(({ floor, ours }) => [...floor, ...ours].map(({ bytes }) => bytes)))
+  const sizes = new Set(results.flatMap(({ base, ours }) => [...base, ...ours].map(({ bytes }) => bytes)))
   if (sizes.size > 1) throw new Error(`the answers compared differ in size: ${[...sizes].join(', ')} bytes`)
 }
 

@@ -4,9 +4,10 @@ import { availableParallelism, cpus, loadavg } from 'node:os'
 import { join, relative } from 'node:path'
 import { measureFsync } from './disk.ts'
 import { type Options, readOptions, usage } from './options.ts'
+import { measureHop } from './hop.ts'
 import { compareLists, measureExecutes, measureRss } from './parts.ts'
 import { profilable, profileWhile, summarise, writeProfile } from './profile.ts'
-import { executeReport, listReport, rssReport } from './report.ts'
+import { accessReport, executeReport, listReport, rssReport } from './report.ts'
 import { Stage, cacheFolder } from './stage.ts'
 
 const say = (line = ''): void => void process.stdout.write(`${line}\n`)
@@ -32,13 +33,20 @@ async function measure(stage: Stage, options: Options): Promise<void> {
     show(rssReport(resident))
   }
   if (options.parts.includes('list')) {
-    const compared = (results.list = await compareLists(stage, options, progress))
+    const compared = (results.list = await compareLists(stage, stage.floor, options, progress))
     show(listReport(compared))
   }
   if (options.parts.includes('execute')) {
     const fsyncMs = (results.fsyncMs = measureFsync(cacheFolder))
     const executed = (results.execute = await measureExecutes(stage, options, progress))
     show(executeReport(executed, fsyncMs))
+  }
+  if (options.parts.includes('access')) {
+    progress('access: a hop')
+    const hop = await measureHop()
+    const compared = await compareLists(stage, await stage.startWithoutAccess(), options, progress)
+    results.access = { hop, compared }
+    show(accessReport(compared, hop))
   }
   if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(results, null, 2)}\n`)
 }

@@ -5,6 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Client } from 'pg'
 import type { ListActionsResponse } from '#gen/relay/actions/v1/actions.ts'
 import { type MeshProcess, startProcess } from '../deploy/local/child.ts'
+import { environment } from '../deploy/local/environment.ts'
 import { type Mesh, startMesh } from '../deploy/local/mesh.ts'
 import { type Floor, startFloor } from './floor/start.ts'
 import type { Job } from './load.ts'
@@ -13,7 +14,7 @@ import { type Sample, toSample } from './sample.ts'
 
 /** What a load is put on. */
 export interface Subject {
-  readonly name: 'floor' | 'ours'
+  readonly name: string
   readonly url: string
   /** Process ids by name, all of whose CPU time counts. */
   readonly processes: Readonly<Record<string, number>>
@@ -32,6 +33,7 @@ export class Stage {
   #mesh: Mesh | undefined
   #floor: Floor | undefined
   #receiver: MeshProcess | undefined
+  #withoutAccess: MeshProcess | undefined
   #loader: Loader | undefined
   readonly #signal: AbortSignal
 
@@ -70,6 +72,22 @@ export class Stage {
     this.#stops.push(() => Promise.all(this.#floor!.map((each) => each.stop())))
   }
 
+  /** Starts our gateway once more, with nobody at its door, in front of the same services. */
+  async startWithoutAccess(): Promise<Subject> {
+    const mesh = this.#mesh!
+    const own = environment('gateway', { folder: mesh.folder, given: unreachedLimits, peersFile: join(mesh.folder, 'peers.json') })
+    const upstreams = Object.entries(mesh.services).map(([name, { grpc }]) => `${name}=${grpc}`)
+    this.#withoutAccess = await startProcess({
+      name: 'gateway-without-access',
+      main: join(import.meta.dirname, 'gateway-without-access.ts'),
+      log: this.logOf('gateway-without-access'),
+      env: () => ({ ...own, UPSTREAMS: upstreams.join(','), HTTP_LISTEN: '127.0.0.1:0', BENCH_API_KEY: mesh.apiKey }),
+    })
+    this.#stops.push(() => this.#withoutAccess?.stop())
+    const { listening, pid } = this.#withoutAccess
+    return { name: 'without access', url: `http://${listening.http}`, processes: { gateway: pid } }
+  }
+
   /** Ends what was started, the last first. */
   async stop(): Promise<void> {
     for (const stop of this.#stops.splice(0).reverse()) await stop()
@@ -102,13 +120,14 @@ export class Stage {
 
   /** Puts a load on a subject, as the job says, and measures. Throws for the first request that fails. */
   async run(subject: Subject, job: Pick<Job, 'kind' | 'concurrency' | 'ms' | 'rounds'>): Promise<Sample> {
+    const others = { ...this.floor.processes, ...this.ours.processes, receiver: this.#receiver!.pid }
     const measured = await this.#loader!.run({
       ...job,
       url: subject.url,
       apiKey: this.#mesh!.apiKey,
       receiver: `http://${this.#receiver!.listening.http}`,
       // All of them, so that it shows what else the machine was doing.
-      processes: { ...this.floor.processes, ...this.ours.processes, receiver: this.#receiver!.pid },
+      processes: { ...others, ...subject.processes },
     })
     return toSample(measured, Object.keys(subject.processes))
   }

@@ -2,7 +2,6 @@
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
-import type { Verifier } from '#mesh/grpc/caller.ts'
 import { methods } from '#mesh/grpc/descriptors.ts'
 import type { Health } from '#mesh/grpc/health.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
@@ -11,7 +10,7 @@ import type { GatewayConfig } from './config.ts'
 import { contractRoutes } from './contract-routes.ts'
 import type { Limiter } from './limiter.ts'
 import { ownRoutes } from './own-routes.ts'
-import { authenticate } from './plugins/authenticate.ts'
+import { type AuthenticateParts, authenticate } from './plugins/authenticate.ts'
 import { allowOrigins } from './plugins/cors.ts'
 import { answerParserError, handleFailures, sendProblem } from './plugins/failures.ts'
 import { jsonBody } from './plugins/json-body.ts'
@@ -32,11 +31,10 @@ const longestParameter = 1024
 /** How often Node looks for requests that take too long to arrive. */
 const timeoutCheckMs = 1000
 
-export interface AppParts {
+export interface AppParts extends AuthenticateParts {
   config: GatewayConfig
   log: Logger
   metrics: Metrics
-  verifier: Verifier
   upstreams: Upstreams
   health: Health
   /** Undefined where no ratelimit service is configured: workspaces have no limit then. */
@@ -44,7 +42,7 @@ export interface AppParts {
 }
 
 export async function createApp(parts: AppParts): Promise<FastifyInstance> {
-  const { config, log, metrics, verifier, upstreams, health, limiter } = parts
+  const { config, log, metrics, signIn, refusals, upstreams, health, limiter } = parts
   const routes = routesOf(methods.values())
   const contractHeaders = routes.flatMap((route) => headerNamesOf(route.method.descriptor.input))
   const observe = observer(log, metrics)
@@ -116,7 +114,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   ownRoutes(app, { config, metrics, health, routes })
   await app.register(async (scope) => {
     addressLimitPlugin(scope, { perMinute: config.addressLimit })
-    authenticate(scope, verifier)
+    authenticate(scope, { signIn, refusals })
     if (limiter !== undefined) rateLimitPlugin(scope, { limiter })
     verifySignature(scope, { secret: config.signingSecret, required: config.requireSignature })
     contractRoutes(scope, routes, upstreams)

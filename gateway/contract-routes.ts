@@ -1,6 +1,11 @@
-/** The public routes of the contracts: HTTP in, bytes to the service, JSON out. Everything that does not change is made once a route. */
+/**
+ * The public routes of the contracts: HTTP in, bytes to the service, JSON (or an HttpBody) out. Everything that does not change is made
+ * once a route.
+ */
 import type { FastifyInstance } from 'fastify'
 import { key } from '#mesh/telemetry/names.ts'
+import { isHttpBody, readHttpBody } from './http-body.ts'
+import { nextPageLink } from './next-page.ts'
 import { toRouterPath } from './path-template.ts'
 import { responseWriter } from './response-json.ts'
 import type { Route } from './routes.ts'
@@ -17,7 +22,7 @@ function addRoute(app: FastifyInstance, route: Route, upstreams: Upstreams): voi
   const { method, permission, endpoint } = route
   const channel = channelOf(upstreams, route)
   const read = requestReader(route)
-  const write = responseWriter(method.descriptor.output)
+  const write = writerOf(route)
   app.route({
     method: route.httpMethod,
     url: toRouterPath(route.template).path,
@@ -36,10 +41,21 @@ function addRoute(app: FastifyInstance, route: Route, upstreams: Upstreams): voi
         trace: request.trace,
         signal: gone.signal,
         callerToken: request.callerToken,
+        source: request.source,
       })
       const replayed = replies.get(key.replayed)[0]
       if (replayed !== undefined) reply.header('idempotency-replayed', replayed)
-      return reply.header('content-type', jsonType).send(write(response))
+      const next = replies.get(key.nextPage)[0]
+      if (next !== undefined) reply.header('link', nextPageLink(request.url, String(next)))
+      const { type, body } = write(response)
+      return reply.header('content-type', type).send(body)
     },
   })
+}
+
+function writerOf({ method }: Route): (bytes: Uint8Array) => { type: string; body: string | Buffer } {
+  const { output } = method.descriptor
+  if (isHttpBody(output)) return readHttpBody
+  const write = responseWriter(output)
+  return (bytes) => ({ type: jsonType, body: write(bytes) })
 }

@@ -90,7 +90,8 @@ Its <code>reason</code> is one of these.</p>
 
 function section(document: OpenApi, path: string, method: string, operation: Operation): Html {
   const body = operation.requestBody?.content['application/json'].schema
-  const ok = operation.responses['200'] as { content: { 'application/json': { schema: Schema } } }
+  const ok = operation.responses['200'] as { content: Record<string, { schema: Schema }> }
+  const answer = ok.content['application/json']?.schema
   return html`<h3 id="${operation.operationId}"><code><span class="method">${method}</span> ${path}</code></h3>
 <p>${operation.description}</p>
 <p>Needs the permission <code>${operation['x-relay-permission']}</code>.</p>
@@ -105,7 +106,7 @@ ${
 ${body === undefined ? nothing : html`<p>Body:</p>${fields(document, body)}`}
 <pre>${curl(document, path, method, operation.parameters, body)}</pre>
 <p>Answer:</p>
-${fields(document, ok.content['application/json'].schema)}
+${answer === undefined ? html`<p>Not JSON: the bytes as they are, under their own Content-Type.</p>` : fields(document, answer)}
 `
 }
 

@@ -1,23 +1,32 @@
 /** The gateway: HTTP and JSON in front of the mesh. */
 import { serveAdmin } from '#mesh/admin.ts'
+import { keyEnvOf } from '#mesh/api-key.ts'
+import { auditing } from '#mesh/audit.ts'
 import { formatAddress } from '#mesh/config.ts'
-import { identity } from '#mesh/identity.ts'
+import { appendThrough } from '#mesh/grpc/audit.ts'
+import { followAccess, identity } from '#mesh/identity.ts'
 import { openRedis } from '#mesh/redis/redis.ts'
-import { run } from '#mesh/serve.ts'
+import { followCertificates, run } from '#mesh/serve.ts'
+import { SignIn, exchangeThrough } from '#mesh/sign-in.ts'
 import type { AddressInfo } from 'node:net'
 import { createApp, drain } from './app.ts'
 import { checkConfig, gatewayVariables } from './config.ts'
 import { Limiter, checkThrough } from './limiter.ts'
 import { readiness } from './readiness.ts'
-import { connect } from './upstreams.ts'
+import { addressOf, connect } from './upstreams.ts'
 
 await run('gateway', gatewayVariables, async (runtime) => {
   const { config, log, metrics } = runtime
   checkConfig(config)
-  const { verifier, peerToken } = identity('gateway', config)
+  const own = identity('gateway', config)
 
-  const upstreams = connect(config.upstreams, { peerToken, metrics })
+  const upstreams = connect(config.upstreams, { peerToken: own.peerToken, tls: own.tls, metrics })
+  if (own.tls !== undefined) followCertificates(runtime, own.tls)
   runtime.onStop('connections to services', () => upstreams.forEach((channel) => channel.close()))
+
+  const verifier = followAccess(runtime, own, { address: addressOf(config.upstreams, 'access') })
+  const signIn = new SignIn({ exchange: exchangeThrough(verifier.access), verifier, env: keyEnvOf(config.environment) })
+  const { refusals } = auditing(runtime, appendThrough(verifier.access))
 
   const redis = config.redisUrl === undefined ? undefined : openRedis({ url: config.redisUrl, log, commandMs: 2000 })
   if (redis !== undefined) runtime.onStop('redis', () => redis.disconnect())
@@ -27,11 +36,11 @@ await run('gateway', gatewayVariables, async (runtime) => {
     ratelimit === undefined ? undefined : new Limiter({ check: checkThrough(ratelimit), defaultLimit: config.defaultLimit, log, metrics })
   if (limiter !== undefined) runtime.onStop('limiter', () => limiter.stop())
 
-  const health = readiness({ upstreams, optional: config.optionalUpstreams, redis })
+  const health = readiness({ upstreams, optional: config.optionalUpstreams, verifier, redis })
   const admin = await serveAdmin(config.adminListen, { metrics, health })
   runtime.onStop('admin port', () => admin.close())
 
-  const app = await createApp({ config, log, metrics, verifier, upstreams, health, limiter })
+  const app = await createApp({ config, log, metrics, signIn, refusals, upstreams, health, limiter })
   // The first call between two cold processes takes longer than a decision may.
   await limiter?.warm()
   await app.listen({ ...config.httpListen, listenTextResolver: () => 'HTTP is served' })

@@ -2,6 +2,7 @@
 import { type DescField, getOption, hasOption } from '@bufbuild/protobuf'
 import { extension } from '#mesh/grpc/descriptors.ts'
 import { commentOf } from './comments.ts'
+import { isHttpBody } from './http-body.ts'
 import { type Schema, Schemas } from './json-schema.ts'
 import type { DocumentedReason } from './reasons.ts'
 import { type Route, fieldAt } from './routes.ts'
@@ -47,10 +48,10 @@ export function openApi(
     const path = route.endpoint.replaceAll('=**}', '}')
     ;(paths[path] ??= {})[route.httpMethod.toLowerCase()] = operation(route, schemas)
   }
-  const tags = [...new Map(routes.map((route) => [route.upstream, route])).values()].map((route) => ({
-    name: route.upstream,
-    description: commentOf(route.method.descriptor.parent),
-  }))
+  const tags = [...new Set(routes.map(({ upstream }) => upstream))].map((name) => {
+    const services = new Set(routes.filter(({ upstream }) => upstream === name).map(({ method }) => method.descriptor.parent))
+    return { name, description: [...services].map(commentOf).join(' ').trim() }
+  })
   return {
     openapi: '3.1.1',
     info: {
@@ -94,14 +95,24 @@ function operation(route: Route, schemas: Schemas): Operation {
     responses: {
       '200': {
         description: 'Done.',
-        headers: { ...every, ...limits },
-        content: { 'application/json': { schema: schemas.response(descriptor.output) } },
+        headers: { ...every, ...limits, ...(linksPages(route) ? refer('Link') : {}) },
+        content: contentOf(route, schemas),
       },
       default: { $ref: '#/components/responses/Problem' },
     },
     'x-relay-permission': route.permission,
   }
 }
+
+/** A contract does not say which content type an HttpBody will have. */
+const contentOf = ({ method: { descriptor } }: Route, schemas: Schemas): Record<string, { schema: Schema }> =>
+  isHttpBody(descriptor.output)
+    ? { '*/*': { schema: { type: 'string', format: 'binary' } } }
+    : { 'application/json': { schema: schemas.response(descriptor.output) } }
+
+/** What is not JSON has no room for a next_page_token. */
+const linksPages = ({ method: { descriptor } }: Route): boolean =>
+  isHttpBody(descriptor.output) && descriptor.input.fields.some(({ name }) => name === 'page_token')
 
 /** Where each field of the request comes from. */
 function parametersOf(route: Route, schemas: Schemas): { parameters: Parameter[]; inBody: (field: DescField) => boolean } {
@@ -139,6 +150,7 @@ const headers: Record<string, unknown> = {
     '"workspace";r=599;t=42',
   ),
   'RateLimit-Policy': text('The limit: q requests in w seconds.', '"workspace";q=600;w=60'),
+  Link: text('The next page, as rel="next" (RFC 8288); absent on the last one.', '</things?page_token=abc>; rel="next"'),
   'Retry-After': { description: 'Seconds after which it is worth trying again.', schema: { type: 'integer', minimum: 1 } },
 }
 const refer = (...names: string[]) => Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]))

@@ -12,8 +12,10 @@ declare module 'fastify' {
     startedAt: number
     /** Who is calling: set by authenticate, on the routes that want a caller. */
     caller: Caller | undefined
-    /** What the caller showed; goes on to the services. */
+    /** What proves the caller to the services: made by access, never the key. */
     callerToken: string | undefined
+    /** The address that it came from, as the services are told; undefined where it is none. */
+    source: string | undefined
     /** Why it was refused, or failed. */
     failure: MeshError | undefined
     /** Aborts what is under way for it when the client goes. */
@@ -31,5 +33,5 @@ declare module 'fastify' {
 export function decorateRequests(app: FastifyInstance): void {
   app.decorateRequest('trace')
   app.decorateRequest('startedAt', 0)
-  for (const name of ['caller', 'callerToken', 'failure', 'gone'] as const) app.decorateRequest(name, undefined)
+  for (const name of ['caller', 'callerToken', 'source', 'failure', 'gone'] as const) app.decorateRequest(name, undefined)
 }

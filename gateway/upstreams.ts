@@ -5,8 +5,15 @@ import type { Route } from './routes.ts'
 
 export type Upstreams = ReadonlyMap<string, Channel>
 
-export const connect = (addresses: ReadonlyMap<string, string>, parts: Omit<ChannelParts, 'address'>): Upstreams =>
-  new Map([...addresses].map(([name, address]) => [name, new Channel({ ...parts, address })]))
+export const connect = (addresses: ReadonlyMap<string, string>, parts: Omit<ChannelParts, 'address' | 'service'>): Upstreams =>
+  new Map([...addresses].map(([name, address]) => [name, new Channel({ ...parts, address, service: name })]))
+
+/** Where a service is that the gateway itself speaks to. Throws ConfigError. */
+export function addressOf(addresses: ReadonlyMap<string, string>, name: string): string {
+  const address = addresses.get(name)
+  if (address === undefined) throw new ConfigError(`UPSTREAMS does not say where ${name} is`)
+  return address
+}
 
 /** The channel of a route. Throws where the configuration names no such service: better at the start than at the first request. */
 export function channelOf(upstreams: Upstreams, route: Route): Channel {

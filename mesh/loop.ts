@@ -5,6 +5,8 @@ import type { Logger } from './telemetry/log.ts'
 export interface LoopParts {
   name: string
   everyMs: number
+  /** While rounds fail, the wait doubles up to this, in milliseconds; it stays `everyMs` when unset. */
+  failingMs?: number
   log: Logger
   /** True when there may be more to do at once. */
   work: () => Promise<boolean>
@@ -13,6 +15,8 @@ export interface LoopParts {
 export class Loop {
   readonly #parts: LoopParts
   readonly #stop = new AbortController()
+  #pause = new AbortController()
+  #failures = 0
   #running: Promise<void> | undefined
 
   constructor(parts: LoopParts) {
@@ -23,27 +27,35 @@ export class Loop {
     this.#running ??= this.#run()
   }
 
+  /** Has a round follow at once, also after the one under way. What fails is left to its wait: it is not for callers to press it. */
+  wake(): void {
+    if (this.#failures === 0) this.#pause.abort()
+  }
+
   /** Resolves when the round under way is done. */
   async stop(): Promise<void> {
     this.#stop.abort()
+    this.#pause.abort()
     await this.#running
   }
 
   async #run(): Promise<void> {
-    const { name, everyMs, log, work } = this.#parts
-    let failing = false
+    const { name, everyMs, failingMs = everyMs, log, work } = this.#parts
     while (!this.#stop.signal.aborted) {
+      this.#pause = new AbortController()
       let more = false
       try {
         more = await work()
-        if (failing) log.info({ loop: name }, 'works again')
-        failing = false
+        if (this.#failures > 0) log.info({ loop: name }, 'works again')
+        this.#failures = 0
       } catch (error) {
-        // Said once an outage, not once a round.
-        if (!failing) log.warn({ err: error, loop: name }, 'a round failed; it is tried again')
-        failing = true
+        // Said once an outage, not once a round; one that was cut by the end is none.
+        if (this.#failures === 0 && !this.#stop.signal.aborted) log.warn({ err: error, loop: name }, 'a round failed; it is tried again')
+        this.#failures += 1
       }
-      if (!more) await pause(everyMs * (0.75 + Math.random() / 2), undefined, { signal: this.#stop.signal }).catch(() => undefined)
+      if (more) continue
+      const waitMs = Math.min(everyMs * 2 ** Math.max(0, this.#failures - 1), Math.max(everyMs, failingMs))
+      await pause(waitMs * (0.75 + Math.random() / 2), undefined, { signal: this.#pause.signal }).catch(() => undefined)
     }
   }
 }

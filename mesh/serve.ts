@@ -4,7 +4,7 @@
  *   await run('idempotency', variables, async (runtime) => {
  *     const database = …
  *     runtime.onStop('database', () => database.close())
- *     return serveGrpc(runtime, { services: […], verifier, health })
+ *     return serveGrpc(runtime, { services: […], verifier, tls, health })
  *   })
  *
  * What was started last is stopped first. Calls under way have DRAIN_TIMEOUT to finish, everything together a second more; what is not done
@@ -14,6 +14,7 @@
  */
 import { flushCompileCache } from 'node:module'
 import { serveAdmin } from './admin.ts'
+import type { RefusalCounter } from './audit/refusals.ts'
 import {
   type Config,
   ConfigError,
@@ -30,6 +31,7 @@ import {
 import type { Verifier } from './grpc/caller.ts'
 import type { Health } from './grpc/health.ts'
 import { GrpcServer, type Served } from './grpc/server.ts'
+import type { Tls } from './grpc/tls.ts'
 import { collectWhenIdle } from './idle.ts'
 import { createLogger, logLevels } from './telemetry/log.ts'
 import type { Logger } from './telemetry/log.ts'
@@ -41,7 +43,7 @@ const badConfiguration = 78
 const failedMs = 1000
 
 /** What every process of the mesh reads. */
-const processVariables = {
+export const processVariables = {
   environment: choice('RELAY_ENV', 'Where this runs; production refuses weak secrets', ['local', 'test', 'development', 'production'], {
     default: 'development',
   }),
@@ -158,6 +160,10 @@ export async function run<S extends Spec>(
 export interface GrpcParts {
   services: readonly Served[]
   verifier: Verifier
+  /** Said by every service, so that none is served in the open by an oversight. */
+  tls: Tls | undefined
+  /** Counts who is refused, for the audit log. */
+  refusals?: RefusalCounter | undefined
   health: Health
 }
 
@@ -168,8 +174,15 @@ export async function serveGrpc(runtime: Runtime<{ grpcListen: ListenAddress }>,
   runtime.onStop('admin port', () => admin.close())
   const server = new GrpcServer({ ...parts, log, metrics })
   const port = await server.listen(config.grpcListen)
+  if (parts.tls !== undefined) followCertificates(runtime, parts.tls)
   runtime.onStop('gRPC server', async () => {
     if (!(await server.drain(config.drainMs))) throw new Error('calls were still under way at DRAIN_TIMEOUT and were cut')
   })
   return { grpc: formatAddress({ ...config.grpcListen, port }), admin: formatAddress({ ...config.adminListen, port: admin.port }) }
+}
+
+/** Certificates are exchanged without a restart. */
+export function followCertificates(runtime: Runtime, tls: Tls): void {
+  const following = tls.follow(runtime.log)
+  runtime.onStop('certificates', () => following.stop())
 }

@@ -16,6 +16,7 @@ const googleapis = join(root, 'node_modules/@grpc/grpc-js-xds/deps/googleapis')
 const googleFiles = [
   'google/api/annotations.proto',
   'google/api/http.proto',
+  'google/api/httpbody.proto',
   'google/rpc/error_details.proto',
   'google/rpc/status.proto',
 ]

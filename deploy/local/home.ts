@@ -39,14 +39,22 @@ function readTable(path: string): Record<string, string> {
 
 const writeTable = (path: string, table: Record<string, string>): void => writePrivate(path, `${JSON.stringify(table, null, 2)}\n`)
 
+/** Where secrets are kept, readable by the owner alone. */
+export const secretsFile = (folder: string): string => join(folder, 'secrets.json')
+
+/** A secret that was kept before. */
+export const knownSecret = (folder: string, name: string): string | undefined => readTable(secretsFile(folder))[name]
+
+export function keepSecret(folder: string, name: string, value: string): void {
+  writeTable(secretsFile(folder), { ...readTable(secretsFile(folder)), [name]: value })
+}
+
 /** A secret that is made at first need and kept from then on. */
 export function keptSecret(folder: string, name: string, make = (): string => randomBytes(32).toString('base64url')): string {
-  const path = join(folder, 'secrets.json')
-  const table = readTable(path)
-  const kept = table[name]
+  const kept = knownSecret(folder, name)
   if (kept !== undefined) return kept
   const made = make()
-  writeTable(path, { ...table, [name]: made })
+  keepSecret(folder, name, made)
   return made
 }
 

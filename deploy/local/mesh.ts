@@ -2,13 +2,16 @@
  * The whole mesh on the loopback address as separate processes, with a Postgres of its own unless one is given. `make up` and the journeys
  * under test/ start it here.
  */
-import { randomBytes } from 'node:crypto'
 import { existsSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
+import { accessEnvironment, writeOperatorsFile } from './access.ts'
 import { startProcess, type Listening, type MeshProcess } from './child.ts'
-import { createServiceDatabase } from './databases.ts'
-import { isFree, keepPort, keptPort, keptSecret, portOrAny, prepareHome, takeLock } from './home.ts'
-import { fillCompileCache } from './node-process.ts'
+import { createServiceDatabase, type DatabaseServer } from './databases.ts'
+import { environment } from './environment.ts'
+import { isFree, keepPort, keptPort, portOrAny, prepareHome, takeLock } from './home.ts'
+import { writePeers } from './identities.ts'
+import { adminKey, createKey, usableAdminKey, type AdminKey, type KeyRequest } from './keys.ts'
+import { fillCompileCache, runNode, type Ended } from './node-process.ts'
 import { startPostgres, type Postgres } from './postgres.ts'
 import { outwaitRoster, writeRoster } from './roster.ts'
 
@@ -41,7 +44,11 @@ export interface MeshOptions {
   root?: string | undefined
 }
 
-export type ServiceName = 'idempotency' | 'ratelimit' | 'actions'
+const serviceNames = ['access', 'idempotency', 'ratelimit', 'actions'] as const
+export type ServiceName = (typeof serviceNames)[number]
+type ProcessName = ServiceName | 'gateway'
+
+export type OperatorProgram = 'relay-access' | 'relay-audit'
 
 export interface ServiceState {
   grpc: string
@@ -54,7 +61,10 @@ export interface Mesh {
   readonly gateway: string
   /** Where the gateway's own health and metrics are, as host:port. */
   readonly gatewayAdmin: string
+  /** An admin's, in the workspace "default". */
   readonly apiKey: string
+  /** Whether this start made it; else an earlier one did. */
+  readonly apiKeyIsNew: boolean
   /** By name; further replicas are "actions-2" and so on. */
   readonly services: Readonly<Record<string, ServiceState>>
   readonly folder: string
@@ -62,11 +72,15 @@ export interface Mesh {
   readonly postgres: Postgres | undefined
   /** One process of the mesh: "gateway", "actions", "actions-2" … */
   process(name: string): MeshProcess
+  /** Runs one of the access service's programs for operators, as the service is run. */
+  operate(program: OperatorProgram, ...args: string[]): Promise<Ended>
+  /** Makes a further key. */
+  createKey(request: KeyRequest): Promise<string>
   /** Drains and stops everything in the reverse order of its start. */
   stop(): Promise<void>
 }
 
-const mains = ['services/idempotency', 'services/ratelimit', 'services/actions', 'gateway'].map((each) => `${each}/main.ts`)
+const mainOf = (name: ProcessName): string => (name === 'gateway' ? 'gateway/main.ts' : `services/${name}/main.ts`)
 const checkout = join(import.meta.dirname, '../..')
 
 /** Runs a step and says how long it took. */
@@ -97,31 +111,22 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
   const processes = new Map<string, MeshProcess>()
   let postgres: Postgres | undefined
   let stopping: Promise<void> | undefined
+  let admin: AdminKey
+  let accessEnv: Record<string, string> = {}
 
   const fail = (error: Error): void => {
     log(error.message)
     options.onFailure?.(error)
   }
 
-  const apiKey = keptSecret(folder, 'api_key', () => `rly_local_${randomBytes(24).toString('base64url')}`)
-  const shared = (): Record<string, string> => ({
-    PATH: process.env.PATH ?? '',
-    LOG_LEVEL: 'info',
-    CORS_ORIGINS: 'http://localhost:5173,http://127.0.0.1:5173',
-    ACTIONS_SIGNING_SECRET: keptSecret(folder, 'actions_signing_secret'),
-    // The one exception to "public addresses only": the machine itself, so that a receiver beside the mesh can be reached.
-    WEBHOOK_ALLOW_PRIVATE: '127.0.0.0/8,::1/128',
-    ...Object.fromEntries(Object.entries(options.env ?? {}).filter((entry): entry is [string, string] => entry[1] !== undefined)),
-    RELAY_ENV: 'local',
-    RELAY_STATIC_KEY: apiKey,
-    RELAY_STATIC_WORKSPACE: 'default',
-    RELAY_STATIC_ACTOR: 'local',
-    MESH_PEER_SECRET: keptSecret(folder, 'mesh_peer_secret'),
-    DATABASE_URL: '',
-    REDIS_URL: '',
-  })
+  const peersFile = writePeers(folder, [...serviceNames, 'gateway'])
+  const environmentOf = (service: ProcessName): Record<string, string> =>
+    environment(service, { folder, given: options.env ?? {}, peersFile })
+  const operate: Mesh['operate'] = (program, ...args) =>
+    runNode([join(root, `services/access/${program}.cli.ts`), ...args], { ...environmentOf('access'), ...accessEnv })
+  const relayAccess = operate.bind(undefined, 'relay-access')
 
-  const launch = async (name: string, main: string, env: Record<string, string>, http?: number): Promise<MeshProcess> => {
+  const launch = async (name: string, service: ProcessName, env: Record<string, string>, http?: number): Promise<MeshProcess> => {
     /** Where it listened in an earlier run, when that is free; else anywhere (port 0). */
     const door = async (kind: 'grpc' | 'admin'): Promise<string> => {
       const kept = keptPort(folder, `${name}.${kind}`)
@@ -130,7 +135,7 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
     const [grpc, admin] = await Promise.all([door('grpc'), door('admin')])
     const started = await startProcess({
       name,
-      main: join(root, main),
+      main: join(root, mainOf(service)),
       log: join(folder, 'logs', `${name}.log`),
       say: log,
       onFailure: fail,
@@ -139,7 +144,7 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
         options.onStart?.()
       },
       env: (last) => ({
-        ...shared(),
+        ...environmentOf(service),
         ...env,
         ADMIN_LISTEN: last.admin ?? admin,
         ...(http === undefined ? { GRPC_LISTEN: last.grpc ?? grpc } : { HTTP_LISTEN: last.http ?? `127.0.0.1:${http}` }),
@@ -161,7 +166,7 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
     const started = await timed(
       log,
       `starting ${names.join(', ')}`,
-      () => all(names.map((name) => launch(name, `services/${service}/main.ts`, env))),
+      () => all(names.map((name) => launch(name, service, env))),
       (done) => done.map((each) => `${each.name} listens: ${where(each.listening)}`).join('; '),
     )
     return started.map((each) => each.listening.grpc).join('+')
@@ -181,6 +186,8 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
       await end(['gateway'])
       await end(of('actions'))
       await end([...of('idempotency'), ...of('ratelimit')])
+      // The last: what the others have to say of their last minute goes into its audit log.
+      await end(of('access'))
       if (postgres !== undefined) {
         await postgres.stop()
         log('  postgres stopped')
@@ -192,8 +199,8 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
 
   try {
     await outwaitRoster(folder, log)
-    await fillCompileCache(mains.map((main) => join(root, main)))
-    let server: { adminUrl: string; folder: string }
+    await fillCompileCache([...serviceNames, 'gateway' as const].map((name) => join(root, mainOf(name))))
+    let server: DatabaseServer
     if (options.databaseUrl === undefined) {
       const own = await timed(
         log,
@@ -220,30 +227,46 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
       server = { adminUrl: options.databaseUrl, folder }
     }
     const prefix = options.databasePrefix ?? 'relay'
-    // One after the other: they change the same catalog rows.
-    const idempotencyDatabase = await createServiceDatabase(server, `${prefix}_idempotency`)
-    const actionsDatabase = await createServiceDatabase(server, `${prefix}_actions`)
-
     const redis: Record<string, string> = options.redisUrl === undefined ? {} : { REDIS_URL: options.redisUrl }
     const limits = options.env?.RATELIMIT_FILE ?? join(root, 'deploy/local/limits.yaml')
-    const [idempotency = '', ratelimit = ''] = await all([
-      launchService('idempotency', { DATABASE_URL: idempotencyDatabase }),
-      launchService('ratelimit', { ...redis, ...(existsSync(limits) ? { RATELIMIT_FILE: limits } : {}) }),
+
+    // One after the other: they change the same catalog rows.
+    accessEnv = await accessEnvironment(server, `${prefix}_access`)
+    writeOperatorsFile(folder, { ...environmentOf('access'), ...accessEnv })
+    // The others are told where it listens; while it starts they get their databases.
+    const starting = launchService('access', accessEnv)
+    const others = (async () => ({
+      idempotency: await createServiceDatabase(server, `${prefix}_idempotency`),
+      actions: await createServiceDatabase(server, `${prefix}_actions`),
+    }))()
+    await Promise.allSettled([starting, others])
+    const [access, databases] = [await starting, await others]
+    const toAccess = { ACCESS_ADDR: access }
+
+    const kept = adminKey(folder, relayAccess)
+    const starts = all([
+      launchService('idempotency', { ...toAccess, DATABASE_URL: databases.idempotency.owner }),
+      launchService('ratelimit', { ...toAccess, ...redis, ...(existsSync(limits) ? { RATELIMIT_FILE: limits } : {}) }),
     ])
-    const actions = await launchService('actions', { DATABASE_URL: actionsDatabase, IDEMPOTENCY_ADDR: idempotency })
+    await Promise.allSettled([kept, starts])
+    const [keptKey, [idempotency = '', ratelimit = '']] = [await kept, await starts]
+    const actions = await launchService('actions', { ...toAccess, DATABASE_URL: databases.actions.owner, IDEMPOTENCY_ADDR: idempotency })
 
     options.signal?.throwIfAborted()
     const wanted = options.gatewayPort
     const port = wanted !== undefined && (await isFree(wanted)) ? wanted : await portOrAny(keptPort(folder, 'gateway.http'))
-    const upstreams = `actions=${actions},idempotency=${idempotency},ratelimit=${ratelimit}`
+    const upstreams = `access=${access},actions=${actions},idempotency=${idempotency},ratelimit=${ratelimit}`
     await timed(
       log,
       'starting gateway',
-      () => launch('gateway', 'gateway/main.ts', { ...redis, UPSTREAMS: upstreams }, port),
+      () => launch('gateway', 'gateway', { ...toAccess, ...redis, UPSTREAMS: upstreams }, port),
       (done) => `gateway listens: ${where(done.listening)}`,
     )
     const got = processes.get('gateway')?.listening.http?.split(':').at(-1)
     if (wanted !== undefined && got !== String(wanted)) log(`port ${wanted} is taken: the gateway takes ${got} instead`)
+
+    admin = await usableAdminKey(keptKey, folder, relayAccess, `http://${processes.get('gateway')?.listening.http}`)
+    if (admin.key !== keptKey.key) log('access does not take the API key that was kept (another database, or it has ended): made a new one')
   } catch (error) {
     await stop()
     throw error
@@ -261,7 +284,8 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
     get gatewayAdmin() {
       return of('gateway').listening.admin ?? ''
     },
-    apiKey,
+    apiKey: admin.key,
+    apiKeyIsNew: admin.isNew,
     get services() {
       const names = [...processes.keys()].filter((name) => name !== 'gateway').sort()
       const state = ({ listening: { grpc = '', admin = '' }, pid }: MeshProcess): ServiceState => ({ grpc, admin, pid })
@@ -270,6 +294,8 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
     folder,
     postgres,
     process: of,
+    operate,
+    createKey: (request) => createKey(relayAccess, request),
     stop,
   }
 }

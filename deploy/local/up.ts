@@ -2,7 +2,7 @@
 import { appendFileSync, realpathSync, rmSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { ConfigError, describeConfig, integer, optional, readConfig, text, url } from '#mesh/config.ts'
-import { HeldError, keepPort, keptPort, prepareHome, writePrivate } from './home.ts'
+import { HeldError, keepPort, keptPort, prepareHome, secretsFile, writePrivate } from './home.ts'
 import { startMesh, type Mesh } from './mesh.ts'
 import { startReceiver, type Delivery, type Receiver } from './receiver.ts'
 import { killRoster } from './roster.ts'
@@ -58,9 +58,13 @@ function table(mesh: Mesh, receiver: Receiver, limits: string): string {
     `  logs      ${shown(join(mesh.folder, 'logs'))}`,
     ...(postgres === undefined ? [] : [`  data      ${shown(postgres.data)}`]),
     `  scripts   ${shown(join(mesh.folder, 'local.json'))} says all of this as JSON`,
-    `  API key   ${mesh.apiKey}`,
+    `  API key   ${keyLine(mesh)}`,
   ].join('\n')
 }
+
+/** The key itself only at the start that made it: from then on it is where only its owner reads it. */
+const keyLine = ({ apiKey, apiKeyIsNew, folder }: Mesh): string =>
+  apiKeyIsNew ? `${apiKey} (an admin's, shown this once; kept in ${shown(secretsFile(folder))})` : `an admin's, kept in ${shown(secretsFile(folder))}`
 
 const shown = (path: string): string => {
   const short = relative(process.cwd(), path)
@@ -68,18 +72,22 @@ const shown = (path: string): string => {
 }
 
 /** Lines to paste, in order: each works as it is. */
-function examples(mesh: Mesh, receiver: Receiver): string {
+function examples(mesh: Mesh, receiver: Receiver, description: string): string {
   const call = (path: string, headers: readonly string[] = [], body?: string): string =>
     [
       `curl -sS -w '\\n' ${mesh.gateway}${path}`,
-      ...[`Authorization: Bearer ${mesh.apiKey}`, ...headers].map((header) => `-H '${header}'`),
+      ...['Authorization: Bearer $KEY', ...headers].map((header) => `-H "${header}"`),
       ...(body === undefined ? [] : [`-H 'Content-Type: application/json' -d ${body}`]),
     ].join(' ')
   const preview = { action: 'webhook.save', params: { url: `${receiver.url}/hook`, method: 'POST', body: { test: 'hello' } } }
   const key = `Idempotency-Key: first-${Date.now()}`
   // sed, since jq may not be there; tee, so that the answer is seen as well.
   const keepId = `tee /dev/stderr | sed -n 's/.*"preview_id": *"\\([^"]*\\)".*/\\1/p'`
+  const quoted = `'${description.replaceAll("'", String.raw`'\''`)}'`
   return [
+    'The API key, from any folder:',
+    String.raw`KEY=$(sed -n 's/.*"api_key": *"\([^"]*\)".*/\1/p' ${quoted})`,
+    '',
     '1. List what can be done:',
     call('/actions'),
     '',
@@ -157,7 +165,7 @@ async function main(): Promise<number> {
     const limits = inRedis ? 'counted in the Redis of REDIS_URL' : 'counted in process (set REDIS_URL to count them in Redis)'
     say(`\nRelay runs (started in ${((performance.now() - start) / 1000).toFixed(1)} s). Ctrl-C stops it; what it did stays.\n`)
     say(`${table(mesh, receiver, limits)}\n`)
-    say(`Try it: paste these lines into another terminal, one after the other.\n\n${examples(mesh, receiver)}\n`)
+    say(`Try it: paste these lines into another terminal, one after the other.\n\n${examples(mesh, receiver, description)}\n`)
     return await ended
   } catch (error) {
     if (giveUp.signal.aborted) return 0

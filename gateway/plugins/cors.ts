@@ -3,7 +3,7 @@ import cors from '@fastify/cors'
 import type { FastifyInstance } from 'fastify'
 
 const requestHeaders = ['Content-Type', 'Idempotency-Key', 'X-Signature', 'Authorization']
-const exposedHeaders = ['X-Request-ID', 'X-Trace-Link', 'Idempotency-Replayed', 'RateLimit', 'RateLimit-Policy', 'Retry-After']
+const exposedHeaders = ['X-Request-ID', 'X-Trace-Link', 'Idempotency-Replayed', 'RateLimit', 'RateLimit-Policy', 'Retry-After', 'Link']
 const maxAgeSeconds = 600
 
 /** `more` are request headers that the contracts name. */

@@ -29,6 +29,8 @@ export function observer(log: Logger, metrics: Metrics): (request: FastifyReques
         [field.traceId]: request.trace.traceId,
         [field.workspace]: request.caller?.workspace,
         [field.actor]: request.caller?.actor,
+        [field.keyId]: request.caller?.keyId,
+        [field.source]: request.source,
         [field.method]: method,
         endpoint,
         status_code: status,

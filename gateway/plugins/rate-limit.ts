@@ -3,7 +3,7 @@
  * says `limited`. Both are told in the headers of https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/.
  */
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import { AddressLimiter, type AddressLimiterParts } from '../address-limiter.ts'
+import { AddressLimiter, type AddressLimiterParts } from '#mesh/address-limiter.ts'
 import { errors } from '../errors.ts'
 import type { Verdict } from '../lease.ts'
 import type { Limiter } from '../limiter.ts'

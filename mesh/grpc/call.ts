@@ -1,5 +1,6 @@
 /** One call as its handler sees it, and the context that goes on with the calls it makes. */
 import { randomUUID } from 'node:crypto'
+import type { Asker } from '../audit/event.ts'
 import { meshErrors } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { type TraceContext, newTrace } from '../telemetry/trace-context.ts'
@@ -17,6 +18,8 @@ export interface Context {
   readonly signal?: AbortSignal
   /** What an outside caller showed; passed on so that the next service sees the same caller. */
   readonly callerToken?: string
+  /** The IP address that the outside request came from, as the first process of the mesh saw it. */
+  readonly source?: string | undefined
 }
 
 export interface Call extends Context {
@@ -26,8 +29,12 @@ export interface Call extends Context {
   readonly signal: AbortSignal
   /** The outside caller; undefined when a peer calls for itself. */
   caller: Caller | undefined
-  /** The calling service, where one showed its token. */
+  /** What the calling service showed to prove its name. */
+  readonly peerToken: string | undefined
+  /** The calling service, where one proved its name: by its certificate where there is mTLS, else by that token. */
   peer: string | undefined
+  /** What a peer says where the outside request came from; of anybody else, and of a peer that says nothing, the connection's address. */
+  readonly source: string | undefined
   /** The request as it came. */
   readonly request: Uint8Array
   /** Tells the caller something beside the response, e.g. that it is a replay. */
@@ -38,6 +45,12 @@ export interface Call extends Context {
 export function callerOf(call: Call): Caller {
   if (call.caller === undefined) throw meshErrors.UNAUTHENTICATED()
   return call.caller
+}
+
+/** The same, as the audit log is told of what the call does. */
+export function askerOf(call: Call): Asker {
+  const { workspace, actor, keyId } = callerOf(call)
+  return { workspace, actor, keyId, requestId: call.requestId, traceId: call.trace.traceId, source: call.source ?? '' }
 }
 
 /** The context of work that nobody is waiting for: a reconciler, an outbox. */

@@ -1,6 +1,7 @@
 /** Calls to other services: typed methods as promises, deadlines always, repeats only where the contract says that it is safe. */
 import { setTimeout as pause } from 'node:timers/promises'
 import {
+  type ChannelCredentials,
   Client,
   type ClientOptions,
   type ClientUnaryCall,
@@ -18,8 +19,9 @@ import { key } from '../telemetry/names.ts'
 import { formatTraceparent } from '../telemetry/trace-context.ts'
 import type { Context } from './call.ts'
 import type { PeerToken } from './caller.ts'
-import { methodOf } from './descriptors.ts'
+import { type Method, methodOf } from './descriptors.ts'
 import { fromServiceError } from './status.ts'
+import type { Tls } from './tls.ts'
 
 export interface CallOptions {
   /** Less than the contract's deadline, where the caller has less time. */
@@ -48,6 +50,10 @@ export interface ChannelParts {
   address: string
   /** Shows who we are; absent for a client outside the mesh. */
   peerToken?: PeerToken
+  /** The service at that address, by its name; where unset, the one whose contract a method is of. */
+  service?: string
+  /** Where it is set, only that service is spoken to, and we show it our certificate instead of a token. */
+  tls?: Tls | undefined
   metrics?: Metrics
 }
 
@@ -87,18 +93,28 @@ function failure(error: ServiceError, context: Context): MeshError {
   return cutByService ? meshErrors.DEPENDENCY_UNAVAILABLE({ cause: error }) : meant
 }
 
+/** How the other end is known. An address alone does not say who should be there. */
+function securityOf({ address, service, tls }: ChannelParts): { credentials: ChannelCredentials; options?: ClientOptions } {
+  if (tls === undefined) return { credentials: credentials.createInsecure() }
+  if (service === undefined) throw new Error(`${address}: over mTLS a channel is to a service that it is told the name of`)
+  return { credentials: tls.credentials(service), options: tls.channelOptions(service) }
+}
+
 /** One connection to one service, carrying bytes: what the gateway uses as it is, and typed clients build on. */
 export class Channel {
   readonly #client: Client
   readonly #peerToken: PeerToken | undefined
-  #said: { token: string | undefined; metadata: Metadata } | undefined
+  readonly #service: string | undefined
+  #said = { token: '', metadata: new Metadata() }
   readonly #handled
   readonly #seconds
   #closed = false
 
   constructor(parts: ChannelParts) {
-    this.#client = new Client(target(parts.address), credentials.createInsecure(), channelOptions)
-    this.#peerToken = parts.peerToken
+    const security = securityOf(parts)
+    this.#client = new Client(target(parts.address), security.credentials, { ...channelOptions, ...security.options })
+    this.#peerToken = parts.tls === undefined ? parts.peerToken : undefined
+    this.#service = parts.service
     this.#handled = parts.metrics === undefined ? undefined : clientMetrics(parts.metrics).handled
     this.#seconds = parts.metrics === undefined ? undefined : clientMetrics(parts.metrics).seconds
   }
@@ -130,7 +146,8 @@ export class Channel {
     try {
       for (let attempt = 1; ; attempt += 1) {
         try {
-          return await this.#once(path, request, context, deadline)
+          const shown = this.#shown(method)
+          return await this.#once(path, request, context, deadline, typeof shown === 'string' ? shown : await shown)
         } catch (thrown) {
           // What is not of the family never left: grpc-js would not begin the call.
           const error = thrown instanceof MeshError ? thrown : meshErrors.INTERNAL({ cause: thrown })
@@ -152,7 +169,13 @@ export class Channel {
     }
   }
 
-  #once(path: string, request: Uint8Array, context: Context, deadline: number): Promise<RawReply> {
+  /** The proof of who we are, at hand but for once every few minutes; empty where there is none to show. */
+  #shown(method: Method): string | Promise<string> {
+    const service = this.#service ?? method.owner
+    return service === undefined || this.#peerToken === undefined ? '' : this.#peerToken(service)
+  }
+
+  #once(path: string, request: Uint8Array, context: Context, deadline: number, shown: string): Promise<RawReply> {
     return new Promise((resolve, reject) => {
       if (this.#closed) throw meshErrors.SHUTTING_DOWN()
       if (context.signal?.aborted) throw meshErrors.CANCELLED()
@@ -163,7 +186,7 @@ export class Channel {
         if (response !== undefined && replies !== undefined) resolve({ response, replies })
       }
       const abort = () => call.cancel()
-      const call = this.#begin(path, bufferOf(request), this.#metadata(context), deadline, (error, bytes) => {
+      const call = this.#begin(path, bufferOf(request), this.#metadata(context, shown), deadline, (error, bytes) => {
         context.signal?.removeEventListener('abort', abort)
         if (error !== null) reject(failure(error, context))
         response = bytes
@@ -189,22 +212,18 @@ export class Channel {
     }
   }
 
-  #metadata(context: Context): Metadata {
-    const metadata = this.#constant().clone()
+  #metadata(context: Context, shown: string): Metadata {
+    // Checked and written once, until the token changes.
+    if (this.#said.token !== shown) {
+      this.#said = { token: shown, metadata: new Metadata() }
+      this.#said.metadata.set(key.peer, shown)
+    }
+    const metadata = this.#said.metadata.clone()
     metadata.set(key.requestId, context.requestId)
     metadata.set(key.traceparent, formatTraceparent(context.trace))
     if (context.callerToken !== undefined) metadata.set(key.authorization, `Bearer ${context.callerToken}`)
+    if (context.source !== undefined) metadata.set(key.source, context.source)
     return metadata
-  }
-
-  /** What every call says: checked and written once, until the token changes. */
-  #constant(): Metadata {
-    const token = this.#peerToken?.()
-    if (this.#said?.token !== token || this.#said === undefined) {
-      this.#said = { token, metadata: new Metadata() }
-      if (token !== undefined) this.#said.metadata.set(key.peer, token)
-    }
-    return this.#said.metadata
   }
 }
 

@@ -19,6 +19,8 @@ export function extension(name: string): DescExtension {
 const permission = extension('relay.mesh.v1.permission')
 const peers = extension('relay.mesh.v1.peers')
 const deadline = extension('relay.mesh.v1.deadline_ms')
+const open = extension('relay.mesh.v1.open')
+const widenedBy = extension('relay.mesh.v1.widened_by')
 
 /** What a contract says of one method. */
 export interface Method {
@@ -27,35 +29,49 @@ export interface Method {
   /** relay.actions.v1.ActionsService */
   readonly service: string
   readonly name: string
+  /** The service of the mesh whose contract it is: "actions" of relay.actions.v1; undefined for contracts of others. */
+  readonly owner: string | undefined
   readonly descriptor: DescMethod
-  /** What a caller needs; undefined where only peers may call. */
+  /** What a caller needs; undefined where no caller from outside may call. */
   readonly permission: string | undefined
+  /** What lets a caller do the same beyond their own things. */
+  readonly widenedBy: string | undefined
   /** The services that may call; "*" is any. */
   readonly peers: readonly string[]
+  /** Anybody may call: the method itself checks what the request shows. */
+  readonly open: boolean
   /** The longest a caller should wait. */
   readonly deadlineMs: number
   /** Whether it may be repeated when its outcome is not known. */
   readonly safeToRepeat: boolean
 }
 
+const textOption = (descriptor: DescMethod, option: DescExtension): string | undefined =>
+  hasOption(descriptor, option) ? (getOption(descriptor, option) as string) : undefined
+
 function readMethod(descriptor: DescMethod): Method {
   return Object.freeze({
     path: `/${descriptor.parent.typeName}/${descriptor.name}`,
     service: descriptor.parent.typeName,
     name: descriptor.name,
+    owner: /^relay\.([a-z0-9]+)\./.exec(descriptor.parent.typeName)?.[1],
     descriptor,
-    permission: hasOption(descriptor, permission) ? (getOption(descriptor, permission) as string) : undefined,
+    permission: textOption(descriptor, permission),
+    widenedBy: textOption(descriptor, widenedBy),
     peers: getOption(descriptor, peers) as string[],
+    open: getOption(descriptor, open) as boolean,
     deadlineMs: (getOption(descriptor, deadline) as number) || 5000,
     safeToRepeat: descriptor.idempotency !== MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN,
   })
 }
 
-/** All methods of the mesh's own services by path. */
+const ours = [permission, widenedBy, peers, open, deadline]
+
+/** All methods of the mesh's own services by path, and those of other people's contracts that ours are written on. */
 export const methods: ReadonlyMap<string, Method> = new Map(
   [...registry]
-    .filter((each) => each.kind === 'service' && each.typeName.startsWith('relay.'))
-    .flatMap((service) => (service.kind === 'service' ? service.methods : []))
+    .flatMap((each) => (each.kind === 'service' ? each.methods : []))
+    .filter((descriptor) => descriptor.parent.typeName.startsWith('relay.') || ours.some((option) => hasOption(descriptor, option)))
     .map((descriptor) => readMethod(descriptor))
     .map((method) => [method.path, method]),
 )
@@ -64,8 +80,9 @@ export const methods: ReadonlyMap<string, Method> = new Map(
 export function methodOf(path: string): Method {
   const method = methods.get(path)
   if (method === undefined) throw new Error(`no contract declares ${path}: run make generate`)
-  if (method.permission === undefined && method.peers.length === 0) {
-    throw new Error(`${path} declares neither a permission nor peers: nobody may call it (proto/relay/mesh/v1/policy.proto)`)
+  if (method.permission === undefined && method.peers.length === 0 && !method.open) {
+    const nobody = 'nobody may call it (proto/relay/mesh/v1/policy.proto)'
+    throw new Error(`${path} declares neither a permission nor peers, nor that it is open: ${nobody}`)
   }
   return method
 }

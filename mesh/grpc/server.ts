@@ -1,6 +1,7 @@
 /** The gRPC server of a process: the handlers of its contracts behind the interceptors, health, reflection, limits. */
 import { randomUUID } from 'node:crypto'
 import { Metadata, Server, ServerCredentials, type ServerUnaryCall, type ServiceDefinition, type sendUnaryData } from '@grpc/grpc-js'
+import type { RefusalCounter } from '../audit/refusals.ts'
 import { type ListenAddress, formatAddress } from '../config.ts'
 import { MeshError, meshErrors } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -8,14 +9,16 @@ import type { Metrics } from '../telemetry/metrics.ts'
 import { field, key } from '../telemetry/names.ts'
 import { newTrace, parseTraceparent } from '../telemetry/trace-context.ts'
 import type { Call } from './call.ts'
-import { type Verifier, bearerToken } from './caller.ts'
+import { type Verifier, bearerToken, isService } from './caller.ts'
 import { type Method, methodOf } from './descriptors.ts'
 import { type Health, healthHandlers } from './health.ts'
 import { interceptors } from './interceptors/index.ts'
 import { type Interceptor, chain } from './interceptors/interceptor.ts'
 import { malformed } from './interceptors/validate.ts'
 import { reflectionHandlers } from './reflection.ts'
+import { parseSource, sourceOf } from './source.ts'
 import { toStatus } from './status.ts'
+import type { Tls, TlsListener } from './tls.ts'
 
 /** The handlers of one service, as promises: (request, call) → response, or the response as it goes on the wire. */
 export type Handlers<Definition> = {
@@ -41,7 +44,11 @@ export const served = <Definition extends ServiceDefinition>(definition: Definit
 export interface ServerParts {
   services: readonly Served[]
   verifier: Verifier
+  /** Counts who is refused, for the audit log. */
+  refusals?: RefusalCounter | undefined
   health: Health
+  /** Where it is set, only services are spoken to that prove their name with a certificate. */
+  tls?: Tls | undefined
   log: Logger
   metrics: Metrics
 }
@@ -70,6 +77,7 @@ export class GrpcServer {
   readonly #parts: ServerParts
   readonly #interceptors: readonly Interceptor[]
   readonly #draining = new AbortController()
+  #listener: TlsListener | undefined
 
   constructor(parts: ServerParts) {
     this.#parts = parts
@@ -78,11 +86,20 @@ export class GrpcServer {
     const names = parts.services.map(({ definition }) => Object.values(definition)[0]!.path.split('/')[1]!)
     const { signal } = this.#draining
     const own = [healthHandlers(parts.health, signal), ...reflectionHandlers(names, signal)]
-    for (const each of own) this.#server.addService(each.definition, each.implementation)
+    for (const { definition, implementation } of own) {
+      this.#server.addService(definition, parts.tls?.guard(implementation) ?? implementation)
+    }
   }
 
   /** The port that it got. */
-  listen(address: ListenAddress): Promise<number> {
+  async listen(address: ListenAddress): Promise<number> {
+    const { tls, log } = this.#parts
+    if (tls !== undefined) {
+      // The TLS is ours: that of grpc-js takes what TLS versions there are, and asks OpenSSL for the peer's certificate at every call.
+      const connections = this.#server.createConnectionInjector(ServerCredentials.createInsecure())
+      this.#listener = await tls.listen(address, { accept: (socket) => connections.injectConnection(socket), log })
+      return this.#listener.port
+    }
     return new Promise((resolve, reject) =>
       this.#server.bindAsync(formatAddress(address), ServerCredentials.createInsecure(), (error, port) =>
         error === null ? resolve(port) : reject(error),
@@ -94,6 +111,7 @@ export class GrpcServer {
   async drain(withinMs: number): Promise<boolean> {
     this.#parts.health.drain()
     this.#draining.abort()
+    this.#listener?.close()
     let timer: NodeJS.Timeout | undefined
     const finished = await new Promise<boolean>((resolve) => {
       timer = setTimeout(() => resolve(false), withinMs)
@@ -145,7 +163,7 @@ export class GrpcServer {
       if (!answered) end.abort()
     })
     try {
-      const response = await chain(this.#refuses(grpcCall) ?? this.#interceptors, call, () => handle(call))
+      const response = await chain(this.#refuses(grpcCall, call) ?? this.#interceptors, call, () => handle(call))
       reply(null, response, trailer)
     } catch (error) {
       reply(toStatus(error instanceof MeshError ? error : meshErrors.INTERNAL({ cause: error })))
@@ -155,8 +173,8 @@ export class GrpcServer {
     }
   }
 
-  /** What a call that nothing is done for passes through instead: it is still seen. */
-  #refuses({ metadata }: ServerUnaryCall<Buffer, Uint8Array>): readonly Interceptor[] | undefined {
+  /** What a call that nothing is done for passes through instead: it is still seen. Over mTLS it says first who calls. */
+  #refuses(grpcCall: ServerUnaryCall<Buffer, Uint8Array>, call: Call): readonly Interceptor[] | undefined {
     const refuse = (error: MeshError): readonly Interceptor[] => [
       this.#interceptors[0]!,
       async () => {
@@ -164,7 +182,14 @@ export class GrpcServer {
       },
     ]
     if (this.#draining.signal.aborted) return refuse(meshErrors.SHUTTING_DOWN())
-    if (bytesOf(metadata) > mostMetadata) return refuse(meshErrors.INVALID_REQUEST({ message: 'The metadata of a call may have 16 KiB.' }))
+    if (bytesOf(grpcCall.metadata) > mostMetadata) {
+      return refuse(meshErrors.INVALID_REQUEST({ message: 'The metadata of a call may have 16 KiB.' }))
+    }
+    try {
+      call.peer = this.#parts.tls?.peerOf(grpcCall)
+    } catch (error) {
+      return refuse(error as MeshError)
+    }
     return undefined
   }
 
@@ -178,7 +203,9 @@ export class GrpcServer {
     const trace = parseTraceparent(header(key.traceparent)) ?? newTrace()
     const asked = Number(grpcCall.getDeadline())
     const limit = Date.now() + method.deadlineMs
-    const peerToken = header(key.peer)
+    const relayed = header(key.source)
+    // Now: a connection that is gone has no address, and work may go on after its call.
+    const connectedFrom = sourceOf(grpcCall.getPeer())
     const { log } = this.#parts
     let ownLog: Logger | undefined
     return {
@@ -194,7 +221,11 @@ export class GrpcServer {
         return (ownLog ??= log.child({ [field.requestId]: requestId, [field.traceId]: trace.traceId }))
       },
       caller: undefined,
-      peer: peerToken === undefined ? undefined : this.#parts.verifier.peer(peerToken),
+      peerToken: header(key.peer),
+      peer: undefined,
+      get source() {
+        return this.peer !== undefined && isService(this.peer) && relayed !== undefined ? parseSource(relayed) : connectedFrom
+      },
       request: grpcCall.request,
       reply: (name, value) => trailer.set(name, value),
     }

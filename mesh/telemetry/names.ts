@@ -12,6 +12,8 @@ export const field = {
   code: 'code',
   reason: 'reason',
   durationMs: 'duration_ms',
+  keyId: 'key_id',
+  source: 'source',
 } as const
 
 /** gRPC metadata keys. */
@@ -19,7 +21,12 @@ export const key = {
   requestId: 'x-request-id',
   traceparent: 'traceparent',
   authorization: 'authorization',
+  /** The calling service's proof of its name; believed where there is no mTLS. */
   peer: 'x-relay-peer',
+  /** The address that an outside request came from; believed from peers alone. */
+  source: 'x-relay-source',
+  /** Sent back where there is more: the page_token of the next page. */
+  nextPage: 'x-relay-next-page',
   statusDetails: 'grpc-status-details-bin',
   /** Sent back by a call that was answered from an earlier one. */
   replayed: 'idempotency-replayed',

@@ -1,12 +1,13 @@
 /** The variables of the actions service. */
 import { type Config, ConfigError, duration, flag, integer, list, optional, secret, text } from '#mesh/config.ts'
-import { identityVariables } from '#mesh/identity.ts'
+import { accessVariables, identityVariables } from '#mesh/identity.ts'
 import { weaknessOf } from '#mesh/secrets.ts'
 import { grpcVariables } from '#mesh/serve.ts'
 
 export const variables = {
   ...grpcVariables,
   ...identityVariables,
+  ...accessVariables,
   databaseUrl: secret('DATABASE_URL', "The service's own Postgres database, as postgres://user:password@host:port/database"),
   databaseConnections: integer('DATABASE_CONNECTIONS', 'Connections to Postgres at the most', { default: '10', min: 1, max: 200 }),
   idempotencyAddress: text('IDEMPOTENCY_ADDR', 'The idempotency service, as host:port; several replicas joined by +'),

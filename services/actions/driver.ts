@@ -3,6 +3,7 @@
  * cancellation counts but the run's own.
  */
 import { setTimeout as pause } from 'node:timers/promises'
+import { auditEvent } from '#mesh/audit/event.ts'
 import { MeshError } from '#mesh/errors.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { Adapter, Outcome, RunHandle } from './adapter.ts'
@@ -114,10 +115,15 @@ export class RunDriver {
 
   async #end(run: Run, outcome: Outcome): Promise<Run> {
     const { store, outbox, watch, metrics, log } = this.#parts
+    const { status } = outcome
+    const targets = [`run:${run.runId}`, `preview:${run.previewId}`]
+    const reason = status === 'success' ? undefined : outcome.error.reason
+    // Of who asked, whoever ends it. Made once: an end that is written again is the same event.
+    const event = auditEvent('actions', run, { action: 'actions.execute', outcome: status, reason, targets })
     const until = performance.now() + writePatienceMs
     for (let wait = 50; ; wait = Math.min(wait * 2, 1000)) {
       try {
-        const ended = await store.endRun({ runId: run.runId, epoch: run.epoch, tellAfterMs, ...ending(outcome) })
+        const ended = await store.endRun({ runId: run.runId, epoch: run.epoch, tellAfterMs, event, ...ending(outcome) })
         if (ended === undefined) {
           log.warn({ run_id: run.runId, outcome: outcome.status }, 'this end came too late: the run has another holder')
           return (await store.findRun(run.runId)) ?? run

@@ -3,6 +3,7 @@
  * who inserted it acts.
  */
 import { randomUUID } from 'node:crypto'
+import type { Asker } from '#mesh/audit/event.ts'
 import { MeshError, meshErrors } from '#mesh/errors.ts'
 import type { Context } from '#mesh/grpc/call.ts'
 import { fingerprint } from './canonical.ts'
@@ -17,8 +18,7 @@ import type { Begin, Begun, Store } from './store.ts'
 export interface ExecuteAsk {
   previewId: string
   idempotencyKey: string | undefined
-  workspace: string
-  actor: string
+  asker: Asker
   context: Context
 }
 
@@ -53,10 +53,11 @@ export class Execution {
 
   async execute(ask: ExecuteAsk): Promise<Executed> {
     const { claims } = this.#parts
+    const { workspace } = ask.asker
     const key: RunKey =
       ask.idempotencyKey === undefined
-        ? { workspace: ask.workspace, kind: 'preview', key: ask.previewId }
-        : { workspace: ask.workspace, kind: 'client', key: ask.idempotencyKey }
+        ? { workspace, kind: 'preview', key: ask.previewId }
+        : { workspace, kind: 'client', key: ask.idempotencyKey }
     const [attemptId, newRunId] = [randomUUID(), randomUUID()]
     const allowed = await this.#allowed(ask)
     const known = 'fingerprint' in allowed ? allowed.fingerprint : undefined
@@ -76,7 +77,7 @@ export class Execution {
   }
 
   /** Whether this preview may run now, by its own state and its action's; a store that is away is no refusal but an error. */
-  async #allowed({ previewId, workspace, actor }: ExecuteAsk): Promise<Allowed> {
+  async #allowed({ previewId, asker: { workspace, actor } }: ExecuteAsk): Promise<Allowed> {
     const { store, catalog } = this.#parts
     const preview = await store.findPreview(previewId, workspace, actor)
     if (preview === undefined) return { refusal: errors.PREVIEW_INVALID() }
@@ -91,8 +92,7 @@ export class Execution {
 
   async #begin(ask: ExecuteAsk, key: RunKey, attemptId: string, grant: { runId: string; token: string }): Promise<Executed> {
     const { driver, claims, leaseMs } = this.#parts
-    const { requestId, trace } = ask.context
-    const begin: Begin = { runId: grant.runId, attemptId, previewId: ask.previewId, key, leaseMs, requestId, traceId: trace.traceId }
+    const begin: Begin = { runId: grant.runId, attemptId, previewId: ask.previewId, key, leaseMs, asker: ask.asker }
     const since = performance.now()
     const begun = await this.#writeAhead(begin)
     switch (begun.outcome) {

@@ -1,5 +1,6 @@
 /** Says what would happen, and freezes it: action, canonical parameter bytes, workspace, actor. Touches nothing outside. */
 import { randomUUID } from 'node:crypto'
+import { type Asker, auditEvent } from '#mesh/audit/event.ts'
 import type { Catalog } from './catalog.ts'
 import { parseParams } from './catalog.ts'
 import { canonicalBytes, parseCanonical } from './canonical.ts'
@@ -8,8 +9,7 @@ import type { Store } from './store.ts'
 export interface PreviewAsk {
   action: string
   params: unknown
-  workspace: string
-  actor: string
+  asker: Asker
   signal: AbortSignal
 }
 
@@ -34,7 +34,8 @@ export class Previews {
     this.#ttlMs = parts.ttlMs
   }
 
-  async preview({ action, params, workspace, actor, signal }: PreviewAsk): Promise<Previewed> {
+  async preview({ action, params, asker, signal }: PreviewAsk): Promise<Previewed> {
+    const { workspace, actor } = asker
     const adapter = this.#catalog.require(action)
     // Canonical before it is parsed: the adapter sees what the stored bytes say, nothing that a decoder made beside them.
     const asked = parseParams(adapter, parseCanonical(canonicalBytes(params)))
@@ -54,6 +55,7 @@ export class Previews {
       warnings,
       connectionId: undefined,
       ttlMs: this.#ttlMs,
+      event: auditEvent('actions', asker, { action: 'actions.preview', outcome: 'success', targets: [`preview:${previewId}`] }),
     })
     return { previewId, action, provider, summary, params: parseCanonical(bytes), warnings, expiresAt }
   }

@@ -32,7 +32,11 @@ export interface Run {
   readonly result: Record<string, unknown> | undefined
   readonly errorReason: string | undefined
   readonly error: string | undefined
+  /** The API key it was executed with, and the address that came from; empty in runs from before these were kept. */
+  readonly keyId: string
+  readonly source: string
   readonly requestId: string
+  readonly traceId: string
   readonly startedAt: Date
   readonly endedAt: Date | undefined
 }

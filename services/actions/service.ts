@@ -1,7 +1,7 @@
 /** The RPCs of relay.actions.v1: proto ⇄ domain, nothing more. */
 import { ActionsServiceService, ListActionsResponse, type Run as RunMessage } from '#gen/relay/actions/v1/actions.ts'
 import { meshErrors } from '#mesh/errors.ts'
-import { callerOf } from '#mesh/grpc/call.ts'
+import { askerOf, callerOf } from '#mesh/grpc/call.ts'
 import { type Served, served } from '#mesh/grpc/server.ts'
 import { key } from '#mesh/telemetry/names.ts'
 import { parseCanonical } from './canonical.ts'
@@ -49,17 +49,16 @@ export function actionsService({ enabled, catalog, previews, execution, store, m
 
     async previewAction(request, call) {
       requireEnabled()
-      const { workspace, actor } = callerOf(call)
-      const previewed = await previews.preview({ action: request.action, params: request.params ?? {}, workspace, actor, signal: call.signal })
+      const { action, params = {} } = request
+      const previewed = await previews.preview({ action, params, asker: askerOf(call), signal: call.signal })
       metrics.previewed(previewed.provider, previewed.action)
       return { ...previewed, expiresAt: previewed.expiresAt.toISOString(), requestId: call.requestId }
     },
 
     async executeAction(request, call) {
       requireEnabled()
-      const { workspace, actor } = callerOf(call)
       const { previewId, idempotencyKey } = request
-      const { run, replayed } = await execution.execute({ previewId, idempotencyKey, workspace, actor, context: call })
+      const { run, replayed } = await execution.execute({ previewId, idempotencyKey, asker: askerOf(call), context: call })
       if (replayed) {
         call.reply(key.replayed, 'true')
         metrics.replayed(run)
@@ -107,13 +106,14 @@ function toMessage(run: Run): RunMessage {
 }
 
 const writePageToken = (after: RunPage['after']): string =>
-  after === undefined ? '' : Buffer.from(`${after.startedAt} ${after.runId}`).toString('base64url')
+  after === undefined ? '' : Buffer.from(`${after.startedUs} ${after.runId}`).toString('base64url')
 
 function readPageToken(token: string): RunPage['after'] {
   if (token === '') return undefined
-  const match = /^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?[+-]\d\d(?::\d\d)?) ([0-9a-f-]{36})$/.exec(Buffer.from(token, 'base64url').toString())
-  if (match === null || Number.isNaN(Date.parse(match[1]!.replace(' ', 'T').replace(/([+-]\d\d)$/, '$1:00')))) {
-    throw meshErrors.INVALID_REQUEST({ violations: [{ field: 'page_token', description: 'is not the next_page_token of an earlier page' }] })
+  const match = /^(\d{1,16}) ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/.exec(Buffer.from(token, 'base64url').toString())
+  if (match === null) {
+    const description = 'is not the next_page_token of an earlier page'
+    throw meshErrors.INVALID_REQUEST({ violations: [{ field: 'page_token', description }] })
   }
-  return { startedAt: match[1]!, runId: match[2]! }
+  return { startedUs: match[1]!, runId: match[2]! }
 }

@@ -34,17 +34,21 @@ interface RunRow {
   result: string | null
   error_reason: string | null
   error: string | null
+  key_id: string
+  source: string
   request_id: string
+  trace_id: string
   started_at: Date
   ended_at: Date | null
 }
 
 const runColumns = `run_id, preview_id, attempt_id, workspace, actor, action, provider, params, key_kind, key, status, epoch, recovery,
-  result, error_reason, error, request_id, started_at, ended_at`
+  result, error_reason, error, key_id, source, request_id, trace_id, started_at, ended_at`
 
 const addPreview = statement(
   'add-preview',
-  `INSERT INTO previews (preview_id, workspace, actor, action, provider, params, summary, warnings, connection_id, expires_at)
+  `WITH audited AS (INSERT INTO audit_outbox (event_id, event) VALUES ($11::uuid, $12))
+   INSERT INTO previews (preview_id, workspace, actor, action, provider, params, summary, warnings, connection_id, expires_at)
    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, ${inMs('$10::float8')}) RETURNING expires_at`,
 )
 const findPreview = statement(
@@ -64,8 +68,8 @@ const begin = statement(
   `WITH consumed AS (
      UPDATE previews SET consumed_at = coalesce(consumed_at, clock_timestamp()) WHERE preview_id = $2 AND workspace = $4)
    INSERT INTO runs (run_id, preview_id, attempt_id, workspace, actor, action, provider, params, connection_id, key_kind, key,
-     lease_until, request_id, trace_id)
-   SELECT $1, preview_id, $3, workspace, actor, action, provider, params, connection_id, $5, $6, ${inMs('$7::float8')}, $8, $9
+     lease_until, request_id, trace_id, key_id, source)
+   SELECT $1, preview_id, $3, workspace, actor, action, provider, params, connection_id, $5, $6, ${inMs('$7::float8')}, $8, $9, $10, $11
    FROM previews WHERE preview_id = $2 AND workspace = $4
    ON CONFLICT DO NOTHING RETURNING ${runColumns}`,
 )
@@ -78,9 +82,9 @@ const inTheWay = statement(
 const findRun = statement('find-run', `SELECT ${runColumns} FROM runs WHERE run_id = $1`)
 const listRuns = statement(
   'list-runs',
-  `SELECT ${runColumns}, started_at::text AS cursor FROM runs
+  `SELECT ${runColumns}, (extract(epoch FROM started_at) * 1000000)::bigint::text AS cursor FROM runs
    WHERE workspace = $1 AND ($2::text IS NULL OR status = $2)
-     AND ($3::timestamptz IS NULL OR (started_at, run_id) < ($3::timestamptz, $4::uuid))
+     AND ($3::bigint IS NULL OR (started_at, run_id) < ('epoch'::timestamptz + $3 * interval '1 microsecond', $4::uuid))
    ORDER BY started_at DESC, run_id DESC LIMIT $5`,
 )
 const holdRun = statement(
@@ -98,7 +102,8 @@ const endRun = statement(
      WHERE run_id = $1 AND epoch = $2 AND status = 'executing' RETURNING ${runColumns}),
    telling AS (
      INSERT INTO outbox (run_id, workspace, key_kind, key, due_at)
-     SELECT run_id, workspace, key_kind, key, ${inMs('$7::float8')} FROM ended)
+     SELECT run_id, workspace, key_kind, key, ${inMs('$7::float8')} FROM ended),
+   audited AS (INSERT INTO audit_outbox (event_id, event) SELECT $8::uuid, $9 FROM ended)
    SELECT * FROM ended`,
 )
 const takeLostRuns = statement(
@@ -151,12 +156,16 @@ const toRun = (row: RunRow): Run => ({
   result: fromJson(row.result),
   errorReason: row.error_reason ?? undefined,
   error: row.error ?? undefined,
+  keyId: row.key_id,
+  source: row.source,
   requestId: row.request_id,
+  traceId: row.trace_id,
   startedAt: row.started_at,
   endedAt: row.ended_at ?? undefined,
 })
 
-export function postgresStore(database: Database): Store {
+/** `audited` is called whenever an audit event was written: its relay need not wait for its round then. */
+export function postgresStore(database: Database, audited: () => void = () => undefined): Store {
   return {
     async addPreview(preview: NewPreview) {
       const rows = await database.query<{ expires_at: Date }>(addPreview, [
@@ -170,7 +179,10 @@ export function postgresStore(database: Database): Store {
         preview.warnings,
         preview.connectionId ?? null,
         preview.ttlMs,
+        preview.event.eventId,
+        JSON.stringify(preview.event),
       ])
+      audited()
       return rows[0]!.expires_at
     },
 
@@ -185,7 +197,7 @@ export function postgresStore(database: Database): Store {
       return (await database.query(deletePreviews, [olderThanMs, limit])).length
     },
 
-    async begin({ runId, attemptId, previewId, key, leaseMs, requestId, traceId }: Begin): Promise<Begun> {
+    async begin({ runId, attemptId, previewId, key, leaseMs, asker }: Begin): Promise<Begun> {
       const inserted = await database.query<RunRow>(begin, [
         runId,
         previewId,
@@ -194,8 +206,10 @@ export function postgresStore(database: Database): Store {
         key.kind,
         key.key,
         leaseMs,
-        requestId,
-        traceId,
+        asker.requestId,
+        asker.traceId,
+        asker.keyId,
+        asker.source,
       ])
       if (inserted[0] !== undefined) return { outcome: 'begun', run: toRun(inserted[0]) }
       const [row] = await database.query<RunRow & { mine: boolean }>(inTheWay, [runId, previewId, attemptId])
@@ -214,13 +228,13 @@ export function postgresStore(database: Database): Store {
       const rows = await database.query<RunRow & { cursor: string }>(listRuns, [
         workspace,
         status ?? null,
-        after?.startedAt ?? null,
+        after?.startedUs ?? null,
         after?.runId ?? null,
         limit + 1,
       ])
       const page = rows.slice(0, limit)
       const last = page.at(-1)
-      const next = rows.length > limit && last !== undefined ? { startedAt: last.cursor, runId: last.run_id } : undefined
+      const next = rows.length > limit && last !== undefined ? { startedUs: last.cursor, runId: last.run_id } : undefined
       return { runs: page.map(toRun), next }
     },
 
@@ -232,7 +246,7 @@ export function postgresStore(database: Database): Store {
       return (await database.query(recordPoint, [runId, epoch, JSON.stringify(point)])).length === 1
     },
 
-    async endRun({ runId, epoch, status, result, errorReason, error, tellAfterMs }) {
+    async endRun({ runId, epoch, status, result, errorReason, error, tellAfterMs, event }) {
       const rows = await database.query<RunRow>(endRun, [
         runId,
         epoch,
@@ -241,7 +255,10 @@ export function postgresStore(database: Database): Store {
         errorReason ?? null,
         error ?? null,
         tellAfterMs,
+        event.eventId,
+        JSON.stringify(event),
       ])
+      if (rows.length > 0) audited()
       return rows[0] && toRun(rows[0])
     },
 

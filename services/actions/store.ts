@@ -1,4 +1,8 @@
-/** Previews, runs and the outbox, in domain words. Every time is the store's own clock. */
+/**
+ * Previews, runs and the outbox, in domain words. Every time is the store's own clock. An act and the event that tells the audit log of it
+ * are written in one step: both are there or neither.
+ */
+import type { AuditEvent, Asker } from '#mesh/audit/event.ts'
 import type { Run, RunKey, RunStatus } from './run.ts'
 
 export interface Preview {
@@ -16,6 +20,7 @@ export interface NewPreview extends Omit<Preview, 'expiresAt'> {
   summary: string
   warnings: string[]
   ttlMs: number
+  event: AuditEvent
 }
 
 export interface Begin {
@@ -24,8 +29,8 @@ export interface Begin {
   previewId: string
   key: RunKey
   leaseMs: number
-  requestId: string
-  traceId: string
+  /** Kept with the run: whoever writes its end tells the audit log who asked. */
+  asker: Omit<Asker, 'workspace' | 'actor'>
 }
 
 /** Whether this attempt may act, and if not, which run is in its way. */
@@ -44,14 +49,15 @@ export interface End {
   error?: string
   /** How long the first, immediate telling has before the relay takes over. */
   tellAfterMs: number
+  event: AuditEvent
 }
 
 export interface RunPage {
   workspace: string
   status: RunStatus | undefined
   limit: number
-  /** The last run of the page before. */
-  after: { startedAt: string; runId: string } | undefined
+  /** The last run of the page before; its time in microseconds since 1970, which is what the store tells runs apart by. */
+  after: { startedUs: string; runId: string } | undefined
 }
 
 export interface Store {
@@ -72,7 +78,7 @@ export interface Store {
   holdRun(runId: string, epoch: number, leaseMs: number): Promise<boolean>
   /** Keeps a recovery point; false as above. */
   recordPoint(runId: string, epoch: number, point: Record<string, unknown>): Promise<boolean>
-  /** Writes the end and the outbox row in one step; undefined as above. */
+  /** Writes the end, the outbox row and the audit event in one step; undefined as above. */
   endRun(end: End): Promise<Run | undefined>
   /** Takes over runs whose lease ran out `graceMs` ago, each by one taker; `except` are those this process still holds. */
   takeLostRuns(options: { limit: number; leaseMs: number; graceMs: number; except: string[] }): Promise<Run[]>

@@ -1,11 +1,12 @@
 /** The variables of the idempotency service. */
 import { duration, integer, secret } from '#mesh/config.ts'
-import { identityVariables } from '#mesh/identity.ts'
+import { accessVariables, identityVariables } from '#mesh/identity.ts'
 import { grpcVariables } from '#mesh/serve.ts'
 
 export const variables = {
   ...grpcVariables,
   ...identityVariables,
+  ...accessVariables,
   databaseUrl: secret('DATABASE_URL', "This service's own Postgres database, as postgres://user:password@host:port/database"),
   connections: integer('DATABASE_CONNECTIONS', 'Connections to Postgres at the most', { default: '10', min: 1, max: 100 }),
   leaseMs: duration('CLAIM_LEASE', 'How long a grant holds without being renewed, where the caller does not say', { default: '30s' }),

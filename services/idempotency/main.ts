@@ -1,6 +1,8 @@
 /** The idempotency service as a process. */
+import { auditing } from '#mesh/audit.ts'
+import { appendThrough } from '#mesh/grpc/audit.ts'
 import { Health } from '#mesh/grpc/health.ts'
-import { identity } from '#mesh/identity.ts'
+import { followAccess, identity } from '#mesh/identity.ts'
 import { Database } from '#mesh/postgres/database.ts'
 import { migrate } from '#mesh/postgres/migrate.ts'
 import { run, serveGrpc } from '#mesh/serve.ts'
@@ -12,7 +14,7 @@ import { PostgresClaimStore } from './store.postgres.ts'
 
 await run('idempotency', variables, async (runtime) => {
   const { config, log, metrics } = runtime
-  const { verifier } = identity('idempotency', config)
+  const own = identity('idempotency', config)
 
   await migrate(config.databaseUrl, new URL('migrations/', import.meta.url), log)
   // A statement gives up before the calls that wait for it do (deadline_ms in the contract), so that they hear why.
@@ -25,7 +27,9 @@ await run('idempotency', variables, async (runtime) => {
   reaping.start()
   runtime.onStop('reaper', () => reaping.stop())
 
+  const verifier = followAccess(runtime, own, { address: config.accessAddress })
+  const { refusals } = auditing(runtime, appendThrough(verifier.access))
   const health = new Health({ services: ['relay.idempotency.v1.IdempotencyService'], checks: { postgres: () => database.ping() } })
   const service = idempotencyService({ store, leaseMs: config.leaseMs, instruments: counted })
-  return serveGrpc(runtime, { services: [service], verifier, health })
+  return serveGrpc(runtime, { services: [service], verifier, tls: own.tls, refusals, health })
 })

@@ -1,7 +1,7 @@
 /** The variables of the ratelimit service. */
 import { readFileSync } from 'node:fs'
 import { type Variable, duration, optional, url } from '#mesh/config.ts'
-import { identityVariables } from '#mesh/identity.ts'
+import { accessVariables, identityVariables } from '#mesh/identity.ts'
 import { redisSchemes } from '#mesh/redis/redis.ts'
 import { grpcVariables } from '#mesh/serve.ts'
 import { Limits, defaultLimits } from './limits.ts'
@@ -17,6 +17,7 @@ const limits: Variable<Limits> = {
 export const variables = {
   ...grpcVariables,
   ...identityVariables,
+  ...accessVariables,
   redisUrl: optional(url('REDIS_URL', 'The Redis that all replicas count in; without one each counts for itself', redisSchemes)),
   limits,
   redisLimitMs: duration('RATELIMIT_REDIS_TIMEOUT', 'How long Redis may take before a decision is made without it', { default: '40ms' }),

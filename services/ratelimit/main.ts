@@ -1,6 +1,8 @@
 /** The ratelimit service: backend → limiter → serve. */
+import { auditing } from '#mesh/audit.ts'
+import { appendThrough } from '#mesh/grpc/audit.ts'
 import { Health } from '#mesh/grpc/health.ts'
-import { identity } from '#mesh/identity.ts'
+import { followAccess, identity } from '#mesh/identity.ts'
 import { openRedis, redisReady } from '#mesh/redis/redis.ts'
 import { run, serveGrpc } from '#mesh/serve.ts'
 import { variables } from './config.ts'
@@ -14,6 +16,7 @@ import { RedisStore } from './store.redis.ts'
 await run('ratelimit', variables, async (runtime) => {
   const { config, log } = runtime
   const { limits, redisUrl, redisLimitMs } = config
+  const own = identity('ratelimit', config)
   const now = () => performance.now()
   const redis = redisUrl === undefined ? undefined : openRedis({ url: redisUrl, log, commandMs: 2000 })
   const shared =
@@ -46,5 +49,7 @@ await run('ratelimit', variables, async (runtime) => {
     timeoutMs: 2000,
   })
   const service = rateLimitService({ limiter, onDecided: (decided, hits) => metrics.decided(decided, hits) })
-  return serveGrpc(runtime, { services: [service], verifier: identity('ratelimit', config).verifier, health })
+  const verifier = followAccess(runtime, own, { address: config.accessAddress })
+  const { refusals } = auditing(runtime, appendThrough(verifier.access))
+  return serveGrpc(runtime, { services: [service], verifier, tls: own.tls, refusals, health })
 })

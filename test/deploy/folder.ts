@@ -13,9 +13,11 @@ export function temporaryFolder(): { path: string; remove(): void } {
 
 /** Puts stand-ins where a checkout has the mains of the mesh. */
 export function placeStandIns(root: string): void {
-  for (const main of ['services/idempotency/main.ts', 'services/ratelimit/main.ts', 'services/actions/main.ts', 'gateway/main.ts']) {
-    mkdirSync(dirname(join(root, main)), { recursive: true })
-    copyFileSync(join(import.meta.dirname, 'stand-in.ts'), join(root, main))
+  const mains = ['gateway', ...['access', 'idempotency', 'ratelimit', 'actions'].map((service) => `services/${service}`)]
+  const places: [string, string][] = mains.map((folder) => [`${folder}/main.ts`, 'stand-in.ts'])
+  for (const [place, standIn] of [...places, ['services/access/relay-access.cli.ts', 'stand-in-keys.ts'] as const]) {
+    mkdirSync(dirname(join(root, place)), { recursive: true })
+    copyFileSync(join(import.meta.dirname, standIn), join(root, place))
   }
   copyFileSync(join(checkout, 'package.json'), join(root, 'package.json'))
 }
@@ -24,8 +26,8 @@ export function placeStandIns(root: string): void {
 export function placeLauncher(root: string): string {
   placeStandIns(root)
   cpSync(join(checkout, 'deploy/local'), join(root, 'deploy/local'), { recursive: true })
-  mkdirSync(join(root, 'mesh'), { recursive: true })
-  copyFileSync(join(checkout, 'mesh/config.ts'), join(root, 'mesh/config.ts'))
+  mkdirSync(join(root, 'mesh/identity'), { recursive: true })
+  for (const file of ['mesh/config.ts', 'mesh/identity/ed25519.ts']) copyFileSync(join(checkout, file), join(root, file))
   symlinkSync(join(checkout, 'node_modules'), join(root, 'node_modules'))
   return join(root, 'deploy/local/up.ts')
 }

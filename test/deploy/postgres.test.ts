@@ -93,13 +93,28 @@ test('only this machine can connect, only with the password, and only its owner 
 
 test('a service can use its own database and cannot enter the one of another', async () => {
   const postgres = await start()
-  const one = await createServiceDatabase(postgres, 'one')
-  const two = await createServiceDatabase(postgres, 'two')
+  const { owner: one } = await createServiceDatabase(postgres, 'one')
+  const { owner: two } = await createServiceDatabase(postgres, 'two')
   await query(one, 'CREATE TABLE mine (n int)')
   expect(await query(one, 'SELECT current_user AS who, current_database() AS here')).toEqual([{ who: 'one', here: 'one' }])
   await expect(query(two.replace(/two$/, 'one'), 'SELECT 1')).rejects.toThrow(/permission denied for database "one"/)
-  expect(await createServiceDatabase(postgres, 'one')).toBe(one)
+  expect(await createServiceDatabase(postgres, 'one')).toEqual({ owner: one })
   expect(await query(one, 'SELECT count(*)::int AS tables FROM pg_tables WHERE schemaname = \'public\'')).toEqual([{ tables: 1 }])
+})
+
+test('a service’s further roles may enter its database and do nothing there that they were not granted', async () => {
+  const postgres = await start()
+  const { owner, reader } = await createServiceDatabase(postgres, 'three', ['reader'])
+  await query(owner, 'CREATE TABLE mine (n int)')
+  expect(await query(reader, 'SELECT current_user AS who')).toEqual([{ who: 'three_reader' }])
+  for (const sql of ['SELECT * FROM mine', 'CREATE TABLE another (n int)', 'DROP TABLE mine']) {
+    await expect(query(reader, sql)).rejects.toThrow(/permission denied|must be owner/)
+  }
+  await query(owner, 'GRANT SELECT ON mine TO three_reader')
+  expect(await query(reader, 'SELECT * FROM mine')).toEqual([])
+  const { owner: other } = await createServiceDatabase(postgres, 'four')
+  await expect(query(reader.replace(/three$/, 'four'), 'SELECT 1')).rejects.toThrow(/permission denied for database "four"/)
+  await expect(query(other.replace(/four$/, 'three'), 'SELECT 1')).rejects.toThrow(/permission denied for database "three"/)
 })
 
 test('one folder has one Postgres at a time', async () => {

@@ -15,7 +15,10 @@ if (env.STAND_IN_BROKEN !== undefined && import.meta.url.includes(env.STAND_IN_B
 async function listen(address: string | undefined): Promise<string | undefined> {
   if (address === undefined) return undefined
   const [host, port] = address.split(':')
-  const server = createServer((_, response) => response.end(JSON.stringify(env)))
+  const server = createServer((request, response) => {
+    const refused = env.STAND_IN_REFUSES !== undefined && request.headers.authorization === `Bearer ${env.STAND_IN_REFUSES}`
+    response.writeHead(refused ? 401 : 200).end(JSON.stringify(env))
+  })
   server.listen(Number(port), host)
   await once(server, 'listening')
   return `${host}:${(server.address() as AddressInfo).port}`

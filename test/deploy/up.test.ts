@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
@@ -71,7 +71,7 @@ test('it says where everything is, shows what the receiver gets, and Ctrl-C stop
   expect(await run.says('expired-or-invalid'), run.said()).toBe(true)
   const told = describe()
   expect(statSync(file()).mode & 0o777).toBe(0o600)
-  expect(Object.keys(told.services)).toEqual(['actions', 'idempotency', 'ratelimit'])
+  expect(Object.keys(told.services)).toEqual(['access', 'actions', 'idempotency', 'ratelimit'])
   expect(pidsOf(told).every(isAlive)).toBe(true)
   const facts = [told.gateway, told.api_key, told.receiver, ...Object.values(told.services).map(({ grpc }) => grpc)]
   for (const fact of facts) expect(run.said()).toContain(fact)
@@ -88,23 +88,29 @@ test('it says where everything is, shows what the receiver gets, and Ctrl-C stop
   expect(existsSync(file())).toBe(false)
   const endings = readFileSync(join(root.path, 'endings'), 'utf8').trim().split('\n')
   expect(endings.slice(0, 2)).toEqual(['gateway SIGTERM', 'actions SIGTERM'])
-  expect(endings.slice(2).sort()).toEqual(['idempotency SIGTERM', 'ratelimit SIGTERM'])
+  expect(endings.slice(2, 4).sort()).toEqual(['idempotency SIGTERM', 'ratelimit SIGTERM'])
+  expect(endings.slice(4)).toEqual(['access SIGTERM'])
 })
 
 test('killed outright it leaves nothing running, and the next start finds the same data on the same addresses', async () => {
   const port = String(await freePort())
   const first = await up({ RELAY_PORT: port })
-  expect(await first.says('Relay runs'), first.said()).toBe(true)
-  expect(await until(() => existsSync(file()), 5000)).toBe(true)
+  expect(await first.says('expired-or-invalid'), first.said()).toBe(true)
   const before = describe()
   first.child.kill('SIGKILL')
   expect(await until(() => pidsOf(before).every((pid) => !isAlive(pid)), 15_000)).toBe(true)
 
   const second = await up({ RELAY_PORT: port })
-  expect(await second.says('Relay runs'), second.said()).toBe(true)
+  expect(await second.says('expired-or-invalid'), second.said()).toBe(true)
   const after = describe()
   expect(after.started_at).not.toBe(before.started_at)
   expect(second.said()).not.toContain('making the database files')
+  // The key was shown once; the line to paste reads it, from any folder and in any shell.
+  expect(first.said().split(before.api_key)).toHaveLength(2)
+  expect(second.said()).not.toContain(before.api_key)
+  expect(second.said()).toContain('kept in .relay/secrets.json')
+  const line = /^KEY=.*$/m.exec(second.said())![0]
+  expect(execFileSync('/bin/sh', ['-c', `${line}; echo "$KEY"`], { cwd: '/', encoding: 'utf8' }).trim()).toBe(before.api_key)
   const lasting = ({ gateway, api_key, receiver, postgres, services }: Description): unknown => [
     gateway, api_key, receiver, postgres.port, postgres.data, Object.values(services).map(({ grpc, admin }) => [grpc, admin]),
   ]

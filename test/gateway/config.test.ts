@@ -1,12 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { ConfigError, readConfig } from '#mesh/config.ts'
 import { checkConfig, gatewayVariables } from '../../gateway/config.ts'
+import { fakeMesh } from '../fakes/identity.ts'
 
-const least = {
-  RELAY_STATIC_KEY: 'a-key-that-is-only-in-these-tests',
-  MESH_PEER_SECRET: 'a-peer-secret-only-in-these-tests',
-  UPSTREAMS: 'actions=127.0.0.1:7001',
-}
+const least = { ...fakeMesh().env('gateway'), UPSTREAMS: 'actions=127.0.0.1:7001' }
 const read = (env: NodeJS.ProcessEnv) => readConfig(gatewayVariables, { ...least, ...env })
 const check = (environment: string, env: NodeJS.ProcessEnv) => () => checkConfig({ ...read(env), environment })
 /** Long and of no pattern, as openssl rand -hex 32 makes them. */

@@ -57,7 +57,7 @@ export function contract(messages: Record<string, Record<string, FieldWords>>, m
     name: 'relay/test/v1/test.proto',
     package: 'relay.test.v1',
     syntax: 'proto3',
-    dependency: ['google/protobuf/struct.proto', 'google/protobuf/duration.proto'],
+    dependency: ['google/protobuf/struct.proto', 'google/protobuf/duration.proto', 'google/api/httpbody.proto'],
     messageType: Object.entries<Record<string, FieldWords>>({ Nothing: {}, ...messages }).map(([name, fields]) => {
       const groups = [...new Set(Object.values(fields).flatMap(({ oneof }) => oneof ?? []))]
       // Synthetic oneofs, of optional fields, come after real ones.
@@ -87,7 +87,8 @@ export function contract(messages: Record<string, Record<string, FieldWords>>, m
           return create(MethodDescriptorProtoSchema, {
             name,
             inputType: `.relay.test.v1.${words.input ?? 'Nothing'}`,
-            outputType: `.relay.test.v1.${words.output ?? 'Nothing'}`,
+            // A full name is that of another package's message.
+            outputType: `.${words.output?.includes('.') === true ? words.output : `relay.test.v1.${words.output ?? 'Nothing'}`}`,
             options,
           })
         }),
@@ -107,9 +108,12 @@ const method = (descriptor: DescMethod, { permission, peers = [] }: MethodWords)
   path: `/${descriptor.parent.typeName}/${descriptor.name}`,
   service: descriptor.parent.typeName,
   name: descriptor.name,
+  owner: 'test',
   descriptor,
   permission,
+  widenedBy: undefined,
   peers,
+  open: false,
   deadlineMs: 5000,
   safeToRepeat: false,
 })

@@ -1,9 +1,14 @@
-/** A gateway for tests: the real app on a free port, in front of a stand-in of actions. */
+/** A gateway for tests: the real app and its real sign-in on a free port, in front of stand-ins of actions and access. */
 import { connect as connectSocket } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
+import { newApiKey } from '#mesh/api-key.ts'
+import type { Refusal } from '#mesh/audit/refusals.ts'
 import { readConfig } from '#mesh/config.ts'
-import { identity } from '#mesh/identity.ts'
+import { Channel } from '#mesh/grpc/client.ts'
+import { followAccess, identity } from '#mesh/identity.ts'
+import type { Runtime } from '#mesh/serve.ts'
+import { SignIn, exchangeThrough } from '#mesh/sign-in.ts'
 import { createLogger } from '#mesh/telemetry/log.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
 import { type AppParts, createApp } from '../../gateway/app.ts'
@@ -11,14 +16,23 @@ import { gatewayVariables } from '../../gateway/config.ts'
 import { readiness } from '../../gateway/readiness.ts'
 import { connect } from '../../gateway/upstreams.ts'
 import { type ActionsStandIn, startActions } from '../fakes/actions-service.ts'
+import { type FakeAccess, type FakeCaller, type FakeMesh, fakeMesh, startFakeAccess } from '../fakes/identity.ts'
 
-export const apiKey = 'a-key-that-is-only-in-these-tests'
+/** A key of the tester, who may do everything in the workspace `default`. */
+export const apiKey = newApiKey('test')
+export const tester = { workspace: 'default', actor: 'tester', keyId: 'key-of-tester' } as const
 
 export interface TestGateway {
   url: string
   port: number
   app: FastifyInstance
   actions: ActionsStandIn
+  mesh: FakeMesh
+  access: FakeAccess
+  /** The keys that access knows. */
+  keys: Map<string, FakeCaller & { allowedSources?: readonly string[] }>
+  /** What the gateway refused by itself. */
+  refused: Refusal[]
   metrics: Metrics
   /** The lines logged so far, parsed. */
   logged: Record<string, unknown>[]
@@ -29,18 +43,27 @@ export interface TestGateway {
   stop(): Promise<void>
 }
 
-export async function startGateway(env: NodeJS.ProcessEnv = {}, parts: Partial<AppParts> = {}): Promise<TestGateway> {
-  const secrets = { RELAY_STATIC_KEY: apiKey, MESH_PEER_SECRET: 'a-peer-secret-only-in-these-tests' }
-  const keys = readConfig(gatewayVariables, { ...secrets, UPSTREAMS: 'none=127.0.0.1:1' })
-  const { verifier, peerToken } = identity('gateway', keys)
-  const actions = await startActions(verifier)
-  const config = readConfig(gatewayVariables, { ...secrets, UPSTREAMS: `actions=${actions.address}`, ...env })
-  const upstreams = connect(config.upstreams, { peerToken })
+export async function startGateway(env: NodeJS.ProcessEnv = {}, parts: Partial<AppParts> = {}, mesh = fakeMesh()): Promise<TestGateway> {
+  const keys: TestGateway['keys'] = new Map([[apiKey, tester]])
+  const [actions, access] = await Promise.all([startActions(mesh.verifierFor('actions')), startFakeAccess(mesh, { keys })])
+  const least = { ...mesh.env('gateway'), UPSTREAMS: `actions=${actions.address},access=${access.address}` }
+  const config = readConfig(gatewayVariables, { ...least, ...env })
+  const own = identity('gateway', config)
+  const upstreams = connect(config.upstreams, { peerToken: own.peerToken })
   const metrics = new Metrics('gateway')
   const logged: Record<string, unknown>[] = []
   const log = createLogger('gateway', 'info', { write: (line: string) => void logged.push(JSON.parse(line) as Record<string, unknown>) })
-  const health = readiness({ upstreams, optional: config.optionalUpstreams, redis: undefined })
-  const app = await createApp({ config, log, metrics, verifier, upstreams, health, limiter: undefined, ...parts })
+  const stops: (() => unknown)[] = []
+  const runtime = { name: 'gateway', config, log, metrics, onStop: (_what: string, stop: () => unknown) => stops.push(stop) }
+  const verifier = followAccess(runtime as unknown as Runtime, own, { address: access.address })
+  // Of its own: a test may put another service where routes find access.
+  const channel = new Channel({ address: access.address, peerToken: own.peerToken })
+  stops.push(() => channel.close())
+  const signIn = new SignIn({ exchange: exchangeThrough(channel), verifier, env: 'test' })
+  const refused: Refusal[] = []
+  const refusals = { note: (refusal: Refusal) => void refused.push(refusal) }
+  const health = readiness({ upstreams, optional: config.optionalUpstreams, verifier, redis: undefined })
+  const app = await createApp({ config, log, metrics, signIn, refusals, upstreams, health, limiter: undefined, ...parts })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo
   const url = `http://127.0.0.1:${port}`
@@ -49,6 +72,10 @@ export async function startGateway(env: NodeJS.ProcessEnv = {}, parts: Partial<A
     port,
     app,
     actions,
+    mesh,
+    access,
+    keys,
+    refused,
     metrics,
     logged,
     call: (path, { method, body, headers } = {}) =>
@@ -70,7 +97,8 @@ export async function startGateway(env: NodeJS.ProcessEnv = {}, parts: Partial<A
       app.server.closeAllConnections()
       await app.close()
       upstreams.forEach((channel) => channel.close())
-      await actions.stop()
+      for (const stop of stops.reverse()) await stop()
+      await Promise.all([actions.stop(), access.stop()])
     },
   }
 }

@@ -2,13 +2,13 @@ import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { RateLimitServiceService } from '#gen/relay/ratelimit/v1/ratelimit.ts'
 import { meshErrors } from '#mesh/errors.ts'
-import { staticPeerToken, staticVerifier } from '#mesh/grpc/caller.ts'
 import { Channel } from '#mesh/grpc/client.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { GrpcServer, served } from '#mesh/grpc/server.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
 import type { Answer, Verdict } from '../../gateway/lease.ts'
 import { type Check, Limiter, checkThrough } from '../../gateway/limiter.ts'
+import { fakeMesh } from '../fakes/identity.ts'
 
 const minute = 60_000
 
@@ -137,8 +137,7 @@ test('workspaces are remembered up to a bound, and never forgotten while somebod
 })
 
 describe('over gRPC', () => {
-  const peerSecret = 'a-secret-among-services-for-a-test'
-  const verifier = staticVerifier({ key: 'a-key-for-a-test-of-the-limiter', workspace: 'w', actor: 'a', peerSecret })
+  const mesh = fakeMesh()
 
   /** A ratelimit service that grants 3 in all, or is silent. */
   async function serve(port = 0) {
@@ -156,6 +155,7 @@ describe('over gRPC', () => {
     })
     const log = pino({ level: 'silent' })
     const health = new Health({ services: [] })
+    const verifier = mesh.verifierFor('ratelimit')
     const server = new GrpcServer({ services: [service], verifier, health, log, metrics: new Metrics('ratelimit') })
     const bound = await server.listen({ host: '127.0.0.1', port })
     return { state, port: bound, stop: () => server.drain(0) }
@@ -163,7 +163,7 @@ describe('over gRPC', () => {
 
   test('a service that falls silent costs each request at most a moment, and comes back by itself', async () => {
     const service = await serve()
-    const channel = new Channel({ address: `127.0.0.1:${service.port}`, peerToken: staticPeerToken('gateway', peerSecret) })
+    const channel = new Channel({ address: `127.0.0.1:${service.port}`, peerToken: mesh.peerToken('gateway') })
     limiter.stop()
     metrics = new Metrics('gateway')
     limiter = start(checkThrough(channel), { now: () => performance.now() })

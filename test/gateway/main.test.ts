@@ -3,18 +3,20 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { staticVerifier } from '#mesh/grpc/caller.ts'
 import { type ActionsStandIn, startActions } from '../fakes/actions-service.ts'
-import { apiKey } from './gateway.ts'
+import { type FakeAccess, fakeMesh, startFakeAccess } from '../fakes/identity.ts'
+import { apiKey, tester } from './gateway.ts'
 
-const peerSecret = 'a-peer-secret-only-in-these-tests'
+const mesh = fakeMesh()
 const main = join(import.meta.dirname, '../../gateway/main.ts')
 
 let actions: ActionsStandIn
+let access: FakeAccess
 let child: ChildProcess | undefined
 beforeAll(async () => {
-  actions = await startActions(staticVerifier({ key: apiKey, workspace: 'default', actor: 'tester', peerSecret }))
-  return () => actions.stop()
+  actions = await startActions(mesh.verifierFor('actions'))
+  access = await startFakeAccess(mesh, { keys: new Map([[apiKey, tester]]) })
+  return () => Promise.all([actions.stop(), access.stop()])
 })
 afterEach(() => {
   if (child?.exitCode === null) child.kill('SIGKILL')
@@ -22,9 +24,9 @@ afterEach(() => {
 
 function start(env: NodeJS.ProcessEnv = {}): ChildProcess {
   const least = {
-    RELAY_STATIC_KEY: apiKey,
-    MESH_PEER_SECRET: peerSecret,
-    UPSTREAMS: `actions=${actions.address}`,
+    ...mesh.env('gateway'),
+    RELAY_ENV: 'test',
+    UPSTREAMS: `actions=${actions.address},access=${access.address}`,
     HTTP_LISTEN: '127.0.0.1:0',
   }
   child = spawn(process.execPath, [main], { env: { PATH: process.env.PATH, ...least, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
@@ -82,7 +84,8 @@ describe('the gateway as a process', () => {
   test.each([
     ['in production without origins', { RELAY_ENV: 'production' }, 'CORS_ORIGINS is not set'],
     ['without upstreams', { UPSTREAMS: '' }, 'UPSTREAMS is not set'],
-    ['with an upstream missing', { UPSTREAMS: 'other=127.0.0.1:1' }, 'UPSTREAMS does not say where that is'],
+    ['with an upstream missing', { UPSTREAMS: 'access=127.0.0.1:1' }, 'UPSTREAMS does not say where that is'],
+    ['without access', { UPSTREAMS: 'actions=127.0.0.1:1' }, 'UPSTREAMS does not say where access is'],
   ])('does not start %s, and says why', async (_what, env, why) => {
     const process = start(env)
     let said = ''

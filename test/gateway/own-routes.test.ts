@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { readConfig } from '#mesh/config.ts'
+import { meshErrors } from '#mesh/errors.ts'
 import { Channel } from '#mesh/grpc/client.ts'
 import { createApp } from '../../gateway/app.ts'
 import { gatewayVariables } from '../../gateway/config.ts'
@@ -18,7 +19,7 @@ describe('/ready', () => {
   test('is true while the services answer, to anybody, with Redis true where none is configured', async () => {
     const response = await get('/ready')
     expect(response.status).toBe(200)
-    expect(await response.text()).toBe('{"ready":true,"checks":{"redis":true,"actions":true}}')
+    expect(await response.text()).toBe('{"ready":true,"checks":{"redis":true,"signing_keys":true,"actions":true,"access":true}}')
   })
 
   test('is false, and 503, when a service says that it does not serve', async () => {
@@ -26,7 +27,7 @@ describe('/ready', () => {
     other.actions.health.ok = false
     const response = await fetch(`${other.url}/ready`)
     expect(response.status).toBe(503)
-    expect(await response.json()).toEqual({ ready: false, checks: { redis: true, actions: false } })
+    expect(await response.json()).toEqual({ ready: false, checks: { redis: true, signing_keys: true, actions: false, access: true } })
     other.actions.health.ok = true
     // Health keeps an answer for half a second at both ends.
     await expect.poll(async () => (await fetch(`${other.url}/ready`)).status, { timeout: 5000 }).toBe(200)
@@ -35,22 +36,43 @@ describe('/ready', () => {
 
   const nowhere = new Channel({ address: '127.0.0.1:1' })
   const hanging = () => new Promise<never>(() => undefined)
+  const verifier = { caller: () => undefined }
   afterAll(() => nowhere.close())
 
   test('reports what is optional and away, and stays true', async () => {
     const health = readiness({
       upstreams: new Map([['ratelimit', nowhere]]),
       optional: ['ratelimit'],
+      verifier,
       redis: { ping: () => Promise.reject(new Error('away')) },
     })
-    expect(await health.dependencies()).toEqual({ redis: false, ratelimit: false })
+    expect(await health.dependencies()).toEqual({ redis: false, signing_keys: true, ratelimit: false })
     expect(await health.ready()).toBe(true)
+  })
+
+  test('stays true while access is away, once its keys are known: verified callers go on', async () => {
+    const other = await startGateway()
+    expect((await other.call('/actions')).status).toBe(200)
+    await other.access.stop()
+    const answer = async () => (await fetch(`${other.url}/ready`)).json()
+    const checks = { redis: true, signing_keys: true, actions: true, access: false }
+    await expect.poll(answer, { timeout: 5000 }).toEqual({ ready: true, checks })
+    expect((await other.call('/actions')).status).toBe(200)
+    await other.stop()
+  })
+
+  test('is false until the keys of access were read: nobody could be told', async () => {
+    const away = () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE())
+    const upstreams = new Map([['access', nowhere]])
+    const health = readiness({ upstreams, optional: ['access'], verifier: { caller: away }, redis: undefined })
+    expect(await health.dependencies()).toEqual({ redis: true, signing_keys: false, access: false })
+    expect(await health.ready()).toBe(false)
   })
 
   test('waits two seconds at the most, for all together', async () => {
     const started = performance.now()
-    const health = readiness({ upstreams: new Map([['actions', nowhere]]), optional: [], redis: { ping: hanging } })
-    expect(await health.dependencies()).toEqual({ redis: false, actions: false })
+    const health = readiness({ upstreams: new Map([['actions', nowhere]]), optional: [], verifier, redis: { ping: hanging } })
+    expect(await health.dependencies()).toEqual({ redis: false, signing_keys: true, actions: false })
     expect(performance.now() - started).toBeLessThan(2500)
     expect(await health.ready()).toBe(false)
   })
@@ -101,19 +123,20 @@ describe('what the gateway says of itself', () => {
 
 describe('a start', () => {
   test('fails where a route has no upstream, and says which', async () => {
-    const config = readConfig(gatewayVariables, { RELAY_STATIC_KEY: 'k', MESH_PEER_SECRET: 's', UPSTREAMS: 'other=127.0.0.1:1' })
+    const config = readConfig(gatewayVariables, { ...gateway.mesh.env('gateway'), UPSTREAMS: 'other=127.0.0.1:1' })
+    const unknown = () => Promise.reject(new Error('nobody calls'))
     const parts = {
       ...gateway,
       config,
       log: gateway.app.log as never,
-      verifier: { caller: () => undefined, peer: () => undefined },
+      signIn: { caller: unknown },
       upstreams: new Map(),
       limiter: undefined,
     }
-    const health = readiness({ upstreams: new Map(), optional: [], redis: undefined })
+    const health = readiness({ upstreams: new Map(), optional: [], verifier: { caller: unknown }, redis: undefined })
     const { Metrics } = await import('#mesh/telemetry/metrics.ts')
     await expect(createApp({ ...parts, metrics: new Metrics('gateway'), health }).then((app) => app.ready())).rejects.toThrow(
-      '/actions is served by actions, and UPSTREAMS does not say where that is',
+      'is served by access, and UPSTREAMS does not say where that is',
     )
   })
 })

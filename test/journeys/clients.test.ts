@@ -1,16 +1,16 @@
-/** Each service works with real clients: grpcurl, buf curl, and a JavaScript caller with no generated code. */
+/** Each service works with real clients, which sign in by Exchange: grpcurl, buf curl, and a JavaScript caller with no generated code. */
 import { execFile, spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import grpc from '@grpc/grpc-js'
 import protoLoader from '@grpc/proto-loader'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { keptSecret } from '../../deploy/local/home.ts'
-import { staticPeerToken } from '#mesh/grpc/caller.ts'
 import { type Journey, journey } from './journey.ts'
+import { peerTokenIn } from './ports.ts'
 
 const run = promisify(execFile)
 const services = [
+  ['access', 'relay.access.v1.KeysService'],
   ['actions', 'relay.actions.v1.ActionsService'],
   ['idempotency', 'relay.idempotency.v1.IdempotencyService'],
   ['ratelimit', 'relay.ratelimit.v1.RateLimitService'],
@@ -23,26 +23,71 @@ const claim = {
 }
 /** A call that each service answers, and what it answers with. */
 const calls = {
+  access: ['ListKeys', {}, /api.?key|key.?id/i],
   actions: ['ListActions', {}, /webhook\.save/],
   idempotency: ['Claim', claim, /absent/],
   ratelimit: ['Check', check, /granted/],
 } as const
 
+/** Those whose callers are services show this service's name. */
+const shownBy = { idempotency: 'actions', ratelimit: 'gateway' } as const
+
 let on: Journey
-const metadata: Record<string, string> = {}
+const definition = protoLoader.loadFileDescriptorSetFromBuffer(readFileSync('proto/gen/image.binpb'), { keepCase: true, defaults: true })
+const contracts = grpc.loadPackageDefinition(definition)
 beforeAll(async () => {
   on = await journey()
-  metadata['authorization'] = `Bearer ${on.mesh.apiKey}`
-  metadata['x-relay-peer'] = staticPeerToken('tester', keptSecret(on.mesh.folder, 'mesh_peer_secret'))()
 })
 afterAll(() => on?.end())
 
 const addressOf = (name: string) => on.mesh.services[name]!.grpc
-const headerFlags = () => Object.entries(metadata).flatMap(([name, value]) => ['-H', `${name}: ${value}`])
+const flagsOf = (metadata: Record<string, string>) => Object.entries(metadata).flatMap(([name, value]) => ['-H', `${name}: ${value}`])
+const bufCurl = async (url: string, ...flags: string[]) =>
+  (await run('node_modules/.bin/buf', ['curl', '--protocol', 'grpc', '--http2-prior-knowledge', ...flags, url])).stdout
+const grpcurl = async (...args: string[]) => (await run('grpcurl', ['-plaintext', ...args])).stdout
+// grpcurl is no npm package: `go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest` puts it on PATH.
+const noGrpcurl = spawnSync('grpcurl', ['-version']).error !== undefined
+
+/** A call as a JavaScript caller makes it that has nothing of ours but the descriptor image. */
+async function called(name: string, service: string, method: string, request: object, metadata: Record<string, string> = {}): Promise<unknown> {
+  const found: unknown = service.split('.').reduce((at, part) => at[part] as grpc.GrpcObject, contracts)
+  const Client = found as grpc.ServiceClientConstructor
+  const client = new Client(addressOf(name), grpc.credentials.createInsecure())
+  const sent = new grpc.Metadata()
+  for (const [key, value] of Object.entries(metadata)) sent.set(key, value)
+  const call = promisify(client[method]!.bind(client)) as unknown as (...args: unknown[]) => Promise<unknown>
+  try {
+    return await call(request, sent, { deadline: Date.now() + 5000 })
+  } finally {
+    client.close()
+  }
+}
+
+/** The one open method, by each client: an API key in, a token out that every service takes. */
+const open = 'relay.access.v1.AccessService'
+const shownKey = () => ({ api_key: on.mesh.apiKey })
+const answer = (json: string) => JSON.parse(json) as { token: string }
+const signIns = {
+  'buf curl': async () => answer(await bufCurl(`http://${addressOf('access')}/${open}/Exchange`, '-d', JSON.stringify(shownKey()))),
+  grpcurl: async () => answer(await grpcurl('-d', JSON.stringify(shownKey()), addressOf('access'), `${open}/Exchange`)),
+  '@grpc/proto-loader': async () => (await called('access', open, 'Exchange', shownKey())) as { token: string },
+}
+
+test.each(Object.entries(signIns))('%s signs in by Exchange, and a service takes the token', async (client, signIn) => {
+  if (client === 'grpcurl' && noGrpcurl) return
+  const { token } = await signIn()
+  const listed = await called('actions', 'relay.actions.v1.ActionsService', 'ListActions', {}, { authorization: `Bearer ${token}` })
+  expect(JSON.stringify(listed)).toContain('webhook.save')
+})
 
 describe.each(services)('%s', (name, service) => {
-  const buf = async (path: string, ...flags: string[]) =>
-    (await run('node_modules/.bin/buf', ['curl', '--protocol', 'grpc', '--http2-prior-knowledge', ...headerFlags(), ...flags, `http://${addressOf(name)}${path}`])).stdout
+  let metadata: Record<string, string>
+  beforeAll(async () => {
+    metadata = { authorization: `Bearer ${(await signIns['@grpc/proto-loader']()).token}` }
+    if (name in shownBy) metadata['x-relay-peer'] = await peerTokenIn(on.mesh, shownBy[name as keyof typeof shownBy])(name)
+  })
+  const headerFlags = () => flagsOf(metadata)
+  const buf = (path: string, ...flags: string[]) => bufCurl(`http://${addressOf(name)}${path}`, ...headerFlags(), ...flags)
 
   test('buf curl lists its methods by reflection and calls it', async () => {
     expect(await buf('', '--list-methods')).toContain(`${service}/${calls[name][0]}`)
@@ -53,9 +98,7 @@ describe.each(services)('%s', (name, service) => {
     expect(await buf('/grpc.health.v1.Health/Check', '-d', JSON.stringify({ service }))).toContain('SERVING')
   })
 
-  // grpcurl is no npm package: `go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest` puts it on PATH.
-  test.skipIf(spawnSync('grpcurl', ['-version']).error !== undefined)('grpcurl lists, describes and calls it', async () => {
-    const grpcurl = async (...args: string[]) => (await run('grpcurl', ['-plaintext', ...args])).stdout
+  test.skipIf(noGrpcurl)('grpcurl lists, describes and calls it', async () => {
     expect(await grpcurl(addressOf(name), 'list')).toContain(service)
     expect(await grpcurl(addressOf(name), 'describe')).toContain(calls[name][0])
     expect(await grpcurl(addressOf(name), 'describe', service)).toContain(calls[name][0])
@@ -65,37 +108,24 @@ describe.each(services)('%s', (name, service) => {
   })
 
   test('a JavaScript caller with @grpc/proto-loader and no generated code calls it', async () => {
-    const definition = protoLoader.loadFileDescriptorSetFromBuffer(readFileSync('proto/gen/image.binpb'), { keepCase: true, defaults: true })
-    const Client = service.split('.').reduce((at, part) => at[part] as grpc.GrpcObject, grpc.loadPackageDefinition(definition)) as unknown as grpc.ServiceClientConstructor
-    const client = new Client(addressOf(name), grpc.credentials.createInsecure())
-    const sent = new grpc.Metadata()
-    for (const [key, value] of Object.entries(metadata)) sent.set(key, value)
-    const call = promisify(client[calls[name][0]]!.bind(client)) as unknown as (...args: unknown[]) => Promise<unknown>
-    try {
-      expect(JSON.stringify(await call(calls[name][1], sent, { deadline: Date.now() + 5000 }))).toMatch(calls[name][2])
-    } finally {
-      client.close()
-    }
+    expect(JSON.stringify(await called(name, service, calls[name][0], calls[name][1], metadata))).toMatch(calls[name][2])
   })
 
   test('without credentials nothing but health and reflection answers', async () => {
-    const bare = run('node_modules/.bin/buf', [
-      'curl',
-      '--protocol',
-      'grpc',
-      '--http2-prior-knowledge',
-      '-d',
-      JSON.stringify(calls[name][1]),
-      `http://${addressOf(name)}/${service}/${calls[name][0]}`,
-    ])
+    const bare = bufCurl(`http://${addressOf(name)}/${service}/${calls[name][0]}`, '-d', JSON.stringify(calls[name][1]))
     await expect(bare).rejects.toThrow(/unauthenticated/)
   })
 })
 
-test('an API key is no ticket to what only services may call', async () => {
-  const args = ['curl', '--protocol', 'grpc', '--http2-prior-knowledge', '-H', `authorization: ${metadata['authorization']}`]
-  for (const [name, service] of services.slice(1)) {
-    const asked = run('node_modules/.bin/buf', [...args, '-d', JSON.stringify(calls[name][1]), `http://${addressOf(name)}/${service}/${calls[name][0]}`])
-    await expect(asked).rejects.toThrow(/unauthenticated/)
+test('a caller’s token is no ticket to what only services may call, and an API key none to anything but Exchange', async () => {
+  const { token } = await signIns['buf curl']()
+  const asked = (name: keyof typeof calls, service: string, bearer: string) => {
+    const [method, request] = calls[name]
+    const flags = [...flagsOf({ authorization: `Bearer ${bearer}` }), '-d', JSON.stringify(request)]
+    return bufCurl(`http://${addressOf(name)}/${service}/${method}`, ...flags)
+  }
+  for (const [name, service] of services) {
+    await expect(asked(name, service, on.mesh.apiKey)).rejects.toThrow(/unauthenticated/)
+    if (name in shownBy) await expect(asked(name, service, token)).rejects.toThrow(/unauthenticated/)
   }
 })

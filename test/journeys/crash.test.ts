@@ -14,7 +14,7 @@ beforeAll(async () => {
       return {}
     },
   })
-  on = await journey()
+  on = await journey({ ownPostgres: true })
 })
 afterAll(async () => {
   held.resolve()
@@ -79,10 +79,10 @@ test('the whole mesh stopped and started again has its runs and keys', async () 
   held.resolve()
   const key = `k-${randomUUID()}`
   const first = await on.api.execute(await on.api.previewId(receiver.url), key)
-  for (const name of ['gateway', 'actions', 'idempotency', 'ratelimit']) await on.mesh.process(name).stop()
+  for (const name of ['gateway', 'actions', 'idempotency', 'ratelimit', 'access']) await on.mesh.process(name).stop()
   await on.mesh.postgres!.stop()
   await on.mesh.postgres!.start()
-  for (const name of ['idempotency', 'ratelimit', 'actions', 'gateway']) await on.mesh.process(name).restart()
+  for (const name of ['access', 'idempotency', 'ratelimit', 'actions', 'gateway']) await on.mesh.process(name).restart()
   expect((await on.api.execute('expired-or-invalid', key)).body.run_id).toBe(first.body.run_id)
   expect((await on.api.run(first.body.run_id as string)).body.run.status).toBe('success')
 })

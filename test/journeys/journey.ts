@@ -1,8 +1,9 @@
 /** What the journeys share: a whole mesh of real processes in a folder of its own, and its HTTP API as a client sees it. */
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { request } from 'undici'
 import { type Mesh, type MeshOptions, startMesh } from '../../deploy/local/mesh.ts'
 import { temporaryFolder } from '../deploy/folder.ts'
+import { sharedPostgres } from '../setup/database.ts'
 
 export interface Reply {
   status: number
@@ -14,7 +15,7 @@ export interface Reply {
 }
 
 export interface Api {
-  call(method: 'GET' | 'POST', path: string, options?: { body?: unknown; raw?: string; headers?: Record<string, string>; timeoutMs?: number }): Promise<Reply>
+  call(method: 'GET' | 'POST' | 'DELETE', path: string, options?: { body?: unknown; raw?: string; headers?: Record<string, string>; timeoutMs?: number }): Promise<Reply>
   list(): Promise<Reply>
   preview(url: string, params?: object): Promise<Reply>
   /** The id of a new preview of a POST to `url`. */
@@ -34,7 +35,7 @@ export function api(mesh: Pick<Mesh, 'gateway' | 'apiKey'>): Api {
       bodyTimeout: timeoutMs,
     })
     const text = await response.body.text()
-    const json = String(response.headers['content-type']).includes('json')
+    const json = /[/+]json/.test(String(response.headers['content-type']))
     return { status: response.statusCode, headers: response.headers, body: json ? JSON.parse(text) : text, text }
   }
   const preview: Api['preview'] = (url, params = {}) =>
@@ -63,13 +64,20 @@ export interface Journey {
 /** Limits so high that no journey meets them by accident. */
 const unlimited = new URL('./unlimited.yaml', import.meta.url).pathname
 
-export async function journey(options: Partial<MeshOptions> = {}): Promise<Journey> {
+export interface JourneyOptions extends Partial<MeshOptions> {
+  /** Where the journey stops Postgres: otherwise it is that of the test run. */
+  ownPostgres?: boolean
+}
+
+export async function journey({ ownPostgres = false, ...options }: JourneyOptions = {}): Promise<Journey> {
   const folder = temporaryFolder()
+  const shared = ownPostgres ? {} : { databaseUrl: await sharedPostgres(), databasePrefix: `journey_${randomBytes(4).toString('hex')}` }
   const mesh = await startMesh({
     folder: folder.path,
     durable: false,
+    ...shared,
     ...options,
-    env: { LOG_LEVEL: 'info', RATELIMIT_FILE: unlimited, ADDRESS_LIMIT_PER_MINUTE: '0', RUN_LEASE: '2s', RECONCILE_EVERY: '200ms', ...options.env },
+    env: { LOG_LEVEL: 'info', RATELIMIT_FILE: unlimited, ADDRESS_LIMIT: '0', EXCHANGE_LIMIT: '100000', RUN_LEASE: '2s', RECONCILE_EVERY: '200ms', ...options.env },
   })
   return {
     mesh,

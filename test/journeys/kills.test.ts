@@ -21,7 +21,7 @@ let on: Journey
 let receiver: Receiver
 beforeAll(async () => {
   receiver = await startReceiver()
-  on = await journey({ replicas: { actions: 2 }, env: { LOG_LEVEL: 'warn', RUN_LEASE: '1s', EXECUTE_WAIT: '500ms' } })
+  on = await journey({ ownPostgres: true, replicas: { actions: 2 }, env: { LOG_LEVEL: 'warn', RUN_LEASE: '1s', EXECUTE_WAIT: '500ms' } })
 })
 afterAll(async () => {
   await on?.end()

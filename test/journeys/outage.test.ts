@@ -11,7 +11,7 @@ let redis: Redis
 beforeAll(async () => {
   receiver = await startReceiver()
   redis = await startRedis()
-  on = await journey({ redisUrl: redis.url })
+  on = await journey({ ownPostgres: true, redisUrl: redis.url })
 })
 afterAll(async () => {
   await on?.end()

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { CompleteRequest } from '#gen/relay/idempotency/v1/idempotency.ts'
-import { type Call, callerOf, ownContext } from '#mesh/grpc/call.ts'
+import { type Call, type Context, callerOf, ownContext } from '#mesh/grpc/call.ts'
 import { frame, rawCall } from '../fixtures/mesh/raw-call.ts'
 import { type TestClient, type TestServer, asCaller, connect, peerToken, requests, startServer } from '../fixtures/mesh/server.ts'
 
@@ -61,8 +61,9 @@ describe('what travels with a call', () => {
       { 'x-request-id': '"><script>', traceparent: 'zz' },
       { 'x-request-id': 'a'.repeat(1000), traceparent: `${traceparent}${traceparent}` },
     ]
+    const asPeer = { 'x-relay-peer': peerToken('idempotency') }
     for (const headers of hostile)
-      expect(await rawCall(server.port, complete, body, { 'x-relay-peer': peerToken(), ...headers })).toMatchObject({ status: 0 })
+      expect(await rawCall(server.port, complete, body, { ...asPeer, ...headers })).toMatchObject({ status: 0 })
     for (const { requestId, trace } of seen) {
       expect(requestId).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
       expect(trace.traceId).toMatch(/^[0-9a-f]{32}$/)
@@ -72,8 +73,36 @@ describe('what travels with a call', () => {
 
   test('keeps a well-formed trace of a caller that is no client of ours', async () => {
     const body = frame(CompleteRequest.encode(CompleteRequest.fromPartial(requests.complete)).finish())
-    await rawCall(server.port, complete, body, { 'x-relay-peer': peerToken(), traceparent })
+    await rawCall(server.port, complete, body, { 'x-relay-peer': peerToken('idempotency'), traceparent })
     expect(seen[0]!.trace).toEqual({ traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0ba902b7', sampled: true })
+  })
+})
+
+describe('the source of a call', () => {
+  const completed = (context: Partial<Context>, to: TestClient = client) =>
+    to.idempotency.complete(requests.complete, { ...ownContext(), ...context })
+
+  test('is what a peer says, and goes on to the next service', async () => {
+    await completed({ source: '203.0.113.7' })
+    await completed(seen[0]!)
+    expect(seen.map(({ source }) => source)).toEqual(['203.0.113.7', '203.0.113.7'])
+  })
+
+  test('is the address of the connection where a peer says nothing', async () => {
+    await completed({})
+    expect(seen[0]!.source).toBe('127.0.0.1')
+  })
+
+  test('is none where a peer says something else than an address', async () => {
+    await completed({ source: 'localhost' })
+    expect(seen[0]!.source).toBeUndefined()
+  })
+
+  test('is never what anybody else says', async () => {
+    const outside = connect(server.address, null)
+    await outside.actions.listRuns(requests.listRuns, asCaller({ source: '203.0.113.7' }))
+    outside.channel.close()
+    expect(seen[0]!.source).toBe('127.0.0.1')
   })
 })
 
@@ -115,7 +144,8 @@ describe('the log of a call', () => {
     await client.actions.listActions({}, asCaller({ callerToken: 'a-wrong-token' })).catch(() => undefined)
     expect(server.lines).toMatchObject([{ code: 'UNAUTHENTICATED', reason: 'UNAUTHENTICATED' }, { code: 'UNAUTHENTICATED' }])
     expect(JSON.stringify(server.lines)).not.toContain('a-wrong-token')
-    expect(JSON.stringify(server.lines)).not.toContain(peerToken())
+    // How every JWT begins.
+    expect(JSON.stringify(server.lines)).not.toContain('eyJ')
   })
 
   test('is counted by method and code', async () => {

@@ -13,7 +13,7 @@ const complete = '/relay.idempotency.v1.IdempotencyService/Complete'
 const check = '/relay.ratelimit.v1.RateLimitService/Check'
 const completeBytes = frame(CompleteRequest.encode(CompleteRequest.fromPartial(requests.complete)).finish())
 const checkBytes = frame(CheckRequest.encode(CheckRequest.fromPartial(requests.check)).finish())
-const asPeer = { 'x-relay-peer': peerToken() }
+const asPeer = { 'x-relay-peer': peerToken('idempotency') }
 
 let server: TestServer
 let client: TestClient

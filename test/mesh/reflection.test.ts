@@ -10,7 +10,7 @@ import { type ServerReflectionRequest, ServerReflectionClient, type ServerReflec
 import { ServerReflectionClient as AlphaClient } from '#gen/grpc/reflection/v1alpha/reflection.ts'
 import { ErrorInfo } from '#gen/google/rpc/error_details.ts'
 import { descriptorSet } from '#mesh/grpc/descriptors.ts'
-import { type TestServer, apiKey, serviceNames, startServer } from '../fixtures/mesh/server.ts'
+import { type TestServer, callerToken, serviceNames, startServer } from '../fixtures/mesh/server.ts'
 import { until } from '../fixtures/mesh/until.ts'
 
 const run = promisify(execFile)
@@ -59,7 +59,7 @@ describe.each(['grpc-v1', 'grpc-v1alpha'])('buf curl, by reflection %s,', (versi
   })
 
   test('calls a method with a header, from JSON to JSON', async () => {
-    const printed = await curl(`/${listActions}`, '--header', `authorization: Bearer ${apiKey}`, '--data', '{}')
+    const printed = await curl(`/${listActions}`, '--header', `authorization: Bearer ${callerToken}`, '--data', '{}')
     expect(JSON.parse(printed)).toMatchObject(answered)
   })
 
@@ -88,7 +88,7 @@ describe.skipIf(grpcurl === undefined)('grpcurl', () => {
   })
 
   test('calls a method with a header, and asks for the health of a service', async () => {
-    expect(JSON.parse(await curl('-H', `authorization: Bearer ${apiKey}`, server.address, listActions))).toMatchObject(answered)
+    expect(JSON.parse(await curl('-H', `authorization: Bearer ${callerToken}`, server.address, listActions))).toMatchObject(answered)
     const health = await curl('-d', '{"service":"relay.actions.v1.ActionsService"}', server.address, 'grpc.health.v1.Health/Check')
     expect(JSON.parse(health)).toEqual({ status: 'SERVING' })
   })

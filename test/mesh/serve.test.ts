@@ -1,17 +1,22 @@
 import { join } from 'node:path'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { ownContext } from '#mesh/grpc/call.ts'
-import { staticPeerToken } from '#mesh/grpc/caller.ts'
+import { type FakeAccess, startFakeAccess } from '../fakes/identity.ts'
 import { type RunningProcess, startProcess } from '../fixtures/mesh/process.ts'
-import { type TestClient, connect, failureOf, requests } from '../fixtures/mesh/server.ts'
+import { type TestClient, connect, failureOf, mesh, requests } from '../fixtures/mesh/server.ts'
 import { until } from '../fixtures/mesh/until.ts'
 
-const peerSecret = 'the secret of these tests alone'
-const good = { RELAY_STATIC_KEY: 'a-key-that-is-long-enough', MESH_PEER_SECRET: peerSecret, LOG_LEVEL: 'info' }
+const own = mesh.env('idempotency')
+let access: FakeAccess
+beforeAll(async () => {
+  access = await startFakeAccess(mesh)
+})
+afterAll(() => access.stop())
 const started: RunningProcess[] = []
 const clients: TestClient[] = []
 
 const start = (env: Record<string, string> = {}, args: string[] = []): RunningProcess => {
+  const good = { ...own, ACCESS_ADDR: access.address, LOG_LEVEL: 'info' }
   const running = startProcess(join(import.meta.dirname, '../fixtures/mesh/main.ts'), { ...good, ...env }, args)
   started.push(running)
   return running
@@ -19,7 +24,7 @@ const start = (env: Record<string, string> = {}, args: string[] = []): RunningPr
 /** Calls the process; the workspace says how its handler behaves. */
 const caller = async (running: RunningProcess) => {
   const { grpc } = await running.listening()
-  const client = connect(grpc, staticPeerToken('tester', peerSecret))
+  const client = connect(grpc)
   clients.push(client)
   return (workspace: string) =>
     client.idempotency.complete({ ...requests.complete, key: { ...requests.complete.key, workspace } }, ownContext(), { attempts: 1 })
@@ -46,11 +51,11 @@ describe('a process that starts', () => {
   })
 
   test('with --help says what it reads, and ends', async () => {
-    const running = start({ RELAY_STATIC_KEY: '' }, ['--help'])
+    const running = start({ MESH_IDENTITY_KEY: '' }, ['--help'])
     expect(await running.ended).toBe(0)
     for (const part of [
       'Relay fixture.',
-      'RELAY_STATIC_KEY',
+      'MESH_IDENTITY_KEY',
       'DRAIN_TIMEOUT\n',
       '(default 10s)',
       'ANSWER\n    A number for the tests (default 42)',
@@ -60,18 +65,26 @@ describe('a process that starts', () => {
   })
 
   test('with a bad configuration says all that is wrong with it on stderr, and ends with 78', async () => {
-    const running = start({ RELAY_STATIC_KEY: '', ANSWER: '101', DRAIN_TIMEOUT: 'soon', GRPC_LISTEN: 'here' })
+    const unset = { MESH_IDENTITY_KEY: '', ACCESS_ADDR: '' }
+    const running = start({ ...unset, MESH_PEERS_FILE: '/nowhere', ANSWER: '101', DRAIN_TIMEOUT: 'soon', GRPC_LISTEN: 'here' })
     expect(await running.ended).toBe(78)
-    for (const variable of ['RELAY_STATIC_KEY is not set', 'ANSWER is 101', 'DRAIN_TIMEOUT is "soon"', 'GRPC_LISTEN is "here"']) {
-      expect(running.text.stderr).toContain(variable)
+    for (const problem of [
+      'MESH_IDENTITY_KEY is not set',
+      'ACCESS_ADDR is not set',
+      'MESH_PEERS_FILE ENOENT',
+      'ANSWER is 101',
+      'DRAIN_TIMEOUT is "soon"',
+      'GRPC_LISTEN is "here"',
+    ]) {
+      expect(running.text.stderr).toContain(problem)
     }
     expect(running.text.stdout).toBe('')
   })
 
-  test('with a secret that is too weak says so in the same way', async () => {
-    const running = start({ MESH_PEER_SECRET: 'tiny' })
+  test('with a key that is not its own says so in the same way', async () => {
+    const running = start({ MESH_IDENTITY_KEY: mesh.seedOf('gateway') })
     expect(await running.ended).toBe(78)
-    expect(running.text.stderr).toBe('fixture: MESH_PEER_SECRET is shorter than 24 characters\n')
+    expect(running.text.stderr).toBe('fixture: MESH_PEERS_FILE does not list this key for idempotency\n')
   })
 
   test('on a port that is taken ends with 1 and says why, having closed what it had opened', async () => {
@@ -188,6 +201,6 @@ test('what a process prints shows none of its secrets', async () => {
   running.child.kill('SIGTERM')
   await running.ended
   expect(await running.said('begun')).toMatchObject({ password: '[secret]' })
-  for (const value of [good.RELAY_STATIC_KEY, peerSecret, 'not-so-secret'])
+  for (const value of [own.MESH_IDENTITY_KEY, 'not-so-secret', 'eyJ'])
     expect(running.text.stdout + running.text.stderr).not.toContain(value)
 })

@@ -7,7 +7,16 @@ import { ownContext } from '#mesh/grpc/call.ts'
 import { methodOf } from '#mesh/grpc/descriptors.ts'
 import { violationsOf } from '#mesh/grpc/interceptors/validate.ts'
 import { frame, rawCall } from '../fixtures/mesh/raw-call.ts'
-import { type TestClient, type TestServer, apiKey, asCaller, connect, failureOf, requests, startServer } from '../fixtures/mesh/server.ts'
+import {
+  type TestClient,
+  type TestServer,
+  asCaller,
+  callerToken,
+  connect,
+  failureOf,
+  requests,
+  startServer,
+} from '../fixtures/mesh/server.ts'
 
 let server: TestServer
 let client: TestClient
@@ -93,7 +102,7 @@ describe('a request', () => {
 
 describe('bytes that are no message of the contract', () => {
   const preview = '/relay.actions.v1.ActionsService/PreviewAction'
-  const sent = (bytes: Uint8Array) => rawCall(server.port, preview, frame(bytes), { authorization: `Bearer ${apiKey}` })
+  const sent = (bytes: Uint8Array) => rawCall(server.port, preview, frame(bytes), { authorization: `Bearer ${callerToken}` })
 
   /** A message that holds itself `levels` deep: params.fields.x.list_value.values.list_value.… */
   function nested(levels: number): Buffer {

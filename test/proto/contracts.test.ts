@@ -20,9 +20,11 @@ const routeOf = ({ descriptor }: { descriptor: DescMethod }): string => {
 }
 
 describe('every method of the contracts', () => {
-  test('declares a permission or its peers', () => {
+  test('declares a permission or its peers, or that it is open', () => {
     expect(methods.size).toBeGreaterThan(0)
-    for (const { path, permission, peers } of methods.values()) expect(permission ?? peers[0], path).toBeTruthy()
+    for (const { path, permission, peers, open } of methods.values()) {
+      expect([permission !== undefined, peers.length > 0, open].filter(Boolean), path).toHaveLength(1)
+    }
   })
 
   test('is routed publicly when callers may call it, and never when it is for peers', () => {
@@ -43,7 +45,9 @@ describe('every method of the contracts', () => {
     const rows = [...methods.values()]
       .sort((one, other) => (one.path < other.path ? -1 : 1))
       .map((method) => {
-        const who = method.permission === undefined ? `peers ${method.peers.join(',')}` : `permission ${method.permission}`
+        const wider = method.widenedBy === undefined ? '' : `, widened by ${method.widenedBy}`
+        const callers = method.permission === undefined ? `peers ${method.peers.join(',')}` : `permission ${method.permission}${wider}`
+        const who = method.open ? 'open' : callers
         return [method.path, who, `${method.deadlineMs} ms`, method.safeToRepeat ? 'repeatable' : 'once', routeOf(method)].join(' | ')
       })
     expectGolden('rpc-policy.txt', `${rows.join('\n')}\n`)

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { type Client, Metadata, type ServiceClientConstructor, type ServiceError, credentials, loadPackageDefinition } from '@grpc/grpc-js'
 import protoLoader from '@grpc/proto-loader'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type TestServer, apiKey, peerToken, requests, startServer } from '../fixtures/mesh/server.ts'
+import { type TestServer, callerToken, peerToken, requests, startServer } from '../fixtures/mesh/server.ts'
 
 const root = join(import.meta.dirname, '../..')
 const contracts = ['relay/actions/v1/actions.proto', 'relay/idempotency/v1/idempotency.proto', 'relay/ratelimit/v1/ratelimit.proto']
@@ -92,14 +92,14 @@ describe.each(Object.entries(ways))('a JavaScript caller that loads the contract
       definition.relay.actions.v1.ActionsService,
       'PreviewAction',
       { action: 'webhook.save', params },
-      { authorization: `Bearer ${apiKey}` },
+      { authorization: `Bearer ${callerToken}` },
     )
     expect(answer).toMatchObject({ preview_id: 'p-1', action: 'webhook.save', warnings: [], expires_at: '2026-11-22T00:00:00.000Z' })
     expect(answer['params']).toMatchObject(params)
   })
 
   test('calls as a peer, with lists and enums', async () => {
-    const answer = await call(definition.relay.ratelimit.v1.RateLimitService, 'Check', requests.check, { 'x-relay-peer': peerToken() })
+    const answer = await call(definition.relay.ratelimit.v1.RateLimitService, 'Check', requests.check, { 'x-relay-peer': peerToken('ratelimit') })
     expect(answer).toMatchObject({ granted: 1, decisions: [{ limited: true, limit: 60, source: 'SOURCE_REDIS' }] })
   })
 

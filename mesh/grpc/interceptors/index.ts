@@ -7,6 +7,7 @@
  * 4. policy    who is calling, and whether the contract lets them; before a byte of the request is looked at
  * 5. validate  the contract's rules on the request; the handler gets only what passes
  */
+import type { RefusalCounter } from '../../audit/refusals.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
 import type { Verifier } from '../caller.ts'
@@ -17,6 +18,13 @@ import { observe } from './observe.ts'
 import { policy } from './policy.ts'
 import { validate } from './validate.ts'
 
-export function interceptors(parts: { log: Logger; metrics: Metrics; verifier: Verifier }): readonly Interceptor[] {
-  return [observe(parts.metrics, parts.log), errors(), deadline(), policy(parts.verifier), validate()]
+export interface InterceptorParts {
+  log: Logger
+  metrics: Metrics
+  verifier: Verifier
+  refusals?: RefusalCounter | undefined
+}
+
+export function interceptors({ log, metrics, verifier, refusals }: InterceptorParts): readonly Interceptor[] {
+  return [observe(metrics, log), errors(), deadline(), policy(verifier, refusals), validate()]
 }

@@ -1,21 +1,57 @@
-import { meshErrors } from '../../errors.ts'
-import type { Verifier } from '../caller.ts'
+import type { Refusal, RefusalCounter } from '../../audit/refusals.ts'
+import { MeshError, meshErrors } from '../../errors.ts'
+import type { Call } from '../call.ts'
+import { type Verifier, isService } from '../caller.ts'
 import type { Interceptor } from './interceptor.ts'
 
-/** Lets through whom the contract names: callers with the permission, or peers on the list. Everything else is refused. */
-export function policy(verifier: Verifier): Interceptor {
-  return async (call, next) => {
-    const { permission, peers } = call.method
-    const peerAllowed = call.peer !== undefined && (peers.includes('*') || peers.includes(call.peer))
-    if (peerAllowed) return next()
-    if (permission === undefined) {
-      throw call.peer === undefined
-        ? meshErrors.UNAUTHENTICATED({ message: 'Only services of the mesh may call this.' })
-        : meshErrors.PERMISSION_DENIED()
-    }
-    call.caller = call.callerToken === undefined ? undefined : await verifier.caller(call.callerToken)
-    if (call.caller === undefined) throw meshErrors.UNAUTHENTICATED()
-    if (!call.caller.may(permission)) throw meshErrors.PERMISSION_DENIED({ message: `The caller lacks the permission ${permission}.` })
-    return next()
+/**
+ * Finds out who calls, and lets through whom the contract names: peers on the list, callers with the permission, anybody where it is open.
+ * Everything else is refused, as is a proof that proves nothing. What the verifier has seen before is answered without waiting.
+ *
+ * `refusals` is told of every refusal here, and of those that a handler makes of a caller whom the contract let through. An open method
+ * knows better than this who asked, and tells of its own.
+ */
+export function policy(verifier: Verifier, refusals?: RefusalCounter): Interceptor {
+  const refuse = (call: Call, error: MeshError): MeshError => {
+    refusals?.note(refusalOf(call, error))
+    return error
   }
+  const unauthenticated = (call: Call, message?: string) => refuse(call, meshErrors.UNAUTHENTICATED({ message }))
+  const denied = (call: Call, message?: string) => refuse(call, meshErrors.PERMISSION_DENIED({ message }))
+  return async (call, next) => {
+    const { permission, peers, open } = call.method
+    if (call.peerToken !== undefined) {
+      const found = verifier.peer(call.peerToken)
+      const peer = found instanceof Promise ? await found : found
+      if (peer === undefined) throw unauthenticated(call, 'x-relay-peer does not prove a service of this mesh.')
+      // Over mTLS the certificate has said it already, and needs no token beside it.
+      if (peer !== (call.peer ?? peer)) throw unauthenticated(call, 'x-relay-peer names another service than the certificate.')
+      call.peer = peer
+    }
+    if (call.peer !== undefined && (peers.includes(call.peer) || (peers.includes('*') && isService(call.peer)))) return next()
+    if (open) return next()
+    if (permission === undefined) {
+      throw call.peer === undefined ? unauthenticated(call, 'Only services of the mesh may call this.') : denied(call)
+    }
+    if (call.callerToken === undefined) throw unauthenticated(call)
+    const caller = verifier.caller(call.callerToken)
+    call.caller = caller instanceof Promise ? await caller : caller
+    if (call.caller === undefined) throw unauthenticated(call)
+    if (!call.caller.may(permission)) throw denied(call, `The caller lacks the permission ${permission}.`)
+    try {
+      return await next()
+    } catch (error) {
+      throw error instanceof MeshError && error.code === 'PERMISSION_DENIED' ? refuse(call, error) : error
+    }
+  }
+}
+
+/** A peer that calls for itself stands under its name; of who is not known nothing is said but the address. */
+function refusalOf({ caller, callerToken, peer, requestId, trace, source = '' }: Call, { code, reason }: MeshError): Refusal {
+  const signIn = code === 'UNAUTHENTICATED'
+  // A caller token that is none says nothing of the peer that carries it.
+  const itself = peer !== undefined && (callerToken === undefined || !signIn)
+  const { workspace, actor, keyId } = caller ?? { workspace: '', actor: itself ? `peer:${peer}` : '', keyId: '' }
+  const action = signIn ? 'sign_in.refused' : 'permission.refused'
+  return { workspace, actor, keyId, requestId, traceId: trace.traceId, source, action, reason }
 }

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { newApiKey } from '#mesh/api-key.ts'
 import { workspaceSigningKey, sign } from '#mesh/signature.ts'
 import { key } from '#mesh/telemetry/names.ts'
 import { type TestGateway, apiKey, startGateway } from '../gateway.ts'
@@ -29,15 +30,18 @@ afterEach(() => {
 const reason = async (response: Response) => ((await response.json()) as { reason: string }).reason
 
 describe('who is calling', () => {
-  test('is told by the key, which goes on to the service', async () => {
+  test('is told by the key; a token of access goes on to the service, and never the key', async () => {
     expect((await gateway.call('/actions')).status).toBe(200)
-    expect(gateway.actions.asked[0]!.call.caller).toMatchObject({ workspace: 'default', actor: 'static-key' })
-    expect(gateway.actions.asked[0]!.call.callerToken).toBe(apiKey)
+    const { call } = gateway.actions.asked[0]!
+    expect(call.caller).toMatchObject({ workspace: 'default', actor: 'tester', keyId: 'key-of-tester' })
+    expect(call.callerToken).not.toContain(apiKey)
+    expect(await gateway.mesh.verifierFor('actions').caller(call.callerToken!)).toMatchObject({ actor: 'tester' })
   })
 
   test.each([
     ['nothing', undefined],
-    ['another key', 'Bearer another-key-of-the-same-kind'],
+    ['another key', `Bearer ${newApiKey('test')}`],
+    ['a key of another environment', `Bearer ${newApiKey('prod')}`],
     ['the key alone', apiKey],
     ['another scheme', `Basic ${Buffer.from(`x:${apiKey}`).toString('base64')}`],
     ['two keys in one header', `Bearer ${apiKey}, Bearer ${apiKey}`],
@@ -61,23 +65,13 @@ describe('who is calling', () => {
   )
 
   test('needs the permission of the route', async () => {
-    const weak = await startGateway(
-      {},
-      {
-        verifier: {
-          caller: () => Promise.resolve({ workspace: 'w', actor: 'a', keyId: 'k', may: (permission) => permission === 'actions:read' }),
-          peer: () => undefined,
-        },
-      },
-    )
-    try {
-      expect((await weak.call('/actions')).status).toBe(200)
-      const response = await weak.call('/actions/preview', { body: { action: 'a' } })
-      expect(response.status).toBe(403)
-      expect(((await response.json()) as { detail: string }).detail).toContain('actions:preview')
-    } finally {
-      await weak.stop()
-    }
+    const weak = newApiKey('test')
+    gateway.keys.set(weak, { keyId: 'weak', permissions: ['actions:read'] })
+    const headers = { authorization: `Bearer ${weak}` }
+    expect((await gateway.call('/actions', { headers })).status).toBe(200)
+    const response = await gateway.call('/actions/preview', { body: { action: 'a' }, headers })
+    expect(response.status).toBe(403)
+    expect(((await response.json()) as { detail: string }).detail).toContain('actions:preview')
   })
 })
 
@@ -191,7 +185,7 @@ describe('CORS', () => {
     const { headers } = await gateway.call('/actions', { headers: { origin: studio } })
     expect(headers.get('access-control-allow-origin')).toBe(studio)
     expect(headers.get('access-control-expose-headers')).toBe(
-      'X-Request-ID, X-Trace-Link, Idempotency-Replayed, RateLimit, RateLimit-Policy, Retry-After',
+      'X-Request-ID, X-Trace-Link, Idempotency-Replayed, RateLimit, RateLimit-Policy, Retry-After, Link',
     )
   })
 
@@ -254,7 +248,9 @@ describe('the log', () => {
       endpoint: '/actions/runs/{run_id}',
       status_code: 200,
       workspace_id: 'default',
-      actor: 'static-key',
+      actor: 'tester',
+      key_id: 'key-of-tester',
+      source: '127.0.0.1',
       trace_id: gateway.actions.asked[0]!.call.trace.traceId,
       duration_ms: expect.any(Number) as number,
     })

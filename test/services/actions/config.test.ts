@@ -2,13 +2,14 @@ import { describe, expect, test } from 'vitest'
 import { ConfigError, Secret, readConfig } from '#mesh/config.ts'
 import { weaknessOf } from '#mesh/secrets.ts'
 import { checkConfig, variables } from '../../../services/actions/config.ts'
+import { fakeMesh } from '../../fakes/identity.ts'
 
 const strong = 'kD8v2mQx7Lr0Zt5Wp3Yn9Hs6Bf1Cj4Ge'
 const env = {
   DATABASE_URL: 'postgres://u:p@127.0.0.1/x',
   IDEMPOTENCY_ADDR: '127.0.0.1:1',
-  RELAY_STATIC_KEY: strong,
-  MESH_PEER_SECRET: `${strong}peer`,
+  ACCESS_ADDR: '127.0.0.1:1',
+  ...fakeMesh().env('actions'),
 }
 const check = (environment: string, secret: string) => () =>
   checkConfig({ ...readConfig(variables, { ...env, ACTIONS_SIGNING_SECRET: secret }), environment })

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { meshErrors } from '#mesh/errors.ts'
 import type { Store } from '../../../services/actions/store.ts'
-import { type Stage, execute, gate, stage } from './stage.ts'
+import { type Stage, askerOf, execute, gate, stage } from './stage.ts'
 
 let on: Stage
 beforeEach(async () => {
@@ -167,7 +167,7 @@ describe('while it runs', () => {
       return { status: 'success', result: {} }
     }
     const context = { requestId: randomUUID(), trace: { traceId: 'a'.repeat(32), spanId: 'b'.repeat(16), sampled: false }, signal: caller.signal }
-    const executed = replica.execution.execute({ previewId, idempotencyKey: 'k1', workspace: 'acme', actor: 'ada', context })
+    const executed = replica.execution.execute({ previewId, idempotencyKey: 'k1', asker: askerOf(), context })
     await vi.waitFor(() => expect(caller.signal.aborted).toBe(true))
     hold.open()
     expect((await executed).run.status).toBe('success')

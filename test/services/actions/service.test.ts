@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ActionsServiceService, PreviewActionRequest, PreviewActionResponse } from '#gen/relay/actions/v1/actions.ts'
+import type { AuditEvent } from '#mesh/audit/event.ts'
 import { type Context, ownContext } from '#mesh/grpc/call.ts'
 import type { Caller, Verifier } from '#mesh/grpc/caller.ts'
 import { Channel, methodsOf } from '#mesh/grpc/client.ts'
@@ -100,13 +101,27 @@ describe('runs', () => {
     const second = await actions.listRuns({ pageSize: 2, pageToken: first.nextPageToken, status: '' }, as('pages.ada'))
     expect([...first.runs, ...second.runs].map(({ runId }) => runId)).toEqual(made)
     expect(second.nextPageToken).toBe('')
-    for (const pageToken of ['nope', Buffer.from(`2026-99-99 00:00:00+00 ${randomUUID()}`).toString('base64url')]) {
+    for (const token of ['nope', `2026-99-99 00:00:00+00 ${randomUUID()}`, `1 ${'-'.repeat(36)}`, `${'9'.repeat(20)} ${randomUUID()}`]) {
+      const pageToken = Buffer.from(token).toString('base64url')
       await expect(actions.listRuns({ pageSize: 2, pageToken, status: '' }, as('pages.ada'))).rejects.toMatchObject({
         reason: 'INVALID_REQUEST',
         violations: [{ field: 'page_token' }],
       })
     }
   })
+})
+
+test('what is done is told to the audit log under the caller, its key, its address and the ids of its own call', async () => {
+  const context = as('audited.ada')
+  const { previewId } = await actions.previewAction({ action: 'ledger.add', params: { note: 'x' } }, context)
+  const { runId } = await actions.executeAction({ previewId, idempotencyKey: undefined }, context)
+  const { rows } = await on.database.pool.query<{ event: string }>('SELECT event FROM audit_outbox')
+  const told = rows.map(({ event }) => JSON.parse(event) as AuditEvent).filter(({ workspace }) => workspace === 'audited')
+  const asker = { actor: 'ada', keyId: 'k', requestId: context.requestId, traceId: context.trace.traceId, source: '127.0.0.1' }
+  expect(told.sort((one, other) => (one.action < other.action ? 1 : -1))).toEqual([
+    expect.objectContaining({ ...asker, action: 'actions.preview', targets: [`preview:${previewId}`] }),
+    expect.objectContaining({ ...asker, action: 'actions.execute', targets: [`run:${runId}`, `preview:${previewId}`] }),
+  ])
 })
 
 test('switched off, every call says so', async () => {

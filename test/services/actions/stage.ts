@@ -5,11 +5,13 @@
 import { randomUUID } from 'node:crypto'
 import { pino } from 'pino'
 import { z } from 'zod'
+import type { Asker } from '#mesh/audit/event.ts'
 import { Secret } from '#mesh/config.ts'
 import { meshErrors } from '#mesh/errors.ts'
 import { ownContext } from '#mesh/grpc/call.ts'
 import { Database } from '#mesh/postgres/database.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
+import { newTrace } from '#mesh/telemetry/trace-context.ts'
 import type { Adapter, Outcome, RunHandle } from '../../../services/actions/adapter.ts'
 import { Catalog } from '../../../services/actions/catalog.ts'
 import type { Claim, Claims } from '../../../services/actions/claims.ts'
@@ -109,7 +111,7 @@ export interface Stage {
   ledger: Ledger
   claims: StageClaims
   replica(options?: ReplicaOptions): Replica
-  preview(note?: string, who?: { workspace?: string; actor?: string; ttlMs?: number }): Promise<string>
+  preview(note?: string, who?: Partial<Asker> & { ttlMs?: number }): Promise<string>
   close(): Promise<void>
 }
 
@@ -143,9 +145,10 @@ export async function stage(): Promise<Stage> {
       replicas.push(replica)
       return replica
     },
-    async preview(note = 'milk', { workspace = 'acme', actor = 'ada', ttlMs = 60_000 } = {}) {
+    async preview(note = 'milk', { ttlMs = 60_000, ...who } = {}) {
       const previews = new Previews({ catalog, store: real, ttlMs })
-      const { previewId } = await previews.preview({ action: 'ledger.add', params: { note }, workspace, actor, signal: AbortSignal.timeout(5000) })
+      const asked = { action: 'ledger.add', params: { note }, asker: askerOf(who), signal: AbortSignal.timeout(5000) }
+      const { previewId } = await previews.preview(asked)
       return previewId
     },
     async close() {
@@ -160,13 +163,19 @@ export async function stage(): Promise<Stage> {
   }
 }
 
-export const execute = (
-  replica: Replica,
-  previewId: string,
-  key?: string,
-  who: { workspace?: string; actor?: string } = {},
-): Promise<Executed> =>
-  replica.execution.execute({ previewId, idempotencyKey: key, workspace: who.workspace ?? 'acme', actor: who.actor ?? 'ada', context: ownContext() })
+/** Ada of acme, unless it is said otherwise. */
+export const askerOf = (who: Partial<Asker> = {}): Asker => ({
+  workspace: 'acme',
+  actor: 'ada',
+  keyId: 'key-1',
+  requestId: randomUUID(),
+  traceId: newTrace().traceId,
+  source: '192.0.2.1',
+  ...who,
+})
+
+export const execute = (replica: Replica, previewId: string, key?: string, who: Partial<Asker> = {}): Promise<Executed> =>
+  replica.execution.execute({ previewId, idempotencyKey: key, asker: askerOf(who), context: ownContext() })
 
 /** A point that a test opens. */
 export function gate(): { opened: Promise<void>; open: () => void } {

@@ -1,12 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { auditEvent } from '#mesh/audit/event.ts'
 import { Secret } from '#mesh/config.ts'
 import { Database } from '#mesh/postgres/database.ts'
 import { canonicalBytes } from '../../../services/actions/canonical.ts'
 import { postgresStore } from '../../../services/actions/store.postgres.ts'
 import type { Begin, Store } from '../../../services/actions/store.ts'
 import { type FreshDatabase, freshDatabase } from '../../setup/database.ts'
+import { askerOf } from './stage.ts'
 
 const params = canonicalBytes({ url: 'https://example.com/', body: { b: 1, a: 'é' } })
 let fresh: FreshDatabase
@@ -23,6 +25,8 @@ afterAll(async () => {
   await fresh?.drop()
 })
 
+const event = () => auditEvent('actions', askerOf(), { action: 'actions.test', outcome: 'success' })
+
 async function preview(over: { ttlMs?: number; workspace?: string; actor?: string } = {}): Promise<string> {
   const previewId = randomUUID()
   await store.addPreview({
@@ -36,6 +40,7 @@ async function preview(over: { ttlMs?: number; workspace?: string; actor?: strin
     warnings: ['careful'],
     connectionId: undefined,
     ttlMs: over.ttlMs ?? 60_000,
+    event: event(),
   })
   return previewId
 }
@@ -46,8 +51,7 @@ const beginOf = (previewId: string, over: Partial<Begin> = {}): Begin => ({
   previewId,
   key: { workspace: 'acme', kind: 'client', key: 'k' },
   leaseMs: 60_000,
-  requestId: randomUUID(),
-  traceId: '0'.repeat(31) + '1',
+  asker: askerOf(),
   ...over,
 })
 
@@ -140,7 +144,7 @@ describe('a run under way', () => {
     const run = await begun({ leaseMs: -1000 })
     const taken = (await store.takeLostRuns({ limit: 100, leaseMs: 60_000, graceMs: 0, except: [] })).find((each) => each.runId === run.runId)
     expect(taken?.epoch).toBe(2)
-    const end = { runId: run.runId, status: 'success', tellAfterMs: 0 } as const
+    const end = { runId: run.runId, status: 'success', tellAfterMs: 0, event: event() } as const
     expect(await store.holdRun(run.runId, 1, 1000)).toBe(false)
     expect(await store.recordPoint(run.runId, 1, { draft: 'late' })).toBe(false)
     expect(await store.endRun({ ...end, epoch: 1 })).toBeUndefined()
@@ -150,7 +154,7 @@ describe('a run under way', () => {
 
   test('ends once: a second end changes nothing', async () => {
     const run = await begun()
-    const end = { runId: run.runId, epoch: 1, tellAfterMs: 60_000 }
+    const end = { runId: run.runId, epoch: 1, tellAfterMs: 60_000, event: event() }
     await store.endRun({ ...end, status: 'failed', errorReason: 'X', error: 'X: no' })
     expect(await store.endRun({ ...end, status: 'success' })).toBeUndefined()
     expect(await store.findRun(run.runId)).toMatchObject({ status: 'failed', error: 'X: no', errorReason: 'X' })
@@ -186,7 +190,7 @@ describe('a run under way', () => {
   test('keeps results that hold any text a receiver may send', async () => {
     const run = await begun()
     const result = { response: 'nul \u0000, quote ", \u{1F600}, \u2028' }
-    await store.endRun({ runId: run.runId, epoch: 1, status: 'success', result: JSON.stringify(result), tellAfterMs: 60_000 })
+    await store.endRun({ runId: run.runId, epoch: 1, status: 'success', result: JSON.stringify(result), tellAfterMs: 60_000, event: event() })
     expect((await store.findRun(run.runId))?.result).toEqual(result)
   })
 })
@@ -195,7 +199,7 @@ describe('the outbox', () => {
   test('has a row for every end, due after the first telling had its time, and until it is told', async () => {
     const [soon, later] = [await begun(), await begun()]
     for (const [run, tellAfterMs] of [[soon, -1], [later, 60_000]] as const) {
-      await store.endRun({ runId: run.runId, epoch: 1, status: 'success', tellAfterMs })
+      await store.endRun({ runId: run.runId, epoch: 1, status: 'success', tellAfterMs, event: event() })
     }
     const due = await store.takeUntold({ limit: 100, retryMs: 60_000 })
     expect(due.find((each) => each.runId === soon.runId)).toMatchObject({ key: { workspace: 'acme', kind: 'client', key: 'k' }, attempts: 1 })
@@ -218,7 +222,7 @@ describe('listing', () => {
       if (result.outcome === 'begun') made.unshift(result.run.runId)
     }
     const seen: string[] = []
-    let after: { startedAt: string; runId: string } | undefined
+    let after: { startedUs: string; runId: string } | undefined
     do {
       const page: Awaited<ReturnType<Store['listRuns']>> = await store.listRuns({ workspace, status: undefined, limit: 3, after })
       seen.push(...page.runs.map((run) => run.runId))

@@ -2,33 +2,36 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { IdempotencyServiceService } from '#gen/relay/idempotency/v1/idempotency.ts'
 import { ownContext } from '#mesh/grpc/call.ts'
-import { staticPeerToken } from '#mesh/grpc/caller.ts'
 import { Channel, methodsOf } from '#mesh/grpc/client.ts'
+import { type FakeAccess, startFakeAccess } from '../../fakes/identity.ts'
 import { type TcpProxy, tcpProxy, through } from '../../fakes/tcp-proxy.ts'
 import { startProcess } from '../../fixtures/mesh/process.ts'
 import { until } from '../../fixtures/mesh/until.ts'
 import { type FreshDatabase, freshDatabase } from '../../setup/database.ts'
-import { apiKey, claimRequest, outcomeOf, peerSecret } from './replica.ts'
+import { claimRequest, mesh, outcomeOf } from './replica.ts'
 
 const main = fileURLToPath(new URL('../../../services/idempotency/main.ts', import.meta.url))
 
 describe('the idempotency process', () => {
   let fresh: FreshDatabase
   let proxy: TcpProxy
+  let access: FakeAccess
   beforeAll(async () => {
     fresh = await freshDatabase()
     const target = new URL(fresh.url)
     proxy = await tcpProxy({ host: target.hostname, port: Number(target.port) })
+    access = await startFakeAccess(mesh)
   })
   afterAll(async () => {
+    await access.stop()
     await proxy.close()
     await fresh.drop()
   })
 
-  const secrets = { RELAY_STATIC_KEY: apiKey, MESH_PEER_SECRET: peerSecret }
-  const start = () => startProcess(main, { DATABASE_URL: through(proxy, fresh.url), ...secrets })
+  const start = () =>
+    startProcess(main, { DATABASE_URL: through(proxy, fresh.url), ...mesh.env('idempotency'), ACCESS_ADDR: access.address })
   const connect = (address: string) => {
-    const channel = new Channel({ address, peerToken: staticPeerToken('actions', peerSecret) })
+    const channel = new Channel({ address, peerToken: mesh.peerToken('actions') })
     return { ...methodsOf(IdempotencyServiceService, channel), close: () => channel.close() }
   }
 
@@ -73,9 +76,9 @@ describe('the idempotency process', () => {
     expect(await process.ended).toBe(0)
   })
 
-  test('does not start without its database or its secrets, and says which', async () => {
-    const process = startProcess(main, { RELAY_STATIC_KEY: apiKey })
+  test('does not start without its database, its key or access, and says which', async () => {
+    const process = startProcess(main, { MESH_PEERS_FILE: mesh.env('idempotency').MESH_PEERS_FILE })
     expect(await process.ended).toBe(78)
-    for (const name of ['DATABASE_URL', 'MESH_PEER_SECRET']) expect(process.text.stderr).toContain(`${name} is not set`)
+    for (const name of ['DATABASE_URL', 'MESH_IDENTITY_KEY', 'ACCESS_ADDR']) expect(process.text.stderr).toContain(`${name} is not set`)
   })
 })

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { type ClaimRequest, type ClaimResponse, IdempotencyServiceService } from '#gen/relay/idempotency/v1/idempotency.ts'
 import { Secret } from '#mesh/config.ts'
-import { type PeerToken, staticPeerToken, staticVerifier } from '#mesh/grpc/caller.ts'
+import type { PeerToken } from '#mesh/grpc/caller.ts'
 import { Channel, type Methods, methodsOf } from '#mesh/grpc/client.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { GrpcServer } from '#mesh/grpc/server.ts'
@@ -13,12 +13,12 @@ import { instruments } from '../../../services/idempotency/metrics.ts'
 import { idempotencyService } from '../../../services/idempotency/service.ts'
 import { PostgresClaimStore } from '../../../services/idempotency/store.postgres.ts'
 import type { ClaimStore } from '../../../services/idempotency/store.ts'
+import { fakeMesh } from '../../fakes/identity.ts'
 
 export const migrations = new URL('../../../services/idempotency/migrations/', import.meta.url)
-export const apiKey = 'an-api-key-of-these-tests'
-export const peerSecret = 'the-secret-among-the-services-of-these-tests'
+export const mesh = fakeMesh()
 export const leaseMs = 30_000
-const verifier = staticVerifier({ key: apiKey, workspace: 'w', actor: 'a', peerSecret })
+const verifier = mesh.verifierFor('idempotency')
 
 export type Client = Methods<typeof IdempotencyServiceService>
 
@@ -51,7 +51,7 @@ export async function startReplica(store: ClaimStore, health?: Health): Promise<
   return {
     address,
     metrics,
-    client: clientAs(staticPeerToken('actions', peerSecret)),
+    client: clientAs(mesh.peerToken('actions')),
     clientAs,
     async close() {
       for (const channel of channels) channel.close()

@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { ClaimKey, ClaimResponse, CompleteRequest } from '#gen/relay/idempotency/v1/idempotency.ts'
 import { ownContext } from '#mesh/grpc/call.ts'
-import { staticPeerToken } from '#mesh/grpc/caller.ts'
 import { MemoryClaimStore } from '../../../services/idempotency/store.memory.ts'
-import { type Client, type Replica, apiKey, claimRequest, count, keyOf, leaseMs, outcomeOf, startReplica } from './replica.ts'
+import { fakeMesh } from '../../fakes/identity.ts'
+import { type Client, type Replica, claimRequest, count, keyOf, leaseMs, mesh, outcomeOf, startReplica } from './replica.ts'
 
 const hours24 = 24 * 3_600_000
 
@@ -115,16 +115,17 @@ describe('the idempotency service', () => {
     await expect(refused).rejects.toMatchObject({ reason: 'INVALID_REQUEST', code: 'INVALID_ARGUMENT', violations: [{ field }] })
   })
 
-  test('serves services of the mesh and nobody else: not a caller with its API key, not a forged name', async () => {
+  test('serves services of the mesh and nobody else: not a caller with every permission, not a forged name', async () => {
     const request = claimRequest()
     const refused = { code: 'UNAUTHENTICATED', reason: 'UNAUTHENTICATED' }
     const outside = replica.clientAs()
-    await expect(outside.claim(request, { ...context(), callerToken: apiKey })).rejects.toMatchObject(refused)
+    const callerToken = mesh.callerToken()
+    await expect(outside.claim(request, { ...context(), callerToken })).rejects.toMatchObject(refused)
     await expect(outside.claim(request, context())).rejects.toMatchObject(refused)
-    const forged = replica.clientAs(staticPeerToken('actions', 'another-secret-altogether'))
+    const forged = replica.clientAs(fakeMesh().peerToken('actions'))
     await expect(forged.claim(request, context())).rejects.toMatchObject(refused)
     const { key } = request
-    await expect(outside.release({ key, token: randomUUID() }, { ...context(), callerToken: apiKey })).rejects.toMatchObject(refused)
+    await expect(outside.release({ key, token: randomUUID() }, { ...context(), callerToken })).rejects.toMatchObject(refused)
     expect((await look(request.key!)).outcome?.$case).toBe('absent')
   })
 

@@ -4,14 +4,19 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeAll, expect, test, vi } from 'vitest'
 import { type Decision, RateLimitServiceService } from '#gen/relay/ratelimit/v1/ratelimit.ts'
 import { ownContext } from '#mesh/grpc/call.ts'
-import { staticPeerToken } from '#mesh/grpc/caller.ts'
 import { Channel, methodsOf } from '#mesh/grpc/client.ts'
 import { type Redis, startRedis } from '../../../deploy/local/redis.ts'
+import { fakeMesh, startFakeAccess } from '../../fakes/identity.ts'
 
 const main = fileURLToPath(new URL('../../../services/ratelimit/main.ts', import.meta.url))
 const limitsFile = fileURLToPath(new URL('../../../deploy/local/limits.yaml', import.meta.url))
-const peerSecret = 'the-secret-among-the-services-of-a-test'
-const secrets = { RELAY_STATIC_KEY: 'a-key-that-is-long-enough-for-it', MESH_PEER_SECRET: peerSecret }
+const mesh = fakeMesh()
+const own: Record<string, string> = mesh.env('ratelimit')
+beforeAll(async () => {
+  const access = await startFakeAccess(mesh)
+  own.ACCESS_ADDR = access.address
+  return () => access.stop()
+})
 
 let ends: (() => unknown)[] = []
 afterEach(async () => {
@@ -30,7 +35,7 @@ interface Running {
 /** The service as a process of its own. */
 async function start(env: Record<string, string> = {}): Promise<Running> {
   const child = spawn(process.execPath, [main], {
-    env: { PATH: process.env.PATH, RELAY_ENV: 'test', ...secrets, ...env },
+    env: { PATH: process.env.PATH, RELAY_ENV: 'test', ...own, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const exited = once(child, 'exit')
@@ -49,7 +54,7 @@ async function start(env: Record<string, string> = {}): Promise<Running> {
   child.stderr.on('data', (data: Buffer) => lines.push({ stderr: data.toString() }))
   await vi.waitFor(() => expect(lines).toContainEqual(expect.objectContaining({ event: 'listening' })), { timeout: 15_000 })
   const { grpc, admin } = lines.find(({ event }) => event === 'listening') as { grpc: string; admin: string }
-  const channel = new Channel({ address: grpc, peerToken: staticPeerToken('gateway', peerSecret) })
+  const channel = new Channel({ address: grpc, peerToken: mesh.peerToken('gateway') })
   ends.push(() => channel.close())
   const call = methodsOf(RateLimitServiceService, channel)
   const check: Running['check'] = async (workspace, hits = 1) => {
@@ -94,7 +99,7 @@ test('a call from outside the mesh is refused, and so is one that the contract d
 
 test('a limits file that is wrong stops it at once, with the path of the mistake', async () => {
   const child = spawn(process.execPath, [main], {
-    env: { PATH: process.env.PATH, ...secrets, RATELIMIT_FILE: main },
+    env: { PATH: process.env.PATH, ...own, RATELIMIT_FILE: main },
   })
   let output = ''
   child.stderr.on('data', (data: Buffer) => (output += data.toString()))

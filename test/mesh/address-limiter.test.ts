@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { AddressLimiter, networkOf } from '../../gateway/address-limiter.ts'
+import { AddressLimiter, networkOf } from '../../mesh/address-limiter.ts'
 
 test('an address may make its requests of a minute at once, then one at a time', () => {
   let now = 0

@@ -1,6 +1,6 @@
 /** A limit by remote address, before anybody is authenticated: keeps one machine from guessing keys or filling the gateway. */
 import ipaddr from 'ipaddr.js'
-import { TokenBuckets, untilOne } from '#mesh/token-bucket.ts'
+import { TokenBuckets, untilOne } from './token-bucket.ts'
 
 export interface AddressLimiterParts {
   perMinute: number

@@ -1,0 +1,41 @@
+/** What the processes of the mesh are told beside where they listen and whom they call: of the secrets, each only those that it needs. */
+import { keptSecret } from './home.ts'
+import { identityKey } from './identities.ts'
+
+/** Who needs which secret. They are made at the first start, under their names in lower case, unless they were given. */
+const secrets: Readonly<Record<string, readonly string[]>> = {
+  ACTIONS_SIGNING_SECRET: ['actions', 'gateway'],
+  ACCESS_KEY_PEPPER: ['access'],
+  ACCESS_SIGNING_SECRET: ['access'],
+  AUDIT_HMAC_KEY: ['access'],
+}
+
+export interface EnvironmentOptions {
+  folder: string
+  /** Variables for all processes, over the defaults but under what connects the mesh. */
+  given: Readonly<Record<string, string | undefined>>
+  peersFile: string
+}
+
+/** The environment of the processes of a service. */
+export function environment(service: string, { folder, given, peersFile }: EnvironmentOptions): Record<string, string> {
+  const set = (entry: [string, string | undefined]): entry is [string, string] => entry[1] !== undefined
+  const own = Object.entries(secrets).filter(([, services]) => services.includes(service))
+  return {
+    PATH: process.env.PATH ?? '',
+    LOG_LEVEL: 'info',
+    CORS_ORIGINS: 'http://localhost:5173,http://127.0.0.1:5173',
+    // The one exception to "public addresses only": the machine itself, so that a receiver beside the mesh can be reached.
+    WEBHOOK_ALLOW_PRIVATE: '127.0.0.0/8,::1/128',
+    ...Object.fromEntries(Object.entries(given).filter(set).filter(([name]) => !(name in secrets))),
+    ...Object.fromEntries(own.map(([name]) => [name, given[name] || keptSecret(folder, name.toLowerCase())])),
+    RELAY_ENV: 'local',
+    MESH_IDENTITY_KEY: identityKey(folder, service),
+    MESH_PEERS_FILE: peersFile,
+    // Whoever has a database or a Redis is told of it by name.
+    DATABASE_URL: '',
+    MIGRATION_DATABASE_URL: '',
+    AUDIT_RETENTION_DATABASE_URL: '',
+    REDIS_URL: '',
+  }
+}

@@ -1,0 +1,35 @@
+/** How a process tells the audit log: of refusals in every process, and of acts in those that act. */
+import type { Append } from './audit/delivery.ts'
+import { AuditOutbox } from './audit/outbox.ts'
+import { auditOutboxStore } from './audit/outbox.postgres.ts'
+import { Refusals } from './audit/refusals.ts'
+import type { Database } from './postgres/database.ts'
+import type { Runtime } from './serve.ts'
+
+export interface Auditing {
+  readonly refusals: Refusals
+  /** Relays what stands in `audit_outbox` of a database. What comes back is to be called after each act: it wakes the relay. */
+  relay(database: Database): () => void
+}
+
+/** How often outboxes are looked into when nobody pokes. */
+const everyMs = 1000
+
+/**
+ * Starts it, and stops it with the process. What `append` goes through is to be registered with the runtime before, so that it is closed
+ * after.
+ */
+export function auditing({ name, log, metrics, onStop }: Runtime, append: Append): Auditing {
+  const refusals = new Refusals({ service: name, append, log, metrics })
+  refusals.start()
+  onStop('refusals', () => refusals.stop())
+  return {
+    refusals,
+    relay(database) {
+      const outbox = new AuditOutbox({ store: auditOutboxStore(database, name), append, log, metrics, everyMs })
+      outbox.start()
+      onStop('audit outbox', () => outbox.stop())
+      return () => outbox.poke()
+    },
+  }
+}

@@ -1,0 +1,44 @@
+/** The rows of an outbox, in the table `audit_outbox` of the acting service's own database. */
+import type { Database, Statement } from '../postgres/database.ts'
+import type { AuditOutboxStore } from './outbox.ts'
+
+/** What is put off for longer than this was put aside; every other wait is far shorter. */
+const aside = `due_at > clock_timestamp() + interval '1 hour'`
+
+/** `prefix` is the service's, for the names of its statements. */
+export function auditOutboxStore(database: Database, prefix: string): AuditOutboxStore {
+  const statement = (name: string, text: string): Statement => ({ name: `${prefix}.audit-outbox-${name}`, text })
+  const inMs = (parameter: string) => `clock_timestamp() + ${parameter} * interval '1 millisecond'`
+  const take = statement(
+    'take',
+    `UPDATE audit_outbox SET attempts = attempts + 1, due_at = ${inMs('$2::float8')} WHERE event_id IN (
+       SELECT event_id FROM audit_outbox WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+     RETURNING event_id, event, attempts`,
+  )
+  const sent = statement('sent', `DELETE FROM audit_outbox WHERE event_id = ANY ($1::uuid[])`)
+  const putOff = statement('put-off', `UPDATE audit_outbox SET due_at = ${inMs('$2::float8')} WHERE event_id = ANY ($1::uuid[])`)
+  // When an event happened stands in the event; text that has no such time counts as new.
+  const backlog = statement(
+    'backlog',
+    `SELECT count(*) FILTER (WHERE NOT ${aside})::int AS count, count(*) FILTER (WHERE ${aside})::int AS aside,
+       min(substring(event FROM '"occurredAt":"([0-9TZ:.-]{24})"')) FILTER (WHERE NOT ${aside}) AS oldest FROM audit_outbox`,
+  )
+  return {
+    async take({ limit, retryMs }) {
+      const rows = await database.query<{ event_id: string; event: string; attempts: number }>(take, [limit, retryMs])
+      return rows.map(({ event_id: eventId, event, attempts }) => ({ eventId, event, attempts }))
+    },
+    async sent(eventIds) {
+      await database.query(sent, [eventIds])
+    },
+    async putOff(eventIds, forMs) {
+      await database.query(putOff, [eventIds, forMs])
+    },
+    async backlog() {
+      const [row] = await database.query<{ count: number; aside: number; oldest: string | null }>(backlog)
+      const { count, aside: putAside, oldest } = row!
+      const lagMs = Date.now() - Date.parse(oldest ?? '')
+      return { count, aside: putAside, lagMs: Number.isNaN(lagMs) ? 0 : Math.max(0, lagMs) }
+    },
+  }
+}

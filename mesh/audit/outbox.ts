@@ -1,0 +1,123 @@
+/**
+ * Tells access what was done. The events were written in the transactions of the acts themselves; they are sent at least once, and access
+ * takes each once. Several replicas may send from one outbox.
+ */
+import { Loop } from '../loop.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { type Append, deliver, mostAtOnce } from './delivery.ts'
+import { type AuditEvent, readAuditEvent } from './event.ts'
+
+export interface QueuedEvent {
+  readonly eventId: string
+  /** JSON, as it was written with the act. */
+  readonly event: string
+  /** How often it was taken, with this time. */
+  readonly attempts: number
+}
+
+export interface AuditOutboxStore {
+  /** Takes what is due, each event by one taker, and puts it off by `retryMs` in case the taker dies. */
+  take(options: { limit: number; retryMs: number }): Promise<readonly QueuedEvent[]>
+  /** Forgets them. */
+  sent(eventIds: readonly string[]): Promise<void>
+  putOff(eventIds: readonly string[], forMs: number): Promise<void>
+  /** How many wait, how old the oldest is in milliseconds, and how many more were put aside. */
+  backlog(): Promise<{ count: number; lagMs: number; aside: number }>
+}
+
+export interface AuditOutboxParts {
+  store: AuditOutboxStore
+  append: Append
+  log: Logger
+  metrics: Metrics
+  everyMs: number
+}
+
+/** Longer than a sending takes at the most, so that nobody else sends what is just being sent. */
+const retryMs = 30_000
+/** An event that access refused for what it is: for a person to look at, and tried again once a day. */
+export const asideMs = 24 * 3_600_000
+/** While access is away. */
+const failingMs = 10_000
+/** Acts that follow each other are told together: a statement for many costs little more than one for one. */
+const gatherMs = 50
+
+const idsOf = (events: readonly { eventId: string }[]): string[] => events.map(({ eventId }) => eventId)
+
+export class AuditOutbox {
+  readonly #parts: AuditOutboxParts
+  readonly #loop: Loop
+  #gathering: NodeJS.Timeout | undefined
+
+  constructor(parts: AuditOutboxParts) {
+    this.#parts = parts
+    const { everyMs, log } = parts
+    this.#loop = new Loop({ name: 'audit outbox', everyMs, failingMs: Math.max(everyMs, failingMs), log, work: () => this.relay() })
+    this.#measure()
+  }
+
+  start(): void {
+    this.#loop.start()
+  }
+
+  /** What has not been sent stays for another replica, or the next start. */
+  async stop(): Promise<void> {
+    clearTimeout(this.#gathering)
+    await this.#loop.stop()
+  }
+
+  /** Says that an act was just written. Costs nothing to say often. */
+  poke(): void {
+    this.#gathering ??= setTimeout(() => {
+      this.#gathering = undefined
+      this.#loop.wake()
+    }, gatherMs).unref()
+  }
+
+  /** Sends what is due; true when there may be more. Throws where access or the store is away. */
+  async relay(): Promise<boolean> {
+    const { store, append, log } = this.#parts
+    const taken = await store.take({ limit: mostAtOnce, retryMs })
+    if (taken.length === 0) return false
+    const events: AuditEvent[] = []
+    const aside = new Map<string, object>()
+    for (const { eventId, event, attempts } of taken) {
+      const read = readAuditEvent(event)
+      if (read?.eventId === eventId) events.push(read)
+      else aside.set(eventId, { attempts, problem: 'it cannot be read' })
+    }
+    // In the order in which they happened, as far as this sending knows.
+    events.sort((one, other) => (one.occurredAt < other.occurredAt ? -1 : 1))
+    try {
+      for (const { event, error } of await deliver(events, append)) {
+        aside.set(event.eventId, { action: event.action, violations: error.violations })
+      }
+    } catch (error) {
+      // Due again at once: this sender waits, and where it dies another need not.
+      await store.putOff(idsOf(taken), 0).catch(() => undefined)
+      throw error
+    }
+    for (const [id, why] of aside) log.error({ event_id: id, ...why }, 'an audit event that the log will not take is put aside')
+    if (aside.size > 0) await store.putOff([...aside.keys()], asideMs)
+    const sent = idsOf(events).filter((id) => !aside.has(id))
+    if (sent.length > 0) await store.sent(sent)
+    return taken.length === mostAtOnce
+  }
+
+  #measure(): void {
+    const { store, metrics } = this.#parts
+    const nothing = { count: Number.NaN, lagMs: Number.NaN, aside: Number.NaN }
+    let [seen, at] = [Promise.resolve(nothing), -Infinity]
+    const read = () => {
+      // Three gauges, one look a scrape.
+      if (performance.now() - at > 1000) [seen, at] = [store.backlog().catch(() => nothing), performance.now()]
+      return seen
+    }
+    const gauge = (name: string, help: string, value: (backlog: typeof nothing) => number) =>
+      metrics.gauge(name, help, [], async (each) => each.set(value(await read())))
+    gauge('audit_outbox_backlog', 'Audit events that access has not taken yet', ({ count }) => count)
+    gauge('audit_outbox_lag_seconds', 'How old the oldest of them is', ({ lagMs }) => lagMs / 1000)
+    gauge('audit_outbox_aside', 'Audit events that access will not take: the log names them', ({ aside }) => aside)
+  }
+}

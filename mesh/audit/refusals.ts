@@ -1,0 +1,147 @@
+/**
+ * Refused sign-ins and refused permissions, for the audit log: counted, so that a flood of them is one event a minute and not a flood of
+ * events. They are no acts and have no transaction: they are kept in memory, and what is lost with a process that is killed is the minute's
+ * count (docs/decisions/0008-audit-events.md).
+ */
+import { setTimeout as pause } from 'node:timers/promises'
+import { Loop } from '../loop.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { type Append, deliver, mostAtOnce } from './delivery.ts'
+import { type Asker, type AuditEvent, auditEvent } from './event.ts'
+
+/** Empty strings for what is not known. */
+export interface Refusal extends Asker {
+  readonly action: 'sign_in.refused' | 'permission.refused'
+  /** Of a closed table. */
+  readonly reason: string
+}
+
+/** As those see it who refuse. */
+export interface RefusalCounter {
+  note(refusal: Refusal): void
+}
+
+export interface RefusalsParts {
+  /** The service that refuses. */
+  service: string
+  append: Append
+  log: Logger
+  metrics: Metrics
+  /** In epoch milliseconds. */
+  now?: () => number
+  /** Groups that are told apart at a time; 10,000 when unset. */
+  most?: number
+}
+
+interface Group {
+  readonly refusal: Refusal
+  readonly since: number
+  count: number
+}
+
+const minuteMs = 60_000
+/** What the last events have to get out when the process stops. */
+const farewellMs = 2000
+/** Stands for the sources that are too many to tell apart. */
+export const others = 'others'
+
+export class Refusals implements RefusalCounter {
+  readonly #parts: RefusalsParts
+  readonly #loop: Loop
+  readonly #now: () => number
+  readonly #most: number
+  #minute = 0
+  /** Of the minute under way. */
+  readonly #groups = new Map<string, Group>()
+  /** Of minutes that are over: their counts no longer change, since access may have taken them already. */
+  #ended: AuditEvent[] = []
+
+  constructor(parts: RefusalsParts) {
+    this.#parts = parts
+    this.#now = parts.now ?? Date.now
+    this.#most = parts.most ?? 10_000
+    this.#loop = new Loop({ name: 'refusals', everyMs: 1000, failingMs: 10_000, log: parts.log, work: () => this.flush() })
+    parts.metrics.gauge('audit_refusals_waiting', 'Counts of refusals that access has not taken yet', [], (gauge) =>
+      gauge.set(this.#groups.size + this.#ended.length),
+    )
+  }
+
+  start(): void {
+    this.#loop.start()
+  }
+
+  /** Tells also of the minute under way. */
+  async stop(): Promise<void> {
+    await this.#loop.stop()
+    this.#close()
+    const told = this.#tell().then(
+      () => true,
+      () => false,
+    )
+    if (await Promise.race([told, pause(farewellMs, false, { ref: false })])) return
+    this.#parts.log.warn({ events: this.#ended.length }, 'access is away: the last refusals are not in the audit log')
+  }
+
+  note(refusal: Refusal): void {
+    this.#turn()
+    const group = this.#groupOf(refusal)
+    group.count = Math.min(group.count + 1, 0xffffffff)
+  }
+
+  /** Tells of the minutes that are over. Throws where access is away; nothing is lost by it. */
+  async flush(): Promise<boolean> {
+    this.#turn()
+    await this.#tell()
+    return false
+  }
+
+  async #tell(): Promise<void> {
+    while (this.#ended.length > 0) {
+      const events = this.#ended.slice(0, mostAtOnce)
+      for (const { event, error } of await deliver(events, this.#parts.append)) {
+        const { action, reason, count } = event
+        const line = { action, reason, count, violations: error.violations }
+        this.#parts.log.error(line, 'access will not take this count of refusals; it is dropped')
+      }
+      this.#ended.splice(0, events.length)
+    }
+  }
+
+  #turn(): void {
+    const minute = Math.floor(this.#now() / minuteMs)
+    if (minute === this.#minute) return
+    // While too much waits for access, the minute under way goes on: what it tells of when is less exact, and nothing is lost.
+    if (this.#ended.length >= this.#most) return
+    this.#minute = minute
+    this.#close()
+  }
+
+  #close(): void {
+    for (const { refusal, since, count } of this.#groups.values()) {
+      const { action, reason } = refusal
+      this.#ended.push({ ...auditEvent(this.#parts.service, refusal, { action, outcome: 'refused', reason }, new Date(since)), count })
+    }
+    this.#groups.clear()
+  }
+
+  /** Where there are too many sources they are counted together, and where there are too many callers those too. */
+  #groupOf(refusal: Refusal): Group {
+    const room = (most: number, asked: Refusal): Group | undefined => {
+      const { workspace, actor, keyId, source, action, reason } = asked
+      const key = JSON.stringify([workspace, actor, keyId, source, action, reason])
+      const known = this.#groups.get(key)
+      if (known !== undefined || this.#groups.size >= most) return known
+      const group = { refusal: asked, since: this.#now(), count: 0 }
+      this.#groups.set(key, group)
+      return group
+    }
+    const anywhere = { ...refusal, source: others }
+    return (
+      room(this.#most, refusal) ??
+      room(2 * this.#most, anywhere) ??
+      // Only actions and reasons are left, and both are closed sets.
+      room(Infinity, { ...anywhere, workspace: '', actor: '', keyId: '' })!
+    )
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * Tells outside callers by the tokens that access signs for them (Ed25519 JWT), without asking anybody: by the keys and revocations that it
+ * was last told of. What was verified once is told at once, for as long as its time, its key and its API key stand.
+ */
+import type { KeyObject } from 'node:crypto'
+import { errors } from 'jose'
+import { meshErrors } from '../errors.ts'
+import type { Caller } from '../grpc/caller.ts'
+import { publicKeyOf } from './ed25519.ts'
+import { TokenCache } from './token-cache.ts'
+import { type Claims, type TokenKind, claimsOf, endOf, isName, longestLifeS } from './token-rules.ts'
+
+/** What a caller token is, for who makes one and who believes one. */
+export const callerToken = { typ: 'relay-caller+jwt', issuer: 'relay-access', audience: 'relay-mesh' } as const satisfies TokenKind
+
+const mostCached = 10_000
+const longest = { workspace: 128, actor: 128, keyId: 64, permission: 64 }
+const mostPermissions = 100
+/** No token outlives the end of its API key, or what was heard of it, by more; the rest is for clocks that differ. */
+const revocationKeptMs = 2 * longestLifeS * 1000
+
+/** A public key that tokens are signed with (RFC 8037). */
+export interface SigningKey {
+  kid: string
+  /** base64url, without padding. */
+  x: string
+}
+
+export interface Revocation {
+  keyId: string
+  /** From when on tokens of the API key are not believed, in epoch milliseconds; past is at once. */
+  notAfterMs: number
+}
+
+export interface CallerTokensParts {
+  /** In epoch milliseconds. */
+  now?: () => number
+  /** Brings what is new about the keys, where it can; a token whose key is not known waits for it. Rejects where nobody can tell. */
+  onUnknownKid?: () => Promise<void>
+}
+
+interface Key extends SigningKey {
+  readonly key: KeyObject
+}
+
+interface Proven {
+  caller: Caller
+  by: Key
+  endMs: number
+}
+
+export class CallerTokens {
+  readonly #now: () => number
+  readonly #onUnknownKid: () => Promise<void>
+  /** Undefined until somebody has told. */
+  #keys: ReadonlyMap<string, Key> | undefined
+  readonly #revoked = new Map<string, { fromMs: number; keptUntilMs: number }>()
+  readonly #cache = new TokenCache<Proven>(mostCached)
+
+  constructor({ now = Date.now, onUnknownKid = async () => {} }: CallerTokensParts = {}) {
+    this.#now = now
+    this.#onUnknownKid = onUnknownKid
+  }
+
+  /**
+   * Takes in what changed: `signingKeys` are all that count from now on, `revocations` come on top of the known ones. Throws for a key
+   * that is none, before anything is changed.
+   */
+  update({ signingKeys, revocations = [] }: { signingKeys?: readonly SigningKey[]; revocations?: readonly Revocation[] }): void {
+    const known = this.#keys
+    const keys = signingKeys?.map(({ kid, x }) => {
+      const same = known?.get(kid)
+      return [kid, same?.x === x ? same : { kid, x, key: publicKeyOf(x) }] as const
+    })
+    if (keys !== undefined) this.#keys = new Map(keys)
+    for (const revocation of revocations) this.#revoke(revocation)
+    if (revocations.length > 0) this.#forget()
+  }
+
+  /** Who shows this token; undefined where it proves nobody. Rejects with DEPENDENCY_UNAVAILABLE where that cannot be told now. */
+  caller(token: string): Caller | undefined | Promise<Caller | undefined> {
+    const proven = this.#cache.get(token)
+    if (proven === undefined) return this.#verify(token)
+    if (this.#stands(proven)) return proven.caller
+    this.#cache.delete(token)
+    return undefined
+  }
+
+  async #verify(token: string): Promise<Caller | undefined> {
+    if (this.#keys === undefined) await this.#ask()
+    if (this.#keys === undefined) throw meshErrors.DEPENDENCY_UNAVAILABLE()
+    let by: Key | undefined
+    const claims = await claimsOf(token, callerToken, async ({ kid = '' }) => (by = await this.#keyOf(kid)).key, this.#now())
+    const caller = claims === undefined ? undefined : callerIn(claims)
+    if (claims === undefined || caller === undefined || by === undefined) return undefined
+    const proven = { caller, by, endMs: endOf(claims) }
+    // Once more: keys may have gone meanwhile.
+    if (!this.#stands(proven)) return undefined
+    this.#cache.set(token, proven)
+    return caller
+  }
+
+  #stands({ caller, by, endMs }: Proven): boolean {
+    const now = this.#now()
+    const revoked = this.#revoked.get(caller.keyId)
+    return now < endMs && this.#keys?.get(by.kid) === by && (revoked === undefined || now < revoked.fromMs)
+  }
+
+  async #keyOf(kid: string): Promise<Key> {
+    if (!this.#keys?.has(kid)) await this.#ask()
+    const found = this.#keys?.get(kid)
+    if (found === undefined) throw new errors.JWKSNoMatchingKey()
+    return found
+  }
+
+  async #ask(): Promise<void> {
+    try {
+      await this.#onUnknownKid()
+    } catch (cause) {
+      throw meshErrors.DEPENDENCY_UNAVAILABLE({ cause })
+    }
+  }
+
+  #revoke({ keyId, notAfterMs }: Revocation): void {
+    // The earliest counts: a key that was to run out is revoked, and never the other way round.
+    const fromMs = Math.min(notAfterMs, this.#revoked.get(keyId)?.fromMs ?? Infinity)
+    this.#revoked.set(keyId, { fromMs, keptUntilMs: Math.max(notAfterMs, this.#now()) + revocationKeptMs })
+  }
+
+  /** Revocations that no living token can be of. */
+  #forget(): void {
+    const now = this.#now()
+    for (const [keyId, { keptUntilMs }] of this.#revoked) if (keptUntilMs < now) this.#revoked.delete(keyId)
+  }
+}
+
+/** The caller that the claims name: `sub` acts in `ws` by the key `key`. Undefined where they are not what access writes. */
+function callerIn({ sub, ws, key, perms }: Claims): Caller | undefined {
+  if (!isName(sub, longest.actor) || !isName(ws, longest.workspace) || !isName(key, longest.keyId)) return undefined
+  if (!Array.isArray(perms) || perms.length > mostPermissions) return undefined
+  if (!perms.every((each) => isName(each, longest.permission))) return undefined
+  const permissions = new Set<string>(perms)
+  return Object.freeze({ workspace: ws, actor: sub, keyId: key, may: (permission: string) => permissions.has(permission) })
+}

@@ -1,0 +1,84 @@
+/** Keeps a process's caller tokens up with access: its feed is read once a second, and at once for a key that was not heard of yet. */
+import type { FollowRequest, FollowResponse } from '#gen/relay/access/v1/access.ts'
+import { meshErrors } from '../errors.ts'
+import { Loop } from '../loop.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { CallerTokens } from './caller-tokens.ts'
+
+/** How often the feed is read, and at the most asked for beside that, in milliseconds. */
+const everyMs = 1000
+
+export interface AccessFeedParts {
+  /** One round trip to access; rejects in time where it is away. */
+  follow: (request: FollowRequest) => Promise<FollowResponse>
+  log: Logger
+  metrics: Metrics
+  /** A clock that never goes back, in milliseconds. */
+  now?: () => number
+}
+
+/** While access is away nothing changes: known callers go on, new ones cannot be told. */
+export class AccessFeed {
+  readonly tokens = new CallerTokens({ onUnknownKid: () => this.#ask() })
+  readonly #follow: AccessFeedParts['follow']
+  readonly #now: () => number
+  readonly #loop: Loop
+  #sequence = 0
+  #readAtMs: number
+  #reading: Promise<boolean> | undefined
+  /** Until a reading ends well. */
+  #away = false
+  #askedAtMs = -Infinity
+
+  constructor({ follow, log, metrics, now = () => performance.now() }: AccessFeedParts) {
+    this.#follow = follow
+    this.#now = now
+    this.#readAtMs = now()
+    this.#loop = new Loop({ name: 'access feed', everyMs, log, work: () => this.#read() })
+    metrics.gauge('access_feed_age_seconds', 'Since when keys and revocations have not been heard of', [], (gauge) =>
+      gauge.set((now() - this.#readAtMs) / 1000),
+    )
+  }
+
+  start(): void {
+    this.#loop.start()
+  }
+
+  stop(): Promise<void> {
+    return this.#loop.stop()
+  }
+
+  /** Rejects where access is away, as far as the last reading could tell. */
+  async #ask(): Promise<void> {
+    if (this.#reading === undefined) {
+      if (this.#now() - this.#askedAtMs < everyMs) {
+        if (this.#away) throw meshErrors.DEPENDENCY_UNAVAILABLE()
+        return
+      }
+      this.#askedAtMs = this.#now()
+    }
+    await this.#read()
+  }
+
+  /** One reading at a time. True where there is more to be read at once. */
+  #read(): Promise<boolean> {
+    this.#reading ??= this.#readOnce().finally(() => (this.#reading = undefined))
+    return this.#reading
+  }
+
+  async #readOnce(): Promise<boolean> {
+    const after = this.#sequence
+    this.#away = true
+    const { signingKeys, revocations, sequence } = await this.#follow({ after })
+    // A moment that cannot be read is past: what was meant is that the key is believed no longer.
+    const moments = revocations.map(({ keyId, notAfter }) => ({ keyId, notAfterMs: Date.parse(notAfter) || 0 }))
+    this.tokens.update({ signingKeys, revocations: moments })
+    this.#away = false
+    this.#readAtMs = this.#now()
+    // Access that counts from an earlier number has lost some, or is another: everything is read again.
+    const startedOver = sequence < after
+    this.#sequence = startedOver ? 0 : sequence
+    return startedOver
+  }
+}

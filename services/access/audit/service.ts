@@ -1,0 +1,96 @@
+/** The RPCs of relay.access.v1.AuditService: proto ⇄ domain, nothing more. */
+import { type AuditEntry, AuditServiceService } from '#gen/relay/access/v1/audit.ts'
+import type { AuditEvent, AuditOutcome } from '#mesh/audit/event.ts'
+import { meshErrors } from '#mesh/errors.ts'
+import { callerOf } from '#mesh/grpc/call.ts'
+import { type Served, served } from '#mesh/grpc/server.ts'
+import { key } from '#mesh/telemetry/names.ts'
+import type { Entry } from './chain.ts'
+import { exportPage } from './export.ts'
+import type { AuditLog } from './log.ts'
+import type { AuditStore } from './store.ts'
+
+export interface AuditServiceParts {
+  log: Pick<AuditLog, 'append'>
+  store: Pick<AuditStore, 'list'>
+}
+
+const defaultPage = { list: 50, export: 1000 }
+
+export function auditService({ log, store }: AuditServiceParts): Served {
+  return served(AuditServiceService, {
+    async appendEvents({ events }, call) {
+      // The workspace is the peer's word, as the act is; whose act it is is not.
+      if (call.peer === undefined || events.some(({ service }) => service !== call.peer)) {
+        throw meshErrors.PERMISSION_DENIED({ message: 'A service tells only of its own acts.' })
+      }
+      await log.append(events.map((event) => ({ ...event, outcome: event.outcome as AuditOutcome }) satisfies AuditEvent))
+      return {}
+    },
+
+    async listEvents(request, call) {
+      const { action, outcome, actor, keyId, target } = request
+      const { entries, next } = await store.list({
+        workspace: callerOf(call).workspace,
+        filter: {
+          ...given({ action, actor, keyId, target }),
+          outcome: outcome === '' ? undefined : (outcome as AuditOutcome),
+          ...periodOf(request),
+        },
+        order: 'newest first',
+        limit: request.pageSize || defaultPage.list,
+        after: readPageToken(request.pageToken),
+      })
+      return { events: entries.map(toMessage), nextPageToken: writePageToken(next), requestId: call.requestId }
+    },
+
+    async exportEvents(request, call) {
+      const { data, next } = await exportPage(store, {
+        workspace: callerOf(call).workspace,
+        filter: periodOf(request),
+        limit: request.pageSize || defaultPage.export,
+        after: readPageToken(request.pageToken),
+      })
+      if (next !== undefined) call.reply(key.nextPage, writePageToken(next))
+      return { contentType: 'application/x-ndjson', data, extensions: [] }
+    },
+  })
+}
+
+function toMessage({ mac, targets, ...entry }: Entry): AuditEntry {
+  return { ...entry, targets: [...targets], mac: mac.toString('hex') }
+}
+
+const invalid = (field: string, description: string) => meshErrors.INVALID_REQUEST({ violations: [{ field, description }] })
+
+/** No store of text can be relied on to keep U+0000, or to look for it. */
+function given<Field extends string>(texts: Record<Field, string>): Partial<Record<Field, string>> {
+  const filter: Partial<Record<Field, string>> = {}
+  for (const [field, text] of Object.entries(texts) as [Field, string][]) {
+    if (text.includes('\0')) throw invalid(field === 'keyId' ? 'key_id' : field, 'must not contain U+0000')
+    if (text !== '') filter[field] = text
+  }
+  return filter
+}
+
+const periodOf = ({ from, until }: { from: string; until: string }) => ({ from: timeOf('from', from), until: timeOf('until', until) })
+
+/** https://www.rfc-editor.org/rfc/rfc3339#section-5.6, to the millisecond. */
+const time = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)$/
+
+function timeOf(field: string, text: string): string | undefined {
+  if (text === '') return undefined
+  const parsed = time.test(text) ? new Date(text) : undefined
+  if (parsed === undefined || Number.isNaN(parsed.getTime())) throw invalid(field, 'must be a time, as 2026-01-31T12:00:00Z')
+  return parsed.toISOString()
+}
+
+const writePageToken = (after: number | undefined): string =>
+  after === undefined ? '' : Buffer.from(`after ${after}`).toString('base64url')
+
+function readPageToken(token: string): number | undefined {
+  if (token === '') return undefined
+  const match = /^after ([1-9]\d{0,9})$/.exec(Buffer.from(token, 'base64url').toString())
+  if (match === null) throw invalid('page_token', 'is not the token of an earlier page')
+  return Number(match[1])
+}

@@ -1,0 +1,147 @@
+/**
+ * The chains in Postgres, read and added to: INSERT and SELECT are all that it needs. Whoever adds to a chain holds its advisory lock until
+ * the rows are there for everybody, so that sequences have no gaps and what can be seen of a chain is always its beginning. The locks of
+ * several chains are taken in one order by all: nobody waits in a circle.
+ */
+import { createHash } from 'node:crypto'
+import type { AuditEvent } from '#mesh/audit/event.ts'
+import type { Database, Queries, Statement } from '#mesh/postgres/database.ts'
+import type { Chain, Entry, Link } from './chain.ts'
+import { type EntryRow, entryColumns, entryOf, insertedColumns, insertedRow } from './entry-row.ts'
+import type { AuditStore, EntryFilter, EntryPage, EntryQuery } from './store.ts'
+
+/** An event that is taken into two chains at once is lost by one of them, which then finds it taken. */
+const mostRaces = 5
+
+export class PostgresAuditStore implements AuditStore {
+  readonly #database: Database
+  readonly #chain: Chain
+
+  constructor(parts: { database: Database; chain: Chain }) {
+    this.#database = parts.database
+    this.#chain = parts.chain
+  }
+
+  async append(events: readonly AuditEvent[]): Promise<Entry[]> {
+    if (events.length === 0) return []
+    for (let race = 1; ; race += 1) {
+      try {
+        return await this.#database.transaction((queries) => this.#append(queries, events))
+      } catch (error) {
+        if (race === mostRaces || !isTakenTwice(error)) throw error
+      }
+    }
+  }
+
+  list(query: EntryQuery): Promise<EntryPage> {
+    return listEntries(this.#database, query)
+  }
+
+  async #append(queries: Queries, events: readonly AuditEvent[]): Promise<Entry[]> {
+    const workspaces = [...new Set(events.map(({ workspace }) => workspace))]
+    await lockChains(queries, workspaces)
+    // After the lock: a statement sees what was there when it began.
+    const known = await queries.query<{ event_id: string }>(statements.known, [events.map(({ eventId }) => eventId)])
+    const taken = new Set(known.map(({ event_id: id }) => id))
+    const ends = await this.#ends(queries, workspaces)
+    const entries: Entry[] = []
+    for (const event of events) {
+      if (taken.has(event.eventId)) continue
+      taken.add(event.eventId)
+      const end = ends.get(event.workspace)!
+      const entry = this.#chain.next(end.link, event, end.now)
+      end.link = entry
+      entries.push(entry)
+    }
+    if (entries.length > 0) await queries.query(statements.insert, [JSON.stringify(entries.map(insertedRow))])
+    return entries
+  }
+
+  /** How far each chain has got: its last entry, or the checkpoint that took the place of all of them. */
+  async #ends(queries: Queries, workspaces: readonly string[]): Promise<Map<string, { link: Link; now: string }>> {
+    const rows = await queries.query<EndRow>(statements.ends, [workspaces])
+    return new Map(
+      rows.map(({ workspace, sequence, mac, now }) => {
+        const link = sequence === null || mac === null ? this.#chain.origin(workspace) : { sequence, mac }
+        return [workspace, { link, now: new Date(now).toISOString() }]
+      }),
+    )
+  }
+}
+
+/** Reading needs no key. */
+export async function listEntries(queries: Queries, { workspace, filter, order, limit, after }: EntryQuery): Promise<EntryPage> {
+  const { statement, values } = listing(filter, order, after)
+  const rows = await queries.query<EntryRow>(statement, [workspace, limit + 1, ...values])
+  const entries = rows.slice(0, limit).map(entryOf)
+  return { entries, next: rows.length > limit ? entries.at(-1)?.sequence : undefined }
+}
+
+interface EndRow {
+  workspace: string
+  sequence: number | null
+  mac: Buffer | null
+  now: number
+}
+
+/** Waits until nobody else adds to these chains or cuts them; until the transaction ends, nobody else does. */
+export async function lockChains(queries: Queries, workspaces: readonly string[]): Promise<void> {
+  const keys = workspaces.map(lockOf).toSorted((one, other) => (one < other ? -1 : one > other ? 1 : 0))
+  await queries.query(statements.lock, [keys.map(String)])
+}
+
+const lockOf = (workspace: string): bigint => createHash('sha256').update(`relay audit chain ${workspace}`).digest().readBigInt64BE(0)
+
+/** unique_violation of the event's id, https://www.postgresql.org/docs/current/errcodes-appendix.html. */
+function isTakenTwice(error: unknown): boolean {
+  const { code, constraint } = error as { code?: unknown; constraint?: unknown }
+  return code === '23505' && constraint === 'audit_events_taken_once'
+}
+
+const conditions: Record<keyof EntryFilter, (place: string) => string> = {
+  action: (place) => `action = ${place}`,
+  outcome: (place) => `outcome = ${place}`,
+  actor: (place) => `actor = ${place}`,
+  keyId: (place) => `key_id = ${place}`,
+  target: (place) => `targets @> ARRAY[${place}::text]`,
+  from: (place) => `occurred_at >= ${place}::timestamptz`,
+  until: (place) => `occurred_at < ${place}::timestamptz`,
+}
+
+/** A statement for each set of filters, so that each is planned for itself: of 2⁷ sets and two orders, few are ever used. */
+function listing(filter: EntryFilter, order: EntryQuery['order'], after: number | undefined): { statement: Statement; values: unknown[] } {
+  const given = (Object.keys(conditions) as (keyof EntryFilter)[]).filter((field) => filter[field] !== undefined)
+  const values: unknown[] = given.map((field) => filter[field])
+  const where = ['workspace = $1', ...given.map((field, index) => conditions[field](`$${index + 3}`))]
+  const [beyond, direction] = order === 'newest first' ? ['<', 'DESC'] : ['>', 'ASC']
+  if (after !== undefined) {
+    values.push(after)
+    where.push(`sequence ${beyond} $${values.length + 2}`)
+  }
+  // Postgres tells statements apart by 63 characters.
+  const set = Object.keys(conditions).map((field) => Number(given.includes(field as keyof EntryFilter)))
+  const name = `audit list ${order} ${set.join('')}${after === undefined ? '' : ' after'}`
+  const text = `SELECT ${entryColumns} FROM audit_events WHERE ${where.join(' AND ')} ORDER BY audit_events.sequence ${direction} LIMIT $2`
+  return { statement: { name, text }, values }
+}
+
+const statement = (name: string, text: string): Statement => ({ name: `audit ${name}`, text })
+
+const statements = {
+  /** One after the other, in the order of the list. */
+  lock: statement('lock', 'SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key'),
+  known: statement('known', 'SELECT event_id FROM audit_events WHERE event_id = ANY ($1::uuid[])'),
+  ends: statement(
+    'ends',
+    `SELECT workspace, coalesce(entry.sequence, checkpoint.sequence)::float8 AS sequence, coalesce(entry.mac, checkpoint.mac) AS mac,
+       floor(extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now
+     FROM unnest($1::text[]) AS workspace
+     LEFT JOIN LATERAL (
+       SELECT sequence, mac FROM audit_events WHERE audit_events.workspace = workspace.workspace ORDER BY sequence DESC LIMIT 1
+     ) AS entry ON true
+     LEFT JOIN LATERAL (
+       SELECT sequence, mac FROM audit_checkpoints WHERE audit_checkpoints.workspace = workspace.workspace ORDER BY sequence DESC LIMIT 1
+     ) AS checkpoint ON true`,
+  ),
+  insert: statement('insert', `INSERT INTO audit_events SELECT * FROM json_to_recordset($1::json) AS entry (${insertedColumns})`),
+}

@@ -1,0 +1,45 @@
+/** The audit log put together: what takes events, what signs its ends, and what removes what is old. */
+import type { Loop } from '#mesh/loop.ts'
+import type { Logger } from '#mesh/telemetry/log.ts'
+import type { Chain } from './chain.ts'
+import { appendHeads } from './heads-file.ts'
+import { Heads } from './heads.ts'
+import { AuditLog, type AuditLogParts } from './log.ts'
+import { retention } from './retention.ts'
+import type { AuditStore, ChainCutter, ChainReader } from './store.ts'
+
+export interface TrailParts {
+  chain: Chain
+  audit: AuditStore
+  chains: ChainReader
+  /** Undefined where nothing may be removed. */
+  cutter: ChainCutter | undefined
+  auditHeadsEveryMs: number
+  auditHeadsFile: string | undefined
+  /** How long entries are kept, in milliseconds; for ever when undefined. */
+  auditRetentionMs: number | undefined
+  instruments: AuditLogParts['instruments']
+  log: Logger
+}
+
+export interface Trail {
+  readonly auditLog: AuditLog
+  /** To be stopped when nothing is added any more. Not started yet, like the next. */
+  readonly heads: Heads
+  readonly retaining: Loop | undefined
+}
+
+/** How often it is looked for what is old enough to go. */
+const retainEveryMs = 3_600_000
+
+export function auditTrail({ chain, audit, chains, cutter, instruments, log, ...config }: TrailParts): Trail {
+  const { auditHeadsEveryMs, auditHeadsFile: file, auditRetentionMs: ageMs } = config
+  const keep = file === undefined ? undefined : (lines: readonly string[]) => appendHeads(file, lines)
+  const heads = new Heads({ chain, reader: chains, everyMs: auditHeadsEveryMs, keep, log })
+  const retains = cutter !== undefined && ageMs !== undefined
+  return {
+    auditLog: new AuditLog({ store: audit, heads, instruments }),
+    heads,
+    retaining: retains ? retention({ chain, cutter, ageMs, everyMs: retainEveryMs, log }) : undefined,
+  }
+}

@@ -1,0 +1,11 @@
+/** The reasons that the access service answers with; `docs/errors.md` lists them. */
+import { errorTable } from '#mesh/errors.ts'
+
+export const errors = errorTable('access', {
+  SIGN_IN_LIMITED: { code: 'RESOURCE_EXHAUSTED', message: 'Too many sign-ins from this address in this minute. Retry-After says when to go on.' },
+  KEY_NOT_FOUND: { code: 'NOT_FOUND', message: 'There is no such key.' },
+  KEY_ENDED: { code: 'FAILED_PRECONDITION', message: 'This key has expired or was revoked: make a new one.' },
+  KEY_LIMIT: { code: 'FAILED_PRECONDITION', message: 'The workspace has as many living keys as it may: revoke some first.' },
+  SCOPE_TOO_WIDE: { code: 'PERMISSION_DENIED', message: 'A key can do nothing that its maker cannot do: narrow its role or scopes.' },
+  ACTOR_NOT_YOURS: { code: 'PERMISSION_DENIED', message: 'Only a caller with keys:admin makes keys for another actor.' },
+})

@@ -1,0 +1,133 @@
+/**
+ * Making, listing, rotating and ending keys: who may do what to which. The rules:
+ * - A key can do nothing that whoever makes or rotates it cannot do.
+ * - Without keys:admin one has to do only with keys of one's own actor; what is somebody else's does not exist, like another workspace's.
+ */
+import { randomUUID } from 'node:crypto'
+import { type KeyEnv, newApiKey } from '#mesh/api-key.ts'
+import { type Asker, type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
+import { type FieldViolation, meshErrors } from '#mesh/errors.ts'
+import { errors } from '../errors.ts'
+import type { KeyHash, StoredKey } from './key.ts'
+import { type Role, foreignScopes, isRole, permissionsOf } from './roles.ts'
+import { canonicalSource } from './sources.ts'
+import type { KeyPage, KeyStore, Rotated } from './store.ts'
+
+/** Who asks, and what they may do. */
+export interface KeyMaker extends Asker {
+  may(permission: string): boolean
+}
+
+export interface Wanted {
+  readonly name: string
+  readonly role: string
+  /** Narrows the role; all of it when empty. */
+  readonly scopes: readonly string[]
+  readonly previewOnly: boolean
+  /** The maker's own when undefined. */
+  readonly actor: string | undefined
+  readonly allowedSources: readonly string[]
+  /** Until revoked when undefined. */
+  readonly lifeMs: number | undefined
+}
+
+export interface KeysParts {
+  readonly store: KeyStore
+  readonly env: KeyEnv
+  readonly hash: KeyHash
+}
+
+export class Keys {
+  readonly #parts: KeysParts
+
+  constructor(parts: KeysParts) {
+    this.#parts = parts
+  }
+
+  /** `apiKey` is the key itself: nothing keeps it. */
+  async create(by: KeyMaker, wanted: Wanted): Promise<{ key: StoredKey; apiKey: string }> {
+    const rights = rightsOf(wanted)
+    const { name, actor = by.actor, previewOnly, lifeMs } = wanted
+    if (actor !== by.actor && !by.may('keys:admin')) throw errors.ACTOR_NOT_YOURS()
+    refuseWider(by, rights.permissions)
+    const { store, env, hash } = this.#parts
+    const [keyId, apiKey] = [randomUUID(), newApiKey(env)]
+    const fresh = { ...rights, keyId, hash: hash(apiKey), workspace: by.workspace, actor, name, previewOnly, createdBy: by.actor, lifeMs }
+    const key = await store.add(fresh, told(by, 'keys.create', keyId))
+    if (key === 'limit') throw errors.KEY_LIMIT()
+    return { key, apiKey }
+  }
+
+  list(by: KeyMaker, page: Pick<KeyPage, 'limit' | 'after'>): Promise<{ keys: StoredKey[]; next: KeyPage['after'] }> {
+    return this.#parts.store.list({ ...page, workspace: by.workspace, actor: by.may('keys:admin') ? undefined : by.actor })
+  }
+
+  /** The successor can do what the old key can; handing it out is as much as making it. */
+  async rotate(by: KeyMaker, keyId: string, overlapMs: number): Promise<Rotated & { apiKey: string }> {
+    refuseWider(by, (await this.#find(by, keyId)).permissions)
+    const { store, env, hash } = this.#parts
+    const [freshId, apiKey] = [randomUUID(), newApiKey(env)]
+    const rotation = { workspace: by.workspace, keyId, freshId, freshHash: hash(apiKey), createdBy: by.actor, overlapMs }
+    const rotated = await store.rotate(rotation, told(by, 'keys.rotate', keyId, freshId))
+    if (rotated === 'ended') throw errors.KEY_ENDED()
+    if (rotated === 'limit') throw errors.KEY_LIMIT()
+    if (rotated === undefined) throw errors.KEY_NOT_FOUND()
+    return { ...rotated, apiKey }
+  }
+
+  async revoke(by: KeyMaker, keyId: string): Promise<StoredKey> {
+    await this.#find(by, keyId)
+    const key = await this.#parts.store.revoke(by.workspace, keyId, told(by, 'keys.revoke', keyId))
+    if (key === undefined) throw errors.KEY_NOT_FOUND()
+    return key
+  }
+
+  async #find(by: KeyMaker, keyId: string): Promise<StoredKey> {
+    const key = await this.#parts.store.find(by.workspace, keyId)
+    if (key === undefined || (key.actor !== by.actor && !by.may('keys:admin'))) throw errors.KEY_NOT_FOUND()
+    return key
+  }
+}
+
+function refuseWider(by: KeyMaker, permissions: readonly string[]): void {
+  const beyond = permissions.filter((permission) => !by.may(permission))
+  if (beyond.length > 0) throw errors.SCOPE_TOO_WIDE({ metadata: { missing: beyond.join(' ') } })
+}
+
+const told = (by: Asker, action: string, ...keyIds: string[]): AuditEvent =>
+  auditEvent('access', by, { action, outcome: 'success', targets: keyIds.map((keyId) => `key:${keyId}`) })
+
+interface Rights {
+  role: Role
+  permissions: string[]
+  allowedSources: string[]
+}
+
+/** Everything that is wrong is said at once, by field. */
+function rightsOf({ name, actor, role, scopes, previewOnly, allowedSources }: Wanted): Rights {
+  const violations: FieldViolation[] = []
+  const wrong = (field: string, description: string) => void violations.push({ field, description })
+  for (const [field, text] of Object.entries({ name, actor })) {
+    // They end up in logs and terminals; and no store of text can be relied on to keep U+0000.
+    if (text !== undefined && /\p{Cc}/u.test(text)) wrong(field, 'must not contain control characters')
+  }
+  const sources = allowedSources.map((text, index) => {
+    try {
+      return canonicalSource(text)
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error
+      wrong(`allowed_sources.${index}`, error.message)
+      return text
+    }
+  })
+  if (!isRole(role)) {
+    wrong('role', 'is not a role')
+    throw meshErrors.INVALID_REQUEST({ violations })
+  }
+  const foreign = foreignScopes({ role, scopes })
+  for (const index of foreign) wrong(`scopes.${index}`, `is no permission of the role ${role}`)
+  const permissions = permissionsOf({ role, scopes, previewOnly })
+  if (permissions.length === 0 && foreign.length === 0) wrong('scopes', 'leave a key that only previews nothing to do')
+  if (violations.length > 0) throw meshErrors.INVALID_REQUEST({ violations })
+  return { role, permissions, allowedSources: [...new Set(sources)] }
+}

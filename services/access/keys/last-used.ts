@@ -1,0 +1,59 @@
+/**
+ * When keys were last used: gathered in memory and written together, every so often and at the end. It is a hint for people who clean up:
+ * a process that is killed loses some seconds of it, and while the store is away it waits.
+ */
+import { Loop } from '#mesh/loop.ts'
+import type { Logger } from '#mesh/telemetry/log.ts'
+import type { KeyStore } from './store.ts'
+
+export interface LastUsedParts {
+  store: Pick<KeyStore, 'noteUsed'>
+  log: Logger
+  /** In milliseconds; 10 seconds when unset. */
+  everyMs?: number
+  /** Keys that may wait to be written; what is noted of others meanwhile is lost. 10,000 when unset. */
+  most?: number
+}
+
+export class LastUsed {
+  readonly #store
+  readonly #log
+  readonly #most: number
+  readonly #loop: Loop
+  #uses = new Map<string, Date>()
+
+  constructor({ store, log, everyMs = 10_000, most = 10_000 }: LastUsedParts) {
+    this.#store = store
+    this.#log = log
+    this.#most = most
+    this.#loop = new Loop({ name: 'last used', everyMs, log, work: () => this.#flush() })
+  }
+
+  note(keyId: string, at: Date = new Date()): void {
+    const before = this.#uses.get(keyId)
+    if (before === undefined ? this.#uses.size >= this.#most : before >= at) return
+    this.#uses.set(keyId, at)
+  }
+
+  start(): void {
+    this.#loop.start()
+  }
+
+  /** Writes what is left. */
+  async stop(): Promise<void> {
+    await this.#loop.stop()
+    await this.#flush().catch((error: unknown) => this.#log.warn({ err: error, keys: this.#uses.size }, 'when keys were last used is lost'))
+  }
+
+  async #flush(): Promise<boolean> {
+    const uses = this.#uses
+    this.#uses = new Map()
+    try {
+      await this.#store.noteUsed(uses)
+    } catch (error) {
+      for (const [keyId, at] of uses) this.note(keyId, at)
+      throw error
+    }
+    return false
+  }
+}

@@ -1,0 +1,85 @@
+/** The RPCs of relay.access.v1.KeysService: proto ⇄ domain, nothing more. */
+import { type Key as KeyMessage, KeysServiceService } from '#gen/relay/access/v1/keys.ts'
+import { meshErrors } from '#mesh/errors.ts'
+import { type Call, askerOf, callerOf } from '#mesh/grpc/call.ts'
+import { type Served, served } from '#mesh/grpc/server.ts'
+import type { Instruments } from '../metrics.ts'
+import type { StoredKey } from './key.ts'
+import type { KeyMaker, Keys } from './keys.ts'
+import type { KeyPage } from './store.ts'
+
+export interface ServiceParts {
+  keys: Keys
+  instruments: Instruments
+  /** Called after each act: its audit event waits to be told. */
+  acted?: () => void
+}
+
+const defaultPage = 50
+const defaultOverlapMs = 86_400_000
+
+export function keysService({ keys, instruments, acted = () => {} }: ServiceParts): Served {
+  return served(KeysServiceService, {
+    async createKey(request, call) {
+      const { name, role, scopes, previewOnly, actor, allowedSources, expiresIn } = request
+      const lifeMs = expiresIn === undefined ? undefined : expiresIn * 1000
+      const { key, apiKey } = await keys.create(makerOf(call), { name, role, scopes, previewOnly, actor, allowedSources, lifeMs })
+      instruments.keys.inc({ change: 'created' })
+      acted()
+      return { key: toMessage(key), apiKey, requestId: call.requestId }
+    },
+
+    async listKeys({ pageSize, pageToken }, call) {
+      const page = { limit: pageSize === 0 ? defaultPage : pageSize, after: readPageToken(pageToken) }
+      const { keys: listed, next } = await keys.list(makerOf(call), page)
+      return { keys: listed.map(toMessage), nextPageToken: writePageToken(next), requestId: call.requestId }
+    },
+
+    async rotateKey({ keyId, overlap }, call) {
+      const overlapMs = overlap === undefined ? defaultOverlapMs : overlap * 1000
+      const { fresh, previous, apiKey } = await keys.rotate(makerOf(call), keyId, overlapMs)
+      instruments.keys.inc({ change: 'rotated' })
+      acted()
+      return { key: toMessage(fresh), apiKey, previous: toMessage(previous), requestId: call.requestId }
+    },
+
+    async revokeKey({ keyId }, call) {
+      const key = await keys.revoke(makerOf(call), keyId)
+      instruments.keys.inc({ change: 'revoked' })
+      acted()
+      return { key: toMessage(key), requestId: call.requestId }
+    },
+  })
+}
+
+const makerOf = (call: Call): KeyMaker => ({ ...askerOf(call), may: (permission) => callerOf(call).may(permission) })
+
+const toMessage = (key: StoredKey): KeyMessage => ({
+  keyId: key.keyId,
+  name: key.name,
+  actor: key.actor,
+  role: key.role,
+  permissions: [...key.permissions],
+  previewOnly: key.previewOnly,
+  allowedSources: [...key.allowedSources],
+  status: key.status,
+  createdAt: key.createdAt.toISOString(),
+  createdBy: key.createdBy,
+  expiresAt: key.expiresAt?.toISOString(),
+  revokedAt: key.revokedAt?.toISOString(),
+  lastUsedAt: key.lastUsedAt?.toISOString(),
+  replaces: key.replaces,
+})
+
+const writePageToken = (after: KeyPage['after']): string =>
+  after === undefined ? '' : Buffer.from(`${after.createdUs} ${after.keyId}`).toString('base64url')
+
+function readPageToken(token: string): KeyPage['after'] {
+  if (token === '') return undefined
+  const match = /^(\d{1,16}) ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/.exec(Buffer.from(token, 'base64url').toString())
+  if (match === null) {
+    const description = 'is not the next_page_token of an earlier page'
+    throw meshErrors.INVALID_REQUEST({ violations: [{ field: 'page_token', description }] })
+  }
+  return { createdUs: match[1]!, keyId: match[2]! }
+}

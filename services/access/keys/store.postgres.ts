@@ -1,0 +1,235 @@
+/**
+ * API keys in Postgres. Who adds a key holds a lock of its workspace, so that the living can be counted; who ends one holds the lock of the
+ * revocations until its row is committed, so that a follower that has seen a number has seen all before it.
+ *
+ * Nobody waits in a circle: locks are taken in the order workspace, keys (by id), revocations, and under the last nothing is waited for.
+ */
+import type { AuditEvent } from '#mesh/audit/event.ts'
+import type { Database, Queries, Statement } from '#mesh/postgres/database.ts'
+import { type KeyStatus, type Revocation, type StoredKey, mostKeys } from './key.ts'
+import type { Role } from './roles.ts'
+import type { FoundKey, KeyStore } from './store.ts'
+
+/** Revocations in one answer at the most; the next answer goes on from there. */
+const mostRevocations = 5000
+
+export function postgresKeyStore(database: Database): KeyStore {
+  return {
+    add(key, event) {
+      return database.transaction(async (queries) => {
+        if ((await countLiving(queries, key.workspace)) >= mostKeys) return 'limit'
+        const [row] = await queries.query<Row>(statements.insert, [
+          key.keyId,
+          key.hash,
+          key.workspace,
+          key.actor,
+          key.name,
+          key.role,
+          key.permissions,
+          key.previewOnly,
+          key.allowedSources,
+          key.createdBy,
+          key.lifeMs ?? null,
+        ])
+        await tell(queries, event)
+        return toKey(row!)
+      })
+    },
+
+    async findByHash(hash) {
+      const [row] = await database.query<FoundRow>(statements.findByHash, [hash])
+      return row && toFound(row)
+    },
+
+    async find(workspace, keyId) {
+      if (!uuid.test(keyId)) return undefined
+      const [row] = await database.query<Row>(statements.find, [workspace, keyId])
+      return row && toKey(row)
+    },
+
+    async list({ workspace, actor, limit, after }) {
+      const [text, whose] = actor === undefined ? [statements.list, [workspace]] : [statements.listOfActor, [workspace, actor]]
+      const bounds = [after?.createdUs ?? null, after?.keyId ?? null, limit + 1]
+      const rows = await database.query<Row & { cursor: string }>(text, [...bounds, ...whose])
+      const page = rows.slice(0, limit)
+      const last = page.at(-1)
+      const next = rows.length > limit && last !== undefined ? { createdUs: last.cursor, keyId: last.key_id } : undefined
+      return { keys: page.map(toKey), next }
+    },
+
+    rotate({ workspace, keyId, freshId, freshHash, createdBy, overlapMs }, event) {
+      return database.transaction(async (queries) => {
+        // With an overlap there is one key more.
+        const full = (await countLiving(queries, workspace)) >= mostKeys && overlapMs > 0
+        const [held] = await queries.query<Row>(statements.hold, [workspace, keyId])
+        if (held === undefined) return undefined
+        if (held.status !== 'active') return 'ended'
+        if (full) return 'limit'
+        const [fresh] = await queries.query<Row>(statements.insertSuccessor, [keyId, freshId, freshHash, createdBy])
+        const [previous] = await queries.query<Row>(statements.shorten, [keyId, overlapMs])
+        await tell(queries, event)
+        await queries.query(statements.lockRevocations)
+        await queries.query(statements.addRevocation, [keyId])
+        return { fresh: toKey(fresh!), previous: toKey(previous!) }
+      })
+    },
+
+    revoke(workspace, keyId, event) {
+      return database.transaction(async (queries) => {
+        const [held] = await queries.query<Row>(statements.hold, [workspace, keyId])
+        if (held === undefined) return undefined
+        if (held.status === 'revoked') return toKey(held)
+        const [revoked] = await queries.query<Row>(statements.revoke, [keyId])
+        await tell(queries, event)
+        await queries.query(statements.lockRevocations)
+        await queries.query(statements.addRevocation, [keyId])
+        return toKey(revoked!)
+      })
+    },
+
+    async noteUsed(uses) {
+      if (uses.size > 0) await database.query(statements.noteUsed, [[...uses.keys()], [...uses.values()]])
+    },
+
+    async revocationsAfter(sequence, sinceMs) {
+      const rows = await database.query<RevocationRow>(statements.revocationsAfter, [sequence, sinceMs, mostRevocations])
+      const revocations = rows.flatMap(({ sequence: number, key_id: keyId, not_after: notAfter }): Revocation[] =>
+        number === null ? [] : [{ sequence: number, keyId: keyId!, notAfter: notAfter! }],
+      )
+      // What a full answer left out is asked for next.
+      const reached = revocations.length === mostRevocations ? revocations.at(-1)!.sequence : rows[0]!.latest
+      return { revocations, sequence: reached }
+    },
+  }
+}
+
+/** Living keys of the workspace, which stay as many until the transaction ends. */
+async function countLiving(queries: Queries, workspace: string): Promise<number> {
+  await queries.query(statements.lockWorkspace, [workspace])
+  const [row] = await queries.query<{ count: number }>(statements.countLiving, [workspace])
+  return row!.count
+}
+
+const tell = (queries: Queries, event: AuditEvent) => queries.query(statements.tell, [event.eventId, JSON.stringify(event)])
+
+interface Row {
+  key_id: string
+  workspace: string
+  actor: string
+  name: string
+  role: Role
+  permissions: string[]
+  preview_only: boolean
+  allowed_sources: string[]
+  created_at: Date
+  created_by: string
+  expires_at: Date | null
+  revoked_at: Date | null
+  last_used_at: Date | null
+  replaces: string | null
+  status: KeyStatus
+}
+
+interface FoundRow extends Row {
+  expires_in_ms: number | null
+}
+
+/** One row at the least: the latest number, and no revocation where there is none. */
+interface RevocationRow {
+  latest: number
+  sequence: number | null
+  key_id: string | null
+  not_after: Date | null
+}
+
+const toKey = (row: Row): StoredKey => ({
+  keyId: row.key_id,
+  workspace: row.workspace,
+  actor: row.actor,
+  name: row.name,
+  role: row.role,
+  permissions: row.permissions,
+  previewOnly: row.preview_only,
+  allowedSources: row.allowed_sources,
+  createdAt: row.created_at,
+  createdBy: row.created_by,
+  expiresAt: row.expires_at ?? undefined,
+  revokedAt: row.revoked_at ?? undefined,
+  lastUsedAt: row.last_used_at ?? undefined,
+  replaces: row.replaces ?? undefined,
+  status: row.status,
+})
+
+const toFound = (row: FoundRow): FoundKey => ({ ...toKey(row), expiresInMs: row.expires_in_ms ?? undefined })
+
+const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
+const statement = (name: string, text: string): Statement => ({ name: `keys ${name}`, text })
+
+const columns = `key_id, workspace, actor, name, role, permissions, preview_only, allowed_sources, created_at, created_by, expires_at,
+  revoked_at, last_used_at, replaces,
+  CASE WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN expires_at <= clock_timestamp() THEN 'expired' ELSE 'active' END AS status`
+
+const inMs = (parameter: string) => `clock_timestamp() + ${parameter}::float8 * interval '1 millisecond'`
+
+/** The page's bounds come first: $1 and $2 where the one before ended, $3 how many. */
+const listed = (condition: string) => `SELECT ${columns}, (extract(epoch FROM created_at) * 1000000)::bigint::text AS cursor FROM api_keys
+  WHERE ${condition} AND ($1::bigint IS NULL OR (created_at, key_id) < ('epoch'::timestamptz + $1 * interval '1 microsecond', $2::uuid))
+  ORDER BY created_at DESC, key_id DESC LIMIT $3`
+
+const statements = {
+  lockWorkspace: statement('lock workspace', `SELECT pg_advisory_xact_lock(hashtextextended('keys of ' || $1, 0))`),
+  lockRevocations: statement('lock revocations', `SELECT pg_advisory_xact_lock(hashtextextended('revocations', 0))`),
+  countLiving: statement(
+    'count living',
+    `SELECT count(*)::int AS count FROM api_keys
+     WHERE workspace = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())`,
+  ),
+  insert: statement(
+    'insert',
+    `INSERT INTO api_keys (key_id, hash, workspace, actor, name, role, permissions, preview_only, allowed_sources, created_by, life_ms,
+       expires_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, ${inMs('$11')}) RETURNING ${columns}`,
+  ),
+  /** The rights go from row to row inside the database: nothing in between can change them. */
+  insertSuccessor: statement(
+    'insert successor',
+    `INSERT INTO api_keys (key_id, hash, workspace, actor, name, role, permissions, preview_only, allowed_sources, created_by, life_ms,
+       expires_at, replaces)
+     SELECT $2, $3, workspace, actor, name, role, permissions, preview_only, allowed_sources, $4, life_ms, ${inMs('life_ms')}, key_id
+     FROM api_keys WHERE key_id = $1 RETURNING ${columns}`,
+  ),
+  findByHash: statement(
+    'find by hash',
+    `SELECT ${columns}, extract(epoch FROM expires_at - clock_timestamp())::float8 * 1000 AS expires_in_ms FROM api_keys WHERE hash = $1`,
+  ),
+  find: statement('find', `SELECT ${columns} FROM api_keys WHERE workspace = $1 AND key_id = $2`),
+  list: statement('list', listed('workspace = $4')),
+  listOfActor: statement('list of actor', listed('workspace = $4 AND actor = $5')),
+  hold: statement('hold', `SELECT ${columns} FROM api_keys WHERE workspace = $1 AND key_id = $2 FOR NO KEY UPDATE`),
+  shorten: statement('shorten', `UPDATE api_keys SET expires_at = least(expires_at, ${inMs('$2')}) WHERE key_id = $1 RETURNING ${columns}`),
+  revoke: statement('revoke', `UPDATE api_keys SET revoked_at = clock_timestamp() WHERE key_id = $1 RETURNING ${columns}`),
+  addRevocation: statement(
+    'add revocation',
+    `INSERT INTO revocations (key_id, not_after) SELECT key_id, coalesce(revoked_at, expires_at) FROM api_keys WHERE key_id = $1`,
+  ),
+  /** In the order of their ids, so that two who note at once do not wait for each other in a circle. */
+  noteUsed: statement(
+    'note used',
+    `UPDATE api_keys SET last_used_at = greatest(last_used_at, least(used.at, clock_timestamp()))
+     FROM (
+       SELECT key_id, asked.at FROM api_keys JOIN unnest($1::uuid[], $2::timestamptz[]) AS asked (key_id, at) USING (key_id)
+       ORDER BY key_id FOR NO KEY UPDATE OF api_keys
+     ) AS used WHERE api_keys.key_id = used.key_id`,
+  ),
+  revocationsAfter: statement(
+    'revocations after',
+    `WITH known AS (SELECT coalesce(max(sequence), 0) AS latest FROM revocations)
+     SELECT known.latest, later.* FROM known LEFT JOIN LATERAL (
+       SELECT sequence, key_id, not_after FROM revocations
+       WHERE sequence > CASE WHEN $1 > known.latest THEN 0 ELSE $1 END
+         AND recorded_at > clock_timestamp() - $2::float8 * interval '1 millisecond'
+       ORDER BY sequence LIMIT $3
+     ) AS later ON true ORDER BY later.sequence`,
+  ),
+  tell: statement('tell', `INSERT INTO audit_outbox (event_id, event) VALUES ($1::uuid, $2)`),
+}

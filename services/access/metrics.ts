@@ -1,0 +1,14 @@
+/** What the access service counts. */
+import type { Metrics } from '#mesh/telemetry/metrics.ts'
+
+export type Instruments = ReturnType<typeof instruments>
+
+export const instruments = (metrics: Metrics) => ({
+  exchanges: metrics.counter('access_exchanges_total', 'API keys that were shown to sign in, by what became of it', ['outcome']),
+  keys: metrics.counter('access_key_changes_total', 'API keys by what became of them', ['change']),
+  auditEvents: metrics.counter('audit_events_total', 'Events told to the audit log by who acted and how it ended; or repeated', [
+    'service',
+    'outcome',
+  ]),
+  auditAppend: metrics.seconds('audit_append_seconds', 'How long it takes to add a batch of events to the chains'),
+})

@@ -1,0 +1,49 @@
+/** Caller tokens: what a caller may do and who they are, signed, so that every service can tell without asking. */
+import { SignJWT } from 'jose'
+import type { KeyRing } from './key-ring.ts'
+import { longestTokenMs } from './signing-keys.ts'
+
+/** Whom a token is for. */
+export interface Bearer {
+  readonly workspace: string
+  readonly actor: string
+  readonly keyId: string
+  readonly permissions: readonly string[]
+  /** How long their key still lives, in milliseconds; undefined where it has no end. */
+  readonly expiresInMs: number | undefined
+}
+
+export interface Issued {
+  /** A JWT (RFC 7519) signed with Ed25519 (RFC 8037). */
+  readonly token: string
+  readonly expiresAt: Date
+  readonly expiresInMs: number
+}
+
+export interface IssuerParts {
+  ring: Pick<KeyRing, 'signer'>
+  /** How long tokens live; five minutes at the most. */
+  ttlMs: number
+  /** Epoch milliseconds: verifiers go by their own clocks. */
+  now?: () => number
+}
+
+export type Issue = (bearer: Bearer) => Promise<Issued>
+
+export function issuer({ ring, ttlMs, now = Date.now }: IssuerParts): Issue {
+  return async ({ workspace, actor, keyId, permissions, expiresInMs = Infinity }) => {
+    const { kid, privateKey } = await ring.signer()
+    const at = now()
+    // JWTs count in whole seconds: rounded down, so that no token outlives its key.
+    const exp = Math.floor((at + Math.min(ttlMs, longestTokenMs, expiresInMs)) / 1000)
+    const token = await new SignJWT({ ws: workspace, key: keyId, perms: [...permissions] })
+      .setProtectedHeader({ alg: 'EdDSA', kid, typ: 'relay-caller+jwt' })
+      .setIssuer('relay-access')
+      .setAudience('relay-mesh')
+      .setSubject(actor)
+      .setIssuedAt(Math.floor(at / 1000))
+      .setExpirationTime(exp)
+      .sign(privateKey)
+    return { token, expiresAt: new Date(exp * 1000), expiresInMs: Math.max(0, exp * 1000 - at) }
+  }
+}

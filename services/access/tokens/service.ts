@@ -1,0 +1,59 @@
+/** relay.access.v1.AccessService: sign-in, and what verifiers follow. */
+import {
+  AccessServiceService,
+  type ExchangeRequest,
+  type ExchangeResponse,
+  type FollowRequest,
+  type FollowResponse,
+} from '#gen/relay/access/v1/access.ts'
+import type { Context } from '#mesh/grpc/call.ts'
+import { isService } from '#mesh/grpc/caller.ts'
+import { type Served, served } from '#mesh/grpc/server.ts'
+import { parseSource } from '#mesh/grpc/source.ts'
+import type { Exchange } from './exchange.ts'
+import type { Feed } from './feed.ts'
+
+export function accessService({ exchange, feed }: { exchange: Exchange; feed: Feed }): Served {
+  const answer = exchangeHere(exchange)
+  return served(AccessServiceService, {
+    exchange(request, call) {
+      const { requestId, trace, peer } = call
+      // Only a service of the mesh may speak for another address.
+      const believed = peer !== undefined && isService(peer) && request.source !== undefined
+      const source = believed ? parseSource(request.source!) : call.source
+      return answer(request, { requestId, trace, source })
+    },
+
+    follow: followHere(feed),
+  })
+}
+
+/** The exchange in the contract's words, for this process as well. */
+export const exchangeHere =
+  (exchange: Exchange) =>
+  async ({ apiKey }: ExchangeRequest, context: Context): Promise<ExchangeResponse> => {
+    const { token, expiresAt, expiresInMs, key } = await exchange(apiKey, context)
+    const { workspace, actor, keyId, permissions, allowedSources } = key
+    return {
+      token,
+      expiresAt: expiresAt.toISOString(),
+      expiresInMs,
+      workspace,
+      actor,
+      keyId,
+      permissions: [...permissions],
+      allowedSources: [...allowedSources],
+    }
+  }
+
+/** The feed in the contract's words, for this process as well. */
+export const followHere =
+  (feed: Feed) =>
+  async ({ after }: FollowRequest): Promise<FollowResponse> => {
+    const { signingKeys, revocations, sequence } = await feed(after)
+    return {
+      signingKeys: signingKeys.map(({ kid, x }) => ({ kid, x })),
+      revocations: revocations.map((each) => ({ ...each, notAfter: each.notAfter.toISOString() })),
+      sequence,
+    }
+  }

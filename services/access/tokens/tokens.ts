@@ -1,0 +1,45 @@
+/** What caller tokens are made of and told by, put together: signing keys, the exchange, and the feed of verifiers. */
+import { AddressLimiter } from '#mesh/address-limiter.ts'
+import type { Loop } from '#mesh/loop.ts'
+import type { KeyStore } from '../keys/store.ts'
+import { type Exchange, type ExchangeParts, exchange } from './exchange.ts'
+import { type Feed, feed } from './feed.ts'
+import { issuer } from './issuer.ts'
+import { Sealer } from './key-pair.ts'
+import { KeyRing } from './key-ring.ts'
+import type { SigningKeyStore } from './store.ts'
+
+export interface TokensParts extends Omit<ExchangeParts, 'keys' | 'limiter' | 'issue'> {
+  keys: Pick<KeyStore, 'findByHash' | 'revocationsAfter'>
+  signingKeys: SigningKeyStore
+  /** What private halves are sealed with. */
+  signingSecret: string
+  /** How long a key signs, in milliseconds. */
+  signingKeyLifeMs: number
+  tokenMs: number
+  /** Exchanges of one address in a minute. */
+  exchangeLimit: number
+}
+
+export interface Tokens {
+  readonly exchange: Exchange
+  readonly feed: Feed
+  /** Keeps up with the signing keys; not started yet. */
+  readonly loop: Loop
+}
+
+/** How often the signing keys are read: other replicas and operators make new ones. */
+const everyMs = 1000
+
+/** Once there is a key to sign with. Throws SealBroken where the secret does not open it. */
+export async function tokens({ signingKeys, signingSecret, signingKeyLifeMs, ...parts }: TokensParts): Promise<Tokens> {
+  const { tokenMs, exchangeLimit } = parts
+  const ring = new KeyRing({ store: signingKeys, sealer: new Sealer(signingSecret), lifeMs: signingKeyLifeMs })
+  await ring.begin()
+  const limiter = new AddressLimiter({ perMinute: exchangeLimit })
+  return {
+    exchange: exchange({ ...parts, limiter, issue: issuer({ ring, ttlMs: tokenMs }) }),
+    feed: feed({ ring, keys: parts.keys }),
+    loop: ring.loop(everyMs, parts.log),
+  }
+}

@@ -1,0 +1,185 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { FollowResponse } from '#gen/relay/access/v1/access.ts'
+import { meshErrors } from '#mesh/errors.ts'
+import { AccessFeed } from '#mesh/identity/follow.ts'
+import { followAccess, identity, identityVariables } from '#mesh/identity.ts'
+import { readConfig } from '#mesh/config.ts'
+import type { Runtime } from '#mesh/serve.ts'
+import { createLogger } from '#mesh/telemetry/log.ts'
+import { Metrics } from '#mesh/telemetry/metrics.ts'
+import { type FakeAccess, type FakeMesh, fakeMesh, startFakeAccess } from '../../fakes/identity.ts'
+import { tcpProxy } from '../../fakes/tcp-proxy.ts'
+import { until } from '../../fixtures/mesh/until.ts'
+
+const unavailable = { reason: 'DEPENDENCY_UNAVAILABLE', code: 'UNAVAILABLE' }
+
+let mesh: FakeMesh
+beforeEach(() => void (mesh = fakeMesh()))
+
+describe('the feed', () => {
+  let nowMs = 0
+  let asked: number[]
+  let answer: () => Promise<FollowResponse>
+  let feed: AccessFeed
+  const published = (over: Partial<FollowResponse> = {}): FollowResponse => ({
+    signingKeys: mesh.signingKeys,
+    revocations: [],
+    sequence: 0,
+    ...over,
+  })
+  const metrics = new Metrics('tested')
+  beforeEach(() => {
+    nowMs = 0
+    asked = []
+    answer = async () => published()
+    metrics.registry.clear()
+    feed = new AccessFeed({
+      follow: ({ after }) => {
+        asked.push(after)
+        return answer()
+      },
+      log: createLogger('tested', 'silent'),
+      metrics,
+      now: () => nowMs,
+    })
+  })
+  const unheardOf = () => mesh.callerToken({ by: mesh.newKey() })
+
+  test('is asked for the first token, and for a key that is not known', async () => {
+    expect(await feed.tokens.caller(mesh.callerToken())).toMatchObject({ actor: 'ann' })
+    expect(asked).toEqual([0])
+    mesh.signingKeys.push(mesh.newKey())
+    nowMs += 1000
+    expect(await feed.tokens.caller(mesh.callerToken())).toMatchObject({ actor: 'ann' })
+    expect(asked).toEqual([0, 0])
+  })
+
+  test('is asked once a second at the most, however many unknown keys come', async () => {
+    await feed.tokens.caller(mesh.callerToken())
+    for (const atMs of [1000, 1001, 1500, 1999]) {
+      nowMs = atMs
+      const callers = await Promise.all(Array.from({ length: 20 }, async () => feed.tokens.caller(unheardOf())))
+      expect(new Set(callers)).toEqual(new Set([undefined]))
+    }
+    expect(asked).toHaveLength(2)
+    nowMs = 2000
+    expect(await feed.tokens.caller(unheardOf())).toBeUndefined()
+    expect(asked).toHaveLength(3)
+  })
+
+  test('says of unknown keys that it cannot tell while access is away, also without asking, and goes on with known ones', async () => {
+    const known = mesh.callerToken()
+    await feed.tokens.caller(known)
+    answer = () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE())
+    for (const atMs of [1000, 1001]) {
+      nowMs = atMs
+      await expect(feed.tokens.caller(unheardOf())).rejects.toMatchObject(unavailable)
+    }
+    expect(asked).toHaveLength(2)
+    expect(feed.tokens.caller(known)).toMatchObject({ actor: 'ann' })
+    // Not seen before, but signed with a key that is known: access is not needed for it.
+    expect(await feed.tokens.caller(mesh.callerToken({ actor: 'bob' }))).toMatchObject({ actor: 'bob' })
+  })
+
+  test('is read from the last number on, and from the start when access counts from an earlier one', async () => {
+    const revoked = (keyId: string, sequence: number) => ({ keyId, sequence, notAfter: '2020-01-01T00:00:00.000Z' })
+    const rounds: [FollowResponse, number][] = [
+      [published({ sequence: 7 }), 0],
+      [published({ sequence: 7 }), 7],
+      [published({ sequence: 2 }), 7],
+      [published({ sequence: 2, revocations: [revoked('key-of-ann', 1)] }), 0],
+    ]
+    for (const [response, after] of rounds) {
+      answer = async () => response
+      nowMs += 1000
+      expect(await feed.tokens.caller(unheardOf())).toBeUndefined()
+      expect(asked.at(-1)).toBe(after)
+    }
+    expect(await feed.tokens.caller(mesh.callerToken())).toBeUndefined()
+  })
+
+  test('takes a moment that cannot be read for a past one', async () => {
+    answer = async () => published({ sequence: 1, revocations: [{ sequence: 1, keyId: 'key-of-ann', notAfter: 'soon' }] })
+    expect(await feed.tokens.caller(mesh.callerToken())).toBeUndefined()
+    expect(await feed.tokens.caller(mesh.callerToken({ keyId: 'another' }))).toBeDefined()
+  })
+
+  test('that lists a key which is none is not believed, and what was known stands', async () => {
+    const known = mesh.callerToken()
+    await feed.tokens.caller(known)
+    answer = async () => published({ signingKeys: [{ kid: 'a', x: 'not a key' }] })
+    nowMs += 1000
+    await expect(feed.tokens.caller(unheardOf())).rejects.toMatchObject(unavailable)
+    expect(feed.tokens.caller(known)).toBeDefined()
+  })
+
+  test('shows its age', async () => {
+    const age = async () => Number(/^access_feed_age_seconds\S* (\S+)$/m.exec(await metrics.registry.metrics())![1])
+    nowMs = 3000
+    expect(await age()).toBe(3)
+    await feed.tokens.caller(mesh.callerToken())
+    expect(await age()).toBe(0)
+  })
+})
+
+describe('a process that follows access', () => {
+  const stops: (() => unknown)[] = []
+  let access: FakeAccess
+  let lines: Record<string, unknown>[]
+  const follow = (address = access.address) => {
+    const log = createLogger('tested', 'info', { write: (line) => void lines.push(JSON.parse(line)) })
+    const onStop = (_: string, stop: () => unknown) => stops.push(stop)
+    const runtime = { log, metrics: new Metrics('tested'), onStop } as unknown as Runtime
+    const own = identity('idempotency', readConfig(identityVariables, mesh.env('idempotency')))
+    return followAccess(runtime, own, { address })
+  }
+  beforeEach(async () => {
+    lines = []
+    access = await startFakeAccess(mesh)
+  })
+  afterEach(async () => {
+    for (const stop of stops.splice(0).reverse()) await stop()
+    await access.stop()
+  })
+
+  test('believes from the first call on whom access signed for, and forgets a revoked key within two seconds', async () => {
+    const verifier = follow()
+    const token = mesh.callerToken()
+    expect(await verifier.caller(token)).toMatchObject({ workspace: 'acme', actor: 'ann' })
+    mesh.revocations.push({ keyId: 'key-of-ann', notAfterMs: Date.now() })
+    await until('the key is forgotten', () => verifier.caller(token) === undefined, 2000)
+    expect(lines).toEqual([])
+  })
+
+  test('goes on while access is away, says so once, and catches up when it is back', async () => {
+    const verifier = follow()
+    const token = mesh.callerToken()
+    await verifier.caller(token)
+    await access.stop()
+    await until('it is missed', () => lines.length > 0)
+    expect(await verifier.caller(token)).toMatchObject({ actor: 'ann' })
+    await expect(verifier.caller(mesh.callerToken({ by: mesh.newKey() }))).rejects.toMatchObject(unavailable)
+
+    mesh.revocations.push({ keyId: 'key-of-ann', notAfterMs: Date.now() })
+    mesh.signingKeys.push(mesh.newKey())
+    access = await startFakeAccess(mesh, { port: access.port })
+    await until('it has caught up', () => verifier.caller(token) === undefined)
+    expect(await verifier.caller(mesh.callerToken({ keyId: 'another' }))).toMatchObject({ actor: 'ann' })
+    await until('it says so', () => lines.length > 1)
+    expect(lines).toMatchObject([
+      { level: 'warn', loop: 'access feed' },
+      { level: 'info', loop: 'access feed' },
+    ])
+  })
+
+  test('stops at once, also while access is silent', async () => {
+    const proxy = await tcpProxy({ host: '127.0.0.1', port: access.port })
+    proxy.silence()
+    follow(`127.0.0.1:${proxy.port}`)
+    const before = performance.now()
+    for (const stop of stops.splice(0).reverse()) await stop()
+    expect(performance.now() - before).toBeLessThan(1000)
+    expect(lines).toEqual([])
+    await proxy.close()
+  })
+})

@@ -1,0 +1,91 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { MeshError } from '#mesh/errors.ts'
+import { type NewKey, type StoredKey, keyHash } from '../../../../services/access/keys/key.ts'
+import { type KeyMaker, Keys } from '../../../../services/access/keys/keys.ts'
+import { roles } from '../../../../services/access/keys/roles.ts'
+import type { KeyStore } from '../../../../services/access/keys/store.ts'
+
+const stored = (key: NewKey): StoredKey => ({
+  ...key,
+  createdAt: new Date(),
+  expiresAt: undefined,
+  revokedAt: undefined,
+  lastUsedAt: undefined,
+  replaces: undefined,
+  status: 'active',
+})
+
+const maker = (permissions: readonly string[], actor = 'ann'): KeyMaker => ({
+  workspace: 'acme',
+  actor,
+  keyId: 'k',
+  requestId: 'r',
+  traceId: 't',
+  source: '',
+  may: (permission) => permissions.includes(permission),
+})
+
+/** Keys over a store with at most one key, which is rotated into itself. */
+function keysOver(found?: StoredKey): Keys {
+  const store: Partial<KeyStore> = {
+    add: async (key) => stored(key),
+    find: async () => found,
+    rotate: async () => ({ fresh: found!, previous: found! }),
+  }
+  return new Keys({ store: store as KeyStore, env: 'test', hash: keyHash('pepper') })
+}
+
+const someOf = <T>(all: readonly T[]) => fc.subarray([...all])
+const permissions = someOf(roles.admin)
+const wanted = fc.record({
+  name: fc.constant('n'),
+  role: fc.constantFrom(...Object.keys(roles)),
+  scopes: permissions,
+  previewOnly: fc.boolean(),
+  actor: fc.constantFrom(undefined, 'ann', 'bob'),
+  allowedSources: fc.constant([]),
+  lifeMs: fc.constant(undefined),
+})
+
+describe('whoever makes a key', () => {
+  test('gets one that can do no more than they, for their own actor unless they administer keys, or none', async () => {
+    let made = 0
+    await fc.assert(
+      fc.asyncProperty(permissions, wanted, async (mine, asked) => {
+        try {
+          const { key } = await keysOver().create(maker(mine), asked)
+          expect(mine).toEqual(expect.arrayContaining([...key.permissions]))
+          expect(key.permissions.length).toBeGreaterThan(0)
+          if (!mine.includes('keys:admin')) expect(key.actor).toBe('ann')
+          made += 1
+        } catch (error) {
+          if (!(error instanceof MeshError)) throw error
+          expect(['SCOPE_TOO_WIDE', 'ACTOR_NOT_YOURS', 'INVALID_REQUEST']).toContain(error.reason)
+        }
+      }),
+    )
+    expect(made).toBeGreaterThan(10)
+  })
+
+  test('is handed a successor only of a key that can do no more than they, and that they may know of', async () => {
+    const any = fc.record({ mine: permissions, its: permissions, actor: fc.constantFrom('ann', 'bob') })
+    await fc.assert(
+      fc.asyncProperty(any, async ({ mine, its, actor }) => {
+        const { key } = await keysOver().create(maker(roles.admin, actor), {
+          name: 'n',
+          role: 'admin',
+          scopes: its,
+          previewOnly: false,
+          actor: undefined,
+          allowedSources: [],
+          lifeMs: undefined,
+        })
+        const known = actor === 'ann' || mine.includes('keys:admin')
+        const covered = key.permissions.every((each) => mine.includes(each))
+        const outcome = await keysOver(key).rotate(maker(mine), key.keyId, 0).then(() => 'rotated', (error: MeshError) => error.reason)
+        expect(outcome).toBe(!known ? 'KEY_NOT_FOUND' : covered ? 'rotated' : 'SCOPE_TOO_WIDE')
+      }),
+    )
+  })
+})
