@@ -62,7 +62,7 @@ export interface Journey {
 }
 
 /** Limits so high that no journey meets them by accident. */
-const unlimited = new URL('./unlimited.yaml', import.meta.url).pathname
+const unlimited = { RATELIMIT_FILE: new URL('./unlimited.yaml', import.meta.url).pathname, ADDRESS_LIMIT: '0', EXCHANGE_LIMIT: '100000' }
 
 export interface JourneyOptions extends Partial<MeshOptions> {
   /** Where the journey stops Postgres: otherwise it is that of the test run. */
@@ -77,7 +77,7 @@ export async function journey({ ownPostgres = false, ...options }: JourneyOption
     durable: false,
     ...shared,
     ...options,
-    env: { LOG_LEVEL: 'info', RATELIMIT_FILE: unlimited, ADDRESS_LIMIT: '0', EXCHANGE_LIMIT: '100000', RUN_LEASE: '2s', RECONCILE_EVERY: '200ms', ...options.env },
+    env: { LOG_LEVEL: 'info', ...unlimited, RUN_LEASE: '2s', RECONCILE_EVERY: '200ms', ...options.env },
   })
   return {
     mesh,
