@@ -34,10 +34,16 @@ export async function measureRss(stage: Stage, { restMs }: Pick<Options, 'restMs
   return Object.fromEntries(Object.entries({ ...stage.floor.processes, ...ours }).map(([name, pid]) => [name, residentOf(pid)]))
 }
 
+/** What ours is compared with, and ours. */
+export interface Pair {
+  base: Subject
+  ours: Subject
+}
+
 /** Listing through both, in turn: what the machine does beside this then hits both alike. Who goes first changes, too. */
-export async function compareLists(stage: Stage, base: Subject, options: Options, progress: Progress): Promise<Compared[]> {
+export async function compareLists(stage: Stage, pair: Pair, options: Options, progress: Progress): Promise<Compared[]> {
   const { times, ms } = options.list
-  const { ours } = stage
+  const { base, ours } = pair
   for (const subject of [base, ours]) {
     progress(`list: warming up ${subject.name}`)
     await stage.run(subject, { kind: 'list', concurrency: 32, ms: options.warmUpMs })

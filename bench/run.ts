@@ -33,7 +33,7 @@ async function measure(stage: Stage, options: Options): Promise<void> {
     show(rssReport(resident))
   }
   if (options.parts.includes('list')) {
-    const compared = (results.list = await compareLists(stage, stage.floor, options, progress))
+    const compared = (results.list = await compareLists(stage, { base: stage.floor, ours: stage.ours }, options, progress))
     show(listReport(compared))
   }
   if (options.parts.includes('execute')) {
@@ -44,7 +44,8 @@ async function measure(stage: Stage, options: Options): Promise<void> {
   if (options.parts.includes('access')) {
     progress('access: a hop')
     const hop = await measureHop()
-    const compared = await compareLists(stage, await stage.startWithoutAccess(), options, progress)
+    const { open, guarded } = await stage.startTwins()
+    const compared = await compareLists(stage, { base: open, ours: guarded }, options, progress)
     results.access = { hop, compared }
     show(accessReport(compared, hop))
   }

@@ -33,7 +33,6 @@ export class Stage {
   #mesh: Mesh | undefined
   #floor: Floor | undefined
   #receiver: MeshProcess | undefined
-  #withoutAccess: MeshProcess | undefined
   #loader: Loader | undefined
   readonly #signal: AbortSignal
 
@@ -72,20 +71,25 @@ export class Stage {
     this.#stops.push(() => Promise.all(this.#floor!.map((each) => each.stop())))
   }
 
-  /** Starts our gateway once more, with nobody at its door, in front of the same services. */
-  async startWithoutAccess(): Promise<Subject> {
+  /**
+   * Starts our gateway twice more, before the same services: as it is, and with nobody at its door. Both are equally fresh: a process that
+   * has worked for long costs more.
+   */
+  async startTwins(): Promise<{ open: Subject; guarded: Subject }> {
     const mesh = this.#mesh!
     const own = environment('gateway', { folder: mesh.folder, given: unreachedLimits, peersFile: join(mesh.folder, 'peers.json') })
     const upstreams = Object.entries(mesh.services).map(([name, { grpc }]) => `${name}=${grpc}`)
-    this.#withoutAccess = await startProcess({
-      name: 'gateway-without-access',
-      main: join(import.meta.dirname, 'gateway-without-access.ts'),
-      log: this.logOf('gateway-without-access'),
-      env: () => ({ ...own, UPSTREAMS: upstreams.join(','), HTTP_LISTEN: '127.0.0.1:0', BENCH_API_KEY: mesh.apiKey }),
-    })
-    this.#stops.push(() => this.#withoutAccess?.stop())
-    const { listening, pid } = this.#withoutAccess
-    return { name: 'without access', url: `http://${listening.http}`, processes: { gateway: pid } }
+    const start = async (name: string, main: string): Promise<Subject> => {
+      const started = await startProcess({
+        name,
+        main: join(import.meta.dirname, main),
+        log: this.logOf(name),
+        env: () => ({ ...own, UPSTREAMS: upstreams.join(','), HTTP_LISTEN: '127.0.0.1:0', BENCH_API_KEY: mesh.apiKey }),
+      })
+      this.#stops.push(() => started.stop())
+      return { name, url: `http://${started.listening.http}`, processes: { gateway: started.pid } }
+    }
+    return { open: await start('open', 'gateway-without-access.ts'), guarded: await start('guarded', '../gateway/main.ts') }
   }
 
   /** Ends what was started, the last first. */

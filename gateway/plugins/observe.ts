@@ -7,10 +7,26 @@ import { field } from '#mesh/telemetry/names.ts'
 /** The path as metrics know it: never what a client wrote. */
 export const endpointOf = (request: FastifyRequest): string => request.routeOptions.config?.endpoint ?? 'unmatched'
 
+interface Counted {
+  requests: { inc(): void }
+  seconds: { observe(seconds: number): void }
+}
+
 /** Gives what begins to watch a request. Called once for each, before anything else is done for it. */
 export function observer(log: Logger, metrics: Metrics): (request: FastifyRequest, reply: FastifyReply) => void {
   const requests = metrics.counter('http_requests_total', 'HTTP requests by how they ended', ['endpoint', 'method', 'status_code'])
   const seconds = metrics.seconds('http_request_seconds', 'Time from a request to the end of its response', ['endpoint', 'method'])
+  // Labels are looked up once a combination, of which there are few: to do it for each request costs more than to count it.
+  const known = new Map<string, Counted>()
+  const of = (endpoint: string, method: string, status: number): Counted => {
+    const name = `${method} ${endpoint} ${status}`
+    const found = known.get(name) ?? {
+      requests: requests.labels({ endpoint, method, status_code: status }),
+      seconds: seconds.labels({ endpoint, method }),
+    }
+    known.set(name, found)
+    return found
+  }
   return (request, reply) => {
     request.startedAt = performance.now()
     reply.raw.once('close', () => {
@@ -21,8 +37,9 @@ export function observer(log: Logger, metrics: Metrics): (request: FastifyReques
       const status = finished ? reply.raw.statusCode : 499
       const endpoint = endpointOf(request)
       const method = methodLabel(request.method)
-      requests.inc({ endpoint, method, status_code: status })
-      seconds.observe({ endpoint, method }, took / 1000)
+      const counted = of(endpoint, method, status)
+      counted.requests.inc()
+      counted.seconds.observe(took / 1000)
       const { failure } = request
       const line = {
         [field.requestId]: request.id,

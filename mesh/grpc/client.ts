@@ -14,12 +14,14 @@ import {
 } from '@grpc/grpc-js'
 import { HealthService } from '#gen/grpc/health/v1/health.ts'
 import { MeshError, meshErrors } from '../errors.ts'
+import { TokenCache } from '../identity/token-cache.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { key } from '../telemetry/names.ts'
 import { formatTraceparent } from '../telemetry/trace-context.ts'
 import type { Context } from './call.ts'
 import type { PeerToken } from './caller.ts'
 import { type Method, methodOf } from './descriptors.ts'
+import { methodMetrics } from './method-metrics.ts'
 import { fromServiceError } from './status.ts'
 import type { Tls } from './tls.ts'
 
@@ -56,6 +58,9 @@ export interface ChannelParts {
   tls?: Tls | undefined
   metrics?: Metrics
 }
+
+/** Callers whose tokens are kept as they go over the wire. */
+const mostCallersSaid = 200
 
 const channelOptions: ClientOptions = {
   'grpc.keepalive_time_ms': 20_000,
@@ -105,9 +110,9 @@ export class Channel {
   readonly #client: Client
   readonly #peerToken: PeerToken | undefined
   readonly #service: string | undefined
-  #said = { token: '', metadata: new Metadata() }
-  readonly #handled
-  readonly #seconds
+  #shownLast = ''
+  #said = new TokenCache<Metadata>(mostCallersSaid)
+  readonly #metrics
   #closed = false
 
   constructor(parts: ChannelParts) {
@@ -115,8 +120,7 @@ export class Channel {
     this.#client = new Client(target(parts.address), security.credentials, { ...channelOptions, ...security.options })
     this.#peerToken = parts.tls === undefined ? parts.peerToken : undefined
     this.#service = parts.service
-    this.#handled = parts.metrics === undefined ? undefined : clientMetrics(parts.metrics).handled
-    this.#seconds = parts.metrics === undefined ? undefined : clientMetrics(parts.metrics).seconds
+    this.#metrics = parts.metrics === undefined ? undefined : clientMetrics(parts.metrics)
   }
 
   close(): void {
@@ -163,9 +167,9 @@ export class Channel {
         }
       }
     } finally {
-      const labels = { grpc_service: method.service, grpc_method: method.name }
-      this.#handled?.inc({ ...labels, grpc_code: code })
-      this.#seconds?.observe(labels, (performance.now() - started) / 1000)
+      const counted = this.#metrics?.(method)
+      counted?.ended(code).inc()
+      counted?.seconds.observe((performance.now() - started) / 1000)
     }
   }
 
@@ -213,16 +217,25 @@ export class Channel {
   }
 
   #metadata(context: Context, shown: string): Metadata {
-    // Checked and written once, until the token changes.
-    if (this.#said.token !== shown) {
-      this.#said = { token: shown, metadata: new Metadata() }
-      this.#said.metadata.set(key.peer, shown)
-    }
-    const metadata = this.#said.metadata.clone()
+    const metadata = this.#saidBy(context.callerToken ?? '', shown).clone()
     metadata.set(key.requestId, context.requestId)
     metadata.set(key.traceparent, formatTraceparent(context.trace))
-    if (context.callerToken !== undefined) metadata.set(key.authorization, `Bearer ${context.callerToken}`)
     if (context.source !== undefined) metadata.set(key.source, context.source)
+    return metadata
+  }
+
+  /** What every call of one caller says: tokens are long, so they are checked and written once, until they change. */
+  #saidBy(callerToken: string, shown: string): Metadata {
+    if (this.#shownLast !== shown) {
+      this.#shownLast = shown
+      this.#said = new TokenCache(mostCallersSaid)
+    }
+    const known = this.#said.get(callerToken)
+    if (known !== undefined) return known
+    const metadata = new Metadata()
+    if (shown !== '') metadata.set(key.peer, shown)
+    if (callerToken !== '') metadata.set(key.authorization, `Bearer ${callerToken}`)
+    this.#said.set(callerToken, metadata)
     return metadata
   }
 }
@@ -237,22 +250,12 @@ export function methodsOf<Definition extends ServiceDefinition>(definition: Defi
   return Object.freeze(Object.fromEntries(entries)) as Methods<Definition>
 }
 
-const made = new WeakMap<Metrics, ReturnType<typeof makeMetrics>>()
+const made = new WeakMap<Metrics, ReturnType<typeof methodMetrics>>()
 
 /** Several channels of one process count into the same two metrics. */
-function clientMetrics(metrics: Metrics): ReturnType<typeof makeMetrics> {
-  const existing = made.get(metrics) ?? makeMetrics(metrics)
-  made.set(metrics, existing)
-  return existing
-}
-
-function makeMetrics(metrics: Metrics) {
-  return {
-    handled: metrics.counter('grpc_client_handled_total', 'Calls to other services by how they ended', [
-      'grpc_service',
-      'grpc_method',
-      'grpc_code',
-    ]),
-    seconds: metrics.seconds('grpc_client_handling_seconds', 'Time that calls to other services took', ['grpc_service', 'grpc_method']),
-  }
+function clientMetrics(metrics: Metrics): ReturnType<typeof methodMetrics> {
+  const help = { handled: 'Calls to other services by how they ended', handling: 'Time that calls to other services took' }
+  const found = made.get(metrics) ?? methodMetrics(metrics, 'grpc_client', help)
+  made.set(metrics, found)
+  return found
 }

@@ -68,7 +68,8 @@ const mostMetadata = 16 * 1024
 
 function bytesOf(metadata: Metadata): number {
   let bytes = 0
-  for (const [name, values] of Object.entries(metadata.toHttp2Headers())) bytes += name.length + String(values).length
+  const headers = metadata.toHttp2Headers()
+  for (const name in headers) bytes += name.length + String(headers[name]).length
   return bytes
 }
 

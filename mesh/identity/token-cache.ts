@@ -1,27 +1,35 @@
-/** What tokens proved, by token: only so many; the one longest unused gives way. */
+/**
+ * What tokens proved, by token: only so many. Two generations, so that a look-up changes nothing: what is used goes into the young one, and
+ * when that has half of all, it becomes the old one, and what was in the old one and not used since is gone.
+ */
 export class TokenCache<Proven> {
-  readonly #most: number
-  readonly #proven = new Map<string, Proven>()
+  readonly #half: number
+  #young = new Map<string, Proven>()
+  #old = new Map<string, Proven>()
 
   constructor(most: number) {
-    this.#most = most
+    this.#half = Math.ceil(most / 2)
   }
 
   get(token: string): Proven | undefined {
-    const found = this.#proven.get(token)
-    if (found === undefined) return undefined
-    // A Map keeps the order of insertion: the first is the one longest unused.
-    this.#proven.delete(token)
-    this.#proven.set(token, found)
-    return found
+    const found = this.#young.get(token)
+    if (found !== undefined) return found
+    const aged = this.#old.get(token)
+    if (aged !== undefined) this.set(token, aged)
+    return aged
   }
 
   set(token: string, proven: Proven): void {
-    this.#proven.set(token, proven)
-    if (this.#proven.size > this.#most) this.#proven.delete(this.#proven.keys().next().value!)
+    this.#old.delete(token)
+    if (this.#young.size >= this.#half && !this.#young.has(token)) {
+      this.#old = this.#young
+      this.#young = new Map()
+    }
+    this.#young.set(token, proven)
   }
 
   delete(token: string): void {
-    this.#proven.delete(token)
+    this.#young.delete(token)
+    this.#old.delete(token)
   }
 }

@@ -36,6 +36,18 @@ describe('a response', () => {
     other: { type: Type.MESSAGE, of: 'relay.test.v1.Inner', oneof: 'either' },
   })
 
+  test('says of what it lists the same at every time, whatever was listed in between', () => {
+    const listed = fc.array(fc.record({ x: fc.integer({ min: -3, max: 3 }) }), { maxLength: 8 })
+    const once = responseWriter(every)
+    fc.assert(
+      fc.property(listed, fc.array(fc.integer({ min: 0, max: 500 }), { maxLength: 100 }), (many, more) => {
+        for (const value of [{ many }, { many: more.map((x) => ({ x })) }, { many }]) {
+          expect(once(toBinary(every, fromJson(every, value)))).toBe(written(every, value))
+        }
+      }),
+    )
+  })
+
   test('shows every field, also those that are not there', () => {
     expect(written(every, {})).toBe(
       '{"text":"","maybe":null,"flag":false,"count":0,"signed":null,"ratio":0,"fixed":0,' +

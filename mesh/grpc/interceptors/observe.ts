@@ -2,6 +2,8 @@ import type { MeshError } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
 import { field } from '../../telemetry/names.ts'
+import type { Method } from '../descriptors.ts'
+import { methodMetrics } from '../method-metrics.ts'
 import type { Interceptor } from './interceptor.ts'
 
 /**
@@ -9,9 +11,7 @@ import type { Interceptor } from './interceptor.ts'
  * nothing and went well is logged at `debug` alone: the gateway's line has the same request id, and a line costs a fifth of such a call.
  */
 export function observe(metrics: Metrics, log: Logger): Interceptor {
-  const labels = ['grpc_service', 'grpc_method', 'grpc_code'] as const
-  const handled = metrics.counter('grpc_server_handled_total', 'Calls by how they ended', labels)
-  const seconds = metrics.seconds('grpc_server_handling_seconds', 'Time from the request to the response', ['grpc_service', 'grpc_method'])
+  const of = methodMetrics(metrics, 'grpc_server', { handled: 'Calls by how they ended', handling: 'Time from the request to the response' })
   return async (call, next) => {
     const started = performance.now()
     let error: MeshError | undefined
@@ -23,24 +23,32 @@ export function observe(metrics: Metrics, log: Logger): Interceptor {
     } finally {
       const took = performance.now() - started
       const code = error?.code ?? 'OK'
-      handled.inc({ grpc_service: call.method.service, grpc_method: call.method.name, grpc_code: code })
-      seconds.observe({ grpc_service: call.method.service, grpc_method: call.method.name }, took / 1000)
-      const line = {
-        [field.requestId]: call.requestId,
-        [field.traceId]: call.trace.traceId,
-        [field.method]: call.method.path,
-        [field.code]: code,
-        [field.reason]: error?.reason,
-        [field.durationMs]: Math.round(took * 100) / 100,
-        [field.workspace]: call.caller?.workspace,
-        [field.actor]: call.caller?.actor,
-        peer: call.peer,
+      const counted = of(call.method)
+      counted.ended(code).inc()
+      counted.seconds.observe(took / 1000)
+      const level = levelOf(code, call.method)
+      if (log.isLevelEnabled(level)) {
+        const line = {
+          [field.requestId]: call.requestId,
+          [field.traceId]: call.trace.traceId,
+          [field.method]: call.method.path,
+          [field.code]: code,
+          [field.reason]: error?.reason,
+          [field.durationMs]: Math.round(took * 100) / 100,
+          [field.workspace]: call.caller?.workspace,
+          [field.actor]: call.caller?.actor,
+          peer: call.peer,
+        }
+        if (level === 'error') log.error({ ...line, err: error?.cause ?? error }, 'call failed')
+        else if (level === 'warn') log.warn({ ...line, err: error?.cause }, 'call failed')
+        else log[level](line, 'call')
       }
-      if (code === 'INTERNAL' || code === 'UNKNOWN' || code === 'DATA_LOSS')
-        log.error({ ...line, err: error?.cause ?? error }, 'call failed')
-      else if (code === 'UNAVAILABLE') log.warn({ ...line, err: error?.cause }, 'call failed')
-      else if (code === 'OK' && call.method.safeToRepeat) log.debug(line, 'call')
-      else log.info(line, 'call')
     }
   }
+}
+
+function levelOf(code: string, { safeToRepeat }: Method): 'error' | 'warn' | 'info' | 'debug' {
+  if (code === 'INTERNAL' || code === 'UNKNOWN' || code === 'DATA_LOSS') return 'error'
+  if (code === 'UNAVAILABLE') return 'warn'
+  return code === 'OK' && safeToRepeat ? 'debug' : 'info'
 }
