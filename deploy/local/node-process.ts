@@ -6,9 +6,9 @@ import { promisify } from 'node:util'
 
 /**
  * A smaller young generation keeps pauses short and memory small. V8's middle compiler, Maglev, works in memory that the allocator then keeps
- * (20 to 40 MB a process) and gains nothing here. With a collector at hand a process gives back what it no longer needs (mesh/idle.ts).
+ * (20 to 40 MB a process) and gains nothing here; so does each further thread that V8 works on. With a collector at hand a process gives back what it no longer needs (mesh/idle.ts).
  */
-export const nodeFlags = ['--max-semi-space-size=8', '--no-maglev', '--expose-gc']
+export const nodeFlags = ['--max-semi-space-size=8', '--no-maglev', '--v8-pool-size=1', '--expose-gc']
 
 /** Compiled code, also what the type stripper made of TypeScript: with it, Node need not load the stripper (20 MB a process). */
 export const compileCache = join(import.meta.dirname, '../../.cache/compile')
