@@ -63,11 +63,12 @@ test('a preview and an execute stand in the audit log: who, with which key, on w
     },
     { ...asked, action: 'actions.preview', targets: [`preview:${preview.body.preview_id}`], request_id: preview.headers['x-request-id'] },
   ])
-  // The same trace as in the gateway's log.
-  const log = readFileSync(join(on.mesh.folder, 'logs/gateway.log'), 'utf8').split('\n')
+  // The same trace as in the gateway's log, which is written a moment later.
+  const log = () => readFileSync(join(on.mesh.folder, 'logs/gateway.log'), 'utf8').split('\n')
   for (const { request_id, trace_id } of found.body.events as Entry[]) {
     expect(trace_id).toMatch(/^[0-9a-f]{32}$/)
-    expect(log.find((line) => line.includes(request_id))).toContain(trace_id)
+    const line = await until(async () => log().find((each) => each.includes(request_id)), (each) => each !== undefined)
+    expect(line).toContain(trace_id)
   }
   const creation = await on.api.call('GET', `/access/audit?action=keys.create&target=key:${keyId}`)
   expect(creation.body.events).toMatchObject([{ actor: 'local', outcome: 'success', service: 'access' }])
