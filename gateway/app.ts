@@ -10,6 +10,7 @@ import type { GatewayConfig } from './config.ts'
 import { contractRoutes } from './contract-routes.ts'
 import type { Limiter } from './limiter.ts'
 import { ownRoutes } from './own-routes.ts'
+import { pageRoutes } from './page-routes.ts'
 import { type AuthenticateParts, authenticate } from './plugins/authenticate.ts'
 import { allowOrigins } from './plugins/cors.ts'
 import { answerParserError, handleFailures, sendProblem } from './plugins/failures.ts'
@@ -20,7 +21,7 @@ import { identify, newRequestId } from './plugins/request-id.ts'
 import { singleHeaders } from './plugins/single-headers.ts'
 import { verifySignature } from './plugins/verify-signature.ts'
 import { decorateRequests } from './request.ts'
-import { routesOf } from './routes.ts'
+import { type Route, routesOf } from './routes.ts'
 import { traceLinks } from './trace-link.ts'
 import { headerNamesOf } from './transcode.ts'
 import type { Upstreams } from './upstreams.ts'
@@ -44,7 +45,9 @@ export interface AppParts extends AuthenticateParts {
 export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   const { config, log, metrics, signIn, refusals, upstreams, health, limiter } = parts
   const routes = routesOf(methods.values())
-  const contractHeaders = routes.flatMap((route) => headerNamesOf(route.method.descriptor.input))
+  // What browsers navigate to, and what programs call.
+  const pages = routes.filter(({ permission }) => permission === undefined)
+  const calls = routes.filter(({ permission }) => permission !== undefined)
   const observe = observer(log, metrics)
   const parserErrors = metrics.counter('http_parser_errors_total', 'What came in and was no HTTP request, by the status it got', [
     'status_code',
@@ -93,7 +96,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
 
   decorateRequests(app)
 
-  const checkHeaders = singleHeaders(contractHeaders.map((name) => name.toLowerCase()))
+  const checkHeaders = singleHeaders(headersOf(routes).map((name) => name.toLowerCase()))
   const links = config.grafanaUrl === undefined ? undefined : traceLinks(config.grafanaUrl, config.tempoUrl !== undefined)
   app.addHook('onRequest', (request, reply, done) => {
     responses.set(request.raw.socket, reply.raw)
@@ -108,19 +111,26 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     }
   })
   handleFailures(app)
-  await allowOrigins(app, config.corsOrigins, contractHeaders)
+  await allowOrigins(app, config.corsOrigins, headersOf(calls))
   jsonBody(app)
 
   ownRoutes(app, { config, metrics, health, routes })
-  await app.register(async (scope) => {
-    addressLimitPlugin(scope, { perMinute: config.addressLimit })
-    authenticate(scope, { signIn, refusals })
-    if (limiter !== undefined) rateLimitPlugin(scope, { limiter })
-    verifySignature(scope, { secret: config.signingSecret, required: config.requireSignature })
-    contractRoutes(scope, routes, upstreams)
+  const services = { upstreams, optional: config.optionalUpstreams }
+  await app.register(async (limited) => {
+    addressLimitPlugin(limited, { perMinute: config.addressLimit })
+    await limited.register(async (scope) => pageRoutes(scope, pages, services))
+    await limited.register(async (scope) => {
+      authenticate(scope, { signIn, refusals })
+      if (limiter !== undefined) rateLimitPlugin(scope, { limiter })
+      verifySignature(scope, { secret: config.signingSecret, required: config.requireSignature })
+      contractRoutes(scope, calls, services)
+    })
   })
   return app
 }
+
+/** The request headers that contracts name. */
+const headersOf = (routes: readonly Route[]): string[] => routes.flatMap((route) => headerNamesOf(route.method.descriptor.input))
 
 /** Takes no new connections, lets what is under way finish, and cuts the rest. Resolves to whether nothing had to be cut. */
 export async function drain(app: FastifyInstance, withinMs: number): Promise<boolean> {

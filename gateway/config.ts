@@ -41,7 +41,11 @@ export const gatewayVariables = {
   ...identityVariables,
   httpListen: listenAddress('HTTP_LISTEN', 'Where HTTP is served', { default: '127.0.0.1:8080' }),
   upstreams,
-  optionalUpstreams: list('OPTIONAL_UPSTREAMS', 'Services without which /ready is still true', { default: 'ratelimit,access' }),
+  optionalUpstreams: list(
+    'OPTIONAL_UPSTREAMS',
+    'Services without which /ready is still true; where UPSTREAMS does not name one, its routes answer 501',
+    { default: 'ratelimit,access,oauth' },
+  ),
   trustedProxies: list('TRUSTED_PROXIES', 'Addresses or networks (CIDR) of the proxies in front, whose X-Forwarded-For is believed'),
   addressLimit: integer('ADDRESS_LIMIT', 'Requests a minute from one address, whoever sends them; 0 is no limit', { default: '6000' }),
   defaultLimit: integer('DEFAULT_LIMIT', 'Requests a minute of a workspace while the ratelimit service is away and never said', {

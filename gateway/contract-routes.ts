@@ -9,44 +9,33 @@ import { nextPageLink } from './next-page.ts'
 import { toRouterPath } from './path-template.ts'
 import { responseWriter } from './response-json.ts'
 import type { Route } from './routes.ts'
-import { requestReader } from './transcode.ts'
-import { type Upstreams, channelOf } from './upstreams.ts'
+import { serviceCall } from './service-call.ts'
+import { type Services, channelOf } from './upstreams.ts'
 
 export const jsonType = 'application/json; charset=utf-8'
 
-export function contractRoutes(app: FastifyInstance, routes: readonly Route[], upstreams: Upstreams): void {
-  for (const route of routes) addRoute(app, route, upstreams)
+export function contractRoutes(app: FastifyInstance, routes: readonly Route[], services: Services): void {
+  for (const route of routes) addRoute(app, route, services)
 }
 
-function addRoute(app: FastifyInstance, route: Route, upstreams: Upstreams): void {
+function addRoute(app: FastifyInstance, route: Route, services: Services): void {
   const { method, permission, endpoint } = route
-  const channel = channelOf(upstreams, route)
-  const read = requestReader(route)
+  const call = serviceCall(route, channelOf(services, route))
   const write = writerOf(route)
+  // A GET that makes something each time: not for those who only look, and not to be shown again from a cache.
+  const single = route.httpMethod === 'GET' && !method.safeToRepeat
   app.route({
     method: route.httpMethod,
     url: toRouterPath(route.template).path,
+    exposeHeadRoute: !single,
     config: { endpoint, permission, takesBody: route.body !== undefined, limited: true },
     handler: async (request, reply) => {
-      const message = read({
-        params: request.params as Record<string, string>,
-        query: request.query as string,
-        headers: request.headers,
-        body: request.body as Buffer | undefined,
-      })
-      const gone = (request.gone = new AbortController())
-      // Metadata is made of these alone: no header of the client's reaches a service.
-      const { response, replies } = await channel.call(method.path, message, {
-        requestId: request.id,
-        trace: request.trace,
-        signal: gone.signal,
-        callerToken: request.callerToken,
-        source: request.source,
-      })
+      const { response, replies } = await call(request, request.headers)
       const replayed = replies.get(key.replayed)[0]
       if (replayed !== undefined) reply.header('idempotency-replayed', replayed)
       const next = replies.get(key.nextPage)[0]
       if (next !== undefined) reply.header('link', nextPageLink(request.url, String(next)))
+      if (single) reply.header('cache-control', 'no-store')
       const { type, body } = write(response)
       return reply.header('content-type', type).send(body)
     },

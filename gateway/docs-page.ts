@@ -1,5 +1,5 @@
 /** The page at /docs, made from the OpenAPI document: one file, nothing loaded from anywhere, no script. Pure. */
-import { createHash } from 'node:crypto'
+import { type Html, contentPolicy, html, nothing } from './html.ts'
 import type { Schema } from './json-schema.ts'
 import type { OpenApi, Operation, Parameter } from './openapi.ts'
 import type { DocumentedReason } from './reasons.ts'
@@ -22,26 +22,9 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; 
 .method { font-weight: 700 } nav ul { list-style: none; padding: 0 } tr:target { background: var(--soft) }
 `
 
-/** Text that stands in the page as it is. */
-interface Html {
-  readonly html: string
-}
-
-/** HTML of a template: what is put in is escaped, unless it is HTML already. */
-function html(parts: TemplateStringsArray, ...values: (string | number | Html | readonly Html[])[]): Html {
-  const shown = values.map((value) => {
-    if (typeof value === 'object') return 'html' in value ? value.html : value.map((each) => each.html).join('')
-    return escape(String(value))
-  })
-  return { html: parts.map((part, index) => part + (shown[index] ?? '')).join('') }
-}
-
-const entities: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
-const escape = (text: string): string => text.replaceAll(/[&<>"']/g, (character) => entities[character]!)
-
-const nothing = html``
-
-export function docsPage(document: OpenApi, reasons: readonly DocumentedReason[]): Page {
+export function docsPage(document: OpenApi, documented: readonly DocumentedReason[]): Page {
+  // One that two services share means the same in both.
+  const reasons = documented.filter(({ reason }, index) => documented.findIndex((each) => each.reason === reason) === index)
   const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => ({ path, method: method.toUpperCase(), operation })),
   )
@@ -64,8 +47,8 @@ export function docsPage(document: OpenApi, reasons: readonly DocumentedReason[]
 <li><a href="#reasons">Why a request is refused</a></li>
 </ul></nav>
 <h2>Calling</h2>
-<p>Every call shows an API key, as <code>Authorization: Bearer …</code>. Bodies are JSON in UTF-8; what is not in the tables below is
-refused.
+<p>Every call of a program shows an API key, as <code>Authorization: Bearer …</code>. Bodies are JSON in UTF-8; what is not in the tables
+below is refused.
 Every answer has an <code>X-Request-ID</code>; with it, what happened can be found in the logs. The examples need two variables:</p>
 <pre>export RELAY=https://… RELAY_KEY=…</pre>
 <h2>Calls</h2>
@@ -81,10 +64,9 @@ Its <code>reason</code> is one of these.</p>
 </body>
 </html>
 `
-  const hash = createHash('sha256').update(style).digest('base64')
   return {
     html: page.html,
-    contentSecurityPolicy: `default-src 'none'; style-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
+    contentSecurityPolicy: contentPolicy(style),
   }
 }
 
@@ -94,7 +76,11 @@ function section(document: OpenApi, path: string, method: string, operation: Ope
   const answer = ok.content['application/json']?.schema
   return html`<h3 id="${operation.operationId}"><code><span class="method">${method}</span> ${path}</code></h3>
 <p>${operation.description}</p>
-<p>Needs the permission <code>${operation['x-relay-permission']}</code>.</p>
+<p>${
+    operation['x-relay-permission'] === undefined
+      ? 'For browsers, which navigate here without a key and are shown a page or sent on.'
+      : html`Needs the permission <code>${operation['x-relay-permission']}</code>.`
+  }</p>
 ${
   operation.parameters.length === 0
     ? nothing
@@ -104,9 +90,13 @@ ${
       )
 }
 ${body === undefined ? nothing : html`<p>Body:</p>${fields(document, body)}`}
-<pre>${curl(document, path, method, operation.parameters, body)}</pre>
+${
+  operation['x-relay-permission'] === undefined
+    ? nothing
+    : html`<pre>${curl(document, path, method, operation.parameters, body)}</pre>
 <p>Answer:</p>
-${answer === undefined ? html`<p>Not JSON: the bytes as they are, under their own Content-Type.</p>` : fields(document, answer)}
+${answer === undefined ? html`<p>Not JSON: the bytes as they are, under their own Content-Type.</p>` : fields(document, answer)}`
+}
 `
 }
 

@@ -21,6 +21,10 @@ export const errors = errorTable('gateway', {
     code: 'INVALID_ARGUMENT',
     message: 'Keys do not belong in a URL, where logs keep them: send Authorization: Bearer <API key>.',
   },
+  SERVICE_NOT_CONFIGURED: {
+    code: 'UNIMPLEMENTED',
+    message: 'The service that would answer this is no part of this installation: UPSTREAMS does not say where it is.',
+  },
   SIGNATURE_REQUIRED: {
     code: 'UNAUTHENTICATED',
     message: 'Bodies must be signed here: send X-Signature, the hex HMAC-SHA256 of the exact body.',

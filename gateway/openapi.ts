@@ -23,7 +23,10 @@ export interface Operation {
   parameters: Parameter[]
   requestBody?: { required: true; content: { 'application/json': { schema: Schema } } }
   responses: Record<string, unknown>
-  'x-relay-permission': string
+  /** Given, and empty, where no key is asked for. */
+  security?: []
+  /** Absent where a browser navigates, which shows no key. */
+  'x-relay-permission'?: string
 }
 
 export interface OpenApi {
@@ -92,15 +95,19 @@ function operation(route: Route, schemas: Schemas): Operation {
     description,
     parameters,
     ...(body === undefined ? {} : { requestBody: { required: true, content: { 'application/json': { schema: body } } } }),
-    responses: {
-      '200': {
-        description: 'Done.',
-        headers: { ...every, ...limits, ...(linksPages(route) ? refer('Link') : {}) },
-        content: contentOf(route, schemas),
-      },
-      default: { $ref: '#/components/responses/Problem' },
-    },
-    'x-relay-permission': route.permission,
+    ...(route.permission === undefined
+      ? { responses: pageResponses, security: [] }
+      : {
+          responses: {
+            '200': {
+              description: 'Done.',
+              headers: { ...every, ...limits, ...(linksPages(route) ? refer('Link') : {}) },
+              content: contentOf(route, schemas),
+            },
+            default: { $ref: '#/components/responses/Problem' },
+          },
+          'x-relay-permission': route.permission,
+        }),
   }
 }
 
@@ -126,7 +133,9 @@ function parametersOf(route: Route, schemas: Schemas): { parameters: Parameter[]
   }
   const parameters = inPath.map((path) => parameter(path.join('.'), 'path', fieldAt(input, path)!, true))
   const headerFields = input.fields.filter((field) => hasOption(field, headerOption))
-  parameters.push(...headerFields.map((field) => parameter(getOption(field, headerOption) as string, 'header', field, false)))
+  // A page's are what the browser sends by itself.
+  if (route.permission !== undefined)
+    parameters.push(...headerFields.map((field) => parameter(getOption(field, headerOption) as string, 'header', field, false)))
   const bound = new Set<string>([...inPath.map((path) => path[0]!), ...headerFields.map(({ name }) => name)])
   if (route.body !== '*') {
     const inQuery = input.fields.filter((field) => !bound.has(field.name) && field !== route.body && field.fieldKind !== 'message')
@@ -150,11 +159,19 @@ const headers: Record<string, unknown> = {
     '"workspace";r=599;t=42',
   ),
   'RateLimit-Policy': text('The limit: q requests in w seconds.', '"workspace";q=600;w=60'),
+  Location: text('Where the browser goes next.'),
   Link: text('The next page, as rel="next" (RFC 8288); absent on the last one.', '</things?page_token=abc>; rel="next"'),
   'Retry-After': { description: 'Seconds after which it is worth trying again.', schema: { type: 'integer', minimum: 1 } },
 }
 const refer = (...names: string[]) => Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]))
 const every = refer('X-Request-ID', 'X-Trace-Link')
+const page = (description: string) => ({ description, headers: every, content: { 'text/html': { schema: { type: 'string' } } } })
+/** What a browser is answered. */
+const pageResponses = {
+  '200': page('A page that says how it went.'),
+  '3XX': { description: 'Where the browser goes next.', headers: { ...every, ...refer('Location') } },
+  default: page('A page that says why not, with the id of the request.'),
+}
 const limits = refer('RateLimit', 'RateLimit-Policy', 'Idempotency-Replayed')
 
 const problemSchema = (reasons: readonly DocumentedReason[]): Schema => ({

@@ -13,6 +13,12 @@ export function parseQuery(text: string): [name: string, value: string][] {
     })
 }
 
+/** Where people put keys by mistake. */
+const keyName = /(?:^|&)(?:api_?key|key|access_token|token)=/i
+
+/** Whether somebody put a key where logs and histories keep it. */
+export const holdsKey = (text: string): boolean => text !== '' && keyName.test(text)
+
 function decode(text: string): string {
   try {
     return decodeURIComponent(text.replaceAll('+', ' '))

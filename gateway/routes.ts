@@ -1,6 +1,10 @@
-/** The contracts → the table of public routes: every method that has a google.api.http rule and a permission. Pure. */
+/**
+ * The contracts → the table of public routes: every method that has a google.api.http rule and a permission, or, for browsers, is open and
+ * answers a Page. Pure.
+ */
 import { type DescField, type DescMessage, type Message, getOption, hasOption } from '@bufbuild/protobuf'
 import { type Method, extension } from '#mesh/grpc/descriptors.ts'
+import { isPage } from './page.ts'
 import { type PathTemplate, formatPathTemplate, parsePathTemplate } from './path-template.ts'
 
 export interface Route {
@@ -11,7 +15,8 @@ export interface Route {
   /** What the body fills: the whole message, one of its fields, or nothing. */
   readonly body: '*' | DescField | undefined
   readonly method: Method
-  readonly permission: string
+  /** What a caller needs. Undefined where it answers a Page: a browser that navigates shows no key. */
+  readonly permission: string | undefined
   /** Which upstream serves it: `actions` of relay.actions.v1. */
   readonly upstream: string
 }
@@ -30,11 +35,14 @@ const verbs = { get: 'GET', post: 'POST', put: 'PUT', patch: 'PATCH', delete: 'D
 /** Throws an Error that names the method where its rule cannot be served. */
 export function routesOf(methods: Iterable<Method>): Route[] {
   const routes = [...methods].flatMap((method) => {
-    const { permission } = method
     if (!hasOption(method.descriptor, http)) return []
-    if (permission === undefined) throw new Error(`${method.path} has a route and no permission: what only peers may call is never public`)
+    const page = isPage(method.descriptor.output)
+    if (method.permission === undefined && !(method.open && page))
+      throw new Error(`${method.path} has a route and no permission: what is for peers is never public, and what is open only as a Page`)
+    if (method.permission !== undefined && page)
+      throw new Error(`${method.path} wants a permission and answers a Page: a browser that navigates shows no key`)
     const rule = getOption(method.descriptor, http) as HttpRule
-    return [rule, ...rule.additionalBindings].map((each) => routeOf(method, permission, each))
+    return [rule, ...rule.additionalBindings].map((each) => routeOf(method, each))
   })
   const seen = new Set<string>()
   for (const { httpMethod, template } of routes) {
@@ -45,13 +53,14 @@ export function routesOf(methods: Iterable<Method>): Route[] {
   return routes
 }
 
-function routeOf(method: Method, permission: string, rule: HttpRule): Route {
+function routeOf(method: Method, rule: HttpRule): Route {
   const fail = (what: string): never => {
     throw new Error(`the route of ${method.path} ${what}`)
   }
   const verb =
     verbs[rule.pattern.case as keyof typeof verbs] ?? fail(`has the pattern ${String(rule.pattern.case)}, which is not supported`)
   if (rule.responseBody !== '') fail('has a response_body, which is not supported')
+  if (method.permission === undefined && verb !== 'GET') fail(`is a Page by ${verb}, and browsers navigate by GET`)
   const template = parsePathTemplate(rule.pattern.value as string)
   const { input } = method.descriptor
   for (const segment of template.segments) {
@@ -67,7 +76,7 @@ function routeOf(method: Method, permission: string, rule: HttpRule): Route {
     endpoint: formatPathTemplate(template),
     body: bodyOf(input, rule.body, fail),
     method,
-    permission,
+    permission: method.permission,
     upstream: /^relay\.([a-z0-9]+)\.v\d+\./.exec(method.service)?.[1] ?? fail('is of no package like relay.<name>.v1'),
   }
 }

@@ -3,7 +3,8 @@
  *
  * A field is filled from one place only: the path where the template binds it, a header where the contract says so
  * (relay.mesh.v1.header), else the body, or the query where the route has no body. All of it is gathered into one JSON object and read by
- * protobuf's own JSON rules (https://protobuf.dev/programming-guides/json/), then held to the contract's validation rules.
+ * protobuf's own JSON rules (https://protobuf.dev/programming-guides/json/), then held to the contract's validation rules. One exception:
+ * the query of a route that answers a Page may hold more, which goes nowhere.
  */
 import {
   type DescField,
@@ -148,6 +149,8 @@ function readQuery(
     const field = route.body === '*' ? undefined : fieldAt(input, path)
     const source = bound.get(name)
     const leaf = field?.fieldKind === 'list' ? field.listKind !== 'message' : field?.fieldKind === 'scalar' || field?.fieldKind === 'enum'
+    // Whoever sent the browser here, an OAuth provider say, may have put things of its own into the URL (RFC 6749, 4.1.2: ignored).
+    if (field === undefined && route.permission === undefined) continue
     if (field === undefined || (route.body !== undefined && route.body !== '*' && path[0] === route.body.name)) {
       violations.push({ field: name, description: 'is not a query parameter of this request' })
     } else if (source !== undefined) violations.push({ field: name, description: `comes from ${source}, not from the query` })

@@ -15,10 +15,19 @@ export function addressOf(addresses: ReadonlyMap<string, string>, name: string):
   return address
 }
 
-/** The channel of a route. Throws where the configuration names no such service: better at the start than at the first request. */
-export function channelOf(upstreams: Upstreams, route: Route): Channel {
+export interface Services {
+  readonly upstreams: Upstreams
+  /** The names of those that a mesh may be without. */
+  readonly optional: readonly string[]
+}
+
+/**
+ * The channel of a route; undefined where the configuration names no such service and a mesh may be without it. Throws ConfigError where it
+ * may not: better at the start than at the first request.
+ */
+export function channelOf({ upstreams, optional }: Services, route: Route): Channel | undefined {
   const channel = upstreams.get(route.upstream)
-  if (channel === undefined) {
+  if (channel === undefined && !optional.includes(route.upstream)) {
     throw new ConfigError(`${route.httpMethod} ${route.endpoint} is served by ${route.upstream}, and UPSTREAMS does not say where that is`)
   }
   return channel

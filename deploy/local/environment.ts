@@ -10,6 +10,10 @@ const secrets: Readonly<Record<string, readonly string[]>> = {
   AUDIT_HMAC_KEY: ['access'],
 }
 
+/** Who may know what the launcher was given and the mesh does not make: a provider's secret is the oauth service's alone. */
+const mayKnow = (service: string, name: string): boolean =>
+  !(name in secrets) && (service === 'oauth' || !(name === 'OAUTH_ENCRYPTION_KEY' || name.endsWith('_CLIENT_SECRET')))
+
 export interface EnvironmentOptions {
   folder: string
   /** Variables for all processes, over the defaults but under what connects the mesh. */
@@ -25,17 +29,19 @@ export function environment(service: string, { folder, given, peersFile }: Envir
     PATH: process.env.PATH ?? '',
     LOG_LEVEL: 'info',
     CORS_ORIGINS: 'http://localhost:5173,http://127.0.0.1:5173',
+    OAUTH_RETURN_ORIGINS: 'http://localhost:5173,http://127.0.0.1:5173',
     // The one exception to "public addresses only": the machine itself, so that a receiver beside the mesh can be reached.
     WEBHOOK_ALLOW_PRIVATE: '127.0.0.0/8,::1/128',
-    ...Object.fromEntries(Object.entries(given).filter(set).filter(([name]) => !(name in secrets))),
+    ...Object.fromEntries(Object.entries(given).filter(set).filter(([name]) => mayKnow(service, name))),
     ...Object.fromEntries(own.map(([name]) => [name, given[name] || keptSecret(folder, name.toLowerCase())])),
     RELAY_ENV: 'local',
     MESH_IDENTITY_KEY: identityKey(folder, service),
     MESH_PEERS_FILE: peersFile,
-    // Whoever has a database or a Redis is told of it by name.
+    // Whoever has a database, a Redis or a sandbox is told of it by name.
     DATABASE_URL: '',
     MIGRATION_DATABASE_URL: '',
     AUDIT_RETENTION_DATABASE_URL: '',
     REDIS_URL: '',
+    RELAY_SANDBOX: '',
   }
 }

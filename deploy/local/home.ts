@@ -1,7 +1,7 @@
 /** The folder that local mode keeps its things in (`.relay`): secrets, the ports it had, and who is running. */
 import { createHash, randomBytes } from 'node:crypto'
 import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { identityOf } from './process.ts'
 
@@ -81,6 +81,20 @@ export function isFree(port: number): Promise<boolean> {
 
 /** The wanted port of the loopback address when it is free, else 0: whoever listens takes what it gets, and says so. */
 export const portOrAny = async (wanted?: number): Promise<number> => (wanted !== undefined && (await isFree(wanted)) ? wanted : 0)
+
+/** A port that nobody else gets until it is released: for one that is named to others before it is listened at. */
+export async function reservePort(wanted?: number): Promise<{ port: number; release(): Promise<void> }> {
+  const server = createServer()
+  const listen = (port: number): Promise<boolean> =>
+    new Promise((resolve) => {
+      server.once('error', () => resolve(false))
+      server.listen({ host: '127.0.0.1', port, exclusive: true }, () => resolve(true))
+    })
+  if (!(wanted !== undefined && (await listen(wanted))) && !(await listen(0))) throw new Error('no port of the loopback address is free')
+  server.removeAllListeners('error')
+  const { port } = server.address() as AddressInfo
+  return { port, release: () => new Promise((resolve) => server.close(() => resolve())) }
+}
 
 /** The wanted port of the loopback address when it is free, else any free one; for programs that cannot take a port of their own. */
 export async function freePort(wanted?: number): Promise<number> {

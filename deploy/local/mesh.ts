@@ -8,47 +8,19 @@ import { accessEnvironment, writeOperatorsFile } from './access.ts'
 import { startProcess, type Listening, type MeshProcess } from './child.ts'
 import { createServiceDatabase, type DatabaseServer } from './databases.ts'
 import { environment } from './environment.ts'
-import { isFree, keepPort, keptPort, portOrAny, prepareHome, takeLock } from './home.ts'
+import { isFree, keepPort, keptPort, portOrAny, prepareHome, reservePort, takeLock } from './home.ts'
 import { writePeers } from './identities.ts'
 import { adminKey, createKey, usableAdminKey, type AdminKey, type KeyRequest } from './keys.ts'
+import { programs, serviceNames, type MeshOptions, type OperatorProgram, type ServiceName } from './mesh-options.ts'
 import { fillCompileCache, runNode, type Ended } from './node-process.ts'
+import { oauthEnvironment, writeOauthFile } from './oauth.ts'
 import { startPostgres, type Postgres } from './postgres.ts'
 import { outwaitRoster, writeRoster } from './roster.ts'
+import { sandboxClients, sandboxEnvironment } from './sandbox.ts'
 
-export interface MeshOptions {
-  /** Where secrets, ports, logs and data are kept; two meshes never share one. */
-  folder: string
-  /** Without one, limits are counted in process. */
-  redisUrl?: string | undefined
-  /** A Postgres to use instead of our own, as a role that may create roles and databases. */
-  databaseUrl?: string | undefined
-  /** Begins the names of the databases there; "relay" when unset. */
-  databasePrefix?: string | undefined
-  /** False makes our own Postgres fast and forgetful: for tests. */
-  durable?: boolean | undefined
-  /** Variables for all processes, over the defaults but under what connects the mesh. */
-  env?: Readonly<Record<string, string | undefined>> | undefined
-  /** The gateway's port when it is free; without one, or when it is taken, the one it had last or any free one. */
-  gatewayPort?: number | undefined
-  /** How many processes of a service; 1 when unset. */
-  replicas?: Partial<Record<ServiceName, number>> | undefined
-  /** Hears what is done, line by line. */
-  log?: ((line: string) => void) | undefined
-  /** Called when something died too often to go on. */
-  onFailure?: ((error: Error) => void) | undefined
-  /** Called whenever a process has started, again or for the first time. */
-  onStart?: (() => void) | undefined
-  /** Given up between two steps of the start. */
-  signal?: AbortSignal | undefined
-  /** Where the processes' sources are, instead of this checkout. */
-  root?: string | undefined
-}
+export type { MeshOptions, ServiceName } from './mesh-options.ts'
 
-const serviceNames = ['access', 'idempotency', 'ratelimit', 'actions'] as const
-export type ServiceName = (typeof serviceNames)[number]
 type ProcessName = ServiceName | 'gateway'
-
-export type OperatorProgram = 'relay-access' | 'relay-audit'
 
 export interface ServiceState {
   grpc: string
@@ -67,12 +39,14 @@ export interface Mesh {
   readonly apiKeyIsNew: boolean
   /** By name; further replicas are "actions-2" and so on. */
   readonly services: Readonly<Record<string, ServiceState>>
+  /** The sandbox's URL, where there is one. */
+  readonly sandbox: string | undefined
   readonly folder: string
   /** Our own, where no databaseUrl was given. */
   readonly postgres: Postgres | undefined
   /** One process of the mesh: "gateway", "actions", "actions-2" … */
   process(name: string): MeshProcess
-  /** Runs one of the access service's programs for operators, as the service is run. */
+  /** Runs one of the programs for operators, as its service is run. */
   operate(program: OperatorProgram, ...args: string[]): Promise<Ended>
   /** Makes a further key. */
   createKey(request: KeyRequest): Promise<string>
@@ -81,6 +55,7 @@ export interface Mesh {
 }
 
 const mainOf = (name: ProcessName): string => (name === 'gateway' ? 'gateway/main.ts' : `services/${name}/main.ts`)
+const sandboxMain = 'deploy/sandbox/main.ts'
 const checkout = join(import.meta.dirname, '../..')
 
 /** Runs a step and says how long it took. */
@@ -110,9 +85,12 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
   const lock = takeLock(join(folder, 'lock'))
   const processes = new Map<string, MeshProcess>()
   let postgres: Postgres | undefined
+  /** The gateway's port, until it listens there. */
+  let reserved: Awaited<ReturnType<typeof reservePort>> | undefined
   let stopping: Promise<void> | undefined
   let admin: AdminKey
-  let accessEnv: Record<string, string> = {}
+  /** What a service is told beside its environment, where its programs are told it too. */
+  const further: Record<(typeof programs)[OperatorProgram], Record<string, string>> = { access: {}, oauth: {} }
 
   const fail = (error: Error): void => {
     log(error.message)
@@ -122,11 +100,13 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
   const peersFile = writePeers(folder, [...serviceNames, 'gateway'])
   const environmentOf = (service: ProcessName): Record<string, string> =>
     environment(service, { folder, given: options.env ?? {}, peersFile })
-  const operate: Mesh['operate'] = (program, ...args) =>
-    runNode([join(root, `services/access/${program}.cli.ts`), ...args], { ...environmentOf('access'), ...accessEnv })
+  const operate: Mesh['operate'] = (program, ...args) => {
+    const service = programs[program]
+    return runNode([join(root, `services/${service}/${program}.cli.ts`), ...args], { ...environmentOf(service), ...further[service] })
+  }
   const relayAccess = operate.bind(undefined, 'relay-access')
 
-  const launch = async (name: string, service: ProcessName, env: Record<string, string>, http?: number): Promise<MeshProcess> => {
+  const launch = async (name: string, main: string, env: () => Record<string, string>, http?: number): Promise<MeshProcess> => {
     /** Where it listened in an earlier run, when that is free; else anywhere (port 0). */
     const door = async (kind: 'grpc' | 'admin'): Promise<string> => {
       const kept = keptPort(folder, `${name}.${kind}`)
@@ -135,7 +115,7 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
     const [grpc, admin] = await Promise.all([door('grpc'), door('admin')])
     const started = await startProcess({
       name,
-      main: join(root, mainOf(service)),
+      main: join(root, main),
       log: join(folder, 'logs', `${name}.log`),
       say: log,
       onFailure: fail,
@@ -144,8 +124,7 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
         options.onStart?.()
       },
       env: (last) => ({
-        ...environmentOf(service),
-        ...env,
+        ...env(),
         ADMIN_LISTEN: last.admin ?? admin,
         ...(http === undefined ? { GRPC_LISTEN: last.grpc ?? grpc } : { HTTP_LISTEN: last.http ?? `127.0.0.1:${http}` }),
       }),
@@ -166,10 +145,15 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
     const started = await timed(
       log,
       `starting ${names.join(', ')}`,
-      () => all(names.map((name) => launch(name, service, env))),
+      () => all(names.map((name) => launch(name, mainOf(service), () => ({ ...environmentOf(service), ...env })))),
       (done) => done.map((each) => `${each.name} listens: ${where(each.listening)}`).join('; '),
     )
     return started.map((each) => each.listening.grpc).join('+')
+  }
+
+  const sandboxUrl = (): string | undefined => {
+    const http = processes.get('sandbox')?.listening.http
+    return http === undefined ? undefined : `http://${http}`
   }
 
   const stop = (): Promise<void> => {
@@ -185,7 +169,8 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
       const of = (service: string): string[] => [...processes.keys()].filter((name) => name === service || name.startsWith(`${service}-`))
       await end(['gateway'])
       await end(of('actions'))
-      await end([...of('idempotency'), ...of('ratelimit')])
+      await end([...of('oauth'), ...of('idempotency'), ...of('ratelimit')])
+      await end(of('sandbox'))
       // The last: what the others have to say of their last minute goes into its audit log.
       await end(of('access'))
       if (postgres !== undefined) {
@@ -199,7 +184,8 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
 
   try {
     await outwaitRoster(folder, log)
-    await fillCompileCache([...serviceNames, 'gateway' as const].map((name) => join(root, mainOf(name))))
+    const mains = [...[...serviceNames, 'gateway' as const].map(mainOf), ...(options.sandbox === true ? [sandboxMain] : [])]
+    await fillCompileCache(mains.map((main) => join(root, main)))
     let server: DatabaseServer
     if (options.databaseUrl === undefined) {
       const own = await timed(
@@ -230,36 +216,70 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
     const redis: Record<string, string> = options.redisUrl === undefined ? {} : { REDIS_URL: options.redisUrl }
     const limits = options.env?.RATELIMIT_FILE ?? join(root, 'deploy/local/limits.yaml')
 
+    // Browsers are sent back there, which the oauth service and the sandbox are told before it listens.
+    const wanted = options.gatewayPort
+    reserved = await reservePort(wanted !== undefined && (await isFree(wanted)) ? wanted : keptPort(folder, 'gateway.http'))
+    const { port } = reserved
+    const publicUrl = options.env?.PUBLIC_URL || `http://127.0.0.1:${port}`
+
     // One after the other: they change the same catalog rows.
-    accessEnv = await accessEnvironment(server, `${prefix}_access`)
-    writeOperatorsFile(folder, { ...environmentOf('access'), ...accessEnv })
+    further.access = await accessEnvironment(server, `${prefix}_access`)
+    writeOperatorsFile(folder, { ...environmentOf('access'), ...further.access })
     // The others are told where it listens; while it starts they get their databases.
-    const starting = launchService('access', accessEnv)
+    const starting = launchService('access', further.access)
     const others = (async () => ({
       idempotency: await createServiceDatabase(server, `${prefix}_idempotency`),
+      oauth: await oauthEnvironment({ server, database: `${prefix}_oauth`, gateway: publicUrl, given: options.env ?? {} }),
       actions: await createServiceDatabase(server, `${prefix}_actions`),
     }))()
     await Promise.allSettled([starting, others])
     const [access, databases] = [await starting, await others]
     const toAccess = { ACCESS_ADDR: access }
+    further.oauth = databases.oauth
+    writeOauthFile(folder, { ...environmentOf('oauth'), ...further.oauth })
+
+    /** The sandbox keeps its port: the processes that speak to it are told it at their start. */
+    const launchSandbox = async (): Promise<Record<string, string>> => {
+      if (options.sandbox !== true) return {}
+      const env = sandboxEnvironment(folder, publicUrl, options.env ?? {})
+      await timed(
+        log,
+        'starting sandbox',
+        async () => launch('sandbox', sandboxMain, () => env, await portOrAny(keptPort(folder, 'sandbox.http'))),
+        (done) => `sandbox listens: ${where(done.listening)}`,
+      )
+      return { RELAY_SANDBOX: sandboxUrl()! }
+    }
+    const oauthAfter = async (sandbox: Promise<Record<string, string>>): Promise<string> => {
+      const at = await sandbox
+      const clients = 'RELAY_SANDBOX' in at ? sandboxClients(folder) : {}
+      return launchService('oauth', { ...toAccess, ...redis, ...at, ...clients, ...further.oauth })
+    }
 
     const kept = adminKey(folder, relayAccess)
+    const sandbox = launchSandbox()
     const starts = all([
+      oauthAfter(sandbox),
       launchService('idempotency', { ...toAccess, DATABASE_URL: databases.idempotency.owner }),
       launchService('ratelimit', { ...toAccess, ...redis, ...(existsSync(limits) ? { RATELIMIT_FILE: limits } : {}) }),
     ])
     await Promise.allSettled([kept, starts])
-    const [keptKey, [idempotency = '', ratelimit = '']] = [await kept, await starts]
-    const actions = await launchService('actions', { ...toAccess, DATABASE_URL: databases.actions.owner, IDEMPOTENCY_ADDR: idempotency })
+    const [keptKey, [oauth = '', idempotency = '', ratelimit = '']] = [await kept, await starts]
+    const actions = await launchService('actions', {
+      ...toAccess,
+      ...(await sandbox),
+      DATABASE_URL: databases.actions.owner,
+      IDEMPOTENCY_ADDR: idempotency,
+      OAUTH_ADDR: oauth,
+    })
 
     options.signal?.throwIfAborted()
-    const wanted = options.gatewayPort
-    const port = wanted !== undefined && (await isFree(wanted)) ? wanted : await portOrAny(keptPort(folder, 'gateway.http'))
-    const upstreams = `access=${access},actions=${actions},idempotency=${idempotency},ratelimit=${ratelimit}`
+    await reserved.release()
+    const UPSTREAMS = `access=${access},actions=${actions},idempotency=${idempotency},oauth=${oauth},ratelimit=${ratelimit}`
     await timed(
       log,
       'starting gateway',
-      () => launch('gateway', 'gateway', { ...toAccess, ...redis, UPSTREAMS: upstreams }, port),
+      () => launch('gateway', mainOf('gateway'), () => ({ ...environmentOf('gateway'), ...toAccess, ...redis, UPSTREAMS }), port),
       (done) => `gateway listens: ${where(done.listening)}`,
     )
     const got = processes.get('gateway')?.listening.http?.split(':').at(-1)
@@ -268,6 +288,7 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
     admin = await usableAdminKey(keptKey, folder, relayAccess, `http://${processes.get('gateway')?.listening.http}`)
     if (admin.key !== keptKey.key) log('access does not take the API key that was kept (another database, or it has ended): made a new one')
   } catch (error) {
+    await reserved?.release()
     await stop()
     throw error
   }
@@ -284,10 +305,13 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
     get gatewayAdmin() {
       return of('gateway').listening.admin ?? ''
     },
+    get sandbox() {
+      return sandboxUrl()
+    },
     apiKey: admin.key,
     apiKeyIsNew: admin.isNew,
     get services() {
-      const names = [...processes.keys()].filter((name) => name !== 'gateway').sort()
+      const names = [...processes.keys()].filter((name) => name !== 'gateway' && name !== 'sandbox').sort()
       const state = ({ listening: { grpc = '', admin = '' }, pid }: MeshProcess): ServiceState => ({ grpc, admin, pid })
       return Object.fromEntries(names.map((name) => [name, state(of(name))]))
     },

@@ -6,6 +6,7 @@ import { HeldError, keepPort, keptPort, prepareHome, secretsFile, writePrivate }
 import { startMesh, type Mesh } from './mesh.ts'
 import { startReceiver, type Delivery, type Receiver } from './receiver.ts'
 import { killRoster } from './roster.ts'
+import { needsSandbox } from './sandbox.ts'
 
 const checkout = join(import.meta.dirname, '../..')
 const spec = {
@@ -30,6 +31,7 @@ function describe(mesh: Mesh, receiver: Receiver, startedAt: string): string {
     api_key: mesh.apiKey,
     services: mesh.services,
     receiver: receiver.url,
+    sandbox: mesh.sandbox ?? null,
     postgres: mesh.postgres === undefined ? null : { port: mesh.postgres.port, pid: mesh.postgres.pid, data: mesh.postgres.data },
     logs: join(mesh.folder, 'logs'),
     launcher_pid: process.pid,
@@ -47,6 +49,9 @@ function table(mesh: Mesh, receiver: Receiver, limits: string): string {
   const { postgres } = mesh
   if (postgres === undefined) rows.push(['postgres', 'the one of DATABASE_URL'])
   else rows.push(['postgres', `127.0.0.1:${postgres.port}`, '', `process ${postgres.pid}`])
+  if (mesh.sandbox !== undefined) {
+    rows.push(['sandbox', mesh.sandbox, 'stands in for Google and Microsoft', `process ${mesh.process('sandbox').pid}`])
+  }
   rows.push(['receiver', receiver.url, 'shows here every webhook it gets'])
   const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => (row.length > column + 1 ? row[column]!.length : 0))))
   const lines = rows.map((row) => `  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd())
@@ -54,6 +59,9 @@ function table(mesh: Mesh, receiver: Receiver, limits: string): string {
     ...lines,
     '',
     `  limits    ${limits}`,
+    mesh.sandbox === undefined
+      ? '  accounts  are connected at the real providers, by the client ids that were given'
+      : `  accounts  are the sandbox's; what they send is at ${mesh.sandbox}/sandbox/inbox (with real ones: set GOOGLE_CLIENT_ID …)`,
     '  webhooks  go to public addresses, and in local mode also to this machine (127.0.0.0/8, ::1); nowhere else private',
     `  logs      ${shown(join(mesh.folder, 'logs'))}`,
     ...(postgres === undefined ? [] : [`  data      ${shown(postgres.data)}`]),
@@ -82,7 +90,7 @@ function examples(mesh: Mesh, receiver: Receiver, description: string): string {
   const preview = { action: 'webhook.save', params: { url: `${receiver.url}/hook`, method: 'POST', body: { test: 'hello' } } }
   const key = `Idempotency-Key: first-${Date.now()}`
   // sed, since jq may not be there; tee, so that the answer is seen as well.
-  const keepId = `tee /dev/stderr | sed -n 's/.*"preview_id": *"\\([^"]*\\)".*/\\1/p'`
+  const keepField = (name: string): string => `tee /dev/stderr | sed -n 's/.*"${name}": *"\\([^"]*\\)".*/\\1/p'`
   const quoted = `'${description.replaceAll("'", String.raw`'\''`)}'`
   return [
     'The API key, from any folder:',
@@ -92,14 +100,41 @@ function examples(mesh: Mesh, receiver: Receiver, description: string): string {
     call('/actions'),
     '',
     '2. See what would happen (and keep its preview_id):',
-    `PREVIEW=$(${call('/actions/preview', [], `'${JSON.stringify(preview)}'`)} | ${keepId})`,
+    `PREVIEW=$(${call('/actions/preview', [], `'${JSON.stringify(preview)}'`)} | ${keepField('preview_id')})`,
     '',
     '3. Do it, once:',
     call('/actions/execute', [key], `"{\\"preview_id\\":\\"$PREVIEW\\"}"`),
     '',
     'And again with the same key and no valid preview: the same run_id comes back, and nothing is sent.',
     call('/actions/execute', [key], `'{"preview_id":"expired-or-invalid"}'`),
+    ...accountExamples(mesh, call, keepField),
   ].join('\n')
+}
+
+type Call = (path: string, headers?: readonly string[], body?: string) => string
+
+/** Lines to paste that connect an account and send a mail from it. */
+function accountExamples({ sandbox }: Mesh, call: Call, keepField: (name: string) => string): string[] {
+  const mail = { to: ['ada@example.com'], subject: 'Hello from Relay', text: 'Sent once.' }
+  const preview = { action: 'gmail.send_email', params: mail }
+  const consent = `curl -sS -w '\\n' ${sandbox}/sandbox/consent -H 'Content-Type: application/json' -d "{\\"start_url\\":\\"$START\\"}"`
+  return [
+    '',
+    '4. Connect a Google account: open the start_url in a browser, once, within ten minutes.',
+    `START=$(${call('/oauth/google/authorize')} | ${keepField('start_url')})`,
+    ...(sandbox === undefined
+      ? []
+      : [
+          '',
+          "The browser shows the sandbox's consent page: choose you@example.com, and Relay says that it is connected. Without a browser:",
+          consent,
+        ]),
+    '',
+    '5. Send a mail from it, once: see it first, then execute.',
+    `PREVIEW=$(${call('/actions/preview', [], `'${JSON.stringify(preview)}'`)} | ${keepField('preview_id')})`,
+    call('/actions/execute', [`Idempotency-Key: mail-${Date.now()}`], `"{\\"preview_id\\":\\"$PREVIEW\\"}"`),
+    ...(sandbox === undefined ? [] : ['', `And there it is; nothing has left this machine:`, `curl -sS -w '\\n' ${sandbox}/sandbox/inbox`]),
+  ]
 }
 
 function onDelivery(log: string, { method, path, headers, body, at }: Delivery): void {
@@ -149,6 +184,7 @@ async function main(): Promise<number> {
       gatewayPort: config.port,
       databaseUrl: config.databaseUrl?.href,
       redisUrl: config.redisUrl?.href,
+      sandbox: needsSandbox(process.env),
       env: process.env,
       log: say,
       signal: giveUp.signal,

@@ -9,6 +9,7 @@ import { bearerToken } from '#mesh/grpc/caller.ts'
 import { parseSource } from '#mesh/grpc/source.ts'
 import type { NotSignedIn, SignIn, SignedIn } from '#mesh/sign-in.ts'
 import { errors } from '../errors.ts'
+import { holdsKey } from '../query.ts'
 
 export interface AuthenticateParts {
   signIn: Pick<SignIn, 'caller'>
@@ -16,15 +17,11 @@ export interface AuthenticateParts {
   refusals?: RefusalCounter | undefined
 }
 
-/** Where people put keys by mistake. */
-const keyInQuery = /(?:^|&)(?:api_?key|key|access_token|token)=/i
-
 /** For every route of the instance. A route says in its config which permission it wants. */
 export function authenticate(app: FastifyInstance, { signIn, refusals }: AuthenticateParts): void {
   app.addHook('onRequest', (request, _reply, done) => {
-    const query = request.query as string
     // Before anything else: such a key is to be withdrawn, whether or not it is valid.
-    if (query !== '' && keyInQuery.test(query)) return done(errors.KEY_IN_QUERY())
+    if (holdsKey(request.query as string)) return done(errors.KEY_IN_QUERY())
     const shown = bearerToken(request.headers.authorization)
     if (shown === undefined) return done(meshErrors.UNAUTHENTICATED())
     // Fastify has no address for a client that has gone already.

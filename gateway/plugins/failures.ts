@@ -28,11 +28,17 @@ function familyOf(error: unknown): MeshError {
 /** After these it is not certain where the next request on the connection begins. */
 const endsConnection = new Set(['MALFORMED_REQUEST', 'HOST_INVALID', 'HEADER_REPEATED'])
 
-/** Answers a request with a problem document. */
-export function sendProblem(request: FastifyRequest, reply: FastifyReply, thrown: unknown): FastifyReply {
+/** What was thrown as an error of the family, noted for the log; the answer, whatever it looks like, ends the connection where it must. */
+export function noteFailure(request: FastifyRequest, reply: FastifyReply, thrown: unknown): MeshError {
   const error = familyOf(thrown)
   request.failure = error
   if (endsConnection.has(error.reason)) reply.header('connection', 'close')
+  return error
+}
+
+/** Answers a request with a problem document. */
+export function sendProblem(request: FastifyRequest, reply: FastifyReply, thrown: unknown): FastifyReply {
+  const error = noteFailure(request, reply, thrown)
   const { status, headers, body } = toProblem(error, request.id)
   return reply.code(status).headers(headers).send(body)
 }

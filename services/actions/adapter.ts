@@ -7,7 +7,9 @@
  * - An outcome is `failed` only when the action is known not to have taken effect (or the other side refused it), `unknown` when it cannot be known.
  * - `reconcile` never repeats an effect that the other side cannot recognise as the same one.
  */
+import type { Context } from '#mesh/grpc/call.ts'
 import type { z } from 'zod'
+import type { Connected, Connects } from './connections.ts'
 
 export interface Adapter<Params = unknown> {
   /** The public name, e.g. "webhook.save". */
@@ -17,6 +19,8 @@ export interface Adapter<Params = unknown> {
   readonly description: string
   /** The parameters as a strict schema; its JSON Schema is published. */
   readonly params: z.ZodType<Params>
+  /** Whose account acts; absent where none is needed. What is wrong with the connection itself is said by preview.ts and execute.ts. */
+  readonly connects?: Connects
   /** What to configure, where the action cannot be offered here now. */
   unavailable?(): string | undefined
   /** Says what would happen. Throws a MeshError of the actions table where it must not. */
@@ -30,6 +34,10 @@ export interface PreviewContext {
   workspace: string
   actor: string
   signal: AbortSignal
+  /** The account that would act; undefined where none is connected, or none is needed. */
+  connection?: Connected | undefined
+  /** Of the call that asks: what a call to another service carries. */
+  requestContext: Context
 }
 
 /** What a preview shows. */
@@ -45,6 +53,10 @@ export interface RunHandle {
   readonly runId: string
   readonly workspace: string
   readonly actor: string
+  /** The connection that was previewed; undefined where no account is needed. */
+  readonly connectionId: string | undefined
+  /** What calls to other services carry: the request id of who asked, and this run's own signal. */
+  readonly context: Context
   /** Aborted when the run's own deadline passes or its lease is lost. The caller going away does not abort it. */
   readonly signal: AbortSignal
   /** What `record` kept last, in this attempt or an earlier one. */

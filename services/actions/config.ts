@@ -1,5 +1,5 @@
 /** The variables of the actions service. */
-import { type Config, ConfigError, duration, flag, integer, list, optional, secret, text } from '#mesh/config.ts'
+import { type Config, ConfigError, duration, flag, integer, list, optional, secret, text, url } from '#mesh/config.ts'
 import { accessVariables, identityVariables } from '#mesh/identity.ts'
 import { weaknessOf } from '#mesh/secrets.ts'
 import { grpcVariables } from '#mesh/serve.ts'
@@ -11,6 +11,11 @@ export const variables = {
   databaseUrl: secret('DATABASE_URL', "The service's own Postgres database, as postgres://user:password@host:port/database"),
   databaseConnections: integer('DATABASE_CONNECTIONS', 'Connections to Postgres at the most', { default: '10', min: 1, max: 200 }),
   idempotencyAddress: text('IDEMPOTENCY_ADDR', 'The idempotency service, as host:port; several replicas joined by +'),
+  oauthAddress: optional(text('OAUTH_ADDR', 'The oauth service, as the above; actions of connected accounts are unavailable where it is unset')),
+  googleUrl: url('GOOGLE_API_URL', "Where Google's APIs are", ['https', 'http'], { default: 'https://www.googleapis.com' }),
+  graphUrl: url('GRAPH_API_URL', 'Where Microsoft Graph is', ['https', 'http'], { default: 'https://graph.microsoft.com' }),
+  sandbox: optional(url('RELAY_SANDBOX', 'A sandbox on this machine in the place of all providers; never in production', ['http'])),
+  providerMs: duration('PROVIDER_TIMEOUT', 'How long one request to a provider may take', { default: '15s', minMs: 100, maxMs: 60_000 }),
   enabled: flag('ACTIONS_ENABLED', 'false: every call answers 501', { default: 'true' }),
   signingSecret: secret('ACTIONS_SIGNING_SECRET', 'Signs outgoing webhooks, and verifies what clients sign'),
   previewMs: duration('PREVIEW_TTL', 'How long a preview may be executed', { default: '1h' }),
@@ -31,4 +36,20 @@ export const variables = {
 export function checkConfig(config: Config<typeof variables> & { environment: string }): void {
   const weakness = weaknessOf(config.signingSecret)
   if (config.environment === 'production' && weakness !== undefined) throw new ConfigError(`ACTIONS_SIGNING_SECRET ${weakness}`)
+  if (config.environment === 'production' && config.sandbox !== undefined) throw new ConfigError('RELAY_SANDBOX is not for production')
+  if (config.sandbox !== undefined && !isLoopback(config.sandbox)) throw new ConfigError('RELAY_SANDBOX is not on this machine')
+  // Tokens go there.
+  for (const [name, at] of [
+    ['GOOGLE_API_URL', config.googleUrl],
+    ['GRAPH_API_URL', config.graphUrl],
+  ] as const) {
+    const plain = at.protocol === 'http:' && (config.environment === 'production' || !isLoopback(at))
+    if (plain) throw new ConfigError(`${name} is plain http, which is only for this machine, and never for production`)
+    if (at.username !== '' || at.search !== '' || at.hash !== '') throw new ConfigError(`${name} is more than a scheme, a host and a path`)
+  }
 }
+
+const isLoopback = ({ hostname }: URL): boolean => hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.\d+){3}$/.test(hostname)
+
+/** Where the providers' APIs are. */
+export const apiUrls = ({ sandbox, googleUrl, graphUrl }: Config<typeof variables>) => ({ google: sandbox ?? googleUrl, graph: sandbox ?? graphUrl })

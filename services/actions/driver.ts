@@ -5,6 +5,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { auditEvent } from '#mesh/audit/event.ts'
 import { MeshError } from '#mesh/errors.ts'
+import { ownContext } from '#mesh/grpc/call.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { Adapter, Outcome, RunHandle } from './adapter.ts'
 import { parseCanonical } from './canonical.ts'
@@ -89,11 +90,14 @@ export class RunDriver {
     const adapter = catalog.find(run.action)
     if (adapter === undefined) return unknown('ACTION_GONE', 'this action is no longer known here; look at the other side')
     if (run.epoch > mostAttempts) return unknown('ATTEMPTS_EXHAUSTED', `every one of ${mostAttempts} holders of this run was lost; look at the other side`)
+    const signal = AbortSignal.any([lease.signal, AbortSignal.timeout(actMs)])
     const handle: RunHandle = {
       runId: run.runId,
       workspace: run.workspace,
       actor: run.actor,
-      signal: AbortSignal.any([lease.signal, AbortSignal.timeout(actMs)]),
+      connectionId: run.connectionId,
+      context: { ...ownContext(run.requestId), signal },
+      signal,
       recovery: run.recovery,
       attempt: run.epoch,
       assertHeld: () => lease.assertHeld(),

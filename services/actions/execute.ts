@@ -10,6 +10,7 @@ import { fingerprint } from './canonical.ts'
 import type { Catalog } from './catalog.ts'
 import type { Claims } from './claims.ts'
 import type { RunDriver } from './driver.ts'
+import { type Connections, connectionRefusal } from './connections.ts'
 import { errors } from './errors.ts'
 import type { RunWatch } from './run-watch.ts'
 import { type Run, type RunKey, hasEnded } from './run.ts'
@@ -32,6 +33,7 @@ export interface ExecuteParts {
   store: Store
   claims: Claims
   catalog: Catalog
+  connections: Connections
   driver: RunDriver
   watch: RunWatch
   leaseMs: number
@@ -76,13 +78,20 @@ export class Execution {
     }
   }
 
-  /** Whether this preview may run now, by its own state and its action's; a store that is away is no refusal but an error. */
-  async #allowed({ previewId, asker: { workspace, actor } }: ExecuteAsk): Promise<Allowed> {
-    const { store, catalog } = this.#parts
+  /**
+   * Whether this preview may run now, by its own state, its action's and its account's. A store that is away is no refusal but an error; an
+   * oauth service that is away is a refusal, for a key that knows its run is answered without it.
+   */
+  async #allowed({ previewId, asker: { workspace, actor }, context }: ExecuteAsk): Promise<Allowed> {
+    const { store, catalog, connections } = this.#parts
     const preview = await store.findPreview(previewId, workspace, actor)
     if (preview === undefined) return { refusal: errors.PREVIEW_INVALID() }
     try {
-      catalog.require(preview.action)
+      const provider = catalog.require(preview.action).connects?.provider
+      if (provider !== undefined) {
+        const refusal = connectionRefusal(provider, preview.connectionId, await connections.find({ workspace, actor, provider }, context))
+        if (refusal !== undefined) return { refusal }
+      }
     } catch (refusal) {
       if (refusal instanceof MeshError) return { refusal }
       throw refusal

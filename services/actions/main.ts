@@ -1,16 +1,17 @@
 import { auditing } from '#mesh/audit.ts'
 import { appendThrough } from '#mesh/grpc/audit.ts'
-import { Channel } from '#mesh/grpc/client.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { Database } from '#mesh/postgres/database.ts'
 import { migrate } from '#mesh/postgres/migrate.ts'
 import { run, serveGrpc } from '#mesh/serve.ts'
-import { webhookAdapter } from './adapters/webhook.ts'
+import { offered } from './adapters/offered.ts'
 import { parsePolicy } from './address-guard.ts'
 import { Catalog } from './catalog.ts'
+import { channels } from './channels.grpc.ts'
 import { grpcClaims } from './claims.grpc.ts'
-import { checkConfig, variables } from './config.ts'
+import { apiUrls, checkConfig, variables } from './config.ts'
+import { grpcConnections } from './connections.grpc.ts'
 import { RunDriver } from './driver.ts'
 import { Execution } from './execute.ts'
 import { ActionMetrics } from './metrics.ts'
@@ -31,15 +32,14 @@ await run('actions', variables, async (runtime) => {
 
   const database = new Database({ url: config.databaseUrl, log, metrics: instruments, connections: config.databaseConnections })
   runtime.onStop('database', () => database.close())
-  const { peerToken, tls } = own
-  const channel = new Channel({ address: config.idempotencyAddress, service: 'idempotency', peerToken, tls, metrics: instruments })
-  runtime.onStop('idempotency channel', () => channel.close())
+  const channelTo = channels(runtime, own)
+  const claims = grpcClaims(channelTo('idempotency', config.idempotencyAddress))
+  const connections = grpcConnections(config.oauthAddress === undefined ? undefined : channelTo('oauth', config.oauthAddress))
   const verifier = followAccess(runtime, own, { address: config.accessAddress })
   const { refusals, relay } = auditing(runtime, appendThrough(verifier.access))
   const webhook = { signingSecret: config.signingSecret.reveal(), defaultUrl: config.webhookUrl, policy, timeoutMs: config.webhookMs }
-  const catalog = new Catalog([webhookAdapter(webhook)])
+  const catalog = new Catalog(offered({ webhook, connections, urls: apiUrls(config), timeoutMs: config.providerMs }))
   const store = postgresStore(database, relay(database))
-  const claims = grpcClaims(channel)
   const metrics = new ActionMetrics(instruments, store)
   const watch = new RunWatch((runId) => store.findRun(runId))
   const outbox = new Outbox({ store, claims, log, everyMs: config.outboxMs })
@@ -51,8 +51,8 @@ await run('actions', variables, async (runtime) => {
   runtime.onStop('runs under way', () => driver.drain())
   reconciler.start()
   runtime.onStop('reconciler', () => reconciler.stop())
-  const previews = new Previews({ catalog, store, ttlMs: config.previewMs })
-  const execution = new Execution({ store, claims, catalog, driver, watch, leaseMs, waitMs: config.waitMs })
+  const previews = new Previews({ catalog, store, connections, ttlMs: config.previewMs })
+  const execution = new Execution({ store, claims, catalog, connections, driver, watch, leaseMs, waitMs: config.waitMs })
   const service = actionsService({ enabled: config.enabled, catalog, previews, execution, store, metrics })
   const health = new Health({ services: ['relay.actions.v1.ActionsService'], checks: { postgres: () => database.ping() } })
   return serveGrpc(runtime, { services: [service], verifier, tls: own.tls, refusals, health })

@@ -1,9 +1,11 @@
 /** Says what would happen, and freezes it: action, canonical parameter bytes, workspace, actor. Touches nothing outside. */
 import { randomUUID } from 'node:crypto'
 import { type Asker, auditEvent } from '#mesh/audit/event.ts'
+import type { Context } from '#mesh/grpc/call.ts'
 import type { Catalog } from './catalog.ts'
 import { parseParams } from './catalog.ts'
 import { canonicalBytes, parseCanonical } from './canonical.ts'
+import { type Connections, type Connects, connectionWarnings, requireConfigured } from './connections.ts'
 import type { Store } from './store.ts'
 
 export interface PreviewAsk {
@@ -11,6 +13,7 @@ export interface PreviewAsk {
   params: unknown
   asker: Asker
   signal: AbortSignal
+  context: Context
 }
 
 export interface Previewed {
@@ -26,24 +29,28 @@ export interface Previewed {
 export class Previews {
   readonly #catalog: Catalog
   readonly #store: Store
+  readonly #connections: Connections
   readonly #ttlMs: number
 
-  constructor(parts: { catalog: Catalog; store: Store; ttlMs: number }) {
+  constructor(parts: { catalog: Catalog; store: Store; connections: Connections; ttlMs: number }) {
     this.#catalog = parts.catalog
     this.#store = parts.store
+    this.#connections = parts.connections
     this.#ttlMs = parts.ttlMs
   }
 
-  async preview({ action, params, asker, signal }: PreviewAsk): Promise<Previewed> {
+  async preview({ action, params, asker, signal, context }: PreviewAsk): Promise<Previewed> {
     const { workspace, actor } = asker
     const adapter = this.#catalog.require(action)
     // Canonical before it is parsed: the adapter sees what the stored bytes say, nothing that a decoder made beside them.
     const asked = parseParams(adapter, parseCanonical(canonicalBytes(params)))
-    const shown = await adapter.preview(asked, { workspace, actor, signal })
+    const { connection, aboutIt } = await this.#connected(adapter.connects, asker, context)
+    const shown = await adapter.preview(asked, { workspace, actor, signal, connection, requestContext: context })
     const bytes = canonicalBytes(shown.params)
     const previewId = randomUUID()
     const { provider } = adapter
-    const { summary, warnings } = shown
+    const { summary } = shown
+    const warnings = [...aboutIt, ...shown.warnings]
     const expiresAt = await this.#store.addPreview({
       previewId,
       workspace,
@@ -53,10 +60,19 @@ export class Previews {
       params: bytes,
       summary,
       warnings,
-      connectionId: undefined,
+      connectionId: connection?.connectionId,
       ttlMs: this.#ttlMs,
       event: auditEvent('actions', asker, { action: 'actions.preview', outcome: 'success', targets: [`preview:${previewId}`] }),
     })
     return { previewId, action, provider, summary, params: parseCanonical(bytes), warnings, expiresAt }
+  }
+
+  /** The account that would act, and what there is to say of it. Throws PROVIDER_NOT_CONFIGURED. */
+  async #connected(connects: Connects | undefined, { workspace, actor }: Asker, context: Context) {
+    if (connects === undefined) return { connection: undefined, aboutIt: [] }
+    const { provider } = connects
+    const found = await this.#connections.find({ workspace, actor, provider }, context)
+    requireConfigured(provider, found)
+    return { connection: found.connection, aboutIt: connectionWarnings(connects, found) }
   }
 }

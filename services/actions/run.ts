@@ -23,6 +23,8 @@ export interface Run {
   readonly provider: string
   /** Canonical JSON: exactly the bytes that were previewed. */
   readonly params: Buffer
+  /** The account that acts: the one that was previewed. */
+  readonly connectionId: string | undefined
   readonly keyKind: KeyKind
   readonly key: string
   readonly status: RunStatus

@@ -50,7 +50,7 @@ export function actionsService({ enabled, catalog, previews, execution, store, m
     async previewAction(request, call) {
       requireEnabled()
       const { action, params = {} } = request
-      const previewed = await previews.preview({ action, params, asker: askerOf(call), signal: call.signal })
+      const previewed = await previews.preview({ action, params, asker: askerOf(call), signal: call.signal, context: call })
       metrics.previewed(previewed.provider, previewed.action)
       return { ...previewed, expiresAt: previewed.expiresAt.toISOString(), requestId: call.requestId }
     },

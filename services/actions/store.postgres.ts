@@ -26,6 +26,7 @@ interface RunRow {
   action: string
   provider: string
   params: Buffer
+  connection_id: string | null
   key_kind: KeyKind
   key: string
   status: RunStatus
@@ -42,7 +43,7 @@ interface RunRow {
   ended_at: Date | null
 }
 
-const runColumns = `run_id, preview_id, attempt_id, workspace, actor, action, provider, params, key_kind, key, status, epoch, recovery,
+const runColumns = `run_id, preview_id, attempt_id, workspace, actor, action, provider, params, connection_id, key_kind, key, status, epoch, recovery,
   result, error_reason, error, key_id, source, request_id, trace_id, started_at, ended_at`
 
 const addPreview = statement(
@@ -148,6 +149,7 @@ const toRun = (row: RunRow): Run => ({
   action: row.action,
   provider: row.provider,
   params: row.params,
+  connectionId: row.connection_id ?? undefined,
   keyKind: row.key_kind,
   key: row.key,
   status: row.status,

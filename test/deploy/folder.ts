@@ -13,7 +13,8 @@ export function temporaryFolder(): { path: string; remove(): void } {
 
 /** Puts stand-ins where a checkout has the mains of the mesh. */
 export function placeStandIns(root: string): void {
-  const mains = ['gateway', ...['access', 'idempotency', 'ratelimit', 'actions'].map((service) => `services/${service}`)]
+  const services = ['access', 'idempotency', 'ratelimit', 'oauth', 'actions']
+  const mains = ['gateway', 'deploy/sandbox', ...services.map((service) => `services/${service}`)]
   const places: [string, string][] = mains.map((folder) => [`${folder}/main.ts`, 'stand-in.ts'])
   for (const [place, standIn] of [...places, ['services/access/relay-access.cli.ts', 'stand-in-keys.ts'] as const]) {
     mkdirSync(dirname(join(root, place)), { recursive: true })

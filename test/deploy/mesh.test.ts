@@ -55,12 +55,13 @@ const pids = (mesh: Mesh): number[] => ['gateway', ...Object.keys(mesh.services)
 
 test('every process is told where the others are, and has a database of its own', async () => {
   const mesh = await start({ replicas: { actions: 2, access: 2 }, env: { LOG_LEVEL: 'debug', MESH_PEERS_FILE: '/not/this/one' } })
-  expect(Object.keys(mesh.services)).toEqual(['access', 'access-2', 'actions', 'actions-2', 'idempotency', 'ratelimit'])
-  const { access, 'access-2': otherAccess, actions, 'actions-2': second, idempotency, ratelimit } = mesh.services
+  expect(Object.keys(mesh.services)).toEqual(['access', 'access-2', 'actions', 'actions-2', 'idempotency', 'oauth', 'ratelimit'])
+  const { access, 'access-2': otherAccess, actions, 'actions-2': second, idempotency, oauth, ratelimit } = mesh.services
   const accessAddress = `${access!.grpc}+${otherAccess!.grpc}`
   const gateway = await environment(mesh.gateway.replace('http://', ''))
   expect(gateway.UPSTREAMS).toBe(
-    `access=${accessAddress},actions=${actions!.grpc}+${second!.grpc},idempotency=${idempotency!.grpc},ratelimit=${ratelimit!.grpc}`,
+    `access=${accessAddress},actions=${actions!.grpc}+${second!.grpc},idempotency=${idempotency!.grpc},oauth=${oauth!.grpc},` +
+      `ratelimit=${ratelimit!.grpc}`,
   )
   expect(gateway.LOG_LEVEL).toBe('debug')
   expect(gateway.MESH_PEERS_FILE).toBe(join(mesh.folder, 'peers.json'))
@@ -69,6 +70,7 @@ test('every process is told where the others are, and has a database of its own'
   const [one, two, claims] = await Promise.all([actions!, second!, idempotency!].map(({ grpc }) => environment(grpc)))
   for (const each of [gateway, one, two, claims]) expect(each!.ACCESS_ADDR).toBe(accessAddress)
   expect(one!.IDEMPOTENCY_ADDR).toBe(idempotency!.grpc)
+  expect(one!.OAUTH_ADDR).toBe(oauth!.grpc)
   expect(one!.WEBHOOK_ALLOW_PRIVATE).toBe('127.0.0.0/8,::1/128')
   expect(one!.DATABASE_URL).toBe(two!.DATABASE_URL)
   expect(new URL(one!.DATABASE_URL!).pathname).toMatch(/_actions$/)
@@ -83,6 +85,7 @@ const needed: Record<string, string[]> = {
   AUDIT_HMAC_KEY: ['access'],
   MIGRATION_DATABASE_URL: ['access'],
   AUDIT_RETENTION_DATABASE_URL: ['access'],
+  OAUTH_ENCRYPTION_KEY: ['oauth'],
 }
 
 test.each([
@@ -106,10 +109,10 @@ test('each service proves its name with a key of its own, which all of them know
   const mesh = await start({ replicas: { actions: 2 } })
   const seeds = Object.fromEntries((await environments(mesh)).map(([name, { MESH_IDENTITY_KEY }]) => [name, MESH_IDENTITY_KEY!]))
   expect(seeds['actions-2']).toBe(seeds.actions)
-  expect(new Set(Object.values(seeds)).size).toBe(5)
+  expect(new Set(Object.values(seeds)).size).toBe(6)
   const text = readFileSync(join(mesh.folder, 'peers.json'), 'utf8')
   const peers = JSON.parse(text) as Record<string, string[]>
-  expect(Object.keys(peers).sort()).toEqual(['access', 'actions', 'gateway', 'idempotency', 'ratelimit'])
+  expect(Object.keys(peers).sort()).toEqual(['access', 'actions', 'gateway', 'idempotency', 'oauth', 'ratelimit'])
   for (const [name, seed] of Object.entries(seeds)) {
     expect(text).not.toContain(seed)
     // PKCS #8 (RFC 8410) around the seed, read by somebody else: OpenSSL, through Node.
@@ -219,9 +222,36 @@ test('a mesh that cannot start says why and leaves nothing running', async () =>
   const why = /actions ended with exit code 1; .*actions\.log ends with\n[^]*told to break/
   await expect(start({ env: { STAND_IN_BROKEN: '/actions/' } })).rejects.toThrow(why)
   const roster = JSON.parse(readFileSync(join(home.path, 'processes.json'), 'utf8')) as { name: string; pid: number }[]
-  expect(roster.map(({ name }) => name).sort()).toEqual(['access', 'idempotency', 'ratelimit'])
+  expect(roster.map(({ name }) => name).sort()).toEqual(['access', 'idempotency', 'oauth', 'ratelimit'])
   expect(roster.filter(({ pid }) => isAlive(pid))).toEqual([])
   await start()
+})
+
+test('with a sandbox, oauth and actions are told of it, and it is told none of the mesh’s secrets', async () => {
+  const mesh = await start({ sandbox: true })
+  const told = await environments(mesh)
+  const holders = told.filter(([, { RELAY_SANDBOX }]) => RELAY_SANDBOX === mesh.sandbox).map(([name]) => name)
+  expect(holders.sort()).toEqual(['actions', 'oauth'])
+  const { oauth } = Object.fromEntries(told)
+  const sandbox = await environment(mesh.sandbox!.replace('http://', ''))
+  expect(sandbox).toMatchObject({ PUBLIC_URL: mesh.gateway, RELAY_ENV: 'local', SANDBOX_CLIENT_SECRET: oauth!.GOOGLE_CLIENT_SECRET })
+  expect(oauth).toMatchObject({ PUBLIC_URL: mesh.gateway, GOOGLE_CLIENT_ID: 'relay-sandbox', MICROSOFT_CLIENT_ID: 'relay-sandbox' })
+  for (const name of [...Object.keys(needed), 'DATABASE_URL', 'MESH_IDENTITY_KEY']) expect(sandbox[name], name).toBeUndefined()
+  const [before, secrets] = [mesh.sandbox, readFileSync(join(mesh.folder, 'oauth.env'), 'utf8')]
+  expect(parseEnv(secrets)).toMatchObject({ DATABASE_URL: oauth!.DATABASE_URL, OAUTH_ENCRYPTION_KEY: oauth!.OAUTH_ENCRYPTION_KEY })
+  expect(statSync(join(mesh.folder, 'oauth.env')).mode & 0o777).toBe(0o600)
+  await mesh.stop()
+  const again = await start({ sandbox: true })
+  expect(again.sandbox).toBe(before)
+  expect((await environment(again.services.oauth!.grpc)).OAUTH_ENCRYPTION_KEY).toBe(oauth!.OAUTH_ENCRYPTION_KEY)
+})
+
+test('without a sandbox nobody is told of one, and a provider’s secret goes to oauth alone', async () => {
+  const mesh = await start({ env: { RELAY_SANDBOX: 'http://127.0.0.1:1', GOOGLE_CLIENT_ID: 'real', GOOGLE_CLIENT_SECRET: 'real-secret' } })
+  expect(mesh.sandbox).toBeUndefined()
+  const told = await environments(mesh)
+  expect(told.filter(([, { RELAY_SANDBOX }]) => RELAY_SANDBOX !== '')).toEqual([])
+  expect(told.filter(([, { GOOGLE_CLIENT_SECRET }]) => GOOGLE_CLIENT_SECRET !== undefined).map(([name]) => name)).toEqual(['oauth'])
 })
 
 test('one folder has one mesh at a time', async () => {

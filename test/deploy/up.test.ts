@@ -13,6 +13,7 @@ interface Description {
   api_key: string
   services: Record<string, { grpc: string; admin: string; pid: number }>
   receiver: string
+  sandbox: string
   postgres: { port: number; pid: number; data: string }
   started_at: string
 }
@@ -71,11 +72,12 @@ test('it says where everything is, shows what the receiver gets, and Ctrl-C stop
   expect(await run.says('expired-or-invalid'), run.said()).toBe(true)
   const told = describe()
   expect(statSync(file()).mode & 0o777).toBe(0o600)
-  expect(Object.keys(told.services)).toEqual(['access', 'actions', 'idempotency', 'ratelimit'])
+  expect(Object.keys(told.services)).toEqual(['access', 'actions', 'idempotency', 'oauth', 'ratelimit'])
   expect(pidsOf(told).every(isAlive)).toBe(true)
-  const facts = [told.gateway, told.api_key, told.receiver, ...Object.values(told.services).map(({ grpc }) => grpc)]
+  expect((await fetch(told.sandbox)).status).toBe(200)
+  const facts = [told.gateway, told.api_key, told.receiver, told.sandbox, ...Object.values(told.services).map(({ grpc }) => grpc)]
   for (const fact of facts) expect(run.said()).toContain(fact)
-  expect(run.said().match(/^curl |^PREVIEW=\$\(curl /gm)).toHaveLength(4)
+  expect(run.said().match(/^curl |^(?:PREVIEW|START)=\$\(curl /gm)).toHaveLength(9)
 
   await fetch(`${told.receiver}/hook`, { method: 'POST', body: '{"test":"\u001b[2J"}', headers: { 'x-signature': 'ab'.repeat(32) } })
   expect(await run.says('"POST /hook"')).toBe(true)
@@ -88,8 +90,9 @@ test('it says where everything is, shows what the receiver gets, and Ctrl-C stop
   expect(existsSync(file())).toBe(false)
   const endings = readFileSync(join(root.path, 'endings'), 'utf8').trim().split('\n')
   expect(endings.slice(0, 2)).toEqual(['gateway SIGTERM', 'actions SIGTERM'])
-  expect(endings.slice(2, 4).sort()).toEqual(['idempotency SIGTERM', 'ratelimit SIGTERM'])
-  expect(endings.slice(4)).toEqual(['access SIGTERM'])
+  expect(endings.slice(2, 5).sort()).toEqual(['idempotency SIGTERM', 'oauth SIGTERM', 'ratelimit SIGTERM'])
+  expect(endings.slice(5)).toEqual(['access SIGTERM'])
+  await expect(fetch(told.sandbox)).rejects.toThrow('fetch failed')
 })
 
 test('killed outright it leaves nothing running, and the next start finds the same data on the same addresses', async () => {
@@ -111,8 +114,8 @@ test('killed outright it leaves nothing running, and the next start finds the sa
   expect(second.said()).toContain('kept in .relay/secrets.json')
   const line = /^KEY=.*$/m.exec(second.said())![0]
   expect(execFileSync('/bin/sh', ['-c', `${line}; echo "$KEY"`], { cwd: '/', encoding: 'utf8' }).trim()).toBe(before.api_key)
-  const lasting = ({ gateway, api_key, receiver, postgres, services }: Description): unknown => [
-    gateway, api_key, receiver, postgres.port, postgres.data, Object.values(services).map(({ grpc, admin }) => [grpc, admin]),
+  const lasting = ({ gateway, api_key, receiver, sandbox, postgres, services }: Description): unknown => [
+    gateway, api_key, receiver, sandbox, postgres.port, postgres.data, Object.values(services).map(({ grpc, admin }) => [grpc, admin]),
   ]
   expect(lasting(after)).toEqual(lasting(before))
 })

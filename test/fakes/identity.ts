@@ -27,12 +27,14 @@ const everyPermission = [
   'actions:read',
   'actions:preview',
   'actions:execute',
+  'connections:read',
+  'connections:write',
   'keys:read',
   'keys:write',
   'keys:admin',
   'audit:read',
 ] as const
-const everyService = ['gateway', 'access', 'actions', 'idempotency', 'ratelimit', 'envoy', 'tester'] as const
+const everyService = ['gateway', 'access', 'actions', 'idempotency', 'ratelimit', 'oauth', 'envoy', 'tester'] as const
 export const lifeS = 300
 
 /** Whom a caller token is for; by default ann of acme with every permission. */

@@ -35,6 +35,7 @@ export interface MethodWords {
   rule?: Rule
   permission?: string
   peers?: string[]
+  open?: boolean
   input?: string
   output?: string
 }
@@ -57,7 +58,7 @@ export function contract(messages: Record<string, Record<string, FieldWords>>, m
     name: 'relay/test/v1/test.proto',
     package: 'relay.test.v1',
     syntax: 'proto3',
-    dependency: ['google/protobuf/struct.proto', 'google/protobuf/duration.proto', 'google/api/httpbody.proto'],
+    dependency: ['google/protobuf/struct.proto', 'google/protobuf/duration.proto', 'google/api/httpbody.proto', 'relay/mesh/v1/page.proto'],
     messageType: Object.entries<Record<string, FieldWords>>({ Nothing: {}, ...messages }).map(([name, fields]) => {
       const groups = [...new Set(Object.values(fields).flatMap(({ oneof }) => oneof ?? []))]
       // Synthetic oneofs, of optional fields, come after real ones.
@@ -104,7 +105,7 @@ export function contract(messages: Record<string, Record<string, FieldWords>>, m
 const httpRule = (rule: Rule): unknown =>
   create(extension('google.api.http').message!, { ...rule, additionalBindings: (rule.additionalBindings ?? []).map(httpRule) })
 
-const method = (descriptor: DescMethod, { permission, peers = [] }: MethodWords): Method => ({
+const method = (descriptor: DescMethod, { permission, peers = [], open = false }: MethodWords): Method => ({
   path: `/${descriptor.parent.typeName}/${descriptor.name}`,
   service: descriptor.parent.typeName,
   name: descriptor.name,
@@ -113,7 +114,7 @@ const method = (descriptor: DescMethod, { permission, peers = [] }: MethodWords)
   permission,
   widenedBy: undefined,
   peers,
-  open: false,
+  open,
   deadlineMs: 5000,
   safeToRepeat: false,
 })

@@ -78,6 +78,8 @@ describe('the page at /docs', () => {
     for (const operations of Object.values(document.paths))
       for (const { operationId } of Object.values(operations)) expect(page.html).toContain(`id="${operationId}"`)
     for (const { reason } of reasons) expect(page.html).toContain(`id="${reason}"`)
+    const anchors = [...page.html.matchAll(/id="([^"]+)"/g)].map((match) => match[1])
+    expect(new Set(anchors).size).toBe(anchors.length)
   })
 
   test('loads nothing: no script, no image, no address elsewhere', () => {

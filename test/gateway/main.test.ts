@@ -49,6 +49,8 @@ describe('the gateway as a process', () => {
     expect(response.status).toBe(200)
     expect((await fetch(`http://${http}/ready`)).status).toBe(200)
     expect((await fetch(`http://${admin}/readyz`)).status).toBe(200)
+    // This mesh has no oauth service.
+    expect((await fetch(`http://${http}/oauth/start/x`)).status).toBe(501)
     const ended = once(process, 'exit')
     process.kill('SIGTERM')
     expect(await ended).toEqual([0, null])

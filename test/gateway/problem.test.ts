@@ -32,6 +32,15 @@ describe('a problem', () => {
     })
   })
 
+  test('says where to connect an account that is wanting', () => {
+    const metadata = { authorize_path: '/oauth/google/authorize' }
+    expect(body(error('REAUTH_REQUIRED', 'FAILED_PRECONDITION', { metadata }))).toMatchObject({
+      status: 409,
+      reason: 'REAUTH_REQUIRED',
+      authorize_path: '/oauth/google/authorize',
+    })
+  })
+
   test('says nothing of its cause', () => {
     expect(toProblem(error('X', 'INTERNAL', { cause: new Error('password=hunter2') }), 'an-id').body).not.toContain('hunter2')
   })
@@ -48,6 +57,12 @@ describe('the status', () => {
     ['ACTION_UNAVAILABLE', 'UNIMPLEMENTED', 501],
     ['RATE_LIMITED', 'RESOURCE_EXHAUSTED', 429],
     ['OVERLOADED', 'RESOURCE_EXHAUSTED', 503],
+    ['NOT_CONNECTED', 'FAILED_PRECONDITION', 409],
+    ['CONNECTION_CHANGED', 'FAILED_PRECONDITION', 409],
+    ['REAUTH_REQUIRED', 'FAILED_PRECONDITION', 409],
+    ['PROVIDER_NOT_CONFIGURED', 'UNIMPLEMENTED', 501],
+    ['SERVICE_NOT_CONFIGURED', 'UNIMPLEMENTED', 501],
+    ['PROVIDER_UNAVAILABLE', 'UNAVAILABLE', 503],
     ['DEPENDENCY_UNAVAILABLE', 'UNAVAILABLE', 503],
     ['DEADLINE_EXCEEDED', 'DEADLINE_EXCEEDED', 504],
     ['METHOD_NOT_ALLOWED', 'UNIMPLEMENTED', 405],

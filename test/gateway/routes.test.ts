@@ -14,16 +14,21 @@ describe('the route table', () => {
     const lines = routesOf(methods.values()).map(
       ({ httpMethod, template, body, method, permission, upstream }) =>
         `${httpMethod} ${formatPathTemplate(template)} -> ${upstream} ${method.path}, ` +
-        `body ${typeof body === 'object' ? body.name : (body ?? 'none')}, ${permission}`,
+        `body ${typeof body === 'object' ? body.name : (body ?? 'none')}, ${permission ?? 'a page for anybody'}`,
     )
     expectGolden('routes.txt', `${lines.join('\n')}\n`)
   })
 
   test('has no method that only peers may call', () => {
     const routed = new Set(routesOf(methods.values()).map(({ method }) => method.path))
-    const peersOnly = [...methods.values()].filter(({ permission }) => permission === undefined)
+    const peersOnly = [...methods.values()].filter(({ peers }) => peers.length > 0)
     expect(peersOnly.length).toBeGreaterThan(0)
     expect(peersOnly.filter(({ path }) => routed.has(path))).toEqual([])
+  })
+
+  test('asks for a permission wherever it answers anything but a page', () => {
+    for (const { method, permission, endpoint } of routesOf(methods.values()))
+      expect(permission === undefined, endpoint).toBe(method.descriptor.output.typeName === 'relay.mesh.v1.Page')
   })
 })
 
@@ -40,7 +45,20 @@ describe('a contract', () => {
     ])
   })
 
+  test('may answer a page to anybody', () => {
+    const routes = routesFor({ open: true, output: 'relay.mesh.v1.Page', rule: get('/a') })
+    expect(routes).toMatchObject([{ endpoint: '/a', permission: undefined }])
+  })
+
   test.each([
+    ['a route for anybody that is no page', { rule: get('/a'), open: true }, /what is open only as a Page/],
+    ['a page for peers', { rule: get('/a'), peers: ['*'], output: 'relay.mesh.v1.Page' }, /has a route and no permission/],
+    ['a page for those with a permission', { rule: get('/a'), permission: 'a:b', output: 'relay.mesh.v1.Page' }, /shows no key/],
+    [
+      'a page that is posted to',
+      { rule: { pattern: { case: 'post', value: '/a' }, body: '*' }, open: true, output: 'relay.mesh.v1.Page' },
+      /is a Page by POST/,
+    ],
     ['a route for peers', { rule: get('/a'), peers: ['*'] }, /has a route and no permission/],
     ['a route without permission', { rule: get('/a') }, /has a route and no permission/],
     [

@@ -3,19 +3,8 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Receiver, startReceiver } from '../fakes/receiver.ts'
-import { full, seed } from '../setup/seed.ts'
+import { full, randomFrom, seed } from '../setup/seed.ts'
 import { type Journey, journey, until } from './journey.ts'
-
-/** xorshift32: small, and the same everywhere. */
-function randomFrom(start: number): () => number {
-  let state = start | 0 || 1
-  return () => {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    return (state >>> 0) / 2 ** 32
-  }
-}
 
 let on: Journey
 let receiver: Receiver

@@ -27,17 +27,19 @@ describe('every method of the contracts', () => {
     }
   })
 
-  test('is routed publicly when callers may call it, and never when it is for peers', () => {
+  test('is routed publicly when callers may call it or a browser is answered a page, and never when it is for peers', () => {
     for (const method of methods.values()) {
-      expect(routeOf(method) === 'not routed', method.path).toBe(method.permission === undefined)
+      const page = method.open && method.descriptor.output.typeName === 'relay.mesh.v1.Page'
+      expect(routeOf(method) === 'not routed', method.path).toBe(method.permission === undefined && !page)
       if (method.permission !== undefined) expect(method.peers, method.path).toEqual([])
     }
   })
 
-  test('has a deadline of its own, and a GET changes nothing', () => {
+  test('has a deadline of its own, and a GET changes nothing but what a browser goes through to connect an account', () => {
+    const browsed = ['Authorize', 'Start', 'Callback'].map((name) => `/relay.oauth.v1.OAuthService/${name}`)
     for (const method of methods.values()) {
       expect(hasOption(method.descriptor, extension('relay.mesh.v1.deadline_ms')), method.path).toBe(true)
-      if (routeOf(method).startsWith('GET')) expect(method.safeToRepeat, method.path).toBe(true)
+      if (routeOf(method).startsWith('GET')) expect(method.safeToRepeat, method.path).toBe(!browsed.includes(method.path))
     }
   })
 

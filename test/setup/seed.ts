@@ -5,3 +5,14 @@ export const full = process.env.RELAY_TEST_FULL === '1'
 
 /** Where all randomness of the tests begins; the same in every `make test`. */
 export const seed = Number(process.env.RELAY_TEST_SEED ?? 1)
+
+/** Numbers from 0 to below 1, the same everywhere for the same start: xorshift32. */
+export function randomFrom(start: number): () => number {
+  let state = start | 0 || 1
+  return () => {
+    state ^= state << 13
+    state ^= state >>> 17
+    state ^= state << 5
+    return (state >>> 0) / 2 ** 32
+  }
+}

@@ -1,8 +1,8 @@
 /** Roles as named sets of the permissions that the contracts declare, and what a key may do: pure. */
 
-const viewer = ['actions:read']
+const viewer = ['actions:read', 'connections:read']
 const operator = [...viewer, 'actions:preview', 'actions:execute']
-const developer = [...operator, 'keys:read', 'keys:write']
+const developer = [...operator, 'connections:write', 'keys:read', 'keys:write']
 const admin = [...developer, 'keys:admin', 'audit:read']
 
 export const roles = Object.freeze({ viewer, operator, developer, admin } satisfies Record<string, readonly string[]>)

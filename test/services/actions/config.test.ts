@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { ConfigError, Secret, readConfig } from '#mesh/config.ts'
 import { weaknessOf } from '#mesh/secrets.ts'
-import { checkConfig, variables } from '../../../services/actions/config.ts'
+import { apiUrls, checkConfig, variables } from '../../../services/actions/config.ts'
 import { fakeMesh } from '../../fakes/identity.ts'
 
 const strong = 'kD8v2mQx7Lr0Zt5Wp3Yn9Hs6Bf1Cj4Ge'
@@ -29,5 +29,29 @@ describe('production', () => {
     expect(check('production', strong)).not.toThrow()
     expect(weaknessOf(new Secret(strong))).toBeUndefined()
     expect(weaknessOf(undefined)).toBe('is not set')
+  })
+})
+
+describe('where tokens go', () => {
+  const checkWith = (environment: string, over: Record<string, string>) => () =>
+    checkConfig({ ...readConfig(variables, { ...env, ACTIONS_SIGNING_SECRET: strong, ...over }), environment })
+
+  test.each([
+    ['a sandbox in production', 'production', { RELAY_SANDBOX: 'http://127.0.0.1:9' }],
+    ['a sandbox elsewhere', 'local', { RELAY_SANDBOX: 'http://sandbox.example.com' }],
+    ['a sandbox whose name only begins like this machine', 'local', { RELAY_SANDBOX: 'http://127.0.0.1.example.com' }],
+    ['plain http to elsewhere', 'local', { GOOGLE_API_URL: 'http://www.googleapis.com' }],
+    ['plain http in production', 'production', { GRAPH_API_URL: 'http://127.0.0.1:9' }],
+    ['an address with a password', 'local', { GRAPH_API_URL: 'https://u:p@graph.microsoft.com' }],
+  ])('is never %s', (_, environment, over) => {
+    expect(checkWith(environment, over)).toThrow(ConfigError)
+  })
+
+  test('is the providers themselves, or all of it a sandbox on this machine', () => {
+    expect(checkWith('production', {})).not.toThrow()
+    expect(checkWith('local', { RELAY_SANDBOX: 'http://127.0.0.1:9', GOOGLE_API_URL: 'http://[::1]:9' })).not.toThrow()
+    const urls = (over: Record<string, string>) => apiUrls(readConfig(variables, { ...env, ACTIONS_SIGNING_SECRET: strong, ...over }))
+    expect(urls({})).toMatchObject({ google: { origin: 'https://www.googleapis.com' }, graph: { origin: 'https://graph.microsoft.com' } })
+    expect(urls({ RELAY_SANDBOX: 'http://127.0.0.1:9' })).toMatchObject({ google: { port: '9' }, graph: { port: '9' } })
   })
 })

@@ -11,6 +11,7 @@ import { Health } from '#mesh/grpc/health.ts'
 import { GrpcServer } from '#mesh/grpc/server.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
 import { Catalog } from '../../../services/actions/catalog.ts'
+import { noConnections } from '../../../services/actions/connections.ts'
 import { ActionMetrics } from '../../../services/actions/metrics.ts'
 import { Previews } from '../../../services/actions/preview.ts'
 import { actionsService } from '../../../services/actions/service.ts'
@@ -33,7 +34,7 @@ const as = (callerToken: string): Context => ({ ...ownContext(), callerToken })
 async function serve(enabled: boolean) {
   const { store, execution } = on.replica()
   const catalog = new Catalog([on.ledger])
-  const previews = new Previews({ catalog, store, ttlMs: 60_000 })
+  const previews = new Previews({ catalog, store, connections: noConnections, ttlMs: 60_000 })
   const service = actionsService({ enabled, catalog, previews, execution, store, metrics: new ActionMetrics(new Metrics('t'), store) })
   const server = new GrpcServer({ services: [service], verifier, health: new Health({ services: [] }), log, metrics: new Metrics('t') })
   const channel = new Channel({ address: `127.0.0.1:${await server.listen({ host: '127.0.0.1', port: 0 })}` })

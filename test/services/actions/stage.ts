@@ -15,6 +15,7 @@ import { newTrace } from '#mesh/telemetry/trace-context.ts'
 import type { Adapter, Outcome, RunHandle } from '../../../services/actions/adapter.ts'
 import { Catalog } from '../../../services/actions/catalog.ts'
 import type { Claim, Claims } from '../../../services/actions/claims.ts'
+import type { Connections, Connects, Found } from '../../../services/actions/connections.ts'
 import { RunDriver } from '../../../services/actions/driver.ts'
 import { type Executed, Execution } from '../../../services/actions/execute.ts'
 import { ActionMetrics } from '../../../services/actions/metrics.ts'
@@ -45,6 +46,7 @@ export class Ledger implements Adapter<{ note: string }> {
   }
   onReconcile: (run: RunHandle) => Promise<Outcome> = async () => ({ status: 'unknown', error: { reason: 'LOST', message: 'who knows' } })
   missing: string | undefined
+  connects: Connects | undefined
 
   unavailable() {
     return this.missing
@@ -98,6 +100,21 @@ export class StageClaims implements Claims {
   }
 }
 
+/** The oauth service without the network: what it finds is what a test sets. */
+export class StageConnections implements Connections {
+  found: Found = { configured: true, connection: undefined, authorizePath: '/oauth/google/authorize' }
+  away = false
+
+  async find(): Promise<Found> {
+    if (this.away) throw meshErrors.DEPENDENCY_UNAVAILABLE()
+    return this.found
+  }
+
+  async token() {
+    return { accessToken: 'a-token', scopes: [] }
+  }
+}
+
 export interface Replica {
   store: Store
   execution: Execution
@@ -110,9 +127,18 @@ export interface Stage {
   database: Database
   ledger: Ledger
   claims: StageClaims
+  connections: StageConnections
   replica(options?: ReplicaOptions): Replica
   preview(note?: string, who?: Partial<Asker> & { ttlMs?: number }): Promise<string>
+  previewOf(action: string, params: Record<string, unknown>, who?: Partial<Asker> & { ttlMs?: number }): Promise<string>
   close(): Promise<void>
+}
+
+export interface StageOptions {
+  /** Beside the ledger. */
+  // oxlint-disable-next-line typescript/no-explicit-any -- adapters of whatever parameters, as the catalog takes them
+  adapters?: readonly Adapter<any>[]
+  connections?: Connections
 }
 
 export interface ReplicaOptions {
@@ -121,18 +147,26 @@ export interface ReplicaOptions {
   store?: (real: Store) => Store
 }
 
-export async function stage(): Promise<Stage> {
+export async function stage({ adapters = [], connections: given }: StageOptions = {}): Promise<Stage> {
   const fresh = await freshDatabase('services/actions/migrations')
   const database = new Database({ url: new Secret(fresh.url), log, connections: 20 })
   const real = postgresStore(database)
   const ledger = new Ledger()
-  const catalog = new Catalog([ledger])
+  const catalog = new Catalog([ledger, ...adapters])
   const claims = new StageClaims()
+  const staged = new StageConnections()
+  const connections = given ?? staged
   const replicas: Replica[] = []
+  const previewOf: Stage['previewOf'] = async (action, params, { ttlMs = 60_000, ...who } = {}) => {
+    const previews = new Previews({ catalog, store: real, connections, ttlMs })
+    const asked = { action, params, asker: askerOf(who), signal: AbortSignal.timeout(5000), context: ownContext() }
+    return (await previews.preview(asked)).previewId
+  }
   return {
     database,
     ledger,
     claims,
+    connections: staged,
     replica({ leaseMs = 15_000, waitMs = 2000, store: wrap = (each: Store) => each }: ReplicaOptions = {}) {
       const store = wrap(real)
       const metrics = new ActionMetrics(new Metrics('test'), store)
@@ -140,17 +174,13 @@ export async function stage(): Promise<Stage> {
       const outbox = new Outbox({ store, claims, log, everyMs: 50 })
       const driver = new RunDriver({ store, catalog, outbox, watch, metrics, log, leaseMs, actMs: 20_000 })
       const reconciler = new Reconciler({ store, driver, metrics, log, leaseMs, everyMs: 50, keepPreviewsMs: 3_600_000 })
-      const execution = new Execution({ store, claims, catalog, driver, watch, leaseMs, waitMs })
+      const execution = new Execution({ store, claims, catalog, connections, driver, watch, leaseMs, waitMs })
       const replica = { store, execution, driver, outbox, reconciler }
       replicas.push(replica)
       return replica
     },
-    async preview(note = 'milk', { ttlMs = 60_000, ...who } = {}) {
-      const previews = new Previews({ catalog, store: real, ttlMs })
-      const asked = { action: 'ledger.add', params: { note }, asker: askerOf(who), signal: AbortSignal.timeout(5000) }
-      const { previewId } = await previews.preview(asked)
-      return previewId
-    },
+    preview: (note = 'milk', who = {}) => previewOf('ledger.add', { note }, who),
+    previewOf,
     async close() {
       for (const { reconciler, driver, outbox } of replicas) {
         await reconciler.stop()

@@ -1,5 +1,6 @@
 /** A webhook adapter, receivers for it, and runs to execute: what the tests of webhook.save have in common. */
 import { afterEach, expect } from 'vitest'
+import { ownContext } from '#mesh/grpc/call.ts'
 import type { Outcome, RunHandle } from '../../../services/actions/adapter.ts'
 import { webhookAdapter, webhookReasons } from '../../../services/actions/adapters/webhook.ts'
 import type { WebhookOptions, WebhookReason } from '../../../services/actions/adapters/webhook.ts'
@@ -10,7 +11,7 @@ import type { Receiver, ReceiverOptions } from '../../fakes/receiver.ts'
 export const signingSecret = 'a secret that is only in this test'
 export const loopback = parsePolicy(['127.0.0.0/8', '::1/128'])
 export const runId = '3a033cc1-0000-4000-8000-000000000001'
-export const context = { workspace: 'default', actor: 'tester', signal: new AbortController().signal }
+export const context = { workspace: 'default', actor: 'tester', signal: new AbortController().signal, requestContext: ownContext() }
 
 /** May reach loopback. */
 export const adapter = (options: Partial<WebhookOptions> = {}) => webhookAdapter({ signingSecret, policy: loopback, ...options })
@@ -38,6 +39,8 @@ export function run(part: Partial<RunHandle> = {}): RunHandle {
     runId,
     workspace: 'default',
     actor: 'tester',
+    connectionId: undefined,
+    context: ownContext(),
     signal: new AbortController().signal,
     recovery: undefined,
     attempt: 1,

@@ -54,6 +54,12 @@ describe('the permissions of a key', () => {
     )
   })
 
+  test('let everybody see their connections, and only those who make keys make connections', () => {
+    const may = (name: Role, permission: string) => permissionsOf({ role: name, scopes: [], previewOnly: false }).includes(permission)
+    expect(names.filter((name) => may(name, 'connections:read'))).toEqual(names)
+    expect(names.filter((name) => may(name, 'connections:write'))).toEqual(['developer', 'admin'])
+  })
+
   test('of a key that only previews never let it execute', () => {
     for (const name of names) expect(permissionsOf({ role: name, scopes: [], previewOnly: true })).not.toContain('actions:execute')
   })

@@ -148,9 +148,9 @@ describe('the keys service', () => {
     }
     // The name of a role gives nothing.
     expect((await created({ role: 'admin', scopes: ['actions:read'] }, as('developer'))).permissions).toEqual(['actions:read'])
-    const narrow = { ...as('developer'), callerToken: mesh.callerToken({ permissions: ['keys:write', 'actions:read'] }) }
+    const narrow = { ...as('developer'), callerToken: mesh.callerToken({ permissions: ['keys:write', 'actions:read', 'connections:read'] }) }
     await expect(create({ role: 'operator' }, narrow)).rejects.toThrow(refusal('SCOPE_TOO_WIDE', 'PERMISSION_DENIED'))
-    expect((await created({ role: 'viewer' }, narrow)).permissions).toEqual(['actions:read'])
+    expect((await created({ role: 'viewer' }, narrow)).permissions).toEqual(['actions:read', 'connections:read'])
   })
 
   test('makes keys for another actor only for who may administer keys', async () => {

@@ -1,0 +1,99 @@
+/** `emulate`'s Google and Microsoft, in this process, on ports that only the guard knows of. */
+import { randomBytes } from 'node:crypto'
+import { createEmulator, type Emulator } from 'emulate'
+import { freePort } from '../local/home.ts'
+import type { Answer, Asked } from './answer.ts'
+import type { Provider } from './tokens.ts'
+
+export interface Client {
+  id: string
+  secret: string
+  redirectUri: string
+}
+
+export interface EmulatorsOptions {
+  /** The guard's own URL: what the emulators say of themselves. */
+  url: string
+  clients: Readonly<Record<Provider, Client>>
+}
+
+/** Who can consent: the first is whom the examples take. */
+export const accounts: Readonly<Record<Provider, readonly { email: string; name: string }[]>> = {
+  google: [
+    { email: 'you@example.com', name: 'You' },
+    { email: 'you-too@example.com', name: 'You Too' },
+  ],
+  microsoft: [
+    { email: 'you@outlook.example.com', name: 'You' },
+    { email: 'you-too@outlook.example.com', name: 'You Too' },
+  ],
+}
+
+export interface Emulators {
+  /** Asks one as somebody, or as nobody. */
+  ask(provider: Provider, asked: Asked, email?: string): Promise<Answer>
+  stop(): Promise<void>
+}
+
+const patienceMs = 30_000
+
+export async function startEmulators({ url, clients }: EmulatorsOptions): Promise<Emulators> {
+  const started = new Map<Provider, { emulator: Emulator; at: string }>()
+  /** What each account is known by to its emulator: a token that never leaves this process. */
+  const bearers = new Map<string, string>()
+  const start = async (service: Provider): Promise<void> => {
+    const tokens: Record<string, { login: string; scopes: string[] }> = {}
+    for (const { email } of accounts[service]) {
+      const bearer = randomBytes(24).toString('base64url')
+      bearers.set(`${service} ${email}`, bearer)
+      tokens[bearer] = { login: email, scopes: [] }
+    }
+    const { id, secret, redirectUri } = clients[service]
+    const port = await freePort()
+    const emulator = await createEmulator({
+      service,
+      port,
+      hostname: '127.0.0.1',
+      baseUrl: url,
+      seed: {
+        tokens,
+        [service]: {
+          users: accounts[service].map((account) => ({ ...account })),
+          oauth_clients: [{ client_id: id, client_secret: secret, name: 'Relay (sandbox)', redirect_uris: [redirectUri] }],
+          ...(service === 'google' && {
+            calendars: accounts.google.map(({ email }) => ({
+              id: 'primary', user_email: email, summary: email, primary: true, selected: true, time_zone: 'UTC',
+            })),
+          }),
+        },
+      },
+    })
+    started.set(service, { emulator, at: `http://127.0.0.1:${port}` })
+  }
+  await start('google')
+  await start('microsoft')
+  return {
+    async ask(provider, { method, url: wanted, headers, body }, email) {
+      const type = headers['content-type']
+      const bearer = email === undefined ? undefined : bearers.get(`${provider} ${email}`)
+      const response = await fetch(started.get(provider)!.at + wanted.pathname + wanted.search, {
+        method,
+        redirect: 'manual',
+        headers: {
+          ...(typeof type === 'string' && { 'content-type': type }),
+          ...(bearer !== undefined && { authorization: `Bearer ${bearer}` }),
+        },
+        ...(body.length > 0 && { body: new Uint8Array(body) }),
+        signal: AbortSignal.timeout(patienceMs),
+      })
+      const kept = ['content-type', 'location', 'cache-control'].flatMap((name): [string, string][] => {
+        const value = response.headers.get(name)
+        return value === null ? [] : [[name, value]]
+      })
+      return { status: response.status, headers: Object.fromEntries(kept), body: Buffer.from(await response.arrayBuffer()) }
+    },
+    async stop() {
+      await Promise.all([...started.values()].map(({ emulator }) => emulator.close()))
+    },
+  }
+}

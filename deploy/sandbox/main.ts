@@ -1,0 +1,54 @@
+/** The sandbox as a process: Google and Microsoft on this machine, for trying Relay without an account anywhere. Never in production. */
+import { readFileSync } from 'node:fs'
+import { serveAdmin } from '#mesh/admin.ts'
+import { ConfigError, duration, formatAddress, listenAddress, optional, secret, text, url } from '#mesh/config.ts'
+import { Health } from '#mesh/grpc/health.ts'
+import { run } from '#mesh/serve.ts'
+import { writePrivate } from '../local/home.ts'
+import { startGuard } from './guard.ts'
+import type { KeptTokens } from './tokens.ts'
+
+const variables = {
+  listen: listenAddress('HTTP_LISTEN', 'Where the sandbox is served: loopback alone', { default: '127.0.0.1:0' }),
+  publicUrl: url('PUBLIC_URL', "The gateway's URL, where browsers are sent back to", ['http', 'https']),
+  clientId: text('SANDBOX_CLIENT_ID', 'The client that both providers know', { default: 'relay-sandbox' }),
+  clientSecret: secret('SANDBOX_CLIENT_SECRET', "That client's secret"),
+  accessTtlMs: duration('SANDBOX_TOKEN_TTL', 'How long an access token is valid', { default: '1h', minMs: 1000 }),
+  tokensFile: optional(text('SANDBOX_TOKENS_FILE', 'Keeps the hashes of issued tokens, so that connections outlive a restart')),
+}
+
+function keptIn(file: string): KeptTokens | undefined {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as KeptTokens
+  } catch {
+    // None, or not to be read: what was connected is then connected anew.
+    return undefined
+  }
+}
+
+await run('sandbox', variables, async (runtime) => {
+  const { config, log, metrics } = runtime
+  if (config.environment === 'production') throw new ConfigError('RELAY_ENV is production: a sandbox has no place there')
+  if (config.listen.host !== '127.0.0.1') throw new ConfigError('HTTP_LISTEN is not 127.0.0.1: the sandbox listens on loopback alone')
+  const admin = await serveAdmin(config.adminListen, { metrics, health: new Health({ services: [] }) })
+  runtime.onStop('admin port', () => admin.close())
+  const { tokensFile } = config
+  const client = (provider: string) => ({
+    id: config.clientId,
+    secret: config.clientSecret.reveal(),
+    redirectUri: new URL(`/oauth/${provider}/callback`, config.publicUrl).href,
+  })
+  const guard = await startGuard({
+    port: config.listen.port,
+    clients: { google: client('google'), microsoft: client('microsoft') },
+    accessTtlMs: config.accessTtlMs,
+    ...(tokensFile !== undefined && {
+      kept: keptIn(tokensFile),
+      keep: (tokens) => writePrivate(tokensFile, JSON.stringify(tokens)),
+    }),
+    onCall: (call) => log.info(call, 'call'),
+    onError: (error) => log.error({ err: error }, 'the sandbox failed'),
+  })
+  runtime.onStop('guard', () => guard.stop())
+  return { http: formatAddress({ host: '127.0.0.1', port: guard.port }), admin: formatAddress({ ...config.adminListen, port: admin.port }) }
+})

@@ -1,0 +1,28 @@
+/** HTML from templates, and the content policy of a page made so. Pure. */
+import { createHash } from 'node:crypto'
+
+/** Text that stands in the page as it is. */
+export interface Html {
+  readonly html: string
+}
+
+/** HTML of a template: what is put in is escaped, unless it is HTML already. */
+export function html(parts: TemplateStringsArray, ...values: (string | number | Html | readonly Html[])[]): Html {
+  const shown = values.map((value) => {
+    if (typeof value === 'object') return 'html' in value ? value.html : value.map((each) => each.html).join('')
+    return escape(String(value))
+  })
+  return { html: parts.map((part, index) => part + (shown[index] ?? '')).join('') }
+}
+
+const entities: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
+const escape = (text: string): string => text.replaceAll(/[&<>"']/g, (character) => entities[character]!)
+
+export const nothing = html``
+
+/** The Content-Security-Policy of a page that may have this one style (the text of its element), and else no script, form, frame or address. */
+export function contentPolicy(style: string | undefined): string {
+  // https://www.w3.org/TR/CSP3/#grammardef-hash-source
+  const source = style === undefined ? '' : `style-src 'sha256-${createHash('sha256').update(style).digest('base64')}'; `
+  return `default-src 'none'; ${source}base-uri 'none'; form-action 'none'; frame-ancestors 'none'`
+}

@@ -1,0 +1,34 @@
+/** A request on its way to the service of its route: the message that the contract makes of it, and beside that only what is ours. */
+import type { FastifyRequest } from 'fastify'
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Channel, RawReply } from '#mesh/grpc/client.ts'
+import { errors } from './errors.ts'
+import type { Route } from './routes.ts'
+import { requestReader } from './transcode.ts'
+
+/**
+ * Made once a route. A call throws what the request is refused with, and SERVICE_NOT_CONFIGURED where there is no channel. Of `headers`
+ * only those reach the service that its contract names.
+ */
+export function serviceCall(route: Route, channel: Channel | undefined) {
+  const { path } = route.method
+  const read = requestReader(route)
+  return (request: FastifyRequest, headers: IncomingHttpHeaders): Promise<RawReply> => {
+    if (channel === undefined) throw errors.SERVICE_NOT_CONFIGURED({ metadata: { service: route.upstream } })
+    const message = read({
+      params: request.params as Record<string, string>,
+      query: request.query as string,
+      headers,
+      body: request.body as Buffer | undefined,
+    })
+    const gone = (request.gone = new AbortController())
+    // Metadata is made of these alone: no header of the client's reaches a service.
+    return channel.call(path, message, {
+      requestId: request.id,
+      trace: request.trace,
+      signal: gone.signal,
+      callerToken: request.callerToken,
+      source: request.source,
+    })
+  }
+}

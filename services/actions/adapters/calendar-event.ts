@@ -1,0 +1,171 @@
+/** A calendar event as it is asked for, shown and made: typed, and validated whole. It does not repeat. Pure. */
+import { z } from 'zod'
+import { type Wall, formatOffset, formatWall, isTimeZone, momentOf, offsetAt, parseWall } from './local-time.ts'
+import { type Address, address, domainOf, said } from './mail.ts'
+import { plainName } from './plain-text.ts'
+
+const isWall = (text: string) => parseWall(text) !== undefined
+
+const timed = z.strictObject({
+  date_time: z
+    .string()
+    .regex(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?$/, 'must be a local time such as 2030-01-31T09:30, without an offset')
+    .refine(isWall, 'is no time of any day')
+    .describe('What the clocks there show: YYYY-MM-DDTHH:MM.'),
+  time_zone: z
+    .string()
+    .max(64)
+    .refine(isTimeZone, 'must be the IANA name of a time zone, such as Europe/Berlin')
+    .describe('An IANA time zone.'),
+})
+
+const wholeDay = z.strictObject({
+  date: z
+    .string()
+    .regex(/^\d{4}-\d{2}-\d{2}$/, 'must be a day such as 2030-01-31')
+    .refine(isWall, 'is no day of any month')
+    .describe('A day: YYYY-MM-DD. The end is the first day after the event.'),
+})
+
+const time = z.union([timed, wholeDay], { error: 'must be {"date_time", "time_zone"}, or {"date"} for whole days' })
+
+export type EventTime = z.output<typeof time>
+
+/** No more than that many are invited at once. */
+const mostAttendees = 100
+
+export const eventParams = z
+  .strictObject({
+    title: plainName(300).describe('What the event is called.'),
+    description: z
+      .string()
+      .max(8000)
+      // oxlint-disable-next-line no-control-regex -- they are what is looked for
+      .refine((text) => text.isWellFormed() && !/[\0-\x08\x0b\x0c\x0e-\x1f\x7f]/.test(text), 'has control characters')
+      .optional()
+      .describe('Plain text.'),
+    location: plainName(500).optional().describe('Where it is.'),
+    start: time.describe('When it begins: a local time in a time zone, or a whole day.'),
+    end: time.describe('When it ends, said as the start is.'),
+    attendees: z.array(address).max(mostAttendees).default([]).describe('Who is invited.'),
+  })
+  .superRefine(({ start, end, attendees }, context) => {
+    // What is no time or no address cannot be compared.
+    if (context.issues.length > 0) return
+    const refuse = (path: (string | number)[], message: string) => context.addIssue({ code: 'custom', path, message })
+    if ('date' in start !== 'date' in end) refuse(['end'], 'must be a day where the start is one, and a time where that is one')
+    else if (instantOf(end) <= instantOf(start))
+      refuse(['end'], 'date' in end ? 'must be a later day than the start: the first one after the event' : 'must be later than the start')
+    const seen = new Set<string>()
+    for (const [index, { address: at }] of attendees.entries()) {
+      if (seen.has(at.toLowerCase())) refuse(['attendees', index], 'is named twice')
+      seen.add(at.toLowerCase())
+    }
+  })
+
+export type CalendarEvent = z.output<typeof eventParams>
+
+/** Milliseconds since 1970; of a day its beginning, taken at UTC. */
+export function instantOf(at: EventTime): number {
+  return 'date' in at ? wallOf(at) : momentOf(wallOf(at), at.time_zone).instant
+}
+
+/** What was validated before, so that it is a time. */
+const wallOf = (at: EventTime): Wall => parseWall('date' in at ? at.date : at.date_time) ?? NaN
+
+/** `+02:00`: how far the clocks are ahead of UTC then. */
+export const offsetOf = (at: Exclude<EventTime, { date: string }>): string => formatOffset(offsetAt(instantOf(at), at.time_zone))
+
+/** The event as it will be made: a time that the clocks skip becomes the one that they show instead. */
+export function settled<E extends CalendarEvent>(event: E): E {
+  return { ...event, start: settledTime(event.start), end: settledTime(event.end) }
+}
+
+function settledTime(at: EventTime): EventTime {
+  if ('date' in at) return at
+  const { instant } = momentOf(wallOf(at), at.time_zone)
+  return { ...at, date_time: formatWall(instant + offsetAt(instant, at.time_zone)) }
+}
+
+const dayMs = 24 * 60 * 60 * 1000
+
+/** What a person reads before they agree. The text goes last: whatever it holds, nothing of ours follows it. */
+export function eventSummary(event: CalendarEvent, account: string | undefined, invites: string): string {
+  const { title, description, location, attendees } = event
+  return [
+    `Create the event "${title}" in the calendar of ${account ?? 'the account that is yet to be connected'}`,
+    `When: ${spanText(event)}`,
+    ...(location === undefined ? [] : [`Where: ${location}`]),
+    attendees.length === 0 ? 'Nobody is invited.' : `Invited: ${attendees.map(said).join(', ')}`,
+    ...(attendees.length === 0 ? [] : [invites]),
+    ...(description === undefined ? [] : ['Description:', description]),
+  ].join('\n')
+}
+
+const dayText = (wall: Wall) =>
+  new Intl.DateTimeFormat('en-GB', { timeZone: 'UTC', weekday: 'short', day: 'numeric', month: 'short', year: 'numeric' }).format(wall)
+
+const clockText = (wall: Wall) => formatWall(wall).slice(11).replace(/:00$/, '')
+
+function spanText({ start, end }: CalendarEvent): string {
+  if ('date' in start || 'date' in end) {
+    const [first, last] = [wallOf(start), wallOf(end) - dayMs]
+    const days = Math.round((last - first) / dayMs) + 1
+    return days === 1 ? `${dayText(first)}, all day` : `${dayText(first)} to ${dayText(last)}, all day (${days} days)`
+  }
+  const [from, to] = [wallOf(start), wallOf(end)]
+  const zone = (at: typeof start) => `${at.time_zone}, UTC${offsetOf(at)}`
+  if (start.time_zone === end.time_zone && offsetOf(start) === offsetOf(end)) {
+    const until = dayText(from) === dayText(to) ? clockText(to) : `${dayText(to)}, ${clockText(to)}`
+    return `${dayText(from)}, ${clockText(from)} to ${until} (${zone(start)})`
+  }
+  return `${dayText(from)}, ${clockText(from)} (${zone(start)}) to ${dayText(to)}, ${clockText(to)} (${zone(end)})`
+}
+
+/** From how many on a person may not have meant all of them. */
+const manyAttendees = 20
+
+/** What a person may not have meant. `asked` is the event before it was settled; `now` in milliseconds since 1970. */
+export function eventWarnings(asked: CalendarEvent, account: string | undefined, now: number): string[] {
+  const { start, end, attendees } = asked
+  const warnings = [...clockWarnings('start', start), ...clockWarnings('end', end)]
+  if (!('date' in start) && !('date' in end)) {
+    if (start.time_zone !== end.time_zone) warnings.push(`It starts in ${start.time_zone} and ends in ${end.time_zone}: two time zones.`)
+    const days = Math.floor((instantOf(end) - instantOf(start)) / dayMs)
+    if (days >= 1) warnings.push(`It lasts longer than ${days === 1 ? 'a day' : `${days} days`}.`)
+  }
+  // Whole days are somewhere on Earth until twelve hours later.
+  const slack = 'date' in end ? dayMs / 2 : 0
+  if (instantOf(end) + slack <= now) warnings.push('It is in the past.')
+  else if (instantOf(start) + slack <= now && !('date' in start)) warnings.push('It has already begun.')
+  if (instantOf(start) > now + 366 * dayMs) warnings.push('It is more than a year away.')
+  return [...warnings, ...attendeeWarnings(attendees, account)]
+}
+
+function clockWarnings(which: string, at: EventTime): string[] {
+  if ('date' in at) return []
+  const { kind } = momentOf(wallOf(at), at.time_zone)
+  if (kind === 'skipped') {
+    const shown = settledTime(at) as typeof at
+    return [
+      `The ${which} ${at.date_time} does not exist in ${at.time_zone}: the clocks go forward over it. It is read as ${shown.date_time}.`,
+    ]
+  }
+  if (kind === 'twice')
+    return [
+      `The ${which} ${at.date_time} comes twice in ${at.time_zone}: the clocks go back. The first one is meant, at UTC${offsetOf(at)}.`,
+    ]
+  return []
+}
+
+function attendeeWarnings(attendees: readonly Address[], account: string | undefined): string[] {
+  const warnings = []
+  const own = account === undefined ? undefined : domainOf(account)
+  const external = own === undefined ? [] : attendees.filter((each) => domainOf(each.address) !== own)
+  if (external.length > 0) warnings.push(`Outside ${own}: ${external.map((each) => each.address).join(', ')}.`)
+  for (const { address: at, name } of attendees) {
+    if (name?.includes('@') && name !== at) warnings.push(`"${name}" is a name here: the invitation goes to ${at}.`)
+  }
+  if (attendees.length >= manyAttendees) warnings.push(`${attendees.length} people are invited.`)
+  return warnings
+}

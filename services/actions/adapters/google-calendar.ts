@@ -1,0 +1,69 @@
+/**
+ * `google_calendar.create_event`: https://developers.google.com/workspace/calendar/api/v3/reference/events/insert
+ *
+ * The event's id is ours, made of the run's: a second event with it is refused, and it can be looked up whatever became of the answer.
+ */
+import { z } from 'zod'
+import type { Adapter } from '../adapter.ts'
+import { type CalendarEvent, type EventTime, offsetOf } from './calendar-event.ts'
+import { type CalendarOptions, type Made, calendarAdapter, link } from './calendar.ts'
+import { ApiFailure } from './provider-http.ts'
+
+const scope = 'https://www.googleapis.com/auth/calendar.events'
+const events = '/calendar/v3/calendars/primary/events'
+
+const answer = z.object({ id: z.string().min(1).max(1024), htmlLink: link })
+
+const htmlWarning = 'Google Calendar reads the description as HTML: what looks like tags is not shown as it is written.'
+
+/** `baseUrl` is GOOGLE_API_URL. */
+export const googleCalendarAdapter = (options: CalendarOptions): Adapter<CalendarEvent> =>
+  calendarAdapter(options, {
+    action: 'google_calendar.create_event',
+    connects: { provider: 'google', scopes: [scope] },
+    description: 'Makes an event in the primary calendar of the connected Google account and invites its attendees.',
+    invites: 'Google sends each of them an invitation by mail.',
+    warn: ({ description = '' }) => (/<[a-z/!]|&[a-z#]/i.test(description) ? [htmlWarning] : []),
+
+    async make(event, run, api) {
+      const json = toGoogle(event, eventIdOf(run.runId))
+      const { json: made } = await api.call(run, { method: 'POST', path: events, query: { sendUpdates: 'all' }, json, effect: true })
+      return toMade(made)
+    },
+
+    async find(run, api) {
+      try {
+        // Also an event that its owner has deleted since is there, with the status "cancelled".
+        return toMade((await api.call(run, { method: 'GET', path: `${events}/${eventIdOf(run.runId)}` })).json)
+      } catch (error) {
+        if (error instanceof ApiFailure && error.reason === 'PROVIDER_NOT_FOUND') return undefined
+        throw error
+      }
+    },
+  })
+
+/** The digits of a UUID are among those of base32hex (0 to 9, a to v), of which Google's ids are made. */
+export const eventIdOf = (runId: string): string => `run${runId.toLowerCase().replaceAll('-', '')}`
+
+function toMade(json: unknown): Made {
+  const parsed = answer.safeParse(json)
+  if (!parsed.success) throw new ApiFailure('unclear', 'PROVIDER_GARBLED', 'google answered with something that is no event.')
+  return { id: parsed.data.id, link: parsed.data.htmlLink }
+}
+
+/** The event as Google takes it. The offset says which of two times is meant where the clocks go back. */
+function toGoogle({ title, description, location, start, end, attendees }: CalendarEvent, id: string) {
+  const time = (at: EventTime) =>
+    'date' in at ? { date: at.date } : { dateTime: `${seconds(at.date_time)}${offsetOf(at)}`, timeZone: at.time_zone }
+  return {
+    id,
+    summary: title,
+    ...(description === undefined ? {} : { description }),
+    ...(location === undefined ? {} : { location }),
+    start: time(start),
+    end: time(end),
+    attendees: attendees.map(({ address, name }) => ({ email: address, ...(name === undefined ? {} : { displayName: name }) })),
+  }
+}
+
+const seconds = (text: string) => (text.length === 16 ? `${text}:00` : text)

@@ -1,0 +1,268 @@
+/**
+ * `gmail.send_email`: one mail from a connected Gmail account.
+ *
+ * It is sent in two steps, so that a crash never sends twice: a draft is made, its id is recorded, and the draft is sent. Gmail takes a draft
+ * away when it sends it, so its id works once: who finds the draft afterwards knows that it was not sent, and may send it or take it back; who
+ * does not find it looks for a sent message in its thread. Nothing is sent that no recorded draft stands for.
+ *
+ * What it needs to be granted (https://developers.google.com/workspace/gmail/api/auth/scopes): gmail.compose for the draft, gmail.metadata to
+ * look into the thread. With gmail.compose alone a draft that is gone leaves the outcome unknown; with gmail.send alone the mail is sent at
+ * once, and an answer that is lost leaves it unknown.
+ */
+import { setTimeout as pause } from 'node:timers/promises'
+import { z } from 'zod'
+import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
+import type { Connections } from '../connections.ts'
+import { errors } from '../errors.ts'
+import { type Mail, compose, mailParams, mailWarnings, messageIdOf, senderOf, summarize } from './mail.ts'
+import { type ApiAnswer, type ApiCall, ApiFailure, type ApiReason, apiReasons, providerApi } from './provider-http.ts'
+
+const scope = (name: string) => `https://www.googleapis.com/auth/gmail.${name}`
+const everything = ['https://mail.google.com/', scope('modify')]
+const drafting = [...everything, scope('compose')]
+const looking = [...everything, scope('metadata'), scope('readonly')]
+const anyOf = (granted: readonly string[], some: readonly string[]) => some.some((each) => granted.includes(each))
+
+/** Every reason that an outcome of this adapter may have, beside those of the calls. */
+export const googleMailReasons = [
+  ...apiReasons,
+  'SCOPE_MISSING', // failed: the account has granted nothing that sends
+  'MAIL_GONE', // unknown: its draft is gone, and no sent message is found
+  'MAIL_OUTCOME_LOST', // unknown: a crash, or an answer that was lost, hides what came of it
+] as const
+export type GoogleMailReason = ApiReason | 'SCOPE_MISSING' | 'MAIL_GONE' | 'MAIL_OUTCOME_LOST'
+
+export interface GoogleMailOptions {
+  connections: Connections
+  /** GOOGLE_API_URL. */
+  baseUrl: URL
+  timeoutMs?: number
+  retryMs?: number
+  /** How long after an unclear answer to a send the draft is looked up: the send may still be under way. */
+  settleMs?: number
+  /** Milliseconds since the epoch. */
+  now?: () => number
+}
+
+/** What a later look-up needs. It is recorded before anything can have been sent. */
+const point = z.discriminatedUnion('via', [
+  z.object({ via: z.literal('draft'), date: z.string(), draft_id: z.string(), thread_id: z.string() }),
+  z.object({ via: z.literal('send'), date: z.string() }),
+])
+type DraftPoint = Extract<z.output<typeof point>, { via: 'draft' }>
+
+const id = z.string().regex(/^[\w-]{1,256}$/)
+const message = z.object({ id, threadId: id })
+const draftAnswer = z.object({ id, message })
+const threadAnswer = z.object({ messages: z.array(z.object({ id, labelIds: z.array(z.string()).optional() })).optional() })
+const draftsAnswer = z.object({ drafts: z.array(z.object({ id })).optional() })
+const headersAnswer = z.object({ message: z.object({ payload: z.object({ headers: z.array(z.object({ name: z.string(), value: z.string() })) }) }) })
+
+/** What became of a draft that may have been sent. */
+type Whereabouts = { at: 'drafts' } | { at: 'sent'; messageId: string } | { at: 'nowhere' } | { at: 'unclear'; why: string }
+
+/** Sends of one draft in one attempt; its id works once however often it is sent. */
+const mostSends = 2
+
+const me = '/gmail/v1/users/me'
+
+export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
+  const { connections, settleMs = 2_000, now = Date.now, ...rest } = options
+  const api = providerApi({ provider: 'google', connections, ...rest })
+
+  return {
+    action: 'gmail.send_email',
+    provider: 'google',
+    description: 'Sends one mail from the connected Gmail account.',
+    params: mailParams,
+    connects: { provider: 'google', scopes: [scope('compose'), scope('metadata')], warn: scopeWarnings },
+    unavailable: () => connections.unavailable,
+
+    async preview(params, { connection }) {
+      const account = senderOf(connection?.account)
+      const asked = params.from?.address
+      if (account !== undefined && asked !== undefined && asked.toLowerCase() !== account.address.toLowerCase()) {
+        throw errors.INVALID_PARAMS({ violations: [{ field: 'params.from', description: `is not the connected account, ${account.address}` }] })
+      }
+      const from = params.from ?? account
+      const mail: Mail = { ...params, ...(from && { from }) }
+      return { params: { ...mail }, summary: await summarize(mail), warnings: [...mailWarnings(mail), ...blockedWarnings(mail)] }
+    },
+
+    execute: send,
+
+    async reconcile(mail, run) {
+      // Nothing is sent before a point is recorded: without one it may be done from the beginning.
+      if (run.recovery === undefined) {
+        await discardStrays(mail, run)
+        return send(mail, run)
+      }
+      const known = point.parse(run.recovery)
+      if (known.via === 'send') return lost('A crash here hides whether the mail was sent.')
+      const found = await lookUp(run, known)
+      return found.at === 'drafts' ? sendDraft(run, known, false) : judge(found, known)
+    },
+  }
+
+  async function send(mail: Mail, run: RunHandle): Promise<Outcome> {
+    const date = new Date(now())
+    try {
+      const granted = await api.scopes(run)
+      const raw = (await compose(mail, { runId: run.runId, date })).toString('base64url')
+      if (anyOf(granted, drafting)) return await byDraft(mail, run, raw, date)
+      if (granted.includes(scope('send'))) return await atOnce(run, raw, date)
+      return ended('failed', 'SCOPE_MISSING', `The account has granted neither ${scope('compose')} nor ${scope('send')}. Nothing was sent.`)
+    } catch (error) {
+      // Whatever comes this far came before anything was sent.
+      if (error instanceof ApiFailure) return ended('failed', error.reason, `${error.message} Nothing was sent.`)
+      throw error
+    }
+  }
+
+  /** Throws ApiFailure while nothing was sent. */
+  async function byDraft(mail: Mail, run: RunHandle, raw: string, date: Date): Promise<Outcome> {
+    let draft: z.output<typeof draftAnswer>
+    try {
+      draft = await read(draftAnswer, run, { method: 'POST', path: `${me}/drafts`, json: { message: { raw } } })
+    } catch (error) {
+      if (error instanceof ApiFailure && error.kind === 'unclear') await discardStrays(mail, run)
+      throw error
+    }
+    const made: DraftPoint = { via: 'draft', date: date.toISOString(), draft_id: draft.id, thread_id: draft.message.threadId }
+    await run.record(made)
+    return sendDraft(run, made, true)
+  }
+
+  /** `alone`: nobody can have sent this draft before, so that a refusal says that it was not sent. */
+  async function sendDraft(run: RunHandle, known: DraftPoint, alone: boolean): Promise<Outcome> {
+    for (let sends = 1; ; sends += 1) {
+      try {
+        return sent(await read(message, run, { method: 'POST', path: `${me}/drafts/send`, json: { id: known.draft_id }, effect: true }))
+      } catch (failure) {
+        if (!(failure instanceof ApiFailure)) throw failure
+        const unclear = failure.kind === 'unclear'
+        if (!unclear && failure.reason !== 'PROVIDER_NOT_FOUND') return withdraw(run, known, failure, alone && sends === 1)
+        if (unclear) await pause(settleMs, undefined, { signal: run.signal }).catch(() => undefined)
+        const found = await lookUp(run, known)
+        if (found.at !== 'drafts') return judge(found, known)
+        if (sends === mostSends) return withdraw(run, known, failure, false)
+      }
+    }
+  }
+
+  /** Takes the draft back, so that `failed` stays true. */
+  async function withdraw(run: RunHandle, known: DraftPoint, why: ApiFailure, alone: boolean): Promise<Outcome> {
+    try {
+      await api.call(run, { method: 'DELETE', path: `${me}/drafts/${known.draft_id}`, effect: true })
+      return ended('failed', why.reason, `${why.message} Nothing was sent; the draft was deleted.`)
+    } catch (error) {
+      if (!(error instanceof ApiFailure)) throw error
+      const found = await lookUp(run, known)
+      if (found.at === 'sent') return judge(found, known)
+      if (alone) return ended('failed', why.reason, `${why.message} Nothing was sent; a draft of it may be left in the account.`)
+      return found.at === 'drafts' ? lost(`${why.message} The draft could not be deleted either.`) : judge(found, known)
+    }
+  }
+
+  async function lookUp(run: RunHandle, known: DraftPoint): Promise<Whereabouts> {
+    try {
+      await api.call(run, { method: 'GET', path: `${me}/drafts/${known.draft_id}`, query: { format: 'minimal' } })
+      return { at: 'drafts' }
+    } catch (error) {
+      if (!(error instanceof ApiFailure)) throw error
+      if (error.reason !== 'PROVIDER_NOT_FOUND') return { at: 'unclear', why: error.message }
+    }
+    try {
+      const { messages = [] } = await read(threadAnswer, run, { method: 'GET', path: `${me}/threads/${known.thread_id}`, query: { format: 'minimal' } })
+      const out = messages.find(({ labelIds = [] }) => labelIds.includes('SENT'))
+      return out === undefined ? { at: 'nowhere' } : { at: 'sent', messageId: out.id }
+    } catch (error) {
+      if (!(error instanceof ApiFailure)) throw error
+      return error.reason === 'PROVIDER_NOT_FOUND' ? { at: 'nowhere' } : { at: 'unclear', why: error.message }
+    }
+  }
+
+  /**
+   * Deletes drafts of this run that no record knows of, where they are found: nobody will send them. Each is known by its Message-ID, which
+   * is the run's, whatever the search may answer.
+   */
+  async function discardStrays(mail: Mail, run: RunHandle): Promise<void> {
+    const own = messageIdOf(mail, run.runId)
+    try {
+      const query = { q: `rfc822msgid:${own.slice(1, -1)}`, maxResults: '5' }
+      const { drafts = [] } = await read(draftsAnswer, run, { method: 'GET', path: `${me}/drafts`, query })
+      for (const draft of drafts) {
+        const path = `${me}/drafts/${draft.id}`
+        const { message: found } = await read(headersAnswer, run, { method: 'GET', path, query: { format: 'metadata' } })
+        const mine = found.payload.headers.some(({ name, value }) => name.toLowerCase() === 'message-id' && value === own)
+        if (mine) await api.call(run, { method: 'DELETE', path, effect: true })
+      }
+    } catch (error) {
+      // What is left is a draft that nobody sends.
+      if (!(error instanceof ApiFailure)) throw error
+    }
+  }
+
+  async function atOnce(run: RunHandle, raw: string, date: Date): Promise<Outcome> {
+    await run.record({ via: 'send', date: date.toISOString() })
+    try {
+      return sent(await read(message, run, { method: 'POST', path: `${me}/messages/send`, json: { raw }, effect: true }))
+    } catch (error) {
+      if (error instanceof ApiFailure && error.kind === 'unclear') return lost(`${error.message} Whether the mail was sent is not known.`)
+      throw error
+    }
+  }
+
+  /** An answer in the shape that it must have: any other says nothing. */
+  async function read<T>(shape: z.ZodType<T>, run: RunHandle, call: ApiCall): Promise<T> {
+    const answer: ApiAnswer = await api.call(run, call)
+    const parsed = shape.safeParse(answer.json)
+    if (parsed.success) return parsed.data
+    throw new ApiFailure('unclear', 'PROVIDER_GARBLED', `google answered ${answer.status}, but not what it says it answers.`, { status: answer.status })
+  }
+}
+
+function ended(status: 'failed' | 'unknown', reason: GoogleMailReason, text: string): Outcome {
+  return { status, error: { reason, message: text } }
+}
+
+const lost = (text: string) => ended('unknown', 'MAIL_OUTCOME_LOST', `${text} Look into the account's Sent folder before it is sent anew.`)
+
+const sent = (out: z.output<typeof message>): Outcome => ({ status: 'success', result: { message_id: out.id, thread_id: out.threadId } })
+
+/** The outcome of a mail whose draft is no longer there, or cannot be looked for. */
+function judge(found: Exclude<Whereabouts, { at: 'drafts' }>, known: DraftPoint): Outcome {
+  switch (found.at) {
+    case 'sent':
+      return sent({ id: found.messageId, threadId: known.thread_id })
+    case 'nowhere':
+      return ended('unknown', 'MAIL_GONE', 'The draft of the mail is gone, and no sent message is found in its thread: somebody may have deleted either.')
+    case 'unclear':
+      return lost(`What became of the mail cannot be looked up: ${found.why}`)
+  }
+}
+
+function scopeWarnings(granted: readonly string[]): string[] {
+  if (anyOf(granted, drafting)) {
+    if (anyOf(granted, looking)) return []
+    return [`The account has not granted ${scope('metadata')}: if a crash hides what came of the mail, the outcome may stay unknown.`]
+  }
+  if (granted.includes(scope('send'))) {
+    return [`The account has granted ${scope('send')} alone: if the answer is lost, the outcome stays unknown. ${scope('compose')} and ${scope('metadata')} prevent that.`]
+  }
+  return [`The account has not granted ${scope('compose')}: connect it anew, or this will fail.`]
+}
+
+/** https://support.google.com/mail/answer/6590: Gmail refuses mails with files of these types, also inside archives. */
+const blocked = new RegExp(
+  `\\.(?:${(
+    'ade adp apk appx appxbundle bat cab chm cmd com cpl diagcab diagcfg diagpkg dll dmg ex ex_ exe hta img ins iso isp jar jnlp js jse lib lnk mde mjs ' +
+    'msc msi msix msixbundle msp mst nsh pif ps1 scr sct shb sys vb vbe vbs vhd vxd wsc wsf wsh xll'
+  ).replaceAll(' ', '|')})$`,
+  'i',
+)
+
+const blockedWarnings = ({ attachments = [] }: Mail): string[] =>
+  attachments
+    .filter(({ filename, content_type: type }) => blocked.test(filename.replace(/[. ]+$/, '')) || /x-msdownload|x-executable|portable-executable/.test(type))
+    .map(({ filename }) => `Gmail blocks files such as ${filename}: the mail may be refused.`)

@@ -1,0 +1,79 @@
+/**
+ * `outlook_calendar.create_event`: https://learn.microsoft.com/graph/api/user-post-events
+ *
+ * Graph names the event itself. Ours are a transaction id, by which it knows a second request again for a while, and an extended property
+ * (https://learn.microsoft.com/graph/api/resources/extended-properties-overview), by which the event is found later.
+ */
+import { z } from 'zod'
+import type { Adapter } from '../adapter.ts'
+import { type CalendarEvent, type EventTime, instantOf } from './calendar-event.ts'
+import { type CalendarOptions, type Made, calendarAdapter, link } from './calendar.ts'
+import { immutableIds, runFilter, runProperty } from './graph-item.ts'
+import { formatWall, momentOf, parseWall } from './local-time.ts'
+import { ApiFailure } from './provider-http.ts'
+
+const events = '/v1.0/me/events'
+
+const answer = z.object({ id: z.string().min(1).max(1024), webLink: link })
+const answers = z.object({ value: z.array(answer) })
+
+/** `baseUrl` is GRAPH_API_URL. */
+export const graphCalendarAdapter = (options: CalendarOptions): Adapter<CalendarEvent> =>
+  calendarAdapter(options, {
+    action: 'outlook_calendar.create_event',
+    connects: { provider: 'microsoft', scopes: ['Calendars.ReadWrite'] },
+    description: 'Makes an event in the calendar of the connected Microsoft account and invites its attendees.',
+    invites: 'Outlook sends each of them an invitation by mail.',
+
+    async make(event, run, api) {
+      const { json } = await api.call(run, {
+        method: 'POST',
+        path: events,
+        headers: immutableIds,
+        json: toGraph(event, run.runId),
+        effect: true,
+      })
+      return toMade(read(answer, json))
+    },
+
+    async find(run, api) {
+      const query = { $filter: runFilter(run.runId), $select: 'id,webLink', $top: '1' }
+      const { json } = await api.call(run, { method: 'GET', path: events, headers: immutableIds, query })
+      const [found] = read(answers, json).value
+      return found && toMade(found)
+    },
+  })
+
+const toMade = ({ id, webLink }: z.output<typeof answer>): Made => ({ id, link: webLink })
+
+function read<T>(schema: z.ZodType<T>, json: unknown): T {
+  const parsed = schema.safeParse(json)
+  if (!parsed.success) throw new ApiFailure('unclear', 'PROVIDER_GARBLED', 'microsoft answered with something that is no event.')
+  return parsed.data
+}
+
+/** The event as Graph takes it. */
+function toGraph({ title, description, location, start, end, attendees }: CalendarEvent, runId: string) {
+  return {
+    subject: title,
+    ...(description === undefined ? {} : { body: { contentType: 'text', content: description } }),
+    ...(location === undefined ? {} : { location: { displayName: location } }),
+    start: time(start),
+    end: time(end),
+    isAllDay: 'date' in start,
+    attendees: attendees.map(({ address, name }) => ({
+      type: 'required',
+      emailAddress: { address, ...(name === undefined ? {} : { name }) },
+    })),
+    transactionId: runId,
+    singleValueExtendedProperties: [runProperty(runId)],
+  }
+}
+
+/** Graph has no offset to say which of two times is meant where the clocks go back: that one is said in UTC. */
+function time(at: EventTime) {
+  if ('date' in at) return { dateTime: `${at.date}T00:00:00`, timeZone: 'UTC' }
+  const wall = parseWall(at.date_time)!
+  if (momentOf(wall, at.time_zone).kind === 'once') return { dateTime: formatWall(wall), timeZone: at.time_zone }
+  return { dateTime: formatWall(instantOf(at)), timeZone: 'UTC' }
+}

@@ -1,0 +1,91 @@
+/**
+ * Wall-clock times in IANA time zones, and the instants that they name: one as a rule, none where the clocks go forward over it, two where
+ * they go back over it. Pure; the zones are those of the ICU data that Node has.
+ */
+
+const dayMs = 24 * 60 * 60 * 1000
+
+/** What a wall clock shows, as if the clock were at UTC: milliseconds since 1970. */
+export type Wall = number
+
+/** Of `YYYY-MM-DD` or `YYYY-MM-DDTHH:MM[:SS]`; undefined where that is no time of any day. */
+export function parseWall(text: string): Wall | undefined {
+  const found = /^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2})(:\d{2})?)?$/.exec(text)
+  if (found === null) return undefined
+  const full = `${found[1]}T${found[2] ?? '00:00'}${found[3] ?? ':00'}`
+  const wall = Date.parse(`${full}Z`)
+  // Some days that are none, such as the 30th of February, are read as others.
+  return Number.isNaN(wall) || formatWall(wall) !== full ? undefined : wall
+}
+
+/** `YYYY-MM-DDTHH:MM:SS`. */
+export const formatWall = (wall: Wall): string => new Date(wall).toISOString().slice(0, 19)
+
+/** A name such as "Europe/Berlin" or "UTC": not an offset, nor a name in other letter cases, which providers may not know. */
+export function isTimeZone(name: string): boolean {
+  if (!/^[A-Za-z][A-Za-z0-9_+-]*(\/[A-Za-z0-9_+-]+){0,2}$/.test(name)) return false
+  try {
+    const known = formatterOf(name).resolvedOptions().timeZone
+    return known === name || known.toLowerCase() !== name.toLowerCase()
+  } catch {
+    return false
+  }
+}
+
+/** By how much the zone's clocks are ahead of UTC at that instant, in milliseconds. */
+export function offsetAt(instant: number, zone: string): number {
+  const parts = Object.fromEntries(
+    formatterOf(zone)
+      .formatToParts(instant)
+      .map(({ type, value }) => [type, Number(value)]),
+  )
+  const wall = Date.UTC(parts['year']!, parts['month']! - 1, parts['day'], parts['hour'], parts['minute'], parts['second'])
+  return wall - Math.floor(instant / 1000) * 1000
+}
+
+/** What the zone's clocks show at that instant. */
+export const wallAt = (instant: number, zone: string): Wall => instant + offsetAt(instant, zone)
+
+export interface Moment {
+  /** Milliseconds since 1970. */
+  instant: number
+  /** `skipped`: the clocks never show this time, and it is read as if they had not gone forward yet; `twice`: the earlier of two. */
+  kind: 'once' | 'skipped' | 'twice'
+}
+
+/** Reads a time that does not exist, or exists twice, as RFC 5545 does (3.3.5). */
+export function momentOf(wall: Wall, zone: string): Moment {
+  // No zone changes its clocks twice within two days.
+  const [before, after] = [offsetAt(wall - dayMs, zone), offsetAt(wall + dayMs, zone)]
+  const named = [...new Set([before, after])].map((offset) => wall - offset).filter((instant) => wallAt(instant, zone) === wall)
+  if (named.length === 0) return { instant: wall - before, kind: 'skipped' }
+  return { instant: Math.min(...named), kind: named.length === 1 ? 'once' : 'twice' }
+}
+
+/** `+02:00`, as RFC 3339 writes it; a few zones of old have seconds, which are left out. */
+export function formatOffset(offset: number): string {
+  const minutes = Math.trunc(Math.abs(offset) / 60_000)
+  const two = (part: number) => String(part).padStart(2, '0')
+  return `${offset < 0 ? '-' : '+'}${two(Math.floor(minutes / 60))}:${two(minutes % 60)}`
+}
+
+const formatters = new Map<string, Intl.DateTimeFormat>()
+
+/** Throws RangeError for a zone that there is not. */
+function formatterOf(zone: string): Intl.DateTimeFormat {
+  const kept = formatters.get(zone)
+  if (kept !== undefined) return kept
+  const formatter = new Intl.DateTimeFormat('en-u-ca-gregory-nu-latn', {
+    timeZone: zone,
+    hourCycle: 'h23',
+    year: 'numeric',
+    month: 'numeric',
+    day: 'numeric',
+    hour: 'numeric',
+    minute: 'numeric',
+    second: 'numeric',
+  })
+  // Every spelling of a name counts as one: there are only so many that Intl accepts, but cases multiply them.
+  if (formatters.size < 1000) formatters.set(zone, formatter)
+  return formatter
+}

@@ -1,0 +1,172 @@
+/**
+ * A mail: parameters that can be shown as what they are, and the bytes (RFC 5322) that they come to. Pure but for the composer, which
+ * reads no file and opens no URL.
+ *
+ * Nothing of the parameters is a header: each is an address, a line or a file of a strict schema, so that none can add a recipient.
+ */
+import { createHash } from 'node:crypto'
+import { domainToASCII } from 'node:url'
+import MailComposer from 'nodemailer/lib/mail-composer'
+import { z } from 'zod'
+import { type Attachment, attachments, sizeOf } from './attachment.ts'
+import { plainLine } from './plain-text.ts'
+
+const mostText = 200_000
+/** In all: to, cc and bcc. */
+export const mostRecipients = 100
+/** From so many on a person should look twice. */
+const manyRecipients = 10
+
+const atext = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
+const label = '[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?'
+/** RFC 5321's Mailbox without quoted names and address literals; a domain has a dot. */
+const mailbox = new RegExp(`^${atext}+(?:\\.${atext}+)*@(?:${label}\\.)+${label}$`)
+
+/** Not one that programs read as another: 0.0 as an address of the internet, xn-- as letters that it does not spell. */
+const isPlainDomain = (domain: string): boolean => domainToASCII(domain) === domain && !/^\d/.test(domain.slice(domain.lastIndexOf('.') + 1))
+
+const mailAddress = z
+  .string()
+  .max(254)
+  .refine((text) => mailbox.test(text) && text.indexOf('@') <= 64 && isPlainDomain(domainOf(text)), 'is not a plain mail address such as ada@example.com')
+
+export interface Address {
+  address: string
+  name?: string | undefined
+}
+
+export const address: z.ZodType<Address, string | Address> = z
+  .union([mailAddress, z.strictObject({ address: mailAddress, name: plainLine(128).optional() })], {
+    error: 'is not a mail address such as ada@example.com, nor {"address": …, "name": …}',
+  })
+  .transform((given) => (typeof given === 'string' ? { address: given } : given))
+
+const addresses = z.array(address).max(mostRecipients)
+
+const text = z
+  .string()
+  .max(mostText)
+  // oxlint-disable-next-line no-control-regex -- they are what is looked for
+  .refine((given) => given.isWellFormed() && !/[\0-\x08\x0b\x0c\x0e-\x1f\x7f]/.test(given), 'has control characters')
+  .transform((given) => given.replace(/\r\n?/g, '\n'))
+
+const fields = {
+  to: z.array(address).min(1).max(mostRecipients).describe('Who it goes to: addresses, or {"address": …, "name": …}.'),
+  cc: addresses.optional().describe('Who gets a copy.'),
+  bcc: addresses.optional().describe('Who gets a copy that the others do not see.'),
+  reply_to: address.optional().describe('Where answers go, where that is not the sender.'),
+  subject: plainLine(500).describe('One line.'),
+  text: text.describe('What it says, as plain text.'),
+  attachments: attachments.optional().describe('Files, by their content.'),
+  from: address.optional().describe("The connected account's own address; filled in where it is left out."),
+}
+
+interface Recipients {
+  to: Address[]
+  cc?: Address[] | undefined
+  bcc?: Address[] | undefined
+}
+
+/** Only what each field lets through is looked at together. */
+const when = ({ issues }: { issues: readonly unknown[] }) => issues.length === 0
+
+const oneEach = (mail: Recipients) => {
+  const all = recipientsOf(mail).map((each) => each.address.toLowerCase())
+  return new Set(all).size === all.length
+}
+
+export const mailParams = z
+  .strictObject(fields)
+  .refine(oneEach, { path: ['to'], message: 'names somebody twice, here, in cc or in bcc', when })
+  .refine((mail) => recipientsOf(mail).length <= mostRecipients, { path: ['to'], message: `with cc and bcc these are more than ${mostRecipients}`, when })
+
+export type Mail = z.output<typeof mailParams>
+
+export const recipientsOf = ({ to, cc = [], bcc = [] }: Recipients): Address[] => [...to, ...cc, ...bcc]
+
+export const domainOf = (mailAddressText: string): string => mailAddressText.slice(mailAddressText.lastIndexOf('@') + 1).toLowerCase()
+
+/** What an account sends from: its address, where the provider says one. */
+export const senderOf = (account: string | undefined): Address | undefined =>
+  account !== undefined && mailAddress.safeParse(account).success ? { address: account } : undefined
+
+export interface Stamp {
+  /** Makes Message-ID and the boundaries: unique to the run. */
+  runId: string
+  date: Date
+}
+
+/** The Message-ID of a run's mail, with its angle brackets (RFC 5322, 3.6.4). */
+export const messageIdOf = (mail: Pick<Mail, 'from'>, runId: string): string => `<${runId}@${mail.from ? domainOf(mail.from.address) : 'relay.invalid'}>`
+
+/** The mail as it is sent; the same parameters and stamp make the same bytes. Bcc is among the headers: the provider takes it out. */
+export async function compose(mail: Mail, { runId, date }: Stamp): Promise<Buffer> {
+  const person = ({ address: at, name }: Address) => ({ address: at, name: name ?? '' })
+  const people = (all: Address[] = []) => all.map(person)
+  const composer = new MailComposer({
+    ...(mail.from && { from: person(mail.from) }),
+    to: people(mail.to),
+    cc: people(mail.cc),
+    bcc: people(mail.bcc),
+    ...(mail.reply_to && { replyTo: person(mail.reply_to) }),
+    subject: mail.subject,
+    text: mail.text,
+    attachments: (mail.attachments ?? []).map((file) => ({
+      filename: file.filename,
+      contentType: file.content_type,
+      contentDisposition: 'attachment',
+      contentTransferEncoding: 'base64',
+      content: Buffer.from(file.content, 'base64'),
+    })),
+    messageId: messageIdOf(mail, runId),
+    date,
+    // Nobody who writes the text can know it: it is made of the run's id.
+    baseBoundary: createHash('sha256').update(runId).digest('hex').slice(0, 32),
+    newline: 'win',
+    disableFileAccess: true,
+    disableUrlAccess: true,
+  })
+  const node = composer.compile()
+  node.keepBcc = true
+  return node.build()
+}
+
+export const said = ({ address: at, name }: Address) => (name ? `${name} <${at}>` : at)
+const sizeSaid = (bytes: number) => (bytes < 1024 ? `${bytes} bytes` : `${(bytes / 1024).toFixed(1)} KiB`)
+const fileSaid = (file: Attachment) => `${file.filename} (${file.content_type}, ${sizeSaid(sizeOf(file))})`
+
+/** The very mail, as a person reads it. */
+export async function summarize(mail: Mail): Promise<string> {
+  // Every stamp is of the same length.
+  const { length } = await compose(mail, { runId: '00000000-0000-4000-8000-000000000000', date: new Date(0) })
+  const line = (name: string, values: readonly string[]) => (values.length === 0 ? [] : [`${name}: ${values.join(', ')}`])
+  return [
+    ...line('From', mail.from ? [said(mail.from)] : []),
+    ...line('To', mail.to.map(said)),
+    ...line('Cc', (mail.cc ?? []).map(said)),
+    ...line('Bcc', (mail.bcc ?? []).map(said)),
+    ...line('Reply-To', mail.reply_to ? [said(mail.reply_to)] : []),
+    `Subject: ${mail.subject}`,
+    ...line('Attachments', (mail.attachments ?? []).map(fileSaid)),
+    `Size: ${sizeSaid(length)}`,
+    '',
+    mail.text,
+  ].join('\n')
+}
+
+/** What a person should look at twice before it goes out. */
+export function mailWarnings(mail: Mail): string[] {
+  const all = recipientsOf(mail)
+  const own = mail.from && domainOf(mail.from.address)
+  const external = own === undefined ? [] : all.filter((each) => domainOf(each.address) !== own).map((each) => each.address)
+  return [
+    ...(external.length === 0 ? [] : [`Goes outside ${own}: ${listed(external)}.`]),
+    ...(all.length <= manyRecipients ? [] : [`Goes to ${all.length} recipients.`]),
+    ...all.filter(({ address: at, name }) => name?.includes('@') && name !== at).map(({ address: at, name }) => `"${name}" is a name here: the mail goes to ${at}.`),
+    ...(mail.reply_to !== undefined && own !== undefined && domainOf(mail.reply_to.address) !== own ? [`Answers go to ${mail.reply_to.address}.`] : []),
+    ...(mail.subject.trim() === '' ? ['It has no subject.'] : []),
+    ...(mail.text.trim() === '' ? ['It has no text.'] : []),
+  ]
+}
+
+const listed = (items: readonly string[]) => (items.length <= 5 ? items.join(', ') : `${items.slice(0, 5).join(', ')} and ${items.length - 5} more`)

@@ -1,0 +1,15 @@
+/** Text of one line that reads as what it is: nothing in it ends a header or turns the order of what is shown around. Pure. */
+import { z } from 'zod'
+
+/** Controls (line ends among them), line separators, and the marks that reorder text: with those, `exe.fdp` is shown as `pdf.exe`. */
+const unplain = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/u
+
+/** At most so many UTF-16 units. */
+export const plainLine = (most: number) =>
+  z
+    .string()
+    .max(most)
+    .refine((text) => text.isWellFormed() && !unplain.test(text), 'has line ends, control characters or marks that reorder text')
+
+/** The same, and there is something to read. */
+export const plainName = (most: number) => plainLine(most).refine((text) => text.trim() !== '', 'is empty')

@@ -1,0 +1,236 @@
+/**
+ * Calls to a provider's HTTP API as somebody who has connected an account there: JSON in and out, thin on purpose. No redirect is followed;
+ * only what reads is asked again. A 401 means that nothing was done, so it is answered once with a fresh token.
+ *
+ * What went wrong is told apart by what it says of the effect (ApiFailure.kind), for that is what an outcome rests on.
+ */
+import { setTimeout as pause } from 'node:timers/promises'
+import { Agent, request } from 'undici'
+import { MeshError } from '#mesh/errors.ts'
+import type { RunHandle } from '../adapter.ts'
+import type { Connections, Provider, Token } from '../connections.ts'
+
+export interface ApiOptions {
+  provider: Provider
+  /** The API's origin, with a path before all others where there is one. */
+  baseUrl: URL
+  connections: Connections
+  /** For one request and its answer, in milliseconds. */
+  timeoutMs?: number
+  /** How large an answer may be. */
+  maxResponseBytes?: number
+  /** Before what reads is asked again for the first time, in milliseconds; doubled each time. */
+  retryMs?: number
+}
+
+export interface ApiCall {
+  method: 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE'
+  /** Below the base URL, beginning with a slash; whatever was put into it is percent-encoded already. */
+  path: string
+  query?: Readonly<Record<string, string>>
+  headers?: Readonly<Record<string, string>>
+  json?: unknown
+  /** Cannot be taken back: the run is checked to be held right before it leaves, after everything that takes time. */
+  effect?: boolean
+}
+
+export interface ApiAnswer {
+  /** 200 to 299. */
+  status: number
+  /** Undefined where the body is empty. To be parsed: it is the other side's. */
+  json: unknown
+}
+
+/** Every reason that a failed call may have. */
+export const apiReasons = [
+  'TOKEN_UNAVAILABLE', // not sent: the oauth service does not answer
+  'CONNECTION_UNUSABLE', // not sent: it gives no token of this connection (any more)
+  'PROVIDER_UNREACHABLE', // not sent: no connection
+  'RUN_STOPPED', // not sent: the run's time was up
+  'PROVIDER_UNAUTHORIZED', // refused: 401, also with a fresh token
+  'PROVIDER_FORBIDDEN', // refused: 403
+  'PROVIDER_NOT_FOUND', // refused: 404 or 410
+  'PROVIDER_CONFLICT', // refused: 409 or 412
+  'PROVIDER_RATE_LIMITED', // refused: 429
+  'PROVIDER_REFUSED', // refused: any other status from 300 to 499
+  'PROVIDER_ERROR', // unclear: 408 or a status of 500 and more
+  'PROVIDER_TIMEOUT', // unclear: no answer in time
+  'PROVIDER_CONNECTION_LOST', // unclear: sent, and then no answer
+  'PROVIDER_GARBLED', // unclear: done, as the status says, but the answer cannot be read
+] as const
+export type ApiReason = (typeof apiReasons)[number]
+
+/** `not-sent` and `refused`: this call had no effect. `unclear`: it may have had. */
+export type FailureKind = 'not-sent' | 'refused' | 'unclear'
+
+/** Why a call did not succeed; the message is public and says nothing of what was sent. */
+export class ApiFailure extends Error {
+  override readonly name = 'ApiFailure'
+  readonly kind: FailureKind
+  readonly reason: ApiReason
+  readonly status: number | undefined
+  /** When it is worth asking again, where the other side said so, in milliseconds. */
+  readonly retryAfterMs: number | undefined
+
+  constructor(kind: FailureKind, reason: ApiReason, message: string, more: { status?: number; retryAfterMs?: number | undefined; cause?: unknown } = {}) {
+    super(message, { cause: more.cause })
+    this.kind = kind
+    this.reason = reason
+    this.status = more.status
+    this.retryAfterMs = more.retryAfterMs
+  }
+}
+
+export interface ProviderApi {
+  /** What the account has granted, as it stands now. Throws ApiFailure: not sent. */
+  scopes(run: RunHandle): Promise<readonly string[]>
+  /** Throws ApiFailure; and what `assertHeld` throws, where `effect` is set: then nothing was sent. */
+  call(run: RunHandle, call: ApiCall): Promise<ApiAnswer>
+}
+
+const connectMs = 5_000
+const mostReads = 3
+const longestRetryMs = 5_000
+
+export function providerApi(options: ApiOptions): ProviderApi {
+  const { provider, baseUrl, connections, timeoutMs = 15_000, maxResponseBytes = 1024 * 1024, retryMs = 250 } = options
+  const base = baseUrl.href.replace(/\/$/, '')
+  // A socket is let go long before the other side would close it: what is sent into a closing one cannot be told from what arrived.
+  const dispatcher = new Agent({
+    connections: 16,
+    pipelining: 1,
+    keepAliveTimeout: 4_000,
+    keepAliveMaxTimeout: 4_000,
+    connect: { timeout: connectMs },
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    allowH2: false,
+  })
+
+  async function tokenOf(run: RunHandle, refused?: string): Promise<Token> {
+    const { workspace, actor, connectionId, context } = run
+    if (connectionId === undefined) throw new ApiFailure('not-sent', 'CONNECTION_UNUSABLE', 'The run has no connection.')
+    try {
+      return await connections.token({ workspace, actor, provider, connectionId }, context, refused)
+    } catch (cause) {
+      if (run.signal.aborted) throw stopped(cause)
+      if (!(cause instanceof MeshError)) throw cause
+      const message = 'No token can be had: the account must be connected anew, or another one is connected now.'
+      if (cause.code !== 'UNAVAILABLE' && cause.code !== 'DEADLINE_EXCEEDED') throw new ApiFailure('not-sent', 'CONNECTION_UNUSABLE', message, { cause })
+      throw new ApiFailure('not-sent', 'TOKEN_UNAVAILABLE', 'No token can be had now.', { cause })
+    }
+  }
+
+  async function once(run: RunHandle, call: ApiCall, token: string): Promise<ApiAnswer> {
+    if (call.effect) run.assertHeld()
+    if (run.signal.aborted) throw stopped()
+    const signal = AbortSignal.any([run.signal, AbortSignal.timeout(timeoutMs)])
+    const query = call.query === undefined ? '' : `?${new URLSearchParams(call.query).toString()}`
+    const headers = { accept: 'application/json', ...call.headers, authorization: `Bearer ${token}` }
+    const sent = call.json === undefined ? { headers } : { headers: { ...headers, 'content-type': 'application/json' }, body: JSON.stringify(call.json) }
+    let status: number | undefined
+    try {
+      const response = await request(base + call.path + query, { method: call.method, ...sent, signal, dispatcher })
+      status = response.statusCode
+      const text = await readAll(response.body, maxResponseBytes)
+      if (status >= 200 && status < 300) return { status, json: text === '' ? undefined : JSON.parse(text) }
+      throw refusal(provider, status, text, response.headers['retry-after'])
+    } catch (error) {
+      if (error instanceof ApiFailure) throw error
+      // A status was read: it says what came of the request, whatever became of the rest.
+      if (status !== undefined && (status < 200 || status >= 300)) throw refusal(provider, status, '', undefined)
+      if (status !== undefined) throw new ApiFailure('unclear', 'PROVIDER_GARBLED', `${provider} answered ${status}, but the answer cannot be read.`, { status })
+      if (neverLeft(error)) throw new ApiFailure('not-sent', 'PROVIDER_UNREACHABLE', `${provider} cannot be reached.`, { cause: error })
+      if (signal.aborted) throw new ApiFailure('unclear', 'PROVIDER_TIMEOUT', `${provider} did not answer in time.`)
+      throw new ApiFailure('unclear', 'PROVIDER_CONNECTION_LOST', `The connection to ${provider} was lost before an answer came.`, { cause: error })
+    }
+  }
+
+  async function freshened(run: RunHandle, call: ApiCall): Promise<ApiAnswer> {
+    const { accessToken } = await tokenOf(run)
+    try {
+      return await once(run, call, accessToken)
+    } catch (error) {
+      if (!(error instanceof ApiFailure) || error.status !== 401) throw error
+      return once(run, call, (await tokenOf(run, accessToken)).accessToken)
+    }
+  }
+
+  return {
+    scopes: async (run) => (await tokenOf(run)).scopes,
+
+    async call(run, call) {
+      for (let attempt = 1; ; attempt += 1) {
+        try {
+          return await freshened(run, call)
+        } catch (error) {
+          if (call.method !== 'GET' || attempt >= mostReads || !(error instanceof ApiFailure) || !passing(error)) throw error
+          // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+          const wait = error.retryAfterMs ?? Math.random() * retryMs * 2 ** attempt
+          await pause(Math.min(wait, longestRetryMs), undefined, { signal: run.signal }).catch(() => {
+            throw error
+          })
+        }
+      }
+    },
+  }
+}
+
+const stopped = (cause?: unknown) => new ApiFailure('not-sent', 'RUN_STOPPED', "The run's time was up before this was sent.", { cause })
+
+/** What may be otherwise in a moment. */
+const passing = ({ kind, reason }: ApiFailure) => kind === 'unclear' || reason === 'PROVIDER_UNREACHABLE' || reason === 'PROVIDER_RATE_LIMITED'
+
+const reasonByStatus: ReadonlyMap<number, ApiReason> = new Map([
+  [401, 'PROVIDER_UNAUTHORIZED'],
+  [403, 'PROVIDER_FORBIDDEN'],
+  [404, 'PROVIDER_NOT_FOUND'],
+  [410, 'PROVIDER_NOT_FOUND'],
+  [409, 'PROVIDER_CONFLICT'],
+  [412, 'PROVIDER_CONFLICT'],
+  [429, 'PROVIDER_RATE_LIMITED'],
+])
+
+function refusal(provider: Provider, status: number, text: string, retryAfter: string | string[] | undefined): ApiFailure {
+  const code = codeIn(text)
+  const message = `${provider} answered ${status}${code === undefined ? '' : ` (${code})`}.`
+  const retryAfterMs = typeof retryAfter === 'string' && /^\d{1,6}$/.test(retryAfter) ? Number(retryAfter) * 1000 : undefined
+  if (status >= 500 || status === 408) return new ApiFailure('unclear', 'PROVIDER_ERROR', message, { status, retryAfterMs })
+  return new ApiFailure('refused', reasonByStatus.get(status) ?? 'PROVIDER_REFUSED', message, { status, retryAfterMs })
+}
+
+/** The code of an error as Google (error.errors[0].reason, error.status) or Graph (error.code) writes it: one word, never their sentence. */
+function codeIn(text: string): string | undefined {
+  try {
+    const { error } = JSON.parse(text) as { error?: { errors?: { reason?: unknown }[]; status?: unknown; code?: unknown } }
+    const codes = [error?.errors?.[0]?.reason, error?.status, error?.code]
+    return codes.find((code): code is string => typeof code === 'string' && /^\w{1,64}$/.test(code))
+  } catch {
+    return undefined
+  }
+}
+
+/** Failures on the way to a connection: https://nodejs.org/api/errors.html, the tls ones among them. */
+function neverLeft(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  const { code = '', syscall = '' } = error as NodeJS.ErrnoException
+  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every(neverLeft)
+  return (
+    syscall === 'connect' ||
+    syscall === 'getaddrinfo' ||
+    code === 'UND_ERR_CONNECT_TIMEOUT' ||
+    /^(?:ERR_TLS_CERT|CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_)/.test(code)
+  )
+}
+
+async function readAll(body: AsyncIterable<Buffer>, maxBytes: number): Promise<string> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of body) {
+    size += chunk.length
+    // Leaving the loop destroys the body, and with it the connection.
+    if (size > maxBytes) throw new Error('the answer is too large')
+    chunks.push(chunk)
+  }
+  return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks))
+}

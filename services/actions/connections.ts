@@ -1,0 +1,98 @@
+/** The accounts that people have connected at providers, as actions needs them. The oauth service owns them and their tokens. */
+import type { Context } from '#mesh/grpc/call.ts'
+import { errors } from './errors.ts'
+
+/** Whose API an account is at. */
+export type Provider = 'google' | 'microsoft'
+
+/** Each person has at most one connection a provider. */
+export interface Owner {
+  workspace: string
+  actor: string
+  provider: Provider
+}
+
+/** What an action needs of an account. */
+export interface Connects {
+  readonly provider: Provider
+  /** What the account must have granted for all that the action does. */
+  readonly scopes: readonly string[]
+  /** What a preview says of the scopes that were granted; where it is absent, one warning for those of `scopes` that are not among them. */
+  readonly warn?: (granted: readonly string[]) => string[]
+}
+
+export interface Connected {
+  connectionId: string
+  /** The account's address or name, as the provider says it. */
+  account: string
+  /** What was granted. */
+  scopes: readonly string[]
+  status: 'connected' | 'reauth_required'
+  /** Why it has to be connected anew, in capitals. */
+  reason: string | undefined
+}
+
+export type Found =
+  /** The provider is not configured here: `missing` names the variables. */
+  | { configured: false; missing: readonly string[] }
+  /** `authorizePath` is where to connect, or to connect anew. */
+  | { configured: true; connection: Connected | undefined; authorizePath: string }
+
+export interface Token {
+  /** A secret: it goes to the provider and nowhere else. */
+  accessToken: string
+  scopes: readonly string[]
+}
+
+/** Failures are MeshErrors: the oauth service's own refusals, else DEPENDENCY_UNAVAILABLE. */
+export interface Connections {
+  /** What to configure, where no account can act here at all. */
+  readonly unavailable?: string
+  find(owner: Owner, context: Context): Promise<Found>
+  /**
+   * A token that is valid now, of that very connection and no other. `refused` is a token that the provider just answered with 401: it is not
+   * given again.
+   */
+  token(owned: Owner & { connectionId: string }, context: Context, refused?: string): Promise<Token>
+}
+
+/** Where the mesh has no oauth service: no account can act. */
+export const noConnections: Connections = {
+  unavailable: 'Accounts cannot be connected here: set OAUTH_ADDR to the oauth service.',
+  async find() {
+    return { configured: false, missing: ['OAUTH_ADDR'] }
+  },
+  async token() {
+    throw errors.PROVIDER_NOT_CONFIGURED({ message: noConnections.unavailable! })
+  },
+}
+
+/** Throws PROVIDER_NOT_CONFIGURED, naming the variables. */
+export function requireConfigured(provider: Provider, found: Found): asserts found is Found & { configured: true } {
+  if (found.configured) return
+  const variables = found.missing.join(', ')
+  throw errors.PROVIDER_NOT_CONFIGURED({ message: `The provider ${provider} is not configured here: set ${variables || 'its variables'}.` })
+}
+
+/** What a preview says of the connection it was made with. Pure. */
+export function connectionWarnings({ provider, scopes, warn }: Connects, { connection, authorizePath }: Found & { configured: true }): string[] {
+  if (connection === undefined) {
+    return [`No ${provider} account is connected yet: connect one at ${authorizePath}, then preview again. This preview cannot be executed.`]
+  }
+  if (connection.status === 'reauth_required') return [`The account ${connection.account} must be connected anew, at ${authorizePath}, before this can be executed.`]
+  if (warn !== undefined) return warn(connection.scopes)
+  const missing = scopes.filter((scope) => !connection.scopes.includes(scope))
+  return missing.length === 0 ? [] : [`The account ${connection.account} has not granted ${missing.join(', ')}: connect it anew at ${authorizePath}.`]
+}
+
+/** Why a preview made with that connection cannot be executed now; undefined where it can. Throws PROVIDER_NOT_CONFIGURED. Pure. */
+export function connectionRefusal(provider: Provider, previewed: string | undefined, found: Found) {
+  requireConfigured(provider, found)
+  const { connection } = found
+  const metadata = { provider, authorize_path: found.authorizePath }
+  if (connection === undefined) return errors.NOT_CONNECTED({ metadata })
+  // Also where none was connected then: who the mail would be from was not shown.
+  if (connection.connectionId !== previewed) return errors.CONNECTION_CHANGED({ metadata: { provider } })
+  if (connection.status !== 'connected') return errors.REAUTH_REQUIRED({ metadata: { ...metadata, ...(connection.reason && { cause: connection.reason }) } })
+  return undefined
+}

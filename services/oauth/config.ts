@@ -1,0 +1,79 @@
+/** The variables of the oauth service and of its program for operators. */
+import { readFileSync } from 'node:fs'
+import { type Config, ConfigError, type Variable, duration, integer, list, optional, readConfig, secret, text, url } from '#mesh/config.ts'
+import { accessVariables, identityVariables } from '#mesh/identity.ts'
+import { redisSchemes } from '#mesh/redis/redis.ts'
+import { grpcVariables } from '#mesh/serve.ts'
+import { isUsable } from './providers/provider.ts'
+import { type Declared, Providers, builtIn, parseProviders } from './providers/registry.ts'
+import { Vault } from './vault/vault.ts'
+
+/** Keys become a vault where they are read, so that nothing else ever holds them; every key that is wrong is named. */
+function vault(name: string, doc: string): Variable<Vault> {
+  const keys = secret(name, doc)
+  return { ...keys, parse: (text) => new Vault(keys.parse(text).reveal().split(',')) }
+}
+
+/** What the service and relay-oauth.cli.ts need for what is kept. */
+export const storedVariables = {
+  databaseUrl: secret('DATABASE_URL', "This service's own Postgres database, as postgres://user:password@host:port/database"),
+  vault: vault(
+    'OAUTH_ENCRYPTION_KEY',
+    'Fernet keys, separated by commas: the first encrypts tokens, all of them decrypt; the same in every replica, never in the database',
+  ),
+}
+
+/** A file that is not understood stops the start, like any other variable. */
+const providersFile: Variable<readonly Declared[]> = {
+  name: 'OAUTH_PROVIDERS_FILE',
+  doc: 'Providers beside Google and Microsoft, as YAML; providers/registry.ts says how',
+  fallback: 'optional',
+  parse: (file) => (file === undefined ? [] : parseProviders(readFileSync(file, 'utf8'))),
+}
+
+const clientId = (name: string, whose: string) =>
+  optional(text(name, `The client that this installation is at ${whose}; without it, accounts of ${whose} cannot be connected`))
+const clientSecret = (name: string, whose: string) => optional(secret(name, `The secret of that client at ${whose}`))
+
+export const variables = {
+  ...grpcVariables,
+  ...identityVariables,
+  ...accessVariables,
+  ...storedVariables,
+  connections: integer('DATABASE_CONNECTIONS', 'Connections to Postgres at the most', { default: '10', min: 2, max: 200 }),
+  redisUrl: optional(
+    url('REDIS_URL', 'Where those on the way to connect are known, and encrypted tokens outlast Postgres for a while', redisSchemes),
+  ),
+  publicUrl: url('PUBLIC_URL', 'Where browsers reach Relay; providers send them to /oauth/<provider>/callback there', ['https', 'http']),
+  returnOrigins: list('OAUTH_RETURN_ORIGINS', 'Origins that browsers may be sent to when they have connected, as https://app.example.com'),
+  providerMs: duration('OAUTH_PROVIDER_TIMEOUT', 'How long one request to a provider may take', { default: '5s', minMs: 100, maxMs: 8000 }),
+  providersFile,
+  googleClientId: clientId('GOOGLE_CLIENT_ID', 'Google'),
+  googleClientSecret: clientSecret('GOOGLE_CLIENT_SECRET', 'Google'),
+  microsoftClientId: clientId('MICROSOFT_CLIENT_ID', 'Microsoft'),
+  microsoftClientSecret: clientSecret('MICROSOFT_CLIENT_SECRET', 'Microsoft'),
+  microsoftTenant: text('MICROSOFT_TENANT', 'Whose accounts: a tenant, or common, organizations, consumers', { default: 'common' }),
+  sandbox: optional(url('RELAY_SANDBOX', 'A sandbox on loopback in place of Google and Microsoft; never in production', ['http', 'https'])),
+}
+
+type Read = Config<typeof variables>
+
+/** What a single variable cannot know of itself. Throws ConfigError. */
+export function checkConfig({ environment, publicUrl, returnOrigins, sandbox }: Read & { environment: string }): void {
+  if (!isUsable(publicUrl, environment !== 'production')) {
+    throw new ConfigError('PUBLIC_URL is not https; plain http is for loopback, outside production')
+  }
+  if (publicUrl.pathname !== '/' || publicUrl.search !== '') throw new ConfigError('PUBLIC_URL has a path or a query: it is an origin')
+  const wrong = returnOrigins.find((origin) => URL.parse(origin)?.origin !== origin)
+  if (wrong !== undefined) throw new ConfigError(`OAUTH_RETURN_ORIGINS has ${JSON.stringify(wrong)}; an origin is like https://example.com`)
+  if (sandbox === undefined) return
+  if (environment === 'production') throw new ConfigError('RELAY_SANDBOX is set: in production accounts are real')
+  // Nothing is https there: what may be spoken to in the clear is on loopback.
+  if (!isUsable(new URL(`http://${sandbox.host}`), true)) throw new ConfigError('RELAY_SANDBOX is not on loopback')
+}
+
+/** Each with its client, where its variables are set. Throws ConfigError. */
+export function providersOf({ microsoftTenant, sandbox, providersFile: more }: Read): Providers {
+  // Those of the file name their variables themselves.
+  return new Providers([...builtIn({ microsoftTenant, sandbox }), ...more], (name) => readConfig({ value: optional(text(name, '')) }).value)
+}

@@ -1,0 +1,74 @@
+/** What is done with connections, each act with its audit event: made, looked up, removed. Refreshing is in tokens/. */
+import { type Asker, type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
+import { errors } from '../errors.ts'
+import type { TokenCache } from '../tokens/cache.ts'
+import type { Connection, ConnectionStore, HeldConnection, MadeConnection, Owner } from './store.ts'
+
+export interface ConnectionsParts {
+  readonly store: ConnectionStore
+  readonly cache: TokenCache
+  /** Called after each act: its audit event waits to be told. */
+  readonly acted?: () => void
+}
+
+export class Connections {
+  readonly #parts: ConnectionsParts
+
+  constructor(parts: ConnectionsParts) {
+    this.#parts = parts
+  }
+
+  find(owner: Owner): Promise<HeldConnection | undefined> {
+    return this.#parts.store.find(owner)
+  }
+
+  /** Those of one actor, by provider. */
+  list(workspace: string, actor: string): Promise<Connection[]> {
+    return this.#parts.store.list(workspace, actor)
+  }
+
+  /** Keeps what a provider granted, in the place of the owner's earlier connection. */
+  async made(made: MadeConnection, by: Asker): Promise<Connection> {
+    const { store, cache, acted } = this.#parts
+    const connection = await store.upsert(made, connectionEvent(by, 'connection.made', made))
+    // What stood before it, not what may be read from now on.
+    cache.forget({ ...connection, epoch: connection.epoch - 1 })
+    acted?.()
+    return connection
+  }
+
+  /** Forgets a connection of whoever asks. What comes back is for the provider to forget too; undefined: there was none. */
+  async remove(by: Asker, connectionId: string): Promise<HeldConnection | undefined> {
+    const { store, cache, acted } = this.#parts
+    // The provider is known only once the row is gone: the event is told without it.
+    const event = auditEvent('oauth', by, { action: 'connection.removed', outcome: 'success', targets: [`connection:${connectionId}`] })
+    const removed = await store.disconnect(by.workspace, by.actor, connectionId, event)
+    if (removed === undefined) return undefined
+    cache.forget(removed)
+    acted?.()
+    return removed
+  }
+}
+
+/** An event about one connection. */
+export function connectionEvent(
+  by: Asker,
+  action: string,
+  { connectionId, provider }: Pick<Connection, 'connectionId' | 'provider'>,
+  reason?: string,
+): AuditEvent {
+  const targets = [`connection:${connectionId}`, `provider:${provider}`]
+  return auditEvent('oauth', by, { action, outcome: 'success', reason, targets })
+}
+
+/** Where an account is connected, or connected anew. */
+export const authorizePath = (provider: string): string => `/oauth/${provider}/authorize`
+
+/** The connection that was meant, if it can act. Throws NOT_CONNECTED, CONNECTION_CHANGED, REAUTH_REQUIRED, each with where to connect. */
+export function usable(found: HeldConnection | undefined, { provider, connectionId }: Owner & { connectionId: string }): HeldConnection {
+  const metadata = { authorize_path: authorizePath(provider) }
+  if (found === undefined) throw errors.NOT_CONNECTED({ metadata })
+  if (found.connectionId !== connectionId) throw errors.CONNECTION_CHANGED({ metadata })
+  if (found.status === 'reauth_required') throw errors.REAUTH_REQUIRED({ metadata: { ...metadata, reason: found.reason ?? '' } })
+  return found
+}

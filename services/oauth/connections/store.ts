@@ -1,0 +1,98 @@
+/**
+ * Where connections are kept, with their tokens sealed by the vault: nothing here is ever seen in the clear. One owner has one connection a
+ * provider. Whoever refreshes holds a lease under an epoch; every change raises the epoch, out of one sequence for all, so that whoever
+ * comes late finds another one and writes nothing, and no epoch comes twice, even where a connection was removed and made anew.
+ *
+ * A store that cannot be reached throws DEPENDENCY_UNAVAILABLE, and the outcome of a change is then not known.
+ */
+import type { AuditEvent } from '#mesh/audit/event.ts'
+
+export interface Owner {
+  readonly workspace: string
+  readonly actor: string
+  readonly provider: string
+}
+
+export interface Connection extends Owner {
+  /** A UUID. */
+  readonly connectionId: string
+  /** The account's address or name, as the provider says it. */
+  readonly account: string
+  /** What was granted. */
+  readonly scopes: readonly string[]
+  readonly status: 'connected' | 'reauth_required'
+  /** Why it has to be connected anew, in capitals. */
+  readonly reason?: string | undefined
+  readonly epoch: number
+  readonly connectedAt: Date
+  readonly refreshedAt?: Date | undefined
+}
+
+export interface SealedTokens {
+  readonly access: string
+  readonly accessExpiresAt: Date
+  /** Absent where the provider gave none. */
+  readonly refresh?: string | undefined
+}
+
+/** A connection with what it is there for. */
+export interface HeldConnection extends Connection {
+  readonly tokens: SealedTokens
+  /** Sealed by the service before this one, bare: without saying whose it is. */
+  readonly legacy: boolean
+  /** For how much longer somebody refreshes it, in milliseconds; 0 where nobody does. */
+  readonly leasedMs: number
+  /** For how long the provider is left alone, in milliseconds; 0 where it may be asked. */
+  readonly restMs: number
+  /** Refreshes that failed since the last one that did not, with the connection still good. */
+  readonly failures: number
+}
+
+/** What a provider granted. Whoever seals the tokens needs the id before: the one that stands where the account is the same. */
+export interface MadeConnection extends Owner {
+  readonly connectionId: string
+  readonly account: string
+  readonly scopes: readonly string[]
+  /** Without a refresh token the one that stands is kept, where it is of the same connection. */
+  readonly tokens: SealedTokens
+}
+
+export interface ConnectionStore {
+  /** Makes the owner's connection, or puts this one in the place of it. The event commits with it. */
+  upsert(made: MadeConnection, event: AuditEvent): Promise<Connection>
+  find(owner: Owner): Promise<HeldConnection | undefined>
+  /** By provider. */
+  list(workspace: string, actor: string): Promise<Connection[]>
+  /** Forgets it and its tokens, whoever refreshes it now. Undefined: there is none, and no event is written. */
+  disconnect(workspace: string, actor: string, connectionId: string, event: AuditEvent): Promise<HeldConnection | undefined>
+
+  /** Undefined: it was changed, or somebody else refreshes it. */
+  takeRefresh(connectionId: string, epoch: number, leaseMs: number): Promise<{ epoch: number } | undefined>
+  /** Ends the lease of this epoch with new tokens. Undefined: too late, nothing was written. */
+  writeRefreshed(connectionId: string, epoch: number, tokens: SealedTokens): Promise<{ epoch: number; refreshedAt: Date } | undefined>
+  /** Ends the lease of this epoch: the owner has to connect anew. The refresh token is forgotten. False: too late. */
+  failRefresh(connectionId: string, epoch: number, reason: string, event: AuditEvent): Promise<boolean>
+  /** Ends the lease of this epoch with nothing changed, and leaves the provider alone for so many milliseconds after a failure. */
+  releaseRefresh(connectionId: string, epoch: number, restMs?: number): Promise<void>
+  /** The provider refuses this access token (sealed): it has expired, whatever its date said. False: it is another one by now. */
+  expireAccess(connectionId: string, access: string): Promise<boolean>
+
+  /** Seals tokens anew, in the order of ids; nobody changes them in between. */
+  rotateBatch(batch: RotationBatch, reseal: Reseal): Promise<RotatedBatch>
+}
+
+export interface RotationBatch {
+  /** The last id of the batch before. */
+  readonly after?: string | undefined
+  readonly limit: number
+}
+
+/** The same tokens, sealed otherwise; undefined where they stand as they should. What it throws ends the batch with nothing changed. */
+export type Reseal = (held: HeldConnection) => SealedTokens | undefined
+
+export interface RotatedBatch {
+  readonly seen: number
+  readonly rotated: number
+  /** Where the next batch goes on; undefined when there was none left. */
+  readonly last: string | undefined
+}

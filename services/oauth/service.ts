@@ -1,0 +1,95 @@
+/** The RPCs of relay.oauth.v1.OAuthService: proto ⇄ domain, nothing more. */
+import { type Connection as ConnectionMessage, OAuthServiceService } from '#gen/relay/oauth/v1/oauth.ts'
+import type { Asker } from '#mesh/audit/event.ts'
+import { meshErrors } from '#mesh/errors.ts'
+import { type Call, askerOf, callerOf } from '#mesh/grpc/call.ts'
+import { type Served, served } from '#mesh/grpc/server.ts'
+import type { Connecting, Visit } from './connect/connect.ts'
+import type { Disconnecting } from './connect/disconnect.ts'
+import { type Connections, authorizePath } from './connections/connections.ts'
+import type { Connection } from './connections/store.ts'
+import type { Providers } from './providers/registry.ts'
+import type { Tokens } from './tokens/tokens.ts'
+
+export interface ServiceParts {
+  connecting: Connecting
+  disconnecting: Disconnecting
+  connections: Pick<Connections, 'find' | 'list'>
+  tokens: Pick<Tokens, 'token'>
+  providers: Pick<Providers, 'find'>
+}
+
+export function oauthService({ connecting, disconnecting, connections, tokens, providers }: ServiceParts): Served {
+  return served(OAuthServiceService, {
+    async authorize({ provider, scopes, returnTo }, call) {
+      const begun = await connecting.authorize(askerOf(call), { provider, scopes, returnTo })
+      return {
+        startUrl: begun.startUrl,
+        provider: begun.provider,
+        scopes: [...begun.scopes],
+        expiresAt: begun.expiresAt.toISOString(),
+        requestId: call.requestId,
+      }
+    },
+
+    start: ({ ticket }, call) => connecting.start(ticket, visitOf(call)),
+
+    callback({ provider, state, code, iss, error, cookie }, call) {
+      return connecting.callback({ provider, state, code, iss, error, cookie }, visitOf(call))
+    },
+
+    async listConnections(_, call) {
+      const { workspace, actor } = callerOf(call)
+      const listed = await connections.list(workspace, actor)
+      return { connections: listed.map(toMessage), requestId: call.requestId }
+    },
+
+    async disconnect({ connectionId }, call) {
+      const { revoked } = await disconnecting.disconnect(askerOf(call), connectionId)
+      return { revoked, requestId: call.requestId }
+    },
+
+    async getConnection({ owner }, call) {
+      const whose = ownerOf(owner, call)
+      const found = providers.find(whose.provider)
+      const missing = found !== undefined && 'missing' in found ? [...found.missing] : []
+      const connection = await connections.find(whose)
+      return {
+        configured: found !== undefined && 'provider' in found,
+        missing,
+        connection: connection && toMessage(connection),
+        authorizePath: authorizePath(whose.provider),
+      }
+    },
+
+    async getToken({ owner, connectionId, refusedTokenSha256 }, call) {
+      const whose = ownerOf(owner, call)
+      const by: Asker = { workspace: whose.workspace, actor: whose.actor, keyId: '', ...visitOf(call) }
+      const token = await tokens.token({ ...whose, connectionId, refused: refusedTokenSha256 }, by)
+      return { accessToken: token.accessToken, expiresAt: token.expiresAt.toISOString(), scopes: [...token.scopes] }
+    },
+  })
+}
+
+/** Of a call whose caller, if it has one, is not whom it is about. */
+const visitOf = ({ requestId, trace, source = '' }: Call): Visit => ({ requestId, traceId: trace.traceId, source })
+
+/**
+ * A peer says whose connection it means: work without a caller, such as a reconciler's, has one too. Where there is a caller, theirs alone.
+ */
+function ownerOf<Owner extends { workspace: string; actor: string }>(owner: Owner | undefined, { caller }: Call): Owner {
+  if (owner === undefined) throw meshErrors.INVALID_REQUEST()
+  if (caller !== undefined && (caller.workspace !== owner.workspace || caller.actor !== owner.actor)) throw meshErrors.PERMISSION_DENIED()
+  return owner
+}
+
+const toMessage = (connection: Connection): ConnectionMessage => ({
+  connectionId: connection.connectionId,
+  provider: connection.provider,
+  account: connection.account,
+  scopes: [...connection.scopes],
+  status: connection.status,
+  reason: connection.reason,
+  connectedAt: connection.connectedAt.toISOString(),
+  refreshedAt: connection.refreshedAt?.toISOString(),
+})

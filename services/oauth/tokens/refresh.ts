@@ -1,0 +1,210 @@
+/**
+ * One refresh at the provider, however many ask: in this process they wait for the same promise, and among replicas for a lease in the
+ * database, under an epoch. No database connection is held while the provider is asked. Whoever lost the lease meanwhile writes nothing.
+ *
+ * What is lost when: killed before the provider was asked, nothing. Killed after it answered and before that was written, nothing where the
+ * refresh token stays the same; a provider that gives a new one each time takes the old one back, and the next refresh then finds out that
+ * the account has to be connected anew.
+ */
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Asker } from '#mesh/audit/event.ts'
+import { MeshError, meshErrors } from '#mesh/errors.ts'
+import type { Logger } from '#mesh/telemetry/log.ts'
+import { authorizePath, connectionEvent, usable } from '../connections/connections.ts'
+import type { ConnectionStore, HeldConnection, SealedTokens } from '../connections/store.ts'
+import { errors } from '../errors.ts'
+import type { Instruments } from '../metrics.ts'
+import type { Granted, Protocol } from '../providers/protocol.ts'
+import { ProviderError } from '../providers/provider-error.ts'
+import type { Provider } from '../providers/provider.ts'
+import { type Vault, VaultError } from '../vault/vault.ts'
+import type { TokenCache } from './cache.ts'
+import { type ReauthReason, outcomeOf, restMs } from './outcome.ts'
+
+export interface RefreshParts {
+  readonly store: ConnectionStore
+  readonly cache: TokenCache
+  readonly vault: Vault
+  readonly protocol: Pick<Protocol, 'refresh' | 'revoke'>
+  readonly instruments: Instruments
+  readonly log: Logger
+  /** How long the provider and the write after it may take, in milliseconds; then another replica takes over. */
+  readonly leaseMs: number
+  /** Called after each act: its audit event waits to be told. */
+  readonly acted?: () => void
+}
+
+/** How often those look who wait for another replica, in milliseconds: at first, and at the most. */
+const [firstLookMs, longestLookMs] = [20, 250]
+/** Between attempts to write what a provider gave while the database is away. */
+const writeEveryMs = 250
+/** How many leases long others are waited for, and a database that is to take what a provider gave. */
+const leasesWaited = 3
+
+export class Refresh {
+  readonly #parts: RefreshParts
+  readonly #flights = new Map<string, Promise<HeldConnection>>()
+
+  constructor(parts: RefreshParts) {
+    this.#parts = parts
+  }
+
+  /**
+   * The connection with other tokens than these. It goes on when who asks has gone. Throws MeshError: PROVIDER_UNAVAILABLE, CLIENT_REFUSED,
+   * DEPENDENCY_UNAVAILABLE, which say nothing against the tokens that there are, or whatever `usable` throws.
+   */
+  refreshed(held: HeldConnection, provider: Provider, by: Asker): Promise<HeldConnection> {
+    const { connectionId } = held
+    const under = this.#flights.get(connectionId)
+    if (under !== undefined) return under
+    const flight = this.#fly(held, provider, by).finally(() => this.#flights.delete(connectionId))
+    // There may be nobody left who waits for it.
+    flight.catch(() => undefined)
+    this.#flights.set(connectionId, flight)
+    return flight
+  }
+
+  /** Resolves when none is under way. */
+  async drain(): Promise<void> {
+    while (this.#flights.size > 0) await Promise.allSettled(this.#flights.values())
+  }
+
+  async #fly(held: HeldConnection, provider: Provider, by: Asker): Promise<HeldConnection> {
+    const { store, leaseMs } = this.#parts
+    const patience = performance.now() + leasesWaited * leaseMs
+    let current = held
+    for (let lookMs = firstLookMs; performance.now() < patience; lookMs = Math.min(lookMs * 1.5, longestLookMs)) {
+      if (generationOf(current) !== generationOf(held)) return current
+      if (current.restMs > 0) throw errors.PROVIDER_UNAVAILABLE({ retryAfterMs: current.restMs })
+      if (current.leasedMs > 0) await pause(Math.min(current.leasedMs, lookMs * (0.75 + Math.random() / 2)))
+      else {
+        const taken = await store.takeRefresh(held.connectionId, current.epoch, leaseMs)
+        const fresh = taken && (await this.#ask({ ...current, epoch: taken.epoch }, provider, by))
+        if (fresh !== undefined) return fresh
+      }
+      current = usable(await store.find(held), held)
+    }
+    throw errors.PROVIDER_UNAVAILABLE({ retryAfterMs: leaseMs })
+  }
+
+  /** Under the lease of `lease.epoch`. Undefined: it was lost, and what stands now has to be looked at. */
+  async #ask(lease: HeldConnection, provider: Provider, by: Asker): Promise<HeldConnection | undefined> {
+    const { protocol, instruments } = this.#parts
+    const end = instruments.refreshSeconds.startTimer({ provider: provider.name })
+    let granted: Granted
+    try {
+      const { refresh } = lease.tokens
+      if (refresh === undefined) return await this.#reauth(lease, 'NO_REFRESH_TOKEN', by)
+      const token = this.#open(lease, refresh)
+      granted = await protocol.refresh(provider, token).finally(end)
+    } catch (error) {
+      if (error instanceof ProviderError) return this.#failed(error, lease, provider, by)
+      if (!(error instanceof MeshError)) await this.#release(lease)
+      throw error
+    }
+    instruments.clientRefused.set({ provider: provider.name }, 0)
+    return this.#keep(granted, lease, provider)
+  }
+
+  #open({ workspace, connectionId, legacy }: HeldConnection, refresh: string): string {
+    const { vault, instruments, log } = this.#parts
+    try {
+      return vault.open({ workspace, connectionId, kind: 'refresh' }, refresh, { legacy })
+    } catch (error) {
+      if (error instanceof VaultError) {
+        instruments.vaultRefused.inc({ reason: error.reason })
+        log.error({ err: error, connection: connectionId, workspace }, 'a refresh token cannot be opened; the connection stays as it is')
+      }
+      throw error
+    }
+  }
+
+  /** Writes what was granted, again and again while the database is away: the provider may not take the old refresh token a second time. */
+  async #keep(granted: Granted, lease: HeldConnection, provider: Provider): Promise<HeldConnection | undefined> {
+    const { store, cache, instruments } = this.#parts
+    const tokens = this.#sealed(granted, lease)
+    const written = await this.#insisting(() => store.writeRefreshed(lease.connectionId, lease.epoch, tokens))
+    if (written !== undefined) {
+      instruments.refreshes.inc({ provider: provider.name, outcome: 'refreshed' })
+      const stands = { ...tokens, refresh: tokens.refresh ?? lease.tokens.refresh }
+      const legacy = lease.legacy && tokens.refresh === undefined
+      const fresh = { ...lease, ...written, tokens: stands, legacy, leasedMs: 0, restMs: 0, failures: 0 }
+      cache.put(fresh)
+      return fresh
+    }
+    // Or an attempt before wrote it and lost the answer alone: then that is found now.
+    instruments.refreshes.inc({ provider: provider.name, outcome: 'late' })
+    if ((await store.find(lease)) === undefined) await this.#giveBack(granted, provider)
+    return undefined
+  }
+
+  #sealed({ accessToken, refreshToken, expiresInMs }: Granted, { workspace, connectionId }: HeldConnection): SealedTokens {
+    const seal = (kind: 'access' | 'refresh', text: string) => this.#parts.vault.seal({ workspace, connectionId, kind }, text)
+    const refresh = refreshToken === undefined ? undefined : seal('refresh', refreshToken)
+    return { access: seal('access', accessToken), accessExpiresAt: new Date(Date.now() + expiresInMs), refresh }
+  }
+
+  async #insisting<T>(write: () => Promise<T>): Promise<T> {
+    for (const until = performance.now() + leasesWaited * this.#parts.leaseMs; ; await pause(writeEveryMs)) {
+      try {
+        return await write()
+      } catch (error) {
+        if (!(error instanceof MeshError) || performance.now() > until) throw error
+      }
+    }
+  }
+
+  /** Disconnected while the provider was asked: nobody is to have what it gave. */
+  async #giveBack({ accessToken, refreshToken }: Granted, provider: Provider): Promise<void> {
+    const { protocol, log } = this.#parts
+    const [token, kind] = refreshToken === undefined ? ([accessToken, 'access'] as const) : ([refreshToken, 'refresh'] as const)
+    await protocol.revoke(provider, token, kind).catch((error: unknown) => {
+      log.warn({ err: error, provider: provider.name }, 'disconnected during a refresh; the provider could not be told to forget it')
+    })
+  }
+
+  async #failed({ failure }: ProviderError, lease: HeldConnection, provider: Provider, by: Asker): Promise<undefined> {
+    const { instruments, log } = this.#parts
+    const outcome = outcomeOf(failure)
+    const [name, connection] = [provider.name, lease.connectionId]
+    instruments.refreshes.inc({ provider: name, outcome: outcome.what === 'later' ? outcome.why : outcome.what })
+    if (outcome.what === 'reauth') {
+      // It looked at the grant: it knows us.
+      instruments.clientRefused.set({ provider: name }, 0)
+      return this.#reauth(lease, outcome.reason, by)
+    }
+    const rest = restMs(lease.failures + 1, outcome.what === 'later' ? outcome.retryAfterMs : undefined, Math.random())
+    await this.#release(lease, rest)
+    if (outcome.what === 'alarm') {
+      instruments.clientRefused.set({ provider: name }, 1)
+      log.error({ provider: name, code: outcome.code }, 'the provider does not accept us as its client: look at its variables')
+      throw errors.CLIENT_REFUSED({ retryAfterMs: rest })
+    }
+    log.warn({ provider: name, connection, why: outcome.why, rest_ms: rest }, 'a token could not be refreshed; it is tried again')
+    throw errors.PROVIDER_UNAVAILABLE({ retryAfterMs: rest })
+  }
+
+  /** Only if it is still the row that was asked about: another replica may have new tokens by now, or its owner have connected anew. */
+  async #reauth(lease: HeldConnection, reason: ReauthReason, by: Asker): Promise<undefined> {
+    const { store, cache, log, acted } = this.#parts
+    const { connectionId, epoch, provider, workspace } = lease
+    const now = await store.find(lease)
+    if (now?.connectionId !== connectionId || now.epoch !== epoch) return undefined
+    const event = connectionEvent(by, 'connection.reauth_required', lease, reason)
+    if (!(await store.failRefresh(connectionId, epoch, reason, event))) return undefined
+    cache.forget(lease)
+    acted?.()
+    log.warn({ provider, connection: connectionId, workspace, reason }, 'the account has to be connected anew')
+    throw errors.REAUTH_REQUIRED({ metadata: { authorize_path: authorizePath(provider), reason } })
+  }
+
+  /** Where even that fails, the lease runs out by itself. */
+  async #release({ connectionId, epoch }: HeldConnection, rest?: number): Promise<void> {
+    await this.#parts.store.releaseRefresh(connectionId, epoch, rest).catch((error: unknown) => {
+      if (!(error instanceof MeshError) || error.reason !== meshErrors.DEPENDENCY_UNAVAILABLE().reason) throw error
+    })
+  }
+}
+
+/** Changes with every refresh and with every connecting, and with nothing else. */
+const generationOf = ({ connectedAt, refreshedAt }: HeldConnection): number => (refreshedAt ?? connectedAt).getTime()

@@ -1,0 +1,207 @@
+/**
+ * Hands out access tokens that are valid now. The database is asked first, since only there a disconnect is certain to be seen; while it is
+ * away, tokens come out of the cache until they expire.
+ */
+import { createHash } from 'node:crypto'
+import type { Asker } from '#mesh/audit/event.ts'
+import { Breaker } from '#mesh/breaker.ts'
+import { MeshError, meshErrors } from '#mesh/errors.ts'
+import type { Logger } from '#mesh/telemetry/log.ts'
+import { usable } from '../connections/connections.ts'
+import type { ConnectionStore, HeldConnection, Owner } from '../connections/store.ts'
+import { errors } from '../errors.ts'
+import type { Instruments } from '../metrics.ts'
+import type { Provider } from '../providers/provider.ts'
+import { type Vault, VaultError } from '../vault/vault.ts'
+import type { TokenCache } from './cache.ts'
+import type { Refresh } from './refresh.ts'
+
+export interface TokensParts {
+  readonly store: ConnectionStore
+  readonly cache: TokenCache
+  readonly vault: Vault
+  readonly refresh: Refresh
+  readonly instruments: Instruments
+  /** Of a name; throws where there is none, or none that is configured. */
+  readonly provider: (name: string) => Provider
+  readonly log: Logger
+}
+
+export interface Wanted extends Owner {
+  /** The one that was previewed. */
+  readonly connectionId: string
+  /** SHA-256 in hex of a token that the provider refused. */
+  readonly refused?: string | undefined
+}
+
+export interface Token {
+  readonly accessToken: string
+  readonly expiresAt: Date
+  readonly scopes: readonly string[]
+}
+
+/** How long the database may take before the cache is asked, in milliseconds; and how often it is tried again while it is away. */
+const [databaseMs, probeMs] = [1000, 250]
+/** A token is refreshed in the background when less than this is left, and waited for when almost nothing is; and never at once. */
+const ahead = { ms: 60_000, ofLife: 1 / 4 }
+const late = { ms: 5000, ofLife: 1 / 20 }
+/** A provider that refuses what it just gave is not asked for ever. */
+const mostRounds = 3
+/** Refused tokens that are remembered. */
+const mostRefused = 1000
+
+export class Tokens {
+  readonly #parts: TokensParts
+  readonly #breaker: Breaker
+  /** SHA-256 in hex of tokens that were refused: also while the database cannot be told. */
+  readonly #refused = new Set<string>()
+
+  constructor(parts: TokensParts) {
+    this.#parts = parts
+    const nobody = { workspace: '', actor: '', provider: '' }
+    this.#breaker = new Breaker({
+      probe: () => parts.store.find(nobody),
+      everyMs: probeMs,
+      onChange: ({ closed }) =>
+        parts.log.warn(closed ? 'Postgres answers again' : 'Postgres does not answer: tokens are handed out of the cache'),
+    })
+  }
+
+  stop(): void {
+    this.#breaker.stop()
+  }
+
+  /** Throws MeshError: those of `usable`, of `Refresh.refreshed`, of `provider`. */
+  async token(wanted: Wanted, by: Asker): Promise<Token> {
+    const provider = this.#parts.provider(wanted.provider)
+    if (wanted.refused !== undefined) this.#remember(wanted.refused)
+    // Nobody waits again for what is known to be away.
+    const known = this.#breaker.closed ? undefined : await this.#cached(wanted)
+    if (known !== undefined) return known
+    let found: HeldConnection | undefined
+    try {
+      found = await this.#find(wanted)
+    } catch (error) {
+      const cached = isAway(error) ? await this.#cached(wanted) : undefined
+      if (cached === undefined) throw error
+      return cached
+    }
+    return this.#fromDatabase(usable(found, wanted), provider, by)
+  }
+
+  async #fromDatabase(first: HeldConnection, provider: Provider, by: Asker): Promise<Token> {
+    const { store, cache, refresh, instruments } = this.#parts
+    let held = first
+    for (let round = 0; round < mostRounds; round += 1) {
+      const token = this.#open(held)
+      const refused = this.#isRefused(token.accessToken)
+      if (refused) {
+        await store.expireAccess(held.connectionId, held.tokens.access)
+        cache.forget(held)
+      }
+      const fresh = held !== first
+      const leftMs = refused ? 0 : token.expiresAt.getTime() - Date.now()
+      const from = fresh ? 'provider' : 'database'
+      // Of one that just came even a short life is all that there is.
+      if (!refused && (fresh || leftMs > limitMs(held, late))) {
+        if (!fresh) {
+          cache.put(held)
+          if (leftMs <= limitMs(held, ahead) && held.restMs === 0) void refresh.refreshed(held, provider, by).catch(() => undefined)
+        }
+        instruments.tokens.inc({ from })
+        return token
+      }
+      try {
+        held = await refresh.refreshed(held, provider, by)
+      } catch (error) {
+        if (leftMs <= 0 || !isTemporary(error)) throw error
+        instruments.tokens.inc({ from })
+        return token
+      }
+    }
+    throw errors.PROVIDER_UNAVAILABLE()
+  }
+
+  async #find(owner: Owner): Promise<HeldConnection | undefined> {
+    const finding = this.#parts.store.find(owner)
+    try {
+      return await within(finding, this.#breaker.closed ? databaseMs : probeMs)
+    } catch (error) {
+      if (isAway(error)) this.#breaker.open('postgres')
+      throw error
+    }
+  }
+
+  /** For while the database is away. */
+  async #cached(wanted: Wanted): Promise<Token | undefined> {
+    const { cache, instruments } = this.#parts
+    const cached = await cache.find(wanted)
+    if (cached === undefined || cached.connectionId !== wanted.connectionId) return undefined
+    if (cached.accessExpiresAt.getTime() <= Date.now()) return undefined
+    const { access, accessExpiresAt: expiresAt, scopes } = cached
+    let accessToken: string
+    try {
+      accessToken = this.#unsealed(wanted, access, false)
+    } catch (error) {
+      // What somebody wrote there, or a key that is gone: it is as if there were nothing.
+      if (error instanceof VaultError) return undefined
+      throw error
+    }
+    if (this.#isRefused(accessToken)) {
+      cache.forget({ ...wanted, epoch: cached.epoch })
+      return undefined
+    }
+    instruments.tokens.inc({ from: 'cache' })
+    return { accessToken, expiresAt, scopes }
+  }
+
+  #open(held: HeldConnection): Token {
+    const { scopes, legacy, tokens } = held
+    return { accessToken: this.#unsealed(held, tokens.access, legacy), expiresAt: tokens.accessExpiresAt, scopes }
+  }
+
+  #unsealed({ workspace, connectionId }: Pick<HeldConnection, 'workspace' | 'connectionId'>, access: string, legacy: boolean): string {
+    const { vault, instruments } = this.#parts
+    try {
+      return vault.open({ workspace, connectionId, kind: 'access' }, access, { legacy })
+    } catch (error) {
+      if (error instanceof VaultError) instruments.vaultRefused.inc({ reason: error.reason })
+      throw error
+    }
+  }
+
+  #remember(sha256: string): void {
+    this.#refused.add(sha256.toLowerCase())
+    const [oldest] = this.#refused
+    if (this.#refused.size > mostRefused) this.#refused.delete(oldest!)
+  }
+
+  #isRefused(accessToken: string): boolean {
+    return this.#refused.size > 0 && this.#refused.has(createHash('sha256').update(accessToken).digest('hex'))
+  }
+}
+
+/** The part of a token's life that counts, and no more than so much. */
+function limitMs({ tokens, connectedAt, refreshedAt }: HeldConnection, { ms, ofLife }: typeof ahead): number {
+  const lifeMs = tokens.accessExpiresAt.getTime() - (refreshedAt ?? connectedAt).getTime()
+  return Math.min(ms, Math.max(0, lifeMs) * ofLife)
+}
+
+const isAway = (error: unknown): boolean => error instanceof MeshError && error.reason === 'DEPENDENCY_UNAVAILABLE'
+
+/** What says nothing against a token that is still valid. */
+const isTemporary = (error: unknown): boolean => error instanceof MeshError && error.code === 'UNAVAILABLE'
+
+/** What a promise comes to, or DEPENDENCY_UNAVAILABLE after so many milliseconds. */
+async function within<T>(promise: Promise<T>, ms: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(meshErrors.DEPENDENCY_UNAVAILABLE()), ms)
+  })
+  promise.catch(() => undefined)
+  try {
+    return await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}

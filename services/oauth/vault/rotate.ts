@@ -1,0 +1,74 @@
+/**
+ * Seals the tokens of every connection with the first key of the list, while they are used. What is under that key stands, so that this
+ * goes on where it was stopped; and it goes back as it came, with the list the other way round.
+ */
+import type { ConnectionStore, HeldConnection, SealedTokens } from '../connections/store.ts'
+import { type Binding, type Vault, VaultError } from './vault.ts'
+
+export interface Rotation {
+  /** Connections looked at. */
+  readonly seen: number
+  /** Of these, the ones that another key than the first had sealed, or a bare token: sealed by the first now, or to be. */
+  readonly rotated: number
+  /** And those that cannot be opened where they stand. They are as they were. */
+  readonly refused: readonly Refused[]
+}
+
+export interface Refused {
+  readonly workspace: string
+  readonly connectionId: string
+  readonly kind: 'access' | 'refresh'
+  readonly reason: VaultError['reason']
+}
+
+export interface RotationParts {
+  readonly store: Pick<ConnectionStore, 'rotateBatch'>
+  readonly vault: Vault
+  /** Connections in one transaction at the most. */
+  readonly limit: number
+  /** Looks, opens and changes nothing. */
+  readonly dry?: boolean
+  /** Told after every transaction. */
+  readonly progress?: (soFar: Rotation) => void
+}
+
+/** Walks all connections once. What the store throws ends it: what was reported as progress is done. */
+export async function rotate({ store, vault, limit, dry = false, progress }: RotationParts): Promise<Rotation> {
+  const refused: Refused[] = []
+  let [seen, rotated] = [0, 0]
+  let after: string | undefined
+  do {
+    // Counted anew for each batch, and added once it is committed.
+    const batch: { refused: Refused[]; rotated: number } = { refused: [], rotated: 0 }
+    const done = await store.rotateBatch({ after, limit }, (held) => {
+      const tokens = resealed(vault, held, batch.refused)
+      if (tokens !== undefined) batch.rotated += 1
+      return dry ? undefined : tokens
+    })
+    seen += done.seen
+    rotated += batch.rotated
+    refused.push(...batch.refused)
+    after = done.last
+    if (done.seen > 0) progress?.({ seen, rotated, refused })
+  } while (after !== undefined)
+  return { seen, rotated, refused }
+}
+
+/** Undefined where nothing is to be sealed anew, or something cannot be opened: then all of the connection stays as it is. */
+function resealed(vault: Vault, { workspace, connectionId, legacy, tokens }: HeldConnection, refused: Refused[]): SealedTokens | undefined {
+  const reseal = (kind: 'access' | 'refresh', sealed: string): string | undefined => {
+    const binding: Binding = { workspace, connectionId, kind }
+    try {
+      return vault.reseal(binding, sealed, { legacy })
+    } catch (error) {
+      if (!(error instanceof VaultError)) throw error
+      refused.push({ workspace, connectionId, kind, reason: error.reason })
+      return undefined
+    }
+  }
+  const before = refused.length
+  const access = reseal('access', tokens.access)
+  const refresh = tokens.refresh === undefined ? undefined : reseal('refresh', tokens.refresh)
+  if (refused.length > before || (access === undefined && refresh === undefined)) return undefined
+  return { ...tokens, access: access ?? tokens.access, refresh: refresh ?? tokens.refresh }
+}

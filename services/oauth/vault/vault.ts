@@ -1,0 +1,115 @@
+/**
+ * Seals tokens so that each can be opened only where it belongs: its workspace, its connection and its kind are inside, under the key, and
+ * are compared. A sealed value that was copied into another row opens nowhere.
+ */
+import { isUtf8 } from 'node:buffer'
+import { KeyRing, kidOf } from './keyring.ts'
+
+/** Where a sealed value belongs. */
+export interface Binding {
+  readonly workspace: string
+  readonly connectionId: string
+  readonly kind: 'access' | 'refresh' | 'verifier'
+}
+
+/**
+ * `unreadable`: no key of the list opens it, or it was changed. `swapped`: it belongs elsewhere, which only somebody who writes to the
+ * store brings about. Says nothing of the value.
+ */
+export class VaultError extends Error {
+  override readonly name = 'VaultError'
+  readonly reason: 'unreadable' | 'swapped'
+  constructor(reason: 'unreadable' | 'swapped') {
+    super(reason === 'swapped' ? 'a sealed value belongs to another place' : 'a sealed value cannot be opened with these keys')
+    this.reason = reason
+  }
+}
+
+/** In UTF-16 units; what a provider may call a token is far shorter. */
+const longestText = 65_536
+/** Every unit can become `\uXXXX`, every three bytes four characters; and what is around it. */
+const longestSealed = longestText * 8 + 4096
+
+export class Vault {
+  readonly #ring: KeyRing
+  readonly #now: () => number
+
+  /** The keys of OAUTH_ENCRYPTION_KEY; `now` in milliseconds since 1970. Throws KeyListError. */
+  constructor(keys: readonly string[], now: () => number = Date.now) {
+    this.#ring = new KeyRing(keys)
+    this.#now = now
+  }
+
+  /** Of the key that seals. */
+  get firstKid(): string {
+    return this.#ring.firstKid
+  }
+
+  /** Which key sealed this; undefined for a bare token. */
+  kidOf(sealed: string): string | undefined {
+    return kidOf(sealed)
+  }
+
+  /** As `v1.<kid>.<fernet>`. Throws RangeError for text that no token is as long as. */
+  seal({ workspace, connectionId, kind }: Binding, text: string): string {
+    if (text.length > longestText) throw new RangeError(`text of ${text.length} units is too long to be sealed`)
+    const envelope: Envelope = { w: workspace, c: connectionId, k: kind, t: text }
+    return this.#ring.seal(Buffer.from(JSON.stringify(envelope)), Math.floor(this.#now() / 1000))
+  }
+
+  /**
+   * The text. With `legacy`, which is for rows of the service before this one alone, also of a bare Fernet token, which is bound to
+   * nothing. Throws VaultError.
+   */
+  open(binding: Binding, sealed: string, { legacy = false }: { readonly legacy?: boolean } = {}): string {
+    const bare = kidOf(sealed) === undefined
+    if (sealed.length > longestSealed || (bare && !legacy)) throw new VaultError('unreadable')
+    const plain = this.#plain(sealed, bare)
+    const envelope = parseEnvelope(plain)
+    if (envelope === undefined) {
+      if (bare) return plain
+      throw new VaultError('unreadable')
+    }
+    const { w, c, k, t } = envelope
+    // A bare token was bound to nothing: this one was taken out of another row, and its prefix off.
+    if (bare || w !== binding.workspace || c !== binding.connectionId || k !== binding.kind) throw new VaultError('swapped')
+    return t
+  }
+
+  /** The same text, sealed by the first key; undefined where it is. Throws VaultError: what does not open here is not sealed anew. */
+  reseal(binding: Binding, sealed: string, options: { readonly legacy?: boolean } = {}): string | undefined {
+    if (kidOf(sealed) === this.firstKid) return undefined
+    return this.seal(binding, this.open(binding, sealed, options))
+  }
+
+  #plain(sealed: string, bare: boolean): string {
+    let plain: Buffer
+    try {
+      plain = bare ? this.#ring.openBare(sealed) : this.#ring.open(sealed)
+    } catch {
+      throw new VaultError('unreadable')
+    }
+    if (!isUtf8(plain)) throw new VaultError('unreadable')
+    return plain.toString()
+  }
+}
+
+/** What is encrypted: workspace, connection, kind, text. */
+interface Envelope {
+  w: string
+  c: string
+  k: string
+  t: string
+}
+
+function parseEnvelope(plain: string): Envelope | undefined {
+  // A token of a provider never begins like this, and most that are read are none.
+  if (!plain.startsWith('{')) return undefined
+  try {
+    const { w, c, k, t } = JSON.parse(plain) as Record<string, unknown>
+    const strings = [w, c, k, t].every((each) => typeof each === 'string')
+    return strings ? ({ w, c, k, t } as Envelope) : undefined
+  } catch {
+    return undefined
+  }
+}

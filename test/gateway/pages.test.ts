@@ -1,0 +1,250 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { meshErrors } from '#mesh/errors.ts'
+import { fakeMesh } from '../fakes/identity.ts'
+import { type OAuthStandIn, binding, consent, page, startOAuth, usual } from '../fakes/oauth-service.ts'
+import { type TestGateway, apiKey, startGateway } from './gateway.ts'
+
+const mesh = fakeMesh()
+let oauth: OAuthStandIn
+let gateway: TestGateway
+beforeAll(async () => {
+  oauth = await startOAuth(mesh.verifierFor('oauth'))
+  gateway = await startGateway({ UPSTREAMS: upstreams(oauth) }, {}, mesh)
+})
+afterAll(() => Promise.all([gateway.stop(), oauth.stop()]))
+afterEach(() => {
+  oauth.asked.length = 0
+  oauth.handlers = { ...usual }
+})
+
+/** Of the others nothing is asked here. */
+const upstreams = ({ address }: { address: string }) => `oauth=${address},access=127.0.0.1:1,actions=127.0.0.1:1`
+/** As a browser does: without a key, and without going on by itself. */
+const navigate = (path: string, headers: Record<string, string> = {}, { url } = gateway) =>
+  fetch(url + path, { redirect: 'manual', headers: { accept: 'text/html', ...headers } })
+
+async function expectFailure(response: Response, status: number, sentence: string | RegExp): Promise<void> {
+  const text = await response.text()
+  expect(response.status, text).toBe(status)
+  expect(response.headers.get('content-type')).toBe('text/html; charset=utf-8')
+  expect(response.headers.get('cache-control')).toBe('no-store')
+  expect(response.headers.get('content-security-policy')).toMatch(/^default-src 'none'; style-src 'sha256-[^']+'; /)
+  expect(text).toMatch(sentence)
+  expect(text).toContain(response.headers.get('x-request-id'))
+}
+
+describe('a navigation', () => {
+  test('needs no key, and is sent on with the cookie as the service says', async () => {
+    const response = await navigate('/oauth/start/dGlja2V0')
+    expect(response.status).toBe(302)
+    expect(response.headers.get('location')).toBe(consent)
+    expect(response.headers.getSetCookie()).toEqual([binding])
+    expect(await response.text()).toBe('')
+    expect(oauth.asked).toMatchObject([{ method: 'start', request: { ticket: 'dGlja2V0' } }])
+  })
+
+  test('is answered a page that nobody keeps, frames or learns the address of', async () => {
+    const response = await navigate('/oauth/google/callback?state=a.b&code=c')
+    expect(response.status).toBe(200)
+    expect(await response.text()).toContain('<h1>Connected</h1>')
+    expect(Object.fromEntries(response.headers)).toMatchObject({
+      'content-type': 'text/html; charset=utf-8',
+      'cache-control': 'no-store',
+      'referrer-policy': 'no-referrer',
+      'content-security-policy': "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+      'x-frame-options': 'DENY',
+      'x-content-type-options': 'nosniff',
+      'x-request-id': oauth.asked[0]!.call.requestId,
+    })
+    expect(response.headers.has('set-cookie')).toBe(false)
+  })
+
+  test('may be refused by the service in its own words', async () => {
+    oauth.handlers.callback = async () => page({ status: 410, html: '<p>Begin anew' })
+    const response = await navigate('/oauth/google/callback?state=a.b&code=c')
+    expect(response.status).toBe(410)
+    expect(await response.text()).toBe('<p>Begin anew')
+  })
+
+  test('tells the service our cookies, the address and no other header, not even a key', async () => {
+    await navigate('/oauth/google/callback?state=a.b&code=c', {
+      cookie: 'session=hunter2; __Host-relay-oauth-1a2b3c4d=c2VjcmV0',
+      authorization: `Bearer ${apiKey}`,
+      'x-relay-caller': 'x',
+    })
+    const { request, call } = oauth.asked[0]!
+    expect(request).toMatchObject({ provider: 'google', state: 'a.b', code: 'c', cookie: '__Host-relay-oauth-1a2b3c4d=c2VjcmV0' })
+    expect(call).toMatchObject({ caller: undefined, peer: 'gateway', source: '127.0.0.1' })
+    expect(call.callerToken).toBeUndefined()
+  })
+
+  test('may come with a cookie header that is larger than the contract takes, where only others fill it', async () => {
+    const { status } = await navigate('/oauth/google/callback?state=a.b&code=c', { cookie: `session=${'x'.repeat(9000)}; relay-oauth-1=y` })
+    expect(status).toBe(200)
+    expect(oauth.asked[0]!.request).toMatchObject({ cookie: 'relay-oauth-1=y' })
+  })
+
+  test('may bring what a provider adds of its own: it goes nowhere', async () => {
+    const { status } = await navigate('/oauth/microsoft/callback?state=a.b&code=c&client_info=x&a.b=1&__proto__=2&session_state=s&code_=d')
+    expect(status).toBe(200)
+    expect(oauth.asked[0]!.request).toEqual({
+      provider: 'microsoft',
+      state: 'a.b',
+      code: 'c',
+      sessionState: 's',
+      iss: '',
+      error: '',
+      errorDescription: '',
+      scope: '',
+      authuser: '',
+      prompt: '',
+      hd: '',
+      cookie: '',
+    })
+  })
+
+  test('leaves neither ticket nor code nor state in the log', async () => {
+    await navigate('/oauth/start/ticket-hunter2')
+    await navigate('/oauth/google/callback?state=state-hunter2&code=code-hunter2', { cookie: 'relay-oauth-1=cookie-hunter2' })
+    const endpoints = () => gateway.logged.map(({ endpoint }) => endpoint)
+    await expect.poll(endpoints).toEqual(expect.arrayContaining(['/oauth/start/{ticket}', '/oauth/{provider}/callback']))
+    expect(JSON.stringify(gateway.logged)).not.toContain('hunter2')
+  })
+})
+
+describe('a navigation that fails is told so on a page', () => {
+  test.each([
+    ['a known field is given twice', '/oauth/google/callback?state=a.b&state=c.d', /state is given more than once/],
+    ['a field is too long', `/oauth/google/callback?state=${'x'.repeat(600)}`, /state/],
+    ['the cookie is in the query', '/oauth/google/callback?cookie=relay-x%3D1', /comes from the header Cookie/],
+    ['the percent-encoding is broken', '/oauth/google/callback?state=%ff', /percent-encoding/],
+    ['a key is in the query', `/oauth/google/callback?access_token=${apiKey}`, /Keys do not belong in a URL/],
+  ])('when %s, and the service hears nothing', async (_what, path, sentence) => {
+    await expectFailure(await navigate(path), 400, sentence)
+    expect(oauth.asked).toEqual([])
+  })
+
+  test('when its cookies of ours are more than a browser ever has', async () => {
+    const cookie = `relay-x=${'x'.repeat(9000)}`
+    await expectFailure(await navigate('/oauth/google/callback', { cookie }), 400, /Cookie/)
+    expect(oauth.asked).toEqual([])
+  })
+
+  test('when it says its cookies twice, which no browser does', async () => {
+    const cookies = 'Cookie: relay-x=1\r\nCookie: relay-x=2\r\n'
+    const answer = await gateway.raw(`GET /oauth/google/callback HTTP/1.1\r\nHost: a\r\n${cookies}\r\n`)
+    expect(answer).toMatch(/^HTTP\/1\.1 400 /)
+    expect(answer).toContain('text/html')
+    expect(oauth.asked).toEqual([])
+  })
+
+  test('when the service fails, with nothing of why', async () => {
+    oauth.handlers.start = async () => {
+      throw new Error('password=hunter2')
+    }
+    const response = await navigate('/oauth/start/x')
+    await expectFailure(response, 500, /Something went wrong here/)
+    expect(response.headers.getSetCookie()).toEqual([])
+  })
+
+  test('when something else is away: 503 and when to come back', async () => {
+    oauth.handlers.start = async () => {
+      throw meshErrors.DEPENDENCY_UNAVAILABLE({ retryAfterMs: 4000 })
+    }
+    const response = await navigate('/oauth/start/x')
+    expect(response.headers.get('retry-after')).toBe('4')
+    await expectFailure(response, 503, /does not answer/)
+  })
+
+  test.each([
+    ['goes to another scheme', page({ status: 302, location: 'javascript:hunter2', setCookies: [binding] })],
+    ['sets a cookie that is not ours', page({ html: 'hunter2', setCookies: ['session=hunter2'] })],
+    ['has a status of its own', page({ status: 201, html: 'hunter2' })],
+  ])('when the page of the service %s: nothing of it is sent', async (_what, answer) => {
+    oauth.handlers.start = async () => answer
+    const response = await navigate('/oauth/start/x')
+    expect(response.headers.has('location')).toBe(false)
+    expect(response.headers.getSetCookie()).toEqual([])
+    const text = await response.clone().text()
+    expect(text).not.toContain('hunter2')
+    await expectFailure(response, 500, /logged under this request id/)
+    await expect.poll(() => gateway.logged.some(({ request_id: id }) => id === response.headers.get('x-request-id'))).toBe(true)
+    expect(JSON.stringify(gateway.logged)).not.toContain('hunter2')
+  })
+
+  test('when its address asks too often', async () => {
+    const busy = await startGateway({ UPSTREAMS: upstreams(oauth), ADDRESS_LIMIT: '2' }, {}, mesh)
+    try {
+      for (let count = 0; count < 2; count += 1) expect((await navigate('/oauth/start/x', {}, busy)).status).toBe(302)
+      const refused = await navigate('/oauth/start/x', {}, busy)
+      expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
+      await expectFailure(refused, 429, /Too many requests from this address/)
+      // Calls count with them.
+      expect((await busy.call('/oauth/connections')).status).toBe(429)
+    } finally {
+      await busy.stop()
+    }
+  })
+})
+
+describe('what looks before a person does', () => {
+  test.each(['/oauth/start/dGlja2V0', '/oauth/google/callback?state=a.b&code=c', '/oauth/google/authorize'])(
+    'uses nothing up by HEAD: %s',
+    async (path) => {
+      const response = await gateway.call(path, { method: 'HEAD' })
+      expect([404, 405]).toContain(response.status)
+      expect(oauth.asked).toEqual([])
+    },
+  )
+})
+
+describe('the calls of the same service', () => {
+  test.each([
+    ['GET', '/oauth/google/authorize'],
+    ['GET', '/oauth/connections'],
+    ['DELETE', '/oauth/connections/5c0d1c1e-0000-4000-8000-000000000001'],
+  ])('need a key: %s %s', async (method, path) => {
+    const response = await fetch(gateway.url + path, { method })
+    expect(response.status).toBe(401)
+    expect(response.headers.get('content-type')).toBe('application/problem+json; charset=utf-8')
+    expect(oauth.asked).toEqual([])
+  })
+
+  test('begin a connection by a link of which no cache keeps a copy', async () => {
+    const response = await gateway.call('/oauth/google/authorize?scopes=a&scopes=b&return_to=https://studio.example/done')
+    expect(await response.json()).toMatchObject({ start_url: 'https://relay.example/oauth/start/dGlja2V0', scopes: ['a', 'b'] })
+    expect(response.headers.get('cache-control')).toBe('no-store')
+    expect(oauth.asked[0]!.request).toMatchObject({ provider: 'google', returnTo: 'https://studio.example/done' })
+    expect(oauth.asked[0]!.call.caller).toMatchObject({ actor: 'tester' })
+  })
+
+  test('refuse what the contract does not name', async () => {
+    const response = await gateway.call('/oauth/google/authorize?client_info=x')
+    expect(response.status).toBe(400)
+    expect(await response.json()).toMatchObject({ violations: [{ field: 'client_info' }] })
+  })
+})
+
+describe('a mesh without oauth', () => {
+  let without: TestGateway
+  beforeAll(async () => {
+    without = await startGateway()
+  })
+  afterAll(() => without.stop())
+
+  test('serves everything else, and is ready', async () => {
+    expect((await without.call('/actions')).status).toBe(200)
+    expect((await fetch(`${without.url}/ready`)).status).toBe(200)
+  })
+
+  test('says to callers that it has none: 501', async () => {
+    const response = await without.call('/oauth/connections')
+    expect(response.status).toBe(501)
+    expect(await response.json()).toMatchObject({ reason: 'SERVICE_NOT_CONFIGURED', service: 'oauth' })
+    expect((await fetch(`${without.url}/oauth/connections`)).status).toBe(401)
+  })
+
+  test('says so to browsers on a page', async () => {
+    await expectFailure(await navigate('/oauth/start/x', {}, without), 501, /no part of this installation/)
+  })
+})

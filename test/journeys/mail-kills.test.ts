@@ -1,0 +1,84 @@
+/** Kills of actions while it sends mails, every other answer lost: none is sent twice, and what is said of each is true. Seeded. */
+import { randomUUID } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { full, randomFrom, seed } from '../setup/seed.ts'
+import { type Journey, journey, until } from './journey.ts'
+import { type Sandbox, sandboxOf } from './sandbox.ts'
+
+let on: Journey
+let sandbox: Sandbox
+beforeAll(async () => {
+  on = await journey({ sandbox: true, replicas: { actions: 2 }, env: { LOG_LEVEL: 'warn', RUN_LEASE: '1s', EXECUTE_WAIT: '500ms' } })
+  sandbox = sandboxOf(on)
+  await sandbox.connect('google')
+  const often = { method: 'POST', kind: 'lost', times: 1_000_000 }
+  await sandbox.fault({ ...often, path: '/gmail/v1/users/*/drafts/send', chance: 0.5 })
+  // These are what ends as failed.
+  await sandbox.fault({ ...often, path: '/gmail/v1/users/*/drafts', chance: 0.2 })
+})
+afterAll(() => on?.end())
+
+// In rounds, so that a long run is seen to move.
+const [rounds, kills] = full ? [4, 50] : [1, 5]
+const random = randomFrom(seed)
+/** What was said of each mail, by its Message-ID. */
+const statuses = new Map<string, string>()
+/** Longer than a mail takes whose answer is lost. */
+const longestMs = 2_500
+
+async function previewed(): Promise<string> {
+  const params = { to: ['ada@example.com'], subject: randomUUID(), text: 'Hi' }
+  const { status, body, text } = await on.api.call('POST', '/actions/preview', { body: { action: 'gmail.send_email', params } })
+  if (status !== 200) throw new Error(`no preview: ${status} ${text}`)
+  return body.preview_id as string
+}
+
+const promise = `${kills} kills of actions at any point of a mail, half the answers lost: sent at most once, and what is said is true`
+test.each(Array.from({ length: rounds }, (_, round) => round + 1))(`${promise} (%i of ${rounds})`, async () => {
+  const keys = new Map<string, string>()
+  const starting = new Map<string, Promise<void>>()
+  let over = false
+  const callers = Array.from({ length: 4 }, async () => {
+    while (!over) {
+      const key = `k-${randomUUID()}`
+      try {
+        const previewId = await previewed()
+        keys.set(key, previewId)
+        await on.api.execute(previewId, key)
+      } catch {
+        // Whatever it was: the key is asked about below.
+        await pause(20)
+      }
+    }
+  })
+  for (let kill = 0; kill < kills; kill += 1) {
+    const before = keys.size
+    await until(async () => keys.size, (count) => count > before)
+    // Most of a mail's steps are in its first moments, so most kills are.
+    await pause(random() ** 3 * longestMs)
+    const victim = ['actions', 'actions-2'][Math.floor(random() * 2)]!
+    // The other one may be starting still.
+    await starting.get(victim)
+    await on.mesh.process(victim).kill('SIGKILL')
+    starting.set(victim, on.mesh.process(victim).restart())
+  }
+  await Promise.all(starting.values())
+  over = true
+  await Promise.all(callers)
+
+  const before = statuses.size
+  for (const [key, previewId] of keys) {
+    const reply = await until(() => on.api.execute(previewId, key).catch(() => undefined), (each) => each?.status === 200, 60_000)
+    statuses.set(`<${reply!.body.run_id}@example.com>`, reply!.body.status as string)
+  }
+  expect(statuses.size).toBe(before + keys.size)
+  expect(['success', 'failed', 'unknown']).toEqual(expect.arrayContaining([...new Set(statuses.values())]))
+  expect([...statuses.values()]).toContain('success')
+
+  const delivered = (await sandbox.inbox()).mails.map((mail) => mail.message_id)
+  const once = new Set(delivered)
+  expect(once.size).toBe(delivered.length)
+  for (const id of once) expect(statuses.get(id), id).toMatch(/^(success|unknown)$/)
+  for (const [id, status] of statuses) if (status === 'success') expect(once, id).toContain(id)
+}, full ? 800_000 : 120_000)

@@ -1,0 +1,253 @@
+/** With no credentials at all: authorize, consent in the sandbox, connected, preview a mail, execute it; the sandbox's inbox has it, once. */
+import { randomUUID } from 'node:crypto'
+import { readFileSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { request } from 'undici'
+import { consent } from '../deploy/consent.ts'
+import { type Journey, type Reply, journey, until } from './journey.ts'
+
+interface Inbox {
+  mails: { subject: string; to: string; from: string; text: string }[]
+  events: { id: string; title: string }[]
+}
+
+let on: Journey
+beforeAll(async () => {
+  on = await journey({ sandbox: true, env: { EXECUTE_WAIT: '10s' } })
+})
+afterEach(() => sandbox('DELETE', '/sandbox/faults'))
+afterAll(() => on?.end())
+
+async function sandbox(method: string, path: string, body?: unknown): Promise<unknown> {
+  const sent = body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }
+  const response = await request(on.mesh.sandbox + path, { method: method as 'GET', ...sent })
+  const text = await response.body.text()
+  if (response.statusCode >= 400) throw new Error(`${path}: ${response.statusCode} ${text}`)
+  return text === '' ? undefined : JSON.parse(text)
+}
+const inbox = async (): Promise<Inbox> => (await sandbox('GET', '/sandbox/inbox')) as Inbox
+const mailsOf = async (subject: string) => (await inbox()).mails.filter((mail) => mail.subject === subject)
+
+const startUrl = async (provider: string, query = ''): Promise<string> => {
+  const reply = await on.api.call('GET', `/oauth/${provider}/authorize${query}`)
+  expect(reply.status, reply.text).toBe(200)
+  return reply.body.start_url as string
+}
+
+interface Visit {
+  callback: URL
+  cookie: string
+}
+
+/** As far as the way back to Relay: what a browser then asks for, and with which cookie. */
+async function consented(provider: string, email: string, url?: string): Promise<Visit> {
+  const started = await fetch(url ?? (await startUrl(provider)), { redirect: 'manual' })
+  expect(started.status).toBe(302)
+  const cookie = started.headers.getSetCookie().map((each) => each.split(';')[0]).join('; ')
+  const back = await consent(started.headers.get('location')!, email)
+  return { callback: new URL(back.headers.get('location')!), cookie }
+}
+const goBack = ({ callback, cookie }: Visit): Promise<Response> => fetch(callback, { redirect: 'manual', headers: { cookie } })
+
+/** Connects an account to the end, which Relay answers last. Who has granted access before is asked by Relay to grant it once more. */
+async function connected(provider: string, email: string, url?: string): Promise<Response> {
+  const answer = await goBack(await consented(provider, email, url))
+  const onceMore = /href="([^"]*\/oauth\/start\/[^"]*)"/.exec(await answer.clone().text())?.[1]
+  return onceMore === undefined ? answer : goBack(await consented(provider, email, onceMore))
+}
+
+async function connect(provider: string, email: string): Promise<void> {
+  const page = await connected(provider, email)
+  expect([page.status, await page.text()]).toEqual([200, expect.stringContaining(email)])
+}
+
+const preview = (action: string, params: object): Promise<Reply> => on.api.call('POST', '/actions/preview', { body: { action, params } })
+const mail = (subject: string): object => ({ to: ['ada@example.com'], subject, text: `Text of ${subject}` })
+const mailId = async (action: string, subject: string): Promise<string> => {
+  const reply = await preview(action, mail(subject))
+  expect(reply.status, reply.text).toBe(200)
+  return reply.body.preview_id as string
+}
+const subjectOf = (what: string): string => `${what} ${randomUUID()}`
+
+test('before an account is connected a preview says so, and an execute is refused with where to connect', async () => {
+  const shown = await preview('gmail.send_email', mail('too early'))
+  expect(shown.body.warnings.join(' ')).toContain('/oauth/google/authorize')
+  const reply = await on.api.execute(shown.body.preview_id as string)
+  expect(reply.body).toMatchObject({ status: 409, reason: 'NOT_CONNECTED', authorize_path: '/oauth/google/authorize' })
+  expect(await mailsOf('too early')).toEqual([])
+})
+
+test('connected in a browser, a mail is shown and then sent once: the same key is the same run, and the inbox has one mail', async () => {
+  await connect('google', 'you@example.com')
+  const connections = await on.api.call('GET', '/oauth/connections')
+  expect(connections.body.connections).toMatchObject([{ provider: 'google', account: 'you@example.com', status: 'connected' }])
+
+  const subject = subjectOf('Grüße von Relay')
+  const shown = await preview('gmail.send_email', mail(subject))
+  expect(shown.body.summary).toContain('From: you@example.com')
+  expect(shown.body.summary).toContain(`Text of ${subject}`)
+  expect(await mailsOf(subject)).toEqual([])
+
+  const key = `k-${randomUUID()}`
+  const first = await on.api.execute(shown.body.preview_id as string, key)
+  expect(first.body).toMatchObject({ status: 'success', provider: 'google' })
+  expect(await mailsOf(subject)).toMatchObject([{ from: 'you@example.com', to: 'ada@example.com', text: `Text of ${subject}` }])
+  const again = await on.api.execute('expired-or-invalid', key)
+  expect(again.body.run_id).toBe(first.body.run_id)
+  expect(await mailsOf(subject)).toHaveLength(1)
+})
+
+test.each([
+  ['gmail.send_email', '/gmail/v1/users/*/drafts/send', 'google', 'you@example.com'],
+  ['outlook.send_email', '/v1.0/me/messages/*/send', 'microsoft', 'you@outlook.example.com'],
+] as const)('%s whose answer is lost is found to have been sent, and is not sent again', async (action, path, provider, email) => {
+  await connect(provider, email)
+  const subject = subjectOf('lost')
+  const previewId = await mailId(action, subject)
+  await sandbox('POST', '/sandbox/faults', { path, method: 'POST', kind: 'lost' })
+  const reply = await on.api.execute(previewId)
+  expect(reply.body, reply.text).toMatchObject({ status: 'success' })
+  expect(await mailsOf(subject)).toHaveLength(1)
+})
+
+test('killed while the mail is being sent, actions finds out what became of it: one mail, and its run ends in success', async () => {
+  await connect('google', 'you@example.com')
+  const subject = subjectOf('killed')
+  const previewId = await mailId('gmail.send_email', subject)
+  await sandbox('POST', '/sandbox/faults', { path: '/gmail/v1/users/*/drafts/send', method: 'POST', kind: 'slow', delay_ms: 3000 })
+  const key = `k-${randomUUID()}`
+  const asking = on.api.execute(previewId, key).catch(() => undefined)
+  // The fault is used up when the call has come in; the answer is three seconds away.
+  await until(() => sandbox('GET', '/sandbox/faults') as Promise<{ faults: unknown[] }>, ({ faults }) => faults.length === 0)
+  const actions = on.mesh.process('actions')
+  await actions.kill('SIGKILL')
+  await asking
+  await actions.restart()
+  const ended = ({ status, body }: Reply): boolean => status === 200 && body.status !== 'executing'
+  const reply = await until(() => on.api.execute('expired-or-invalid', key), ended, 40_000)
+  expect(reply.body.status, reply.text).toBe('success')
+  expect(await mailsOf(subject)).toHaveLength(1)
+}, 90_000)
+
+test('events are made with an id that is the run’s own, once though the answer is lost', async () => {
+  await connect('google', 'you@example.com')
+  await connect('microsoft', 'you@outlook.example.com')
+  const at = (hour: string) => ({ date_time: `2027-03-01T${hour}:00`, time_zone: 'Europe/Zurich' })
+  for (const [action, path] of [
+    ['google_calendar.create_event', '/calendar/v3/calendars/primary/events'],
+    ['outlook_calendar.create_event', '/v1.0/me/events'],
+  ] as const) {
+    const title = subjectOf(action)
+    const shown = await preview(action, { title, start: at('10'), end: at('11') })
+    expect(shown.status, shown.text).toBe(200)
+    await sandbox('POST', '/sandbox/faults', { path, method: 'POST', kind: 'lost' })
+    const reply = await on.api.execute(shown.body.preview_id as string)
+    expect(reply.body, reply.text).toMatchObject({ status: 'success' })
+    expect((await inbox()).events.filter((event) => event.title === title)).toMatchObject([{ id: reply.body.result.event_id }])
+  }
+})
+
+test('an access token that has ended is refreshed, and nobody notices', async () => {
+  await connect('google', 'you@example.com')
+  const subject = subjectOf('refreshed')
+  const previewId = await mailId('gmail.send_email', subject)
+  await sandbox('POST', '/sandbox/tokens', { action: 'expire' })
+  expect((await on.api.execute(previewId)).body).toMatchObject({ status: 'success' })
+  expect(await mailsOf(subject)).toHaveLength(1)
+})
+
+test('access that was taken back at the provider asks to connect anew, and connecting anew mends it', async () => {
+  await connect('google', 'you@example.com')
+  await sandbox('POST', '/sandbox/tokens', { action: 'revoke' })
+  const reply = await on.api.execute(await mailId('gmail.send_email', subjectOf('revoked')))
+  // Whether it is found out before or while it runs, nothing was sent.
+  expect([reply.body.reason, reply.body.status]).toContainEqual(expect.stringMatching(/^(REAUTH_REQUIRED|failed)$/))
+  const listed = await on.api.call('GET', '/oauth/connections')
+  const google = (listed.body.connections as { provider: string }[]).find(({ provider }) => provider === 'google')
+  expect(google).toMatchObject({ status: 'reauth_required' })
+  await connect('google', 'you@example.com')
+  expect((await on.api.execute(await mailId('gmail.send_email', subjectOf('mended')))).body).toMatchObject({ status: 'success' })
+})
+
+test('another account than the one that was previewed is refused', async () => {
+  await connect('google', 'you@example.com')
+  const previewId = await mailId('gmail.send_email', 'whose')
+  await connect('google', 'you-too@example.com')
+  expect((await on.api.execute(previewId)).body).toMatchObject({ status: 409, reason: 'CONNECTION_CHANGED' })
+  expect(await mailsOf('whose')).toEqual([])
+})
+
+test('a link works once, in one browser, and a way back without its cookie or a second time connects nothing', async () => {
+  const url = await startUrl('google')
+  const visit = await consented('google', 'you@example.com', url)
+  expect((await fetch(url, { redirect: 'manual' })).status).toBe(410)
+  expect((await goBack({ ...visit, cookie: '' })).status).toBe(403)
+  const after = await consented('google', 'you@example.com')
+  expect((await goBack(after)).status).toBe(200)
+  expect((await goBack(after)).status).toBe(410)
+})
+
+test('the browser is sent on only to an origin that is allowed', async () => {
+  const refused = await on.api.call('GET', '/oauth/google/authorize?return_to=https://evil.example.com/')
+  expect(refused.status).toBe(400)
+  const url = await startUrl('google', '?return_to=http://localhost:5173/settings')
+  const page = await connected('google', 'you@example.com', url)
+  expect(page.status).toBe(303)
+  expect(page.headers.get('location')).toMatch(/^http:\/\/localhost:5173\/settings\?connected=google&connection_id=[0-9a-f-]{36}$/)
+})
+
+test('a person who denies is told that nothing was connected', async () => {
+  const started = await fetch(await startUrl('google'), { redirect: 'manual' })
+  const page = await (await fetch(started.headers.get('location')!)).text()
+  const denial = /<a href="([^"]*error=access_denied[^"]*)">/.exec(page)![1]!.replaceAll('&amp;', '&')
+  const cookie = started.headers.getSetCookie()[0]!.split(';')[0]!
+  const answer = await goBack({ callback: new URL(denial), cookie })
+  expect([answer.status, await answer.text()]).toEqual([403, expect.stringContaining('not granted')])
+})
+
+test('who has no browser lets the sandbox be one; it goes to Relay and nowhere else', async () => {
+  const start_url = await startUrl('google')
+  const visited = await sandbox('POST', '/sandbox/consent', { start_url, account: 'you-too@example.com' })
+  expect(visited).toMatchObject({ status: 200, page: expect.stringContaining('you-too@example.com is connected') })
+  expect(await sandbox('POST', '/sandbox/consent', { start_url })).toMatchObject({ status: 410 })
+  await expect(sandbox('POST', '/sandbox/consent', { start_url: 'http://127.0.0.1:1/' })).rejects.toThrow('400')
+})
+
+test('disconnected, nothing is sent any more', async () => {
+  await connect('microsoft', 'you@outlook.example.com')
+  const listed = await on.api.call('GET', '/oauth/connections')
+  const { connection_id: id } = (listed.body.connections as { provider: string; connection_id: string }[]).find(
+    ({ provider }) => provider === 'microsoft',
+  )!
+  const previewId = await mailId('outlook.send_email', 'after all')
+  expect((await on.api.call('DELETE', `/oauth/connections/${id}`)).status).toBe(200)
+  expect((await on.api.execute(previewId)).status).toBe(409)
+  expect(await mailsOf('after all')).toEqual([])
+})
+
+test('connections outlive a restart of everything, the sandbox with it', async () => {
+  await connect('google', 'you@example.com')
+  for (const name of ['sandbox', 'oauth', 'actions']) await on.mesh.process(name).restart()
+  const subject = subjectOf('after the restart')
+  const shown = await until(() => preview('gmail.send_email', mail(subject)), ({ status }) => status === 200)
+  expect((await on.api.execute(shown.body.preview_id as string)).body).toMatchObject({ status: 'success' })
+  expect(await mailsOf(subject)).toHaveLength(1)
+}, 60_000)
+
+test('no token, code or key of all this is in any log, nor in the audit log', async () => {
+  const visit = await consented('google', 'you@example.com')
+  await goBack(visit)
+  const code = visit.callback.searchParams.get('code')!
+  const state = visit.callback.searchParams.get('state')!
+  const logs = join(on.mesh.folder, 'logs')
+  const written = readdirSync(logs).map((file) => [file, readFileSync(join(logs, file), 'utf8')] as const)
+  const audit = await on.api.call('GET', '/access/audit/export')
+  for (const [name, text] of [...written, ['audit', audit.text] as const]) {
+    for (const secret of [code, state, visit.cookie.split('=')[1]!]) expect(text.includes(secret), name).toBe(false)
+    // Every token of the sandbox begins like this, and Fernet's like that.
+    expect(text, name).not.toMatch(/sandbox-(?:google|microsoft)-(?:access|refresh)-|gAAAAA[\w-]{20}/)
+  }
+  expect(audit.text).toContain('connection.made')
+})

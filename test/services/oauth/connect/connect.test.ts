@@ -1,0 +1,336 @@
+import { randomBytes } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { meshErrors } from '#mesh/errors.ts'
+import { words } from '../../../../services/oauth/connect/pages.ts'
+import { newNonce, writeReference } from '../../../../services/oauth/connect/reference.ts'
+import { Vault } from '../../../../services/oauth/vault/vault.ts'
+import { json } from '../authorization-server.ts'
+import { type Stage, asker, openStage, returnOrigin, visit } from './stage.ts'
+
+let stage: Stage
+beforeAll(async () => {
+  stage = await openStage()
+})
+afterAll(() => stage.close())
+
+const refusal = (reason: string) => expect.objectContaining({ reason }) as Error
+/** The page of a refusal, with the request id and nothing else that the visitor could not know. */
+const page = (which: keyof typeof words) => {
+  const { status, title } = words[which]
+  return expect.objectContaining({ status, location: '', html: expect.stringContaining(`<h1>${title}</h1>`) as string }) as object
+}
+const owner = { workspace: 'acme', actor: 'ann', provider: 'example' }
+const wanted = { provider: 'example', scopes: [], returnTo: '' }
+
+describe('authorizing', () => {
+  test('answers a link on our own origin, for ten minutes, with what will be asked for', async () => {
+    const begun = await stage.connecting.authorize(asker, wanted)
+    expect(begun.startUrl).toMatch(/^https:\/\/relay\.example\.com\/oauth\/start\/YWNtZQ\.[A-Za-z0-9_-]{43}$/)
+    expect(begun).toMatchObject({ provider: 'example', scopes: ['openid', 'email', 'offline_access', 'mail'] })
+    expect(Math.abs(begun.expiresAt.getTime() - Date.now() - 600_000)).toBeLessThan(5000)
+  })
+
+  test('asks for fewer scopes where fewer are wanted, but always whose account it is and for how long', async () => {
+    const { scopes } = await stage.connecting.authorize(asker, { ...wanted, scopes: ['mail.send'] })
+    expect(scopes).toEqual(['openid', 'email', 'offline_access', 'mail.send'])
+  })
+
+  test('refuses a provider that is unknown, one that is not configured, by name of what is missing, and what is no scope', async () => {
+    await expect(stage.connecting.authorize(asker, { ...wanted, provider: 'nobody' })).rejects.toThrow(refusal('UNKNOWN_PROVIDER'))
+    await expect(stage.connecting.authorize(asker, { ...wanted, provider: 'unset' })).rejects.toMatchObject({
+      reason: 'OAUTH_NOT_CONFIGURED',
+      message: expect.stringContaining('UNSET_ID and UNSET_SECRET') as string,
+      metadata: { missing: 'UNSET_ID UNSET_SECRET' },
+    })
+    await expect(stage.connecting.authorize(asker, { ...wanted, scopes: ['fine', 'a b'] })).rejects.toMatchObject({
+      reason: 'INVALID_REQUEST',
+      violations: [{ field: 'scopes.1' }],
+    })
+  })
+
+  test('sends a browser on to origins of the list alone', async () => {
+    const elsewhere = ['https://evil.example.com/', `${returnOrigin}.evil.example.com/`, '//studio.example.com/', 'javascript:alert(1)']
+    for (const returnTo of elsewhere) {
+      await expect(stage.connecting.authorize(asker, { ...wanted, returnTo }), returnTo).rejects.toThrow(refusal('RETURN_NOT_ALLOWED'))
+    }
+    await stage.connecting.authorize(asker, { ...wanted, returnTo: `${returnOrigin}/settings` })
+  })
+})
+
+describe('starting', () => {
+  test('binds the browser by a cookie and sends it to the provider, keeping nothing that either could be made from', async () => {
+    const { answer, cookie } = await stage.sentOff()
+    expect(answer.status).toBe(302)
+    expect(answer.setCookies).toEqual([
+      expect.stringMatching(/^__Host-relay-oauth-[0-9a-f]{8}=[A-Za-z0-9_-]{43}; Path=\/; Secure; HttpOnly; SameSite=Lax; Max-Age=600$/),
+    ])
+    const { searchParams, origin, pathname } = new URL(answer.location)
+    expect(origin + pathname).toBe(`${stage.server.url}/authorize`)
+    expect(searchParams.get('redirect_uri')).toBe('https://relay.example.com/oauth/example/callback')
+    const kept = await stage.everything()
+    const nonce = searchParams.get('state')!.split('.')[1]!
+    for (const secret of [nonce, cookie.split('=')[1]!]) {
+      expect(secret).toHaveLength(43)
+      expect(kept).not.toContain(secret)
+      expect(kept).not.toContain(Buffer.from(secret).toString('hex'))
+    }
+  })
+
+  test('works once, also of many at the same time', async () => {
+    const { startUrl } = await stage.connecting.authorize(asker, wanted)
+    const answers = await Promise.all(Array.from({ length: 20 }, () => stage.connecting.start(stage.ticketOf(startUrl), visit)))
+    expect(answers.filter(({ status }) => status === 302)).toHaveLength(1)
+    expect(answers.filter(({ status }) => status === 410)).toHaveLength(19)
+    expect(answers.find(({ status }) => status === 410)).toEqual(page('ended'))
+  })
+
+  test('of a ticket that is none, of another workspace, or that is a state shows that the link is of no use', async () => {
+    for (const text of ['', 'x', 'YWNtZQ.short', `YWNtZQ.${'*'.repeat(43)}`]) {
+      expect(await stage.connecting.start(text, visit)).toEqual(page('malformed'))
+    }
+    const { startUrl } = await stage.connecting.authorize(asker, wanted)
+    const [, nonce] = stage.ticketOf(startUrl).split('.')
+    expect(await stage.connecting.start(writeReference('other', nonce ?? ''), visit)).toEqual(page('ended'))
+    const { answer } = await stage.sentOff()
+    expect(await stage.connecting.start(new URL(answer.location).searchParams.get('state')!, visit)).toEqual(page('ended'))
+  })
+
+  test('of a provider that was switched off since, and with a store that is away, says that it does not work just now', async () => {
+    const { startUrl } = await stage.connecting.authorize(asker, wanted)
+    const off = stage.with({ providers: stage.providersWithout() })
+    expect(await off.start(stage.ticketOf(startUrl), visit)).toEqual(page('unavailable'))
+    const away = () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE())
+    const gone = stage.with({ store: { put: away, take: away } })
+    expect(await gone.start(writeReference('acme', newNonce()), visit)).toEqual(page('unavailable'))
+  })
+})
+
+describe('coming back', () => {
+  test('connects: sealed tokens, what was granted, an event of who asked, and the browser goes where it was to go', async () => {
+    const returnTo = `${returnOrigin}/settings?tab=accounts#top`
+    const back = await stage.cameBack({ returnTo, actor: 'happy' }, { refreshToken: 'the-refresh-token', account: 'happy@example.com' })
+    const answer = await stage.connecting.callback(back, visit)
+    const found = (await stage.connections.find({ ...owner, actor: 'happy' }))!
+    expect(answer).toMatchObject({ status: 303, html: '' })
+    expect(answer.location).toBe(`${returnOrigin}/settings?tab=accounts&connected=example&connection_id=${found.connectionId}#top`)
+    expect(answer.setCookies).toEqual([expect.stringMatching(/^__Host-relay-oauth-[0-9a-f]{8}=; .*Max-Age=0$/)])
+    const scopes = ['openid', 'email', 'offline_access', 'mail']
+    expect(found).toMatchObject({ account: 'happy@example.com', status: 'connected', scopes })
+    const binding = { workspace: 'acme', connectionId: found.connectionId, kind: 'refresh' as const }
+    expect(stage.vault.open(binding, found.tokens.refresh ?? '')).toBe('the-refresh-token')
+    const [event] = (await stage.events()).filter(({ actor }) => actor === 'happy')
+    expect(event).toMatchObject({ action: 'connection.made', outcome: 'success', keyId: 'key-of-ann', ...visit })
+    expect(event!.targets).toEqual([`connection:${found.connectionId}`, 'provider:example'])
+  })
+
+  test('shows a page of ours where there is nowhere to go, with what was not granted', async () => {
+    const back = await stage.cameBack({ provider: 'second', actor: 'page' }, { scopes: 'openid', account: '<b>&"@example.com' })
+    const { status, html } = await stage.connecting.callback(back, visit)
+    expect(status).toBe(200)
+    expect(html).toContain('<h1>&lt;Second&gt; &amp; &quot;co&quot; is connected</h1>')
+    expect(html).toContain('&lt;b&gt;&amp;&quot;@example.com is connected')
+    expect(html).toContain('<li>mail</li>')
+    expect(html).not.toContain('<li>openid</li>')
+  })
+
+  test('the same account keeps its connection and its refresh token where none came; another account is another one', async () => {
+    const actor = 'again'
+    const connect = async (grant: object) => {
+      expect((await stage.connecting.callback(await stage.cameBack({ actor }, grant), visit)).status).toBe(200)
+      return (await stage.connections.find({ ...owner, actor }))!
+    }
+    const first = await connect({ refreshToken: 'first-refresh' })
+    const second = await connect({ refreshToken: null })
+    expect(second.connectionId).toBe(first.connectionId)
+    expect(second.tokens.refresh).toBe(first.tokens.refresh)
+    expect(second.tokens.access).not.toBe(first.tokens.access)
+    expect(second.epoch).toBeGreaterThan(first.epoch)
+    const third = await connect({ account: 'other@example.com' })
+    expect(third.connectionId).not.toBe(first.connectionId)
+  })
+
+  test('without any refresh token asks for consent once more, and connects then', async () => {
+    const actor = 'reconsent'
+    const answer = await stage.connecting.callback(await stage.cameBack({ actor }, { refreshToken: null }), visit)
+    expect(answer.status).toBe(200)
+    expect(await stage.connections.find({ ...owner, actor })).toBeUndefined()
+    const startUrl = /href="([^"]+)"/.exec(answer.html)![1]!
+    expect(startUrl).toMatch(/^https:\/\/relay\.example\.com\/oauth\/start\//)
+    const again = await stage.connecting.start(stage.ticketOf(startUrl), visit)
+    expect(new URL(again.location).searchParams.get('prompt')).toBe('consent')
+    const back = { provider: 'example', error: '', cookie: stage.cookieOf(again), ...stage.server.consent(again.location) }
+    expect((await stage.connecting.callback(back, visit)).status).toBe(200)
+    expect(await stage.connections.find({ ...owner, actor })).toMatchObject({ status: 'connected' })
+  })
+
+  test('is done once, also by many at the same time', async () => {
+    const back = await stage.cameBack({ actor: 'once' })
+    const before = stage.server.tokenRequests.length
+    const answers = await Promise.all(Array.from({ length: 50 }, () => stage.connecting.callback(back, visit)))
+    expect(answers.map(({ status }) => status).toSorted()).toEqual([200, ...Array.from({ length: 49 }, () => 410)])
+    expect(stage.server.tokenRequests.length).toBe(before + 1)
+  })
+})
+
+describe('coming back is refused', () => {
+  let before = 0
+  const nothingHappened = async () => {
+    expect(stage.server.tokenRequests.length).toBe(before)
+    expect(await stage.connections.find({ ...owner, actor: 'refused' })).toBeUndefined()
+  }
+  const back = async () => {
+    const came = await stage.cameBack({ actor: 'refused' })
+    before = stage.server.tokenRequests.length
+    return came
+  }
+
+  test('without the cookie, with another one, or with two of its name: to whoever has not begun it', async () => {
+    const variants = [
+      () => '',
+      () => 'session=abc',
+      (cookie: string) => `${cookie.split('=')[0]}=${newNonce()}`,
+      (cookie: string) => `${cookie}; ${cookie}`,
+      (cookie: string) => cookie.replace('__Host-', ''),
+    ]
+    for (const variant of variants) {
+      const came = await back()
+      const answer = await stage.connecting.callback({ ...came, cookie: variant(came.cookie) }, visit)
+      expect(answer).toEqual(page('otherBrowser'))
+      await nothingHappened()
+      // And the state is of no use any more, with the right one either.
+      expect(await stage.connecting.callback(came, visit)).toEqual(page('ended'))
+    }
+  })
+
+  test('with a state that is none, was never given, or is another workspace’s', async () => {
+    const came = await back()
+    const [, nonce] = came.state.split('.')
+    expect(await stage.connecting.callback({ ...came, state: '' }, visit)).toEqual(page('malformed'))
+    expect(await stage.connecting.callback({ ...came, state: `${came.state}A` }, visit)).toEqual(page('malformed'))
+    expect(await stage.connecting.callback({ ...came, state: writeReference('acme', newNonce()) }, visit)).toEqual(page('ended'))
+    expect(await stage.connecting.callback({ ...came, state: writeReference('other', nonce ?? '') }, visit)).toEqual(page('ended'))
+    await nothingHappened()
+    // None of that took it from its owner.
+    expect((await stage.connecting.callback({ ...came, provider: 'example' }, visit)).status).toBe(200)
+    const { connectionId } = (await stage.connections.find({ ...owner, actor: 'refused' }))!
+    await stage.disconnecting.disconnect({ ...asker, actor: 'refused' }, connectionId)
+  })
+
+  test('after ten minutes', async () => {
+    const came = await back()
+    await stage.database.pool.query(`UPDATE connect_steps SET expires_at = expires_at - interval '600 seconds'`)
+    expect(await stage.connecting.callback(came, visit)).toEqual(page('ended'))
+    await nothingHappened()
+  })
+
+  test('at another provider than it was sent to, or at one that there is not', async () => {
+    const came = await back()
+    expect(await stage.connecting.callback({ ...came, provider: 'nobody' }, visit)).toEqual(page('unknownProvider'))
+    expect(await stage.connecting.callback({ ...came, provider: 'second' }, visit)).toEqual(page('refused'))
+    await nothingHappened()
+  })
+
+  test('from another issuer, also where it says that it went wrong', async () => {
+    const iss = 'https://evil.example.com'
+    expect(await stage.connecting.callback({ ...(await back()), iss }, visit)).toEqual(page('refused'))
+    expect(await stage.connecting.callback({ ...(await back()), iss, code: '', error: 'access_denied' }, visit)).toEqual(page('refused'))
+    await nothingHappened()
+  })
+
+  test.each([
+    ['access_denied', 'notGranted'],
+    ['login_required', 'notGranted'],
+    ['temporarily_unavailable', 'unavailable'],
+    ['invalid_scope', 'unavailable'],
+    ['<script>alert(1)</script>', 'unavailable'],
+  ] as const)('with the error %s, of which a page shows nothing', async (error, which) => {
+    const answer = await stage.connecting.callback({ ...(await back()), code: '', error }, visit)
+    expect(answer).toEqual(page(which))
+    expect(answer.html).not.toContain(error)
+    expect(answer.setCookies).toHaveLength(1)
+    await nothingHappened()
+  })
+
+  test('without a code', async () => {
+    expect(await stage.connecting.callback({ ...(await back()), code: '' }, visit)).toEqual(page('malformed'))
+    await nothingHappened()
+  })
+
+  test('with a code that is not of this authorization', async () => {
+    const [one, other] = [await back(), await back()]
+    expect(await stage.connecting.callback({ ...one, code: other.code }, visit)).toEqual(page('ended'))
+    expect(await stage.connections.find({ ...owner, actor: 'refused' })).toBeUndefined()
+  })
+
+  test.each([
+    ['is overloaded', json(429, {}), 'unavailable'],
+    ['does not know this installation', json(401, { error: 'invalid_client' }), 'unavailable'],
+    ['answers nonsense', json(200, {}), 'unavailable'],
+    ['says that the code has ended', json(400, { error: 'invalid_grant' }), 'ended'],
+  ] as const)('while the provider %s', async (_, answer, which) => {
+    stage.server.next('/token', answer)
+    expect(await stage.connecting.callback(await back(), visit)).toEqual(page(which))
+    expect(await stage.connections.find({ ...owner, actor: 'refused' })).toBeUndefined()
+  })
+
+  test('where the verifier does not open: its key was taken away, or its row was exchanged', async () => {
+    const rekeyed = stage.with({ vault: new Vault([`${randomBytes(32).toString('base64url')}=`]) })
+    expect(await rekeyed.callback(await back(), visit)).toEqual(page('ended'))
+    const came = await back()
+    const other = await back()
+    const hash = (state: string) => `sha256('${state.split('.')[1]}'::bytea)`
+    await stage.database.pool.query(
+      `UPDATE connect_steps SET content = jsonb_set(content::jsonb, '{verifier}',
+         (SELECT content::jsonb->'verifier' FROM connect_steps WHERE hash = ${hash(other.state)}))::text WHERE hash = ${hash(came.state)}`,
+    )
+    expect(await stage.connecting.callback(came, visit)).toEqual(page('refused'))
+    expect(stage.logged()).toContain('"reason":"swapped"')
+    await nothingHappened()
+  })
+})
+
+test('disconnecting forgets the tokens here and at the provider; another’s connection is not there', async () => {
+  const actor = 'leaving'
+  await stage.connecting.callback(await stage.cameBack({ actor }, { refreshToken: 'to-be-revoked' }), visit)
+  const { connectionId } = (await stage.connections.find({ ...owner, actor }))!
+  for (const other of [{ ...asker, actor: 'eve' }, { ...asker, actor, workspace: 'other' }]) {
+    await expect(stage.disconnecting.disconnect(other, connectionId)).rejects.toThrow(refusal('CONNECTION_NOT_FOUND'))
+  }
+  expect(await stage.disconnecting.disconnect({ ...asker, actor }, connectionId)).toEqual({ revoked: true })
+  expect(stage.server.revoked).toContain('refresh_token to-be-revoked')
+  expect(await stage.connections.find({ ...owner, actor })).toBeUndefined()
+  await expect(stage.disconnecting.disconnect({ ...asker, actor }, connectionId)).rejects.toThrow(refusal('CONNECTION_NOT_FOUND'))
+})
+
+test('a provider that does not revoke keeps nobody connected', async () => {
+  const actor = 'stuck'
+  await stage.connecting.callback(await stage.cameBack({ actor }), visit)
+  const { connectionId } = (await stage.connections.find({ ...owner, actor }))!
+  stage.server.next('/revoke', json(503, {}))
+  expect(await stage.disconnecting.disconnect({ ...asker, actor }, connectionId)).toEqual({ revoked: false })
+  expect(await stage.connections.find({ ...owner, actor })).toBeUndefined()
+})
+
+test('nothing that was secret in all of this is in the log, an event or a row', async () => {
+  const secrets = [
+    ...stage.server.issued,
+    'the secret of the client',
+    'a text of the provider',
+    ...stage.server.tokenRequests.flatMap((body) => ['code', 'code_verifier', 'refresh_token'].map((name) => body.get(name) ?? '')),
+  ].filter((secret) => secret !== '')
+  expect(secrets.length).toBeGreaterThan(40)
+  const everywhere = stage.logged() + (await stage.everything())
+  for (const secret of secrets) expect(everywhere).not.toContain(secret)
+})
+
+describe('on plain http, which loopback alone may have', () => {
+  test('the cookie has neither the prefix nor Secure, and binds all the same', async () => {
+    const local = await openStage({ publicUrl: 'http://localhost:8080' })
+    const { answer } = await local.sentOff()
+    expect(answer.setCookies[0]).toMatch(/^relay-oauth-[0-9a-f]{8}=[A-Za-z0-9_-]{43}; Path=\/; HttpOnly; SameSite=Lax; Max-Age=600$/)
+    const came = await local.cameBack()
+    expect((await local.connecting.callback({ ...came, cookie: `a=b; ${came.cookie}; c=d` }, visit)).status).toBe(200)
+    expect(await local.connecting.callback({ ...(await local.cameBack()), cookie: '' }, visit)).toEqual(page('otherBrowser'))
+    await local.close()
+  })
+})

@@ -1,0 +1,119 @@
+/** Connecting with everything real but the person: Postgres, the vault, an authorization server. */
+import { randomBytes } from 'node:crypto'
+import { createLogger } from '#mesh/telemetry/log.ts'
+import { Secret } from '#mesh/config.ts'
+import type { AuditEvent } from '#mesh/audit/event.ts'
+import { Database } from '#mesh/postgres/database.ts'
+import { type CameBack, Connecting } from '../../../../services/oauth/connect/connect.ts'
+import { Disconnecting } from '../../../../services/oauth/connect/disconnect.ts'
+import type { Answer } from '../../../../services/oauth/connect/pages.ts'
+import type { ConnectStore } from '../../../../services/oauth/connect/store.ts'
+import { postgresConnectStore } from '../../../../services/oauth/connect/store.postgres.ts'
+import { Connections } from '../../../../services/oauth/connections/connections.ts'
+import { postgresConnectionStore } from '../../../../services/oauth/connections/store.postgres.ts'
+import type { Provider } from '../../../../services/oauth/providers/provider.ts'
+import { oauthProtocol } from '../../../../services/oauth/providers/protocol.ts'
+import { type Declared, Providers } from '../../../../services/oauth/providers/registry.ts'
+import { noCache } from '../../../../services/oauth/tokens/cache.ts'
+import { Vault } from '../../../../services/oauth/vault/vault.ts'
+import { freshDatabase } from '../../../setup/database.ts'
+import { type Grant, client, startAuthorizationServer } from '../authorization-server.ts'
+
+export const asker = {
+  workspace: 'acme',
+  actor: 'ann',
+  keyId: 'key-of-ann',
+  requestId: '11111111-1111-4111-8111-111111111111',
+  traceId: 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
+  source: '192.0.2.1',
+}
+export const visit = {
+  requestId: '22222222-2222-4222-8222-222222222222',
+  traceId: 'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
+  source: '198.51.100.2',
+}
+export const returnOrigin = 'https://studio.example.com'
+
+const migrations = new URL('../../../../services/oauth/migrations/', import.meta.url)
+const newKey = () => randomBytes(32).toString('base64url') + '='
+
+export type Stage = Awaited<ReturnType<typeof openStage>>
+
+interface Wish {
+  provider?: string
+  scopes?: string[]
+  returnTo?: string
+  actor?: string
+}
+
+export async function openStage(over: { publicUrl?: string } = {}) {
+  const fresh = await freshDatabase(migrations)
+  const server = await startAuthorizationServer()
+  let logged = ''
+  const log = createLogger('oauth', 'trace', { write: (line: string) => void (logged += line) })
+  const database = new Database({ url: new Secret(fresh.url), log })
+  const connections = new Connections({ store: postgresConnectionStore(database), cache: noCache })
+  const declared = (provider: Partial<Provider>): Declared => {
+    const { clientId: _, clientSecret: __, ...rest } = server.provider(provider)
+    return { ...rest, clientIdVariable: 'THE_ID', clientSecretVariable: 'THE_SECRET' }
+  }
+  const unset = { ...declared({ name: 'unset' }), clientIdVariable: 'UNSET_ID', clientSecretVariable: 'UNSET_SECRET' }
+  const variables: Record<string, string> = { THE_ID: client.id, THE_SECRET: client.secret }
+  const all = [declared({}), declared({ name: 'second', title: '<Second> & "co"', scopes: ['openid', 'mail'] }), unset]
+  const providers = new Providers(all, (name) => variables[name])
+  const vault = new Vault([newKey()])
+  const protocol = oauthProtocol({ requestMs: 1000 })
+  const store = postgresConnectStore(database)
+  const publicUrl = new URL(over.publicUrl ?? 'https://relay.example.com')
+  const told: string[] = []
+  const parts = { providers, protocol, store, vault, connections, publicUrl, returnOrigins: [returnOrigin], log }
+  const connecting = new Connecting({ ...parts, onStep: (step, outcome) => void told.push(`${step} ${outcome}`) })
+
+  const ticketOf = (startUrl: string) => startUrl.slice(startUrl.lastIndexOf('/') + 1)
+  const cookieOf = ({ setCookies }: Answer) => setCookies[0]?.split(';')[0] ?? ''
+
+  return {
+    server,
+    database,
+    connections,
+    connecting,
+    providers,
+    vault,
+    told,
+    disconnecting: new Disconnecting({ providers, protocol, vault, connections, log }),
+    logged: () => logged,
+    ticketOf,
+    cookieOf,
+    /** The same service with another store, key or provider. */
+    with: (changed: { store?: ConnectStore; vault?: Vault; providers?: Providers }) => new Connecting({ ...parts, ...changed }),
+    providersWithout: () => new Providers(all, () => undefined),
+
+    /** Up to the provider: what a browser was sent off with. */
+    async sentOff({ provider = 'example', scopes = [], returnTo = '', actor = 'ann' }: Wish = {}) {
+      const { startUrl } = await connecting.authorize({ ...asker, actor }, { provider, scopes, returnTo })
+      const answer = await connecting.start(ticketOf(startUrl), visit)
+      return { answer, cookie: cookieOf(answer) }
+    },
+
+    /** Up to the callback: what the browser would come back with after consent. */
+    async cameBack(wanted: Wish = {}, grant: Grant = {}): Promise<CameBack> {
+      const { answer, cookie } = await this.sentOff(wanted)
+      return { provider: wanted.provider ?? 'example', error: '', cookie, ...server.consent(answer.location, grant) }
+    },
+
+    async events(): Promise<AuditEvent[]> {
+      const { rows } = await database.pool.query<{ event: string }>('SELECT event FROM audit_outbox')
+      return rows.map(({ event }) => JSON.parse(event) as AuditEvent)
+    },
+    /** All that the database holds, as text. */
+    async everything(): Promise<string> {
+      const rowsOf = (table: string) => database.pool.query<{ row: string }>(`SELECT t::text AS row FROM ${table} t`)
+      const texts = await Promise.all(['connect_steps', 'connections', 'audit_outbox'].map(rowsOf))
+      return texts.flatMap(({ rows }) => rows.map(({ row }) => row)).join('\n')
+    },
+    async close() {
+      await Promise.all([database.close(), server.close()])
+      await fresh.drop()
+    },
+  }
+}

@@ -1,0 +1,61 @@
+import { randomBytes } from 'node:crypto'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Guard, startGuard } from '../../../../deploy/sandbox/guard.ts'
+import { missingScopes } from '../../../../services/oauth/providers/provider.ts'
+import { oauthProtocol } from '../../../../services/oauth/providers/protocol.ts'
+import { Providers, builtIn } from '../../../../services/oauth/providers/registry.ts'
+import { consent } from '../../../deploy/consent.ts'
+
+const redirectUri = (name: string) => `https://relay.example.com/oauth/${name}/callback`
+const client = (name: string) => ({ id: 'relay', secret: 'the secret of the sandbox', redirectUri: redirectUri(name) })
+const protocol = oauthProtocol({ requestMs: 5000 })
+
+let guard: Guard
+let providers: Providers
+beforeAll(async () => {
+  guard = await startGuard({ clients: { google: client('google'), microsoft: client('microsoft') }, accessTtlMs: 3_600_000 })
+  const declared = builtIn({ microsoftTenant: 'common', sandbox: new URL(guard.url) })
+  providers = new Providers(declared, (variable) => (variable.endsWith('_ID') ? 'relay' : 'the secret of the sandbox'))
+})
+afterAll(() => guard.stop())
+
+async function connect(name: string, email: string, reconsent: boolean) {
+  const provider = providers.get(name)
+  const { scopes } = provider
+  const [verifier, nonce] = [randomBytes(32).toString('base64url'), randomBytes(32).toString('base64url')]
+  const own = { redirectUri: redirectUri(name), verifier, nonce, scopes }
+  const url = await protocol.authorizationUrl(provider, { ...own, state: 'a.state', reconsent })
+  const back = new URL((await consent(url, email)).headers.get('location')!)
+  expect(back.searchParams.get('state')).toBe('a.state')
+  return protocol.exchangeCode(provider, { ...own, code: back.searchParams.get('code')!, iss: back.searchParams.get('iss') ?? '' })
+}
+
+test.each([
+  ['google', 'you@example.com'],
+  ['microsoft', 'you@outlook.example.com'],
+])('%s: consent, tokens with all that the actions need, the account of its id_token, and a refresh', async (name, email) => {
+  const provider = providers.get(name)
+  const connected = await connect(name, email, false)
+  expect(connected.account).toBe(email)
+  expect(missingScopes(provider.scopes, connected.scopes)).toEqual([])
+  const refreshed = await protocol.refresh(provider, connected.refreshToken!)
+  expect(refreshed.accessToken).not.toBe(connected.accessToken)
+  // Microsoft's is another one each time, Google's stays.
+  expect(refreshed.refreshToken === undefined).toBe(name === 'google')
+})
+
+test('google gives no refresh token to who consented before, but where consent is asked for again', async () => {
+  const email = 'you-too@example.com'
+  expect((await connect('google', email, false)).refreshToken).toBeDefined()
+  expect((await connect('google', email, false)).refreshToken).toBeUndefined()
+  expect((await connect('google', email, true)).refreshToken).toBeDefined()
+})
+
+test('what google revoked can be refreshed no more; microsoft has nothing to revoke by', async () => {
+  const google = providers.get('google')
+  const { refreshToken } = await connect('google', 'you@example.com', true)
+  expect(await protocol.revoke(google, refreshToken!, 'refresh')).toBe(true)
+  const ended = expect.objectContaining({ failure: { kind: 'refused', code: 'invalid_grant', status: 400 } }) as Error
+  await expect(protocol.refresh(google, refreshToken!)).rejects.toThrow(ended)
+  expect(await protocol.revoke(providers.get('microsoft'), 'any', 'refresh')).toBe(false)
+})

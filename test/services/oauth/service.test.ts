@@ -1,0 +1,87 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { OAuthServiceService } from '#gen/relay/oauth/v1/oauth.ts'
+import { type Context, ownContext } from '#mesh/grpc/call.ts'
+import { Channel, type Methods, methodsOf } from '#mesh/grpc/client.ts'
+import { Health } from '#mesh/grpc/health.ts'
+import { GrpcServer } from '#mesh/grpc/server.ts'
+import { createLogger } from '#mesh/telemetry/log.ts'
+import { Metrics } from '#mesh/telemetry/metrics.ts'
+import { oauthService } from '../../../services/oauth/service.ts'
+import { fakeMesh } from '../../fakes/identity.ts'
+import { type Stage, openStage } from './connect/stage.ts'
+
+const mesh = fakeMesh()
+const as = (actor: string, permissions = ['connections:read', 'connections:write'], workspace = 'acme'): Context => ({
+  ...ownContext(),
+  callerToken: mesh.callerToken({ workspace, actor, keyId: 'a-key', permissions }),
+})
+const refusal = (reason: string) => expect.objectContaining({ reason }) as Error
+
+describe('the oauth service, for callers and browsers', () => {
+  let stage: Stage
+  let server: GrpcServer
+  let channel: Channel
+  let client: Methods<typeof OAuthServiceService>
+  beforeAll(async () => {
+    stage = await openStage()
+    const metrics = new Metrics('oauth')
+    const tokens = { token: () => Promise.reject(new Error('nobody asks for a token here')) }
+    server = new GrpcServer({
+      services: [oauthService({ ...stage, tokens })],
+      verifier: mesh.verifierFor('oauth'),
+      health: new Health({ services: ['relay.oauth.v1.OAuthService'] }),
+      log: createLogger('oauth', 'silent'),
+      metrics,
+    })
+    const port = await server.listen({ host: '127.0.0.1', port: 0 })
+    channel = new Channel({ address: `127.0.0.1:${port}`, service: 'oauth', peerToken: mesh.peerToken('gateway'), metrics })
+    client = methodsOf(OAuthServiceService, channel)
+  })
+  afterAll(async () => {
+    channel.close()
+    await server.drain(1000)
+    await stage.close()
+  })
+
+  const browser = (source: string): Context => ({ ...ownContext(), source })
+  const nothing = { errorDescription: '', scope: '', authuser: '', prompt: '', hd: '', sessionState: '' }
+
+  test('an account is connected, listed and disconnected; only its owner sees it', async () => {
+    const begun = await client.authorize({ provider: 'example', scopes: [], returnTo: '' }, as('ann'))
+    expect(begun.expiresAt).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+    const sent = await client.start({ ticket: stage.ticketOf(begun.startUrl) }, browser('198.51.100.7'))
+    expect(sent.status).toBe(302)
+    const cookie = stage.cookieOf({ ...sent })
+    const back = { ...nothing, provider: 'example', error: '', cookie, ...stage.server.consent(sent.location) }
+    const page = await client.callback(back, browser('198.51.100.7'))
+    expect(page).toMatchObject({ status: 200, location: '', html: expect.stringContaining('ann@example.com is connected') as string })
+
+    const { connections } = await client.listConnections({}, as('ann'))
+    expect(connections).toEqual([
+      expect.objectContaining({ provider: 'example', account: 'ann@example.com', status: 'connected', reason: undefined }),
+    ])
+    const { connectionId } = connections[0]!
+    for (const other of [as('bob'), as('ann', undefined, 'other')]) {
+      expect((await client.listConnections({}, other)).connections).toEqual([])
+      await expect(client.disconnect({ connectionId }, other)).rejects.toThrow(refusal('CONNECTION_NOT_FOUND'))
+    }
+    expect(await client.disconnect({ connectionId }, as('ann'))).toMatchObject({ revoked: true })
+    expect((await client.listConnections({}, as('ann'))).connections).toEqual([])
+
+    const events = await stage.events()
+    expect(events.map(({ action }) => action).toSorted()).toEqual(['connection.made', 'connection.removed'])
+    expect(events.find(({ action }) => action === 'connection.made')).toMatchObject({ actor: 'ann', keyId: 'a-key', source: '198.51.100.7' })
+  })
+
+  test('who may only look connects nothing', async () => {
+    const viewer = as('ann', ['connections:read'])
+    await expect(client.authorize({ provider: 'example', scopes: [], returnTo: '' }, viewer)).rejects.toThrow(refusal('PERMISSION_DENIED'))
+    await expect(client.authorize({ provider: 'example', scopes: [], returnTo: '' }, ownContext())).rejects.toThrow(refusal('UNAUTHENTICATED'))
+  })
+
+  test('a browser that comes with nothing is shown a page, not an error', async () => {
+    expect(await client.start({ ticket: 'x' }, browser('198.51.100.7'))).toMatchObject({ status: 400, location: '' })
+    const back = { ...nothing, provider: 'example', state: '', code: '', iss: '', error: '', cookie: '' }
+    expect(await client.callback(back, browser('198.51.100.7'))).toMatchObject({ status: 400, setCookies: [] })
+  })
+})
