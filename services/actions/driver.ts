@@ -32,10 +32,15 @@ export interface DriverParts {
 /** How long an end that cannot be written is tried again, before the run is left to whoever takes it over. */
 const writePatienceMs = 15 * 60_000
 
+/** Between tries to make a recovery point durable. */
+const recordAgainMs = 50
+
 /** A run that loses every holder is left for a person: something about it may be what ends them. */
 const mostAttempts = 20
 
 const unknown = (reason: string, message: string): Outcome => ({ status: 'unknown', error: { reason, message } })
+
+const isAway = (error: unknown): boolean => error instanceof MeshError && error.code === 'UNAVAILABLE'
 
 export class RunDriver {
   readonly #parts: DriverParts
@@ -102,10 +107,17 @@ export class RunDriver {
       attempt: run.epoch,
       assertHeld: () => lease.assertHeld(),
       async record(point) {
-        lease.assertHeld()
-        if (await store.recordPoint(run.runId, run.epoch, point)) return
-        lease.lose()
-        lease.assertHeld()
+        // To write the same again is safe; while the store is away it is the lease that sets the end.
+        for (;;) {
+          lease.assertHeld()
+          try {
+            if (await store.recordPoint(run.runId, run.epoch, point)) return
+            lease.lose()
+          } catch (error) {
+            if (!isAway(error)) throw error
+            await pause(recordAgainMs)
+          }
+        }
       },
     }
     try {
@@ -137,8 +149,7 @@ export class RunDriver {
         outbox.tell(ended)
         return ended
       } catch (error) {
-        const away = error instanceof MeshError && error.code === 'UNAVAILABLE'
-        if (!away || this.#stop.signal.aborted || performance.now() > until) throw error
+        if (!isAway(error) || this.#stop.signal.aborted || performance.now() > until) throw error
         log.warn({ run_id: run.runId, outcome: outcome.status }, 'the end of a run cannot be written yet')
         await pause(wait, undefined, { signal: this.#stop.signal }).catch(() => undefined)
       }

@@ -105,6 +105,36 @@ test('a holder whose lease ran out before it acted leaves the run to the reconci
   expect(rows).toEqual([{ status: 'executing', epoch: 1 }])
 })
 
+const away = () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE())
+
+/** Writes down what it is about to do, as an adapter does that makes a draft first. */
+const recordsFirst: typeof on.ledger.onExecute = async (run, effect) => {
+  await run.record({ draft: 'd-1' })
+  effect()
+  return { status: 'success', result: {} }
+}
+
+test('a run outlives a store that is away while it writes a recovery point', async () => {
+  on.ledger.onExecute = recordsFirst
+  let refused = 0
+  const replica = on.replica({
+    store: (real) => ({ ...real, recordPoint: (...point) => (++refused < 3 ? away() : real.recordPoint(...point)) }),
+  })
+  expect(await execute(replica, await on.preview(), 'k1')).toMatchObject({ run: { status: 'success', recovery: { draft: 'd-1' } } })
+  expect(refused).toBe(3)
+})
+
+test('where no recovery point can be written nothing is done, and whoever takes the run over finds that out', async () => {
+  on.ledger.onExecute = recordsFirst
+  const cutOff = on.replica({ leaseMs: 200, waitMs: 50, store: (real) => ({ ...real, recordPoint: away, holdRun: away }) })
+  await expect(execute(cutOff, await on.preview(), 'k1')).rejects.toMatchObject({ reason: 'IN_PROGRESS' })
+  on.ledger.onReconcile = async () => ({ status: 'failed', error: { reason: 'NOT_SENT', message: 'there is no draft' } })
+  await lapse()
+  await on.replica().reconciler.round()
+  expect((await on.database.pool.query('SELECT status FROM runs')).rows).toEqual([{ status: 'failed' }])
+  expect(on.ledger.effects).toEqual([])
+})
+
 test('an end that comes after the run was taken over is refused, and the caller gets the truth', async () => {
   const [reached, hold] = [gate(), gate()]
   on.ledger.onExecute = async (_run, effect) => {
