@@ -36,8 +36,6 @@ export interface PreviewContext {
   signal: AbortSignal
   /** The account that would act; undefined where none is connected, or none is needed. */
   connection?: Connected | undefined
-  /** Of the call that asks: what a call to another service carries. */
-  requestContext: Context
 }
 
 /** What a preview shows. */

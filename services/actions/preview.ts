@@ -12,8 +12,7 @@ export interface PreviewAsk {
   action: string
   params: unknown
   asker: Asker
-  signal: AbortSignal
-  context: Context
+  context: Context & { readonly signal: AbortSignal }
 }
 
 export interface Previewed {
@@ -39,13 +38,13 @@ export class Previews {
     this.#ttlMs = parts.ttlMs
   }
 
-  async preview({ action, params, asker, signal, context }: PreviewAsk): Promise<Previewed> {
+  async preview({ action, params, asker, context }: PreviewAsk): Promise<Previewed> {
     const { workspace, actor } = asker
     const adapter = this.#catalog.require(action)
     // Canonical before it is parsed: the adapter sees what the stored bytes say, nothing that a decoder made beside them.
     const asked = parseParams(adapter, parseCanonical(canonicalBytes(params)))
     const { connection, aboutIt } = await this.#connected(adapter.connects, asker, context)
-    const shown = await adapter.preview(asked, { workspace, actor, signal, connection, requestContext: context })
+    const shown = await adapter.preview(asked, { workspace, actor, signal: context.signal, connection })
     const bytes = canonicalBytes(shown.params)
     const previewId = randomUUID()
     const { provider } = adapter

@@ -1,8 +1,8 @@
 /** The RPCs of relay.actions.v1: proto ⇄ domain, nothing more. */
 import { ActionsServiceService, ListActionsResponse, type Run as RunMessage } from '#gen/relay/actions/v1/actions.ts'
-import { meshErrors } from '#mesh/errors.ts'
 import { askerOf, callerOf } from '#mesh/grpc/call.ts'
 import { type Served, served } from '#mesh/grpc/server.ts'
+import { readPageToken, writePageToken } from '#mesh/page-token.ts'
 import { key } from '#mesh/telemetry/names.ts'
 import { parseCanonical } from './canonical.ts'
 import type { Catalog } from './catalog.ts'
@@ -11,7 +11,7 @@ import type { Execution } from './execute.ts'
 import type { ActionMetrics } from './metrics.ts'
 import type { Previews } from './preview.ts'
 import { type Run, type RunStatus, durationMs } from './run.ts'
-import type { RunPage, Store } from './store.ts'
+import type { Store } from './store.ts'
 
 export interface ServiceParts {
   enabled: boolean
@@ -50,7 +50,7 @@ export function actionsService({ enabled, catalog, previews, execution, store, m
     async previewAction(request, call) {
       requireEnabled()
       const { action, params = {} } = request
-      const previewed = await previews.preview({ action, params, asker: askerOf(call), signal: call.signal, context: call })
+      const previewed = await previews.preview({ action, params, asker: askerOf(call), context: call })
       metrics.previewed(previewed.provider, previewed.action)
       return { ...previewed, expiresAt: previewed.expiresAt.toISOString(), requestId: call.requestId }
     },
@@ -103,17 +103,4 @@ function toMessage(run: Run): RunMessage {
     startedAt: run.startedAt.toISOString(),
     endedAt: run.endedAt?.toISOString(),
   }
-}
-
-const writePageToken = (after: RunPage['after']): string =>
-  after === undefined ? '' : Buffer.from(`${after.startedUs} ${after.runId}`).toString('base64url')
-
-function readPageToken(token: string): RunPage['after'] {
-  if (token === '') return undefined
-  const match = /^(\d{1,16}) ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/.exec(Buffer.from(token, 'base64url').toString())
-  if (match === null) {
-    const description = 'is not the next_page_token of an earlier page'
-    throw meshErrors.INVALID_REQUEST({ violations: [{ field: 'page_token', description }] })
-  }
-  return { startedUs: match[1]!, runId: match[2]! }
 }

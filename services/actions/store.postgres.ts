@@ -230,13 +230,13 @@ export function postgresStore(database: Database, audited: () => void = () => un
       const rows = await database.query<RunRow & { cursor: string }>(listRuns, [
         workspace,
         status ?? null,
-        after?.startedUs ?? null,
-        after?.runId ?? null,
+        after?.atUs ?? null,
+        after?.id ?? null,
         limit + 1,
       ])
       const page = rows.slice(0, limit)
       const last = page.at(-1)
-      const next = rows.length > limit && last !== undefined ? { startedUs: last.cursor, runId: last.run_id } : undefined
+      const next = rows.length > limit && last !== undefined ? { atUs: last.cursor, id: last.run_id } : undefined
       return { runs: page.map(toRun), next }
     },
 

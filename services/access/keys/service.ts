@@ -1,12 +1,11 @@
 /** The RPCs of relay.access.v1.KeysService: proto ⇄ domain, nothing more. */
 import { type Key as KeyMessage, KeysServiceService } from '#gen/relay/access/v1/keys.ts'
-import { meshErrors } from '#mesh/errors.ts'
 import { type Call, askerOf, callerOf } from '#mesh/grpc/call.ts'
 import { type Served, served } from '#mesh/grpc/server.ts'
+import { readPageToken, writePageToken } from '#mesh/page-token.ts'
 import type { Instruments } from '../metrics.ts'
 import type { StoredKey } from './key.ts'
 import type { KeyMaker, Keys } from './keys.ts'
-import type { KeyPage } from './store.ts'
 
 export interface ServiceParts {
   keys: Keys
@@ -70,16 +69,3 @@ const toMessage = (key: StoredKey): KeyMessage => ({
   lastUsedAt: key.lastUsedAt?.toISOString(),
   replaces: key.replaces,
 })
-
-const writePageToken = (after: KeyPage['after']): string =>
-  after === undefined ? '' : Buffer.from(`${after.createdUs} ${after.keyId}`).toString('base64url')
-
-function readPageToken(token: string): KeyPage['after'] {
-  if (token === '') return undefined
-  const match = /^(\d{1,16}) ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/.exec(Buffer.from(token, 'base64url').toString())
-  if (match === null) {
-    const description = 'is not the next_page_token of an earlier page'
-    throw meshErrors.INVALID_REQUEST({ violations: [{ field: 'page_token', description }] })
-  }
-  return { createdUs: match[1]!, keyId: match[2]! }
-}

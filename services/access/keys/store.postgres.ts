@@ -49,11 +49,11 @@ export function postgresKeyStore(database: Database): KeyStore {
 
     async list({ workspace, actor, limit, after }) {
       const [text, whose] = actor === undefined ? [statements.list, [workspace]] : [statements.listOfActor, [workspace, actor]]
-      const bounds = [after?.createdUs ?? null, after?.keyId ?? null, limit + 1]
+      const bounds = [after?.atUs ?? null, after?.id ?? null, limit + 1]
       const rows = await database.query<Row & { cursor: string }>(text, [...bounds, ...whose])
       const page = rows.slice(0, limit)
       const last = page.at(-1)
-      const next = rows.length > limit && last !== undefined ? { createdUs: last.cursor, keyId: last.key_id } : undefined
+      const next = rows.length > limit && last !== undefined ? { atUs: last.cursor, id: last.key_id } : undefined
       return { keys: page.map(toKey), next }
     },
 

@@ -4,6 +4,7 @@
  * DEPENDENCY_UNAVAILABLE, and the outcome of a change is then not known.
  */
 import type { AuditEvent } from '#mesh/audit/event.ts'
+import type { PageEnd } from '#mesh/page-token.ts'
 import type { NewKey, Revocation, StoredKey } from './key.ts'
 
 export interface KeyStore {
@@ -40,8 +41,8 @@ export interface KeyPage {
   /** Only keys of this actor. */
   readonly actor?: string | undefined
   readonly limit: number
-  /** The last key of the page before; its time in microseconds since 1970, which is what the store tells keys apart by. */
-  readonly after?: { readonly createdUs: string; readonly keyId: string } | undefined
+  /** The last key of the page before. */
+  readonly after?: PageEnd | undefined
 }
 
 export interface Rotation {

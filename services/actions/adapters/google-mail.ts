@@ -13,8 +13,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
 import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
 import type { Connections } from '../connections.ts'
-import { errors } from '../errors.ts'
-import { type Mail, compose, mailParams, mailWarnings, messageIdOf, senderOf, summarize } from './mail.ts'
+import { type Mail, compose, mailParams, messageIdOf, showMail } from './mail.ts'
 import { type ApiAnswer, type ApiCall, ApiFailure, type ApiReason, apiReasons, providerApi } from './provider-http.ts'
 
 const scope = (name: string) => `https://www.googleapis.com/auth/gmail.${name}`
@@ -79,14 +78,8 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
     unavailable: () => connections.unavailable,
 
     async preview(params, { connection }) {
-      const account = senderOf(connection?.account)
-      const asked = params.from?.address
-      if (account !== undefined && asked !== undefined && asked.toLowerCase() !== account.address.toLowerCase()) {
-        throw errors.INVALID_PARAMS({ violations: [{ field: 'params.from', description: `is not the connected account, ${account.address}` }] })
-      }
-      const from = params.from ?? account
-      const mail: Mail = { ...params, ...(from && { from }) }
-      return { params: { ...mail }, summary: await summarize(mail), warnings: [...mailWarnings(mail), ...blockedWarnings(mail)] }
+      const shown = await showMail(params, connection?.account)
+      return { ...shown, warnings: [...shown.warnings, ...blockedWarnings(params)] }
     },
 
     execute: send,

@@ -11,9 +11,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
 import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
 import type { Connections, Connects } from '../connections.ts'
-import { errors } from '../errors.ts'
 import { immutableIds, runFilter, runProperty } from './graph-item.ts'
-import { type Address, type Mail, mailParams, mailWarnings, senderOf, summarize } from './mail.ts'
+import { type Address, type Mail, mailParams, showMail } from './mail.ts'
 import { ApiFailure, apiReasons, providerApi } from './provider-http.ts'
 
 /** Every reason that an outcome of this adapter may have. */
@@ -67,17 +66,7 @@ export function graphMailAdapter(options: GraphMailOptions): Adapter<Mail> {
     connects,
     unavailable: () => connections.unavailable,
 
-    async preview(asked, { connection }) {
-      const account = senderOf(connection?.account)
-      if (account !== undefined && asked.from !== undefined && asked.from.address.toLowerCase() !== account.address.toLowerCase()) {
-        throw errors.INVALID_PARAMS({
-          violations: [{ field: 'params.from', description: `is not the connected account, ${account.address}` }],
-        })
-      }
-      const from = asked.from ?? account
-      const mail: Mail = { ...asked, ...(from && { from }) }
-      return { params: { ...mail }, summary: await summarize(mail), warnings: mailWarnings(mail) }
-    },
+    preview: (asked, { connection }) => showMail(asked, connection?.account),
 
     execute: begin,
 

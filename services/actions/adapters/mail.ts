@@ -8,6 +8,8 @@ import { createHash } from 'node:crypto'
 import { domainToASCII } from 'node:url'
 import MailComposer from 'nodemailer/lib/mail-composer'
 import { z } from 'zod'
+import type { Shown } from '../adapter.ts'
+import { errors } from '../errors.ts'
 import { type Attachment, attachments, sizeOf } from './attachment.ts'
 import { plainLine } from './plain-text.ts'
 
@@ -134,6 +136,17 @@ export async function compose(mail: Mail, { runId, date }: Stamp): Promise<Buffe
 export const said = ({ address: at, name }: Address) => (name ? `${name} <${at}>` : at)
 const sizeSaid = (bytes: number) => (bytes < 1024 ? `${bytes} bytes` : `${(bytes / 1024).toFixed(1)} KiB`)
 const fileSaid = (file: Attachment) => `${file.filename} (${file.content_type}, ${sizeSaid(sizeOf(file))})`
+
+/** What a preview shows of a mail from this account, filled in where the mail names no sender. Throws INVALID_PARAMS for another sender. */
+export async function showMail(asked: Mail, account: string | undefined): Promise<Shown> {
+  const own = senderOf(account)
+  if (own !== undefined && asked.from !== undefined && asked.from.address.toLowerCase() !== own.address.toLowerCase()) {
+    throw errors.INVALID_PARAMS({ violations: [{ field: 'params.from', description: `is not the connected account, ${own.address}` }] })
+  }
+  const from = asked.from ?? own
+  const mail: Mail = { ...asked, ...(from && { from }) }
+  return { params: { ...mail }, summary: await summarize(mail), warnings: mailWarnings(mail) }
+}
 
 /** The very mail, as a person reads it. */
 export async function summarize(mail: Mail): Promise<string> {

@@ -77,7 +77,7 @@ describe('an execute does nothing', () => {
 describe('a preview', () => {
   const preview = () => {
     const previews = new Previews({ catalog: new Catalog([on.ledger]), store: on.replica().store, connections: on.connections, ttlMs: 60_000 })
-    return previews.preview({ action: 'ledger.add', params: { note: 'x' }, asker: askerOf(), signal: AbortSignal.timeout(5000), context: ownContext() })
+    return previews.preview({ action: 'ledger.add', params: { note: 'x' }, asker: askerOf(), context: { ...ownContext(), signal: AbortSignal.timeout(5000) } })
   }
 
   test('of a provider that is not configured names the variables', async () => {

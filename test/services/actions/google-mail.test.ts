@@ -1,7 +1,6 @@
 /** gmail.send_email: what is sent, what a preview says, and what is said of what cannot be known. */
 import { beforeEach, describe, expect, test, vi } from 'vitest'
 import { meshErrors } from '#mesh/errors.ts'
-import { ownContext } from '#mesh/grpc/call.ts'
 import { mailParams } from '../../../services/actions/adapters/mail.ts'
 import { LeaseLost } from '../../../services/actions/lease.ts'
 import { type GmailMethod, gmailScopes } from '../../fakes/gmail.ts'
@@ -289,7 +288,6 @@ describe('a preview', () => {
     actor: 'ada',
     signal: new AbortController().signal,
     connection,
-    requestContext: ownContext(),
   })
   const preview = (json: Record<string, unknown>, connection?: ReturnType<typeof connected>) =>
     on.adapter.preview(mailParams.parse({ to: ['bob@example.com'], subject: 's', text: 't', ...json }), context(connection))

@@ -22,7 +22,6 @@ export const asking = (connection: Connected | undefined = connected()): Preview
   actor: 'tester',
   signal: new AbortController().signal,
   connection,
-  requestContext: ownContext(),
 })
 
 /** Gives these tokens, the next one whenever one was refused. */

@@ -159,7 +159,7 @@ export async function stage({ adapters = [], connections: given }: StageOptions 
   const replicas: Replica[] = []
   const previewOf: Stage['previewOf'] = async (action, params, { ttlMs = 60_000, ...who } = {}) => {
     const previews = new Previews({ catalog, store: real, connections, ttlMs })
-    const asked = { action, params, asker: askerOf(who), signal: AbortSignal.timeout(5000), context: ownContext() }
+    const asked = { action, params, asker: askerOf(who), context: { ...ownContext(), signal: AbortSignal.timeout(5000) } }
     return (await previews.preview(asked)).previewId
   }
   return {

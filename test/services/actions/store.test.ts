@@ -3,6 +3,7 @@ import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { auditEvent } from '#mesh/audit/event.ts'
 import { Secret } from '#mesh/config.ts'
+import type { PageEnd } from '#mesh/page-token.ts'
 import { Database } from '#mesh/postgres/database.ts'
 import { canonicalBytes } from '../../../services/actions/canonical.ts'
 import { postgresStore } from '../../../services/actions/store.postgres.ts'
@@ -222,7 +223,7 @@ describe('listing', () => {
       if (result.outcome === 'begun') made.unshift(result.run.runId)
     }
     const seen: string[] = []
-    let after: { startedUs: string; runId: string } | undefined
+    let after: PageEnd | undefined
     do {
       const page: Awaited<ReturnType<Store['listRuns']>> = await store.listRuns({ workspace, status: undefined, limit: 3, after })
       seen.push(...page.runs.map((run) => run.runId))

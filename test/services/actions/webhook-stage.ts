@@ -11,7 +11,7 @@ import type { Receiver, ReceiverOptions } from '../../fakes/receiver.ts'
 export const signingSecret = 'a secret that is only in this test'
 export const loopback = parsePolicy(['127.0.0.0/8', '::1/128'])
 export const runId = '3a033cc1-0000-4000-8000-000000000001'
-export const context = { workspace: 'default', actor: 'tester', signal: new AbortController().signal, requestContext: ownContext() }
+export const context = { workspace: 'default', actor: 'tester', signal: new AbortController().signal }
 
 /** May reach loopback. */
 export const adapter = (options: Partial<WebhookOptions> = {}) => webhookAdapter({ signingSecret, policy: loopback, ...options })

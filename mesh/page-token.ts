@@ -1,0 +1,29 @@
+/**
+ * Where a page ends, as clients carry it to the next one: the time of the last entry in microseconds since 1970, which is what Postgres tells
+ * times apart by, and its id.
+ */
+import { meshErrors } from './errors.ts'
+
+export interface PageEnd {
+  /** Microseconds since 1970, in decimal. */
+  readonly atUs: string
+  /** A UUID. */
+  readonly id: string
+}
+
+/** Empty behind the last page. */
+export const writePageToken = (end: PageEnd | undefined): string =>
+  end === undefined ? '' : Buffer.from(`${end.atUs} ${end.id}`).toString('base64url')
+
+/** Undefined for the first page. Throws INVALID_REQUEST for what `writePageToken` did not write. */
+export function readPageToken(token: string): PageEnd | undefined {
+  if (token === '') return undefined
+  const match = /^(\d{1,16}) ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/.exec(Buffer.from(token, 'base64url').toString())
+  if (match === null) throw notAPageToken()
+  return { atUs: match[1]!, id: match[2]! }
+}
+
+export function notAPageToken(): Error {
+  const description = 'is not the next_page_token of an earlier page'
+  return meshErrors.INVALID_REQUEST({ violations: [{ field: 'page_token', description }] })
+}
