@@ -36,17 +36,19 @@ export interface Emulators {
 }
 
 const patienceMs = 30_000
+/** The emulator lets each token ask 5,000 times an hour: so many times that is one account's limit. */
+const bearersEach = 20
 
 export async function startEmulators({ url, clients }: EmulatorsOptions): Promise<Emulators> {
   const started = new Map<Provider, { emulator: Emulator; at: string }>()
-  /** What each account is known by to its emulator: a token that never leaves this process. */
-  const bearers = new Map<string, string>()
+  /** What each account is known by to its emulator: tokens that never leave this process. */
+  const bearers = new Map<string, string[]>()
   const start = async (service: Provider): Promise<void> => {
     const tokens: Record<string, { login: string; scopes: string[] }> = {}
     for (const { email } of accounts[service]) {
-      const bearer = randomBytes(24).toString('base64url')
-      bearers.set(`${service} ${email}`, bearer)
-      tokens[bearer] = { login: email, scopes: [] }
+      const own = Array.from({ length: bearersEach }, () => randomBytes(24).toString('base64url'))
+      bearers.set(`${service} ${email}`, own)
+      for (const bearer of own) tokens[bearer] = { login: email, scopes: [] }
     }
     const { id, secret, redirectUri } = clients[service]
     const port = await freePort()
@@ -75,7 +77,10 @@ export async function startEmulators({ url, clients }: EmulatorsOptions): Promis
   return {
     async ask(provider, { method, url: wanted, headers, body }, email) {
       const type = headers['content-type']
-      const bearer = email === undefined ? undefined : bearers.get(`${provider} ${email}`)
+      // In turn.
+      const own = email === undefined ? undefined : bearers.get(`${provider} ${email}`)
+      const bearer = own?.shift()
+      if (bearer !== undefined) own!.push(bearer)
       const response = await fetch(started.get(provider)!.at + wanted.pathname + wanted.search, {
         method,
         redirect: 'manual',

@@ -91,7 +91,12 @@ function mailOf(account: string, { id, internalDate, payload }: GmailMessage): M
   }
 }
 
+/** What was sent stays as it is, so each is fetched once. */
+const fetched = new WeakMap<Emulators, Map<string, Mail>>()
+
 async function ofGmail(emulators: Emulators, email: string): Promise<Mail[]> {
+  const known = fetched.get(emulators) ?? new Map<string, Mail>()
+  fetched.set(emulators, known)
   const ask = async (path: string): Promise<unknown> => {
     const asked = { method: 'GET', url: new URL(path, 'http://gmail'), headers: {}, body: Buffer.alloc(0) }
     return JSON.parse((await emulators.ask('google', asked, email)).body.toString())
@@ -100,7 +105,9 @@ async function ofGmail(emulators: Emulators, email: string): Promise<Mail[]> {
   for (let page = ''; ; ) {
     const list = (await ask(`/gmail/v1/users/me/messages?labelIds=SENT&maxResults=500${page}`)) as GmailPage
     for (const { id } of list.messages) {
-      mails.push(mailOf(email, (await ask(`/gmail/v1/users/me/messages/${id}?format=full`)) as GmailMessage))
+      const mail = known.get(id) ?? mailOf(email, (await ask(`/gmail/v1/users/me/messages/${id}?format=full`)) as GmailMessage)
+      known.set(id, mail)
+      mails.push(mail)
     }
     if (list.nextPageToken === undefined) return mails
     page = `&pageToken=${list.nextPageToken}`
