@@ -1,6 +1,6 @@
 # The one door. `make up` and `make test` need nothing but a machine with npm: they fetch what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help up check test test-full bench generate clean reset
+.PHONY: help up check test test-full bench gate generate clean reset
 
 # Puts a Node that is new enough and the installed packages in front of PATH.
 with := sh deploy/local/node.sh
@@ -25,11 +25,15 @@ test: ## Run the tests (Postgres and Redis are started for them)
 
 test-full: ## The tests that take longer too, from RELAY_TEST_SEED or a fresh seed
 	@sh deploy/local/redis.sh
+	@sh deploy/local/promtool.sh
 	@RELAY_TEST_FULL=1 RELAY_TEST_SEED=$${RELAY_TEST_SEED:-$$(date +%s)} $(with) vitest run
 
 bench: ## Measure against the floor
 	@sh deploy/local/redis.sh
 	@$(with) node bench/run.ts
+
+gate: ## Load the mesh that runs and say whether it is good enough to release (GATE_ARGS=--help)
+	@$(with) node gate/run.ts $(GATE_ARGS)
 
 generate: ## Generate code from the contracts
 	@$(with) node proto/contracts.ts generate

@@ -1,7 +1,7 @@
 /** What `node bench/run.ts` can be told. */
 import { parseArgs } from 'node:util'
 
-export type Part = 'rss' | 'list' | 'execute' | 'access'
+export type Part = 'rss' | 'list' | 'execute' | 'access' | 'tracing'
 
 export interface Repeated {
   times: number
@@ -24,12 +24,12 @@ export interface Options {
 
 export const usage = `make bench, or node bench/run.ts [options]
   --quick               short and few repetitions: shows that it works, measures nothing
-  --only <part>         rss, list, execute or access
+  --only <part>         rss, list, execute, access or tracing
   --json <file>         leaves everything that was measured there
   --profile <process>   instead of measuring, says where the CPU time of one process goes, and leaves its .cpuprofile under .cache/bench:
                         gateway, actions, idempotency, ratelimit, floor-gateway, floor-service; while listing, or what --only says`
 
-const parts: readonly Part[] = ['rss', 'list', 'execute', 'access']
+const parts: readonly Part[] = ['rss', 'list', 'execute', 'access', 'tracing']
 
 /** Undefined where only help is asked for. Throws an Error that says what is wrong. */
 export function readOptions(args: readonly string[]): Options | undefined {

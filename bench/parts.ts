@@ -34,6 +34,29 @@ export async function measureRss(stage: Stage, { restMs }: Pick<Options, 'restMs
   return Object.fromEntries(Object.entries({ ...stage.floor.processes, ...ours }).map(([name, pid]) => [name, residentOf(pid)]))
 }
 
+export interface Traced {
+  /** Bytes by process, after the same 1,000 requests, every one recorded. */
+  resident: Resident
+  /** Beside a gateway that records none: one that records every request, and one that records a hundredth. */
+  all: Compared[]
+  some: Compared[]
+}
+
+export async function measureTraced(stage: Stage, options: Options, progress: Progress): Promise<Traced> {
+  const { all, some, none } = await stage.startTraced(progress)
+  progress('tracing: 1,000 requests and a rest')
+  await stage.run(all, { kind: 'list', concurrency: 8, rounds: 500 })
+  await stage.run(all, { kind: 'execute', concurrency: 8, rounds: 250 })
+  await stage.rest(options.restMs)
+  const { postgres: _postgres, ...traced } = all.processes
+  const resident = Object.fromEntries(Object.entries(traced).map(([name, pid]) => [name, residentOf(pid)]))
+  return {
+    resident,
+    all: await compareLists(stage, { base: none, ours: all }, options, progress),
+    some: await compareLists(stage, { base: none, ours: some }, options, progress),
+  }
+}
+
 /** What ours is compared with, and ours. */
 export interface Pair {
   base: Subject

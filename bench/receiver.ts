@@ -1,9 +1,11 @@
-/** The other side of the webhooks: takes everything and answers at once. Its CPU counts as nobody's. */
+/** The other side of the webhooks, and of the traces: takes everything and answers at once. Its CPU counts as nobody's. */
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
 const server = createServer((request, response) => {
-  request.resume().on('end', () => response.writeHead(200, { 'content-type': 'text/plain' }).end('OK'))
+  // An OTLP answer that has nothing to say is empty.
+  const answer = request.url === '/v1/traces' ? { type: 'application/x-protobuf', body: '' } : { type: 'text/plain', body: 'OK' }
+  request.resume().on('end', () => response.writeHead(200, { 'content-type': answer.type }).end(answer.body))
 })
 server.keepAliveTimeout = 60_000
 server.listen(0, '127.0.0.1', () => {

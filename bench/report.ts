@@ -1,10 +1,10 @@
 /** Results → text for a terminal. Pure. Every figure is the median of the repetitions, with the least and the most in parentheses. */
-import type { Compared, Executed, Resident } from './parts.ts'
+import type { Compared, Executed, Resident, Traced } from './parts.ts'
 import type { Sample } from './sample.ts'
 import { spread } from './statistics.ts'
 
 /** What is to be reached. */
-export const targets = { listRatio: 0.6, executeP50Ms: 15, executeP99Ms: 50, rssMb: 120, accessRatio: 1.15, hopUs: 20 } as const
+export const targets = { listRatio: 0.6, executeP50Ms: 15, executeP99Ms: 50, rssMb: 120, accessRatio: 1.15, hopUs: 20, tracedRatio: 0.75, sampledRatio: 0.8, tracedRssMb: 150 } as const
 
 const number = (value: number): string =>
   value.toLocaleString('en', { maximumFractionDigits: value < 10 ? 2 : value < 100 ? 1 : 0, minimumFractionDigits: value < 10 ? 2 : 0 })
@@ -90,11 +90,34 @@ export function executeReport(results: readonly Executed[], fsyncMs: number): st
 }
 
 export function rssReport(resident: Resident): string {
+  return ['Memory: fresh processes after 1,000 requests and a rest (VmRSS)', memory(resident, targets.rssMb)].join('\n')
+}
+
+function memory(resident: Resident, target: number): string {
   const rows = Object.entries(resident).map(([name, bytes]) => {
     const mb = bytes / 1e6
-    return [name, number(mb), name.startsWith('floor') ? '' : mark(mb <= targets.rssMb, `≤ ${targets.rssMb}`)]
+    return [name, number(mb), name.startsWith('floor') ? '' : mark(mb <= target, `≤ ${target}`)]
   })
-  return ['Memory: fresh processes after 1,000 requests and a rest (VmRSS)', table([['', 'MB', 'target'], ...rows])].join('\n')
+  return table([['', 'MB', 'target'], ...rows])
+}
+
+export function tracingReport({ resident, all, some }: Traced): string {
+  const rowsOf = (share: string, results: readonly Compared[], target: number): string[][] =>
+    results.flatMap(({ concurrency, base, ours }) => {
+      const row = (name: string, of: (sample: Sample) => number): string[] => {
+        const ratios = ours.map((sample, index) => of(sample) / of(base[index]!))
+        const reached = name === 'requests/s' ? mark(spread(ratios).median >= target, `≥ ${target}`) : ''
+        return [`${share}, c=${concurrency}`, name, figure(base.map(of)), figure(ours.map(of)), figure(ratios), reached]
+      }
+      return [row('requests/s', ({ perSecond }) => perSecond), row('CPU µs/request', ({ cpuUs }) => cpuUs)]
+    })
+  return [
+    'Tracing: listing through gateways that record every request, or a hundredth, beside one that records none',
+    table([['recorded', '', 'none', 'this share', 'ratio', 'target'], ...rowsOf('100 %', all, targets.tracedRatio), ...rowsOf('1 %', some, targets.sampledRatio)]),
+    others([...all, ...some].flatMap(({ base, ours }) => [...base, ...ours])),
+    'Memory with every request recorded, after 1,000 requests and a rest (VmRSS)',
+    memory(resident, targets.tracedRssMb),
+  ].join('\n')
 }
 
 const breakdown = (samples: readonly Sample[]): string =>

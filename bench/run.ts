@@ -5,9 +5,9 @@ import { join, relative } from 'node:path'
 import { measureFsync } from './disk.ts'
 import { type Options, readOptions, usage } from './options.ts'
 import { measureHop } from './hop.ts'
-import { compareLists, measureExecutes, measureRss } from './parts.ts'
+import { compareLists, measureExecutes, measureRss, measureTraced } from './parts.ts'
 import { profilable, profileWhile, summarise, writeProfile } from './profile.ts'
-import { accessReport, executeReport, listReport, rssReport } from './report.ts'
+import { accessReport, executeReport, listReport, rssReport, tracingReport } from './report.ts'
 import { Stage, cacheFolder } from './stage.ts'
 
 const say = (line = ''): void => void process.stdout.write(`${line}\n`)
@@ -48,6 +48,10 @@ async function measure(stage: Stage, options: Options): Promise<void> {
     const compared = await compareLists(stage, { base: open, ours: guarded }, options, progress)
     results.access = { hop, compared }
     show(accessReport(compared, hop))
+  }
+  if (options.parts.includes('tracing')) {
+    const traced = (results.tracing = await measureTraced(stage, options, progress))
+    show(tracingReport(traced))
   }
   if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(results, null, 2)}\n`)
 }

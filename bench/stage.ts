@@ -16,6 +16,7 @@ import { type Sample, toSample } from './sample.ts'
 export interface Subject {
   readonly name: string
   readonly url: string
+  readonly apiKey: string
   /** Process ids by name, all of whose CPU time counts. */
   readonly processes: Readonly<Record<string, number>>
 }
@@ -27,6 +28,8 @@ const tmpfs = 0x01021994
 
 /** Limits are counted as ever, and nothing reaches them: a granted request is what is measured. */
 const unreachedLimits = { RATELIMIT_FILE: join(import.meta.dirname, 'limits.yaml'), ADDRESS_LIMIT: '1000000000' }
+
+const ourGateway = '../gateway/main.ts'
 
 export class Stage {
   readonly #stops: (() => unknown)[] = []
@@ -43,21 +46,8 @@ export class Stage {
 
   /** Starts everything. `env` is for the mesh's processes and the floor's. What was started is for stop() to end, also when this fails. */
   async start(say: (line: string) => void, env: Record<string, string>): Promise<void> {
-    const folder = join(cacheFolder, `mesh-${process.pid}`)
-    const logs = join(folder, 'logs')
-    mkdirSync(logs, { recursive: true })
-    this.#stops.push(() => rmSync(folder, { recursive: true, force: true }))
-    const mesh = await startMesh({
-      folder,
-      env: { ...env, ...unreachedLimits },
-      log: say,
-      signal: this.#signal,
-      onFailure: (error) => say(error.message),
-    })
-    this.#mesh = mesh
-    // Under root the data lies elsewhere than the folder.
-    this.#stops.push(() => rmSync(dirname(mesh.postgres!.data), { recursive: true, force: true }))
-    this.#stops.push(() => mesh.stop())
+    const mesh = (this.#mesh = await this.#startMesh('mesh', env, say))
+    const logs = join(mesh.folder, 'logs')
     await checkDurable(mesh)
     this.#signal.throwIfAborted()
     const loader = (this.#loader = new Loader())
@@ -77,19 +67,55 @@ export class Stage {
    */
   async startTwins(): Promise<{ open: Subject; guarded: Subject }> {
     const mesh = this.#mesh!
-    const own = environment('gateway', { folder: mesh.folder, given: unreachedLimits, peersFile: join(mesh.folder, 'peers.json') })
-    const upstreams = Object.entries(mesh.services).map(([name, { grpc }]) => `${name}=${grpc}`)
-    const start = async (name: string, main: string): Promise<Subject> => {
-      const started = await startProcess({
-        name,
-        main: join(import.meta.dirname, main),
-        log: this.logOf(name),
-        env: () => ({ ...own, UPSTREAMS: upstreams.join(','), HTTP_LISTEN: '127.0.0.1:0', BENCH_API_KEY: mesh.apiKey }),
-      })
-      this.#stops.push(() => started.stop())
-      return { name, url: `http://${started.listening.http}`, processes: { gateway: started.pid } }
+    const gatewayAlone = (subject: Subject): Subject => ({ ...subject, processes: { gateway: subject.processes.gateway! } })
+    return {
+      open: gatewayAlone(await this.#startGateway(mesh, 'open', 'gateway-without-access.ts', { BENCH_API_KEY: mesh.apiKey })),
+      guarded: gatewayAlone(await this.#startGateway(mesh, 'guarded', ourGateway, {})),
     }
-    return { open: await start('open', 'gateway-without-access.ts'), guarded: await start('guarded', '../gateway/main.ts') }
+  }
+
+  /** A fresh mesh that sends its traces to the receiver, behind three gateways: one records every request, one a hundredth, one none. */
+  async startTraced(say: (line: string) => void): Promise<{ all: Subject; some: Subject; none: Subject }> {
+    const sends = { OTEL_EXPORTER_OTLP_ENDPOINT: `http://${this.#receiver!.listening.http}` }
+    const mesh = await this.#startMesh('traced', sends, say)
+    const others = (name: string, env: Record<string, string>) => this.#startGateway(mesh, name, ourGateway, { ...sends, ...env })
+    return {
+      all: subjectOf('all', mesh),
+      some: await others('some', { OTEL_TRACES_SAMPLER_ARG: '0.01' }),
+      none: await others('none', { TELEMETRY_ENABLED: 'false' }),
+    }
+  }
+
+  /** One more gateway before the services of a mesh. */
+  async #startGateway(mesh: Mesh, name: string, main: string, env: Record<string, string>): Promise<Subject> {
+    const own = environment('gateway', { folder: mesh.folder, given: { ...unreachedLimits, ...env }, peersFile: join(mesh.folder, 'peers.json') })
+    const upstreams = Object.entries(mesh.services).map(([service, { grpc }]) => `${service}=${grpc}`)
+    const started = await startProcess({
+      name,
+      main: join(import.meta.dirname, main),
+      log: join(mesh.folder, 'logs', `${name}.log`),
+      env: () => ({ ...own, UPSTREAMS: upstreams.join(','), HTTP_LISTEN: '127.0.0.1:0' }),
+    })
+    this.#stops.push(() => started.stop())
+    const subject = subjectOf(name, mesh)
+    return { ...subject, url: `http://${started.listening.http}`, processes: { ...subject.processes, gateway: started.pid } }
+  }
+
+  async #startMesh(name: string, env: Record<string, string>, say: (line: string) => void): Promise<Mesh> {
+    const folder = join(cacheFolder, `${name}-${process.pid}`)
+    mkdirSync(join(folder, 'logs'), { recursive: true })
+    this.#stops.push(() => rmSync(folder, { recursive: true, force: true }))
+    const mesh = await startMesh({
+      folder,
+      env: { ...env, ...unreachedLimits },
+      log: say,
+      signal: this.#signal,
+      onFailure: (error) => say(error.message),
+    })
+    // Under root the data lies elsewhere than the folder.
+    this.#stops.push(() => rmSync(dirname(mesh.postgres!.data), { recursive: true, force: true }))
+    this.#stops.push(() => mesh.stop())
+    return mesh
   }
 
   /** Ends what was started, the last first. */
@@ -102,19 +128,13 @@ export class Stage {
   }
 
   get ours(): Subject {
-    const mesh = this.#mesh!
-    const services = Object.entries(mesh.services).map(([name, { pid }]) => [name, pid] as const)
-    return {
-      name: 'ours',
-      url: mesh.gateway,
-      processes: { gateway: mesh.process('gateway').pid, ...Object.fromEntries(services), postgres: mesh.postgres!.pid },
-    }
+    return subjectOf('ours', this.#mesh!)
   }
 
   get floor(): Subject {
     const [gateway, service] = this.#floor!
     const processes = { 'floor-gateway': gateway.pid, 'floor-service': service.pid }
-    return { name: 'floor', url: `http://${gateway.listening.http}`, processes }
+    return { name: 'floor', url: `http://${gateway.listening.http}`, apiKey: '', processes }
   }
 
   /** Where a process of either writes what it has to say. */
@@ -128,13 +148,19 @@ export class Stage {
     const measured = await this.#loader!.run({
       ...job,
       url: subject.url,
-      apiKey: this.#mesh!.apiKey,
+      apiKey: subject.apiKey,
       receiver: `http://${this.#receiver!.listening.http}`,
       // All of them, so that it shows what else the machine was doing.
       processes: { ...others, ...subject.processes },
     })
     return toSample(measured, Object.keys(subject.processes))
   }
+}
+
+function subjectOf(name: string, mesh: Mesh): Subject {
+  const services = Object.entries(mesh.services).map(([service, { pid }]) => [service, pid] as const)
+  const processes = { gateway: mesh.process('gateway').pid, ...Object.fromEntries(services), postgres: mesh.postgres!.pid }
+  return { name, url: mesh.gateway, apiKey: mesh.apiKey, processes }
 }
 
 /** What our mesh lists, for the floor to answer the same. */

@@ -6,14 +6,15 @@ import { methods } from '#mesh/grpc/descriptors.ts'
 import type { Health } from '#mesh/grpc/health.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
+import { within } from '#mesh/telemetry/scope.ts'
 import type { GatewayConfig } from './config.ts'
 import { contractRoutes } from './contract-routes.ts'
 import type { Limiter } from './limiter.ts'
 import { ownRoutes } from './own-routes.ts'
-import { pageRoutes } from './page-routes.ts'
+import { pageRoutes, refuseUnrouted } from './page-routes.ts'
 import { type AuthenticateParts, authenticate } from './plugins/authenticate.ts'
 import { allowOrigins } from './plugins/cors.ts'
-import { answerParserError, handleFailures, sendProblem } from './plugins/failures.ts'
+import { answerParserError, handleFailures } from './plugins/failures.ts'
 import { jsonBody } from './plugins/json-body.ts'
 import { observer } from './plugins/observe.ts'
 import { addressLimitPlugin, rateLimitPlugin } from './plugins/rate-limit.ts'
@@ -22,7 +23,7 @@ import { singleHeaders } from './plugins/single-headers.ts'
 import { verifySignature } from './plugins/verify-signature.ts'
 import { decorateRequests } from './request.ts'
 import { type Route, routesOf } from './routes.ts'
-import { traceLinks } from './trace-link.ts'
+import { traceLink } from './trace-link.ts'
 import { headerNamesOf } from './transcode.ts'
 import type { Upstreams } from './upstreams.ts'
 
@@ -48,6 +49,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   // What browsers navigate to, and what programs call.
   const pages = routes.filter(({ permission }) => permission === undefined)
   const calls = routes.filter(({ permission }) => permission !== undefined)
+  const refuse = refuseUnrouted(pages)
   const observe = observer(log, metrics)
   const parserErrors = metrics.counter('http_parser_errors_total', 'What came in and was no HTTP request, by the status it got', [
     'status_code',
@@ -85,7 +87,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     frameworkErrors: (error, request, reply) => {
       observe(request, reply)
       identify(request, reply)
-      void sendProblem(request, reply, error)
+      void refuse(request, reply, error)
     },
   })
   // Beyond a number of headers Node drops the rest silently; their size is limited already.
@@ -97,15 +99,16 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   decorateRequests(app)
 
   const checkHeaders = singleHeaders(headersOf(routes).map((name) => name.toLowerCase()))
-  const links = config.grafanaUrl === undefined ? undefined : traceLinks(config.grafanaUrl, config.tempoUrl !== undefined)
+  const link = config.grafanaUrl === undefined ? undefined : traceLink(config.grafanaUrl, config.tempoUrl !== undefined)
   app.addHook('onRequest', (request, reply, done) => {
     responses.set(request.raw.socket, reply.raw)
     observe(request, reply)
     identify(request, reply)
-    if (links !== undefined) reply.header('x-trace-link', links.logs(request.id, Date.now()))
+    const opens = link?.(request.id, request.scope.trace, Date.now())
+    if (opens !== undefined) reply.header('x-trace-link', opens)
     try {
       checkHeaders(request)
-      done()
+      within(request.scope, done)
     } catch (error) {
       done(error as Error)
     }

@@ -13,9 +13,9 @@ import {
   text,
   url,
 } from '#mesh/config.ts'
-import { identityVariables } from '#mesh/identity.ts'
-import { redisSchemes } from '#mesh/redis/redis.ts'
+import { identityVariables } from '#mesh/identity/variables.ts'
 import { weaknessOf } from '#mesh/secrets.ts'
+import { processVariables, redisSchemes } from '#mesh/variables.ts'
 
 /** `name=host:port` pairs as a map; the address is one that a Channel takes. */
 const upstreams: Variable<ReadonlyMap<string, string>> = {
@@ -58,7 +58,7 @@ export const gatewayVariables = {
   redisUrl: optional(url('REDIS_URL', 'The Redis that /ready reports on', redisSchemes)),
   grafanaUrl: optional(url('GRAFANA_URL', 'Grafana, for X-Trace-Link', ['http', 'https'])),
   tempoUrl: optional(url('TEMPO_URL', 'Tempo, for X-Trace-Link to recorded traces', ['http', 'https'])),
-  commit: optional(text('RELAY_COMMIT', 'The commit that this was built from, for /version')),
+  commit: processVariables.commit,
   headersMs: duration('HEADERS_TIMEOUT', 'How long the headers of a request may take to arrive', { default: '10s', minMs: 1 }),
   requestMs: duration('REQUEST_TIMEOUT', 'How long a whole request may take to arrive', { default: '30s', minMs: 1 }),
   keepAliveMs: duration('KEEP_ALIVE_TIMEOUT', 'How long an idle connection is kept; longer than the balancer in front keeps it', {

@@ -31,8 +31,14 @@ function addRoute(app: FastifyInstance, route: Route, services: Services): void 
     config: { endpoint, permission, takesBody: route.body !== undefined, limited: true },
     handler: async (request, reply) => {
       const { response, replies } = await call(request, request.headers)
+      const { work } = request.scope
+      const run = replies.get(key.run)[0]
+      if (run !== undefined) work.runId = String(run)
       const replayed = replies.get(key.replayed)[0]
-      if (replayed !== undefined) reply.header('idempotency-replayed', replayed)
+      if (replayed !== undefined) {
+        reply.header('idempotency-replayed', replayed)
+        work.replayed = true
+      }
       const next = replies.get(key.nextPage)[0]
       if (next !== undefined) reply.header('link', nextPageLink(request.url, String(next)))
       if (single) reply.header('cache-control', 'no-store')

@@ -1,8 +1,8 @@
 /** What a browser is shown where a program would get a problem document: the same sentence, and the id to ask about. Pure. */
 import type { MeshError } from '#mesh/errors.ts'
+import { toProblem } from '#mesh/problem.ts'
 import { html } from './html.ts'
 import { type PageResponse, pageHeaders } from './page.ts'
-import { toProblem } from './problem.ts'
 
 const style = `
 :root { color-scheme: light dark }

@@ -65,13 +65,16 @@ export class Limiter {
     })
     const { metrics } = parts
     const help = 'Decisions by what they rest on and their outcome'
-    const decisions = metrics.counter('gateway_ratelimit_decisions_total', help, ['source', 'outcome'])
-    const of = (source: string) => ({
+    const sources = ['lease', 'service', 'fallback'] as const
+    const decisions = metrics.counter('gateway_ratelimit_decisions_total', help, { source: sources, outcome: ['granted', 'refused'] })
+    const of = (source: (typeof sources)[number]) => ({
       granted: decisions.labels({ source, outcome: 'granted' }),
       refused: decisions.labels({ source, outcome: 'refused' }),
     })
     this.#counts = { lease: of('lease'), service: of('service'), fallback: of('fallback') }
-    this.#fallbacks = metrics.counter('gateway_ratelimit_fallback_total', 'Decisions made without the ratelimit service', ['reason'])
+    this.#fallbacks = metrics.counter('gateway_ratelimit_fallback_total', 'Decisions made without the ratelimit service', {
+      reason: ['open', 'timeout', 'error'],
+    })
     metrics.gauge('gateway_ratelimit_up', 'Whether the ratelimit service is asked', [], (gauge) => gauge.set(this.#breaker.closed ? 1 : 0))
   }
 

@@ -28,7 +28,7 @@ await run('gateway', gatewayVariables, async (runtime) => {
   const signIn = new SignIn({ exchange: exchangeThrough(verifier.access), verifier, env: keyEnvOf(config.environment) })
   const { refusals } = auditing(runtime, appendThrough(verifier.access))
 
-  const redis = config.redisUrl === undefined ? undefined : openRedis({ url: config.redisUrl, log, commandMs: 2000 })
+  const redis = config.redisUrl === undefined ? undefined : openRedis({ url: config.redisUrl, log, metrics, commandMs: 2000 })
   if (redis !== undefined) runtime.onStop('redis', () => redis.disconnect())
 
   const ratelimit = upstreams.get('ratelimit')

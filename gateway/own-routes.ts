@@ -1,5 +1,5 @@
 /** What the gateway answers itself, to anybody: how it is, what it is, and what there is to call. */
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { readFileSync } from 'node:fs'
 import type { Health } from '#mesh/grpc/health.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
@@ -25,8 +25,8 @@ export function ownRoutes(app: FastifyInstance, { config, metrics, health, route
   const about = JSON.stringify({ version, commit: config.commit, node: process.version })
   const openApiText = JSON.stringify(document)
 
-  const get = (path: string, handler: (reply: FastifyReply) => unknown) =>
-    app.get(path, { config: { endpoint: path } }, (_request, reply) => handler(reply))
+  const get = (path: string, handler: (reply: FastifyReply, request: FastifyRequest) => unknown) =>
+    app.get(path, { config: { endpoint: path, untraced: true } }, (request, reply) => handler(reply, request))
   const json = (reply: FastifyReply, text: string) => reply.header('content-type', jsonType).send(text)
 
   get('/ready', async (reply) => {
@@ -35,7 +35,10 @@ export function ownRoutes(app: FastifyInstance, { config, metrics, health, route
   })
   get('/healthz', (reply) => json(reply, '{"ok":true}'))
   get('/version', (reply) => json(reply, about))
-  get('/metrics', async (reply) => reply.header('content-type', metrics.registry.contentType).send(await metrics.registry.metrics()))
+  get('/metrics', async (reply, request) => {
+    const { type, body } = await metrics.scrape(request.headers.accept)
+    return reply.header('content-type', type).header('cache-control', 'no-store').send(body)
+  })
   get('/openapi.json', (reply) => json(reply, openApiText))
   get('/docs', (reply) =>
     reply.header('content-type', 'text/html; charset=utf-8').header('content-security-policy', page.contentSecurityPolicy).send(page.html),

@@ -89,6 +89,13 @@ export function toRouterPath(template: PathTemplate): RouterPath {
   return { path: `/${parts.join('/')}${template.verb === undefined ? '' : `::${template.verb}`}`, variables }
 }
 
+/** What a path looks like as it came, before anything in it is decoded, if it is meant for the template. */
+export function rawPattern({ segments, verb }: PathTemplate): RegExp {
+  const exactly = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+  const parts = segments.map((segment) => (segment.kind === 'literal' ? exactly(segment.text) : segment.kind === 'one' ? '[^/]+' : '.+'))
+  return new RegExp(`^/${parts.join('/')}${verb === undefined ? '' : `:${exactly(verb)}`}$`)
+}
+
 /** The template as documents and metrics name it: `/actions/runs/{run_id}`. */
 export function formatPathTemplate({ segments, verb }: PathTemplate): string {
   const parts = segments.map((segment) => {

@@ -2,12 +2,15 @@
 import type { FastifyInstance } from 'fastify'
 import type { Caller } from '#mesh/grpc/caller.ts'
 import type { MeshError } from '#mesh/errors.ts'
-import type { TraceContext } from '#mesh/telemetry/trace-context.ts'
+import type { Scope } from '#mesh/telemetry/scope.ts'
+import type { Span } from '#mesh/telemetry/tracing.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** A trace that begins here: what a client says of its own traces is not believed. */
-    trace: TraceContext
+    /** Its id and its trace, which begins here: what a client says of its own traces is not believed. */
+    scope: Scope
+    /** Where its trace is recorded. */
+    span: Span | undefined
     /** When it came in, by performance.now(). */
     startedAt: number
     /** Who is calling: set by authenticate, on the routes that want a caller. */
@@ -26,12 +29,14 @@ declare module 'fastify' {
     endpoint?: string
     permission?: string
     takesBody?: boolean
+    /** What machines ask every few seconds would bury the traces of what people do. */
+    untraced?: boolean
   }
 }
 
 /** Makes room for it on every request: objects that all have one shape are the faster ones. */
 export function decorateRequests(app: FastifyInstance): void {
-  app.decorateRequest('trace')
+  app.decorateRequest('scope')
   app.decorateRequest('startedAt', 0)
-  for (const name of ['caller', 'callerToken', 'source', 'failure', 'gone'] as const) app.decorateRequest(name, undefined)
+  for (const name of ['span', 'caller', 'callerToken', 'source', 'failure', 'gone'] as const) app.decorateRequest(name, undefined)
 }

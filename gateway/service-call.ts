@@ -25,7 +25,7 @@ export function serviceCall(route: Route, channel: Channel | undefined) {
     // Metadata is made of these alone: no header of the client's reaches a service.
     return channel.call(path, message, {
       requestId: request.id,
-      trace: request.trace,
+      trace: request.scope.trace,
       signal: gone.signal,
       callerToken: request.callerToken,
       source: request.source,

@@ -1,15 +1,13 @@
 /**
- * Links into Grafana Explore for one request (https://grafana.com/docs/grafana/latest/explore/: `schemaVersion=1&panes=…`). Pure.
+ * X-Trace-Link: into Grafana Explore for one request (https://grafana.com/docs/grafana/latest/explore/: `schemaVersion=1&panes=…`). Pure.
  *
- * A recorded trace is opened by its id, in Tempo; without one the link leads to the log lines of the request, in Loki.
+ * Where Tempo is known it opens the very trace, and there is none for a request whose trace is not recorded; where it is not, the link leads
+ * to the log lines of the request, in Loki.
  */
+import type { TraceContext } from '#mesh/telemetry/trace-context.ts'
 
-export interface TraceLinks {
-  /** The log lines of a request that came in at `at` (epoch ms). */
-  logs(requestId: string, at: number): string
-  /** A trace that is recorded; undefined where no Tempo is known. */
-  trace?: (traceId: string, at: number) => string
-}
+/** Of a request that came in at `at`, in milliseconds since 1970. */
+export type TraceLink = (requestId: string, trace: TraceContext, at: number) => string | undefined
 
 /** Names of the data sources as deploy/grafana provisions them. */
 const loki = 'loki'
@@ -18,21 +16,28 @@ const tempo = 'tempo'
 const beforeMs = 60_000
 const afterMs = 600_000
 
-export function traceLinks(grafana: URL, withTempo: boolean): TraceLinks {
+export function traceLink(grafana: URL, withTempo: boolean): TraceLink {
   const base = `${grafana.href.replace(/\/$/, '')}/explore?schemaVersion=1&orgId=1&panes=`
-  const link = (datasource: string, query: Record<string, unknown>, at: number) => {
-    const range = { from: String(at - beforeMs), to: String(at + afterMs) }
-    return (
-      base +
-      encodeURIComponent(
-        JSON.stringify({
-          relay: { datasource, queries: [{ refId: 'A', datasource: { type: datasource, uid: datasource }, ...query }], range },
-        }),
-      )
-    )
+  if (withTempo) {
+    const link = linkInto(base, tempo, { queryType: 'traceql', query: idPlace })
+    return (_requestId, trace, at) => (trace.sampled ? link(trace.traceId, at) : undefined)
   }
-  return {
-    logs: (requestId, at) => link(loki, { expr: `{service=~".+"} | json | request_id="${requestId}"`, queryType: 'range' }, at),
-    ...(withTempo ? { trace: (traceId: string, at: number) => link(tempo, { queryType: 'traceql', query: traceId }, at) } : {}),
+  const link = linkInto(base, loki, { expr: `{service=~".+"} | json | request_id="${idPlace}"`, queryType: 'range' })
+  return (requestId, _trace, at) => link(requestId, at)
+}
+
+/** Where the id and the times go: words that an encoded URL leaves as they are. */
+const [idPlace, fromPlace, toPlace] = ['REQUESTED', 'BEGINNING', 'END']
+
+/** All but the id and the times is written once: a link a request would cost more than the request's log line. */
+function linkInto(base: string, datasource: string, query: Record<string, unknown>): (id: string, at: number) => string {
+  const panes = {
+    relay: {
+      datasource,
+      queries: [{ refId: 'A', datasource: { type: datasource, uid: datasource }, ...query }],
+      range: { from: fromPlace, to: toPlace },
+    },
   }
+  const parts = (base + encodeURIComponent(JSON.stringify(panes))).split(new RegExp(`${idPlace}|${fromPlace}|${toPlace}`))
+  return (id, at) => `${parts[0]}${id}${parts[1]}${at - beforeMs}${parts[2]}${at + afterMs}${parts[3]}`
 }

@@ -11,9 +11,9 @@ export interface Admin {
 }
 
 export async function serveAdmin(address: ListenAddress, parts: { metrics: Metrics; health: Health }): Promise<Admin> {
-  const answer = async (path: string): Promise<{ status: number; type: string; body: string }> => {
+  const answer = async (path: string, accept: string | undefined): Promise<{ status: number; type: string; body: string }> => {
     const json = (status: number, value: unknown) => ({ status, type: 'application/json', body: `${JSON.stringify(value)}\n` })
-    if (path === '/metrics') return { status: 200, type: parts.metrics.registry.contentType, body: await parts.metrics.registry.metrics() }
+    if (path === '/metrics') return { status: 200, ...(await parts.metrics.scrape(accept)) }
     if (path === '/healthz') return json(200, { ok: true })
     if (path === '/readyz') {
       const ready = await parts.health.ready()
@@ -22,7 +22,7 @@ export async function serveAdmin(address: ListenAddress, parts: { metrics: Metri
     return json(404, { error: 'try /metrics, /healthz or /readyz' })
   }
   const server = createServer({ requestTimeout: 5000, headersTimeout: 5000, maxHeaderSize: 8192 }, (request, response) => {
-    answer((request.url ?? '/').split('?')[0]!).then(
+    answer((request.url ?? '/').split('?')[0]!, request.headers.accept).then(
       ({ status, type, body }) => response.writeHead(status, { 'content-type': type }).end(body),
       () => response.writeHead(500).end(),
     )

@@ -3,6 +3,8 @@
  * allowed are under way, goes in one round. There is no timer: a call that is alone does not wait for company.
  */
 import { meshErrors } from './errors.ts'
+import { type Scope, currentScope, within } from './telemetry/scope.ts'
+import { traced } from './telemetry/tracing.ts'
 
 export interface BatchOptions {
   /** Items in one round at the most. */
@@ -15,6 +17,8 @@ export interface BatchOptions {
 
 interface Waiting<Item, Result> {
   item: Item
+  /** Whose it is. */
+  scope: Scope | undefined
   resolve: (result: Result) => void
   reject: (error: unknown) => void
 }
@@ -35,7 +39,7 @@ export function batch<Item, Result>(
   const round = async (group: Waiting<Item, Result>[]): Promise<void> => {
     underWay += 1
     try {
-      const results = await run(group.map(({ item }) => item))
+      const results = await inScopeOf(group, () => run(group.map(({ item }) => item)))
       if (results.length !== group.length) throw new Error(`${results.length} results for ${group.length} items`)
       group.forEach(({ resolve }, index) => resolve(results[index]!))
     } catch (error) {
@@ -53,10 +57,18 @@ export function batch<Item, Result>(
   return (item) => {
     if (waiting.length >= room) return Promise.reject(meshErrors.OVERLOADED())
     return new Promise((resolve, reject) => {
-      waiting.push({ item, resolve, reject })
+      waiting.push({ item, scope: currentScope(), resolve, reject })
       if (scheduled || underWay >= atOnce) return
       scheduled = true
       setImmediate(start)
     })
   }
+}
+
+/** A round is part of the first trace in it that is recorded, and linked to the others. */
+function inScopeOf<T>(group: readonly Pick<Waiting<never, never>, 'scope'>[], work: () => Promise<T>): Promise<T> {
+  const first = group.find(({ scope }) => scope?.trace.sampled)?.scope
+  if (first === undefined || group.length === 1) return within(first ?? group[0]?.scope, work)
+  const others = group.flatMap(({ scope }) => (scope !== undefined && scope !== first && scope.trace.sampled ? [scope.trace] : []))
+  return within(first, () => traced({ name: 'group commit', kind: 'internal', attributes: { 'relay.group_size': group.length }, links: others }, work))
 }

@@ -7,7 +7,7 @@
  *   throw errors.STALE_TOKEN()
  *
  * On the wire it is google.rpc.Status with ErrorInfo, BadRequest and RetryInfo (mesh/grpc/status.ts); in HTTP it is a problem
- * document (gateway/problem.ts).
+ * document (mesh/problem.ts).
  */
 
 /** gRPC status codes by name, https://grpc.io/docs/guides/status-codes/. */

@@ -7,9 +7,8 @@
  * Services are told by a key of their own (or by certificates, where they are configured), callers by tokens that access signs.
  */
 import type { KeyObject } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { AccessServiceService } from '#gen/relay/access/v1/access.ts'
-import { type Config, ConfigError, type Variable, optional, secret, text } from './config.ts'
+import { type Config, ConfigError } from './config.ts'
 import { ownContext } from './grpc/call.ts'
 import type { PeerToken, Verifier } from './grpc/caller.ts'
 import { Channel, methodsOf } from './grpc/client.ts'
@@ -17,32 +16,8 @@ import { type Tls, openTls } from './grpc/tls.ts'
 import { privateKeyOf, xOf } from './identity/ed25519.ts'
 import { AccessFeed } from './identity/follow.ts'
 import { type PeerKeys, PeerTokens, peerTokenOf } from './identity/peer-tokens.ts'
+import type { identityVariables } from './identity/variables.ts'
 import type { Runtime } from './serve.ts'
-
-/** Public keys by service, from a file that every process has. */
-const peersFile: Variable<PeerKeys> = {
-  name: 'MESH_PEERS_FILE',
-  doc: 'The public keys of every service, as JSON {"<service>": ["<Ed25519 key as base64url>", …], …}; several while one is exchanged',
-  fallback: 'required',
-  parse: (file) => {
-    if (file === undefined) throw new Error('is not set')
-    return parsePeers(readFileSync(file, 'utf8'))
-  },
-}
-
-export const identityVariables = {
-  identityKey: secret('MESH_IDENTITY_KEY', 'The key that proves the name of this service: 32 random bytes as base64url, its own alone'),
-  peers: peersFile,
-  trustDomain: text('MESH_TRUST_DOMAIN', 'The domain of the names in certificates: spiffe://<domain>/<service>', { default: 'relay' }),
-  tlsCa: optional(text('MESH_TLS_CA', 'The CA of the mesh, a PEM file; with it and the next two, services speak mTLS to each other')),
-  tlsCert: optional(text('MESH_TLS_CERT', 'The certificate of this service, a PEM file')),
-  tlsKey: optional(text('MESH_TLS_KEY', 'The key of that certificate, a PEM file')),
-}
-
-/** Every process but access itself follows it. */
-export const accessVariables = {
-  accessAddress: text('ACCESS_ADDR', 'The access service, as host:port; several replicas joined by +'),
-}
 
 export interface Identity {
   peers: Pick<Verifier, 'peer'>
@@ -94,25 +69,4 @@ function understood<T>(variable: string, read: () => T): T {
   } catch (error) {
     throw new ConfigError(`${variable} ${(error as Error).message}`)
   }
-}
-
-/** Whose keys are whose. Throws where the text is not what the variable's documentation says. */
-export function parsePeers(json: string): PeerKeys {
-  let parsed: unknown
-  try {
-    parsed = JSON.parse(json)
-  } catch {
-    // Without the parser's words: they show a piece of what may be the wrong file.
-    throw new Error('is not JSON')
-  }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw new Error('is not a JSON object')
-  return new Map(
-    Object.entries(parsed).map(([name, keys]) => {
-      if (!/^[a-z][a-z0-9-]{0,31}$/.test(name)) throw new Error(`has ${JSON.stringify(name)}, which is no name of a service`)
-      if (!Array.isArray(keys) || keys.length === 0 || !keys.every((key) => typeof key === 'string')) {
-        throw new Error(`does not give ${name} a list of keys`)
-      }
-      return [name, keys]
-    }),
-  )
 }

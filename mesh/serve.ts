@@ -13,53 +13,27 @@
  * Exit codes: 0 stopped as told, and nothing was cut; 1 failed, or something was; 78 its configuration is not usable.
  */
 import { flushCompileCache } from 'node:module'
+import packageJson from '../package.json' with { type: 'json' }
 import { serveAdmin } from './admin.ts'
 import type { RefusalCounter } from './audit/refusals.ts'
-import {
-  type Config,
-  ConfigError,
-  type ListenAddress,
-  type Spec,
-  choice,
-  describeConfig,
-  duration,
-  flag,
-  formatAddress,
-  listenAddress,
-  readConfig,
-} from './config.ts'
+import { type Config, ConfigError, type ListenAddress, type Spec, describeConfig, formatAddress, readConfig } from './config.ts'
 import type { Verifier } from './grpc/caller.ts'
 import type { Health } from './grpc/health.ts'
 import { GrpcServer, type Served } from './grpc/server.ts'
 import type { Tls } from './grpc/tls.ts'
 import { collectWhenIdle } from './idle.ts'
-import { createLogger, logLevels } from './telemetry/log.ts'
+import { createLogger } from './telemetry/log.ts'
 import type { Logger } from './telemetry/log.ts'
 import { Metrics } from './telemetry/metrics.ts'
+import { openRecording } from './telemetry/recording.ts'
+import { processVariables } from './variables.ts'
 
 /** EX_CONFIG of sysexits.h. */
 const badConfiguration = 78
 /** What a process that failed has left to close what it can, in milliseconds. */
 const failedMs = 1000
-
-/** What every process of the mesh reads. */
-export const processVariables = {
-  environment: choice('RELAY_ENV', 'Where this runs; production refuses weak secrets', ['local', 'test', 'development', 'production'], {
-    default: 'development',
-  }),
-  logLevel: choice('LOG_LEVEL', 'The least that is logged', logLevels, { default: 'info' }),
-  adminListen: listenAddress('ADMIN_LISTEN', 'Where /metrics, /healthz and /readyz are served', { default: '127.0.0.1:0' }),
-  drainMs: duration('DRAIN_TIMEOUT', 'How long calls under way may take to finish when the process is told to stop', {
-    default: '10s',
-    maxMs: 3_600_000,
-  }),
-  parentPipe: flag('RELAY_PARENT_PIPE', 'Stop when standard input ends: for a launcher whose children must not outlive it'),
-}
-
-/** Where a service's gRPC port is. */
-export const grpcVariables = {
-  grpcListen: listenAddress('GRPC_LISTEN', 'Where gRPC is served', { default: '127.0.0.1:0' }),
-}
+/** For the spans that are left at the end. */
+const lastSpansMs = 500
 
 export type ProcessConfig = Config<typeof processVariables>
 
@@ -103,6 +77,11 @@ export async function run<S extends Spec>(
     metrics: new Metrics(name),
     onStop: (what, stop) => stops.push({ what, stop }),
   }
+  const { version } = packageJson
+  const build = runtime.metrics.gauge('relay_build_info', 'What was built into this process; always 1', ['version', 'commit'])
+  build.set({ version, commit: config.commit ?? 'unknown' }, 1)
+  const recording = openRecording({ service: name, version, environment: config.environment, log, metrics: runtime.metrics })
+  if (recording !== undefined) runtime.onStop('spans', () => recording.stop(lastSpansMs))
 
   let ending = false
   let exitCode = 0

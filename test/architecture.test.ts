@@ -12,7 +12,7 @@ import {
 } from './fixtures/architecture.ts'
 
 const root = join(import.meta.dirname, '..')
-const folders = ['bench', 'deploy', 'gateway', 'mesh', 'proto', 'services', 'test']
+const folders = ['bench', 'deploy', 'gate', 'gateway', 'mesh', 'proto', 'services', 'test']
 const paths = folders.flatMap((folder) =>
   readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
@@ -156,6 +156,9 @@ describe('the rules find', () => {
         ['gateway/main.ts', `import './app.ts'\nimport '#mesh/serve.ts'`],
         ['gateway/app.ts', `import '#mesh/lone.ts'`],
         ['services/actions/main.ts', `import '#mesh/serve.ts'`],
+        ['services/actions/one.cli.ts', `import '#mesh/program.ts'`],
+        ['services/access/other.cli.ts', `import '#mesh/program.ts'`],
+        ['mesh/program.ts', ''],
         ['mesh/serve.ts', `import './config.ts'`],
         ['mesh/config.ts', ''],
         ['mesh/lone.ts', `import './deep.ts'`],

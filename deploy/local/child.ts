@@ -9,7 +9,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
-import { compileCache, nodeFlags } from './node-process.ts'
+import { allocator, compileCache, nodeFlags, preload } from './node-process.ts'
 import { lastLines, openLog, readFrom, until } from './process.ts'
 
 /** Where a process listens, as host:port; what its line with the event "listening" says. */
@@ -83,11 +83,11 @@ export async function startProcess(options: ProcessOptions): Promise<MeshProcess
     wanted = true
     const file = openLog(log)
     logStart = file.size
-    const mine = spawn(process.execPath, [...nodeFlags, options.main], {
+    const mine = spawn(process.execPath, [...nodeFlags, ...preload, options.main], {
       // A process group of its own: Ctrl-C in the terminal must reach only the launcher, which stops things in order.
       detached: true,
       stdio: ['pipe', file.fd, file.fd],
-      env: { ...options.env(listening), NODE_COMPILE_CACHE: compileCache, RELAY_PARENT_PIPE: '1' },
+      env: { ...allocator, ...options.env(listening), NODE_COMPILE_CACHE: compileCache, RELAY_PARENT_PIPE: '1' },
     })
     closeSync(file.fd)
     mine.stdin?.on('error', () => undefined)

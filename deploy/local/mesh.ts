@@ -5,18 +5,21 @@
 import { existsSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { accessEnvironment, writeOperatorsFile } from './access.ts'
-import { startProcess, type Listening, type MeshProcess } from './child.ts'
+import type { MeshProcess } from './child.ts'
+import { databaseServer } from './database-server.ts'
 import { createServiceDatabase, type DatabaseServer } from './databases.ts'
 import { environment } from './environment.ts'
-import { isFree, keepPort, keptPort, portOrAny, prepareHome, reservePort, takeLock } from './home.ts'
+import { isFree, keptPort, portOrAny, prepareHome, reservePort, takeLock } from './home.ts'
 import { writePeers } from './identities.ts'
 import { adminKey, createKey, usableAdminKey, type AdminKey, type KeyRequest } from './keys.ts'
 import { programs, serviceNames, type MeshOptions, type OperatorProgram, type ServiceName } from './mesh-options.ts'
 import { fillCompileCache, runNode, type Ended } from './node-process.ts'
 import { oauthEnvironment, writeOauthFile } from './oauth.ts'
-import { startPostgres, type Postgres } from './postgres.ts'
-import { outwaitRoster, writeRoster } from './roster.ts'
+import type { Postgres } from './postgres.ts'
+import { Processes } from './processes.ts'
+import { outwaitRoster } from './roster.ts'
 import { sandboxClients, sandboxEnvironment } from './sandbox.ts'
+import { all, type Say } from './steps.ts'
 
 export type { MeshOptions, ServiceName } from './mesh-options.ts'
 
@@ -54,272 +57,225 @@ export interface Mesh {
   stop(): Promise<void>
 }
 
+type Variables = Record<string, string>
+
 const mainOf = (name: ProcessName): string => (name === 'gateway' ? 'gateway/main.ts' : `services/${name}/main.ts`)
 const sandboxMain = 'deploy/sandbox/main.ts'
 const checkout = join(import.meta.dirname, '../..')
 
-/** Runs a step and says how long it took. */
-async function timed<T>(log: (line: string) => void, doing: string, step: () => Promise<T>, done: (value: T) => string): Promise<T> {
-  log(`${doing} …`)
-  const start = performance.now()
-  const value = await step()
-  log(`  ${done(value)} (${((performance.now() - start) / 1000).toFixed(1)} s)`)
-  return value
-}
-
-/** All of them, once each has ended one way or the other: a failure of one must not hide what another has started. */
-async function all<T>(starts: Promise<T>[]): Promise<T[]> {
-  await Promise.allSettled(starts)
-  return Promise.all(starts)
-}
-
-const where = ({ http, grpc, admin }: Listening): string =>
-  [http && `HTTP ${http}`, grpc && `gRPC ${grpc}`, admin && `admin ${admin}`].filter((each) => each !== undefined).join(', ')
-
 /** Starts everything, or throws with nothing left running. HeldError: another launcher has this folder. */
 export async function startMesh(options: MeshOptions): Promise<Mesh> {
   prepareHome(options.folder)
-  const folder = realpathSync(options.folder)
-  const root = options.root ?? checkout
-  const log = options.log ?? (() => undefined)
-  const lock = takeLock(join(folder, 'lock'))
-  const processes = new Map<string, MeshProcess>()
-  let postgres: Postgres | undefined
-  /** The gateway's port, until it listens there. */
-  let reserved: Awaited<ReturnType<typeof reservePort>> | undefined
-  let stopping: Promise<void> | undefined
-  let admin: AdminKey
+  const mesh = new LocalMesh({ ...options, folder: realpathSync(options.folder) })
+  try {
+    await mesh.start()
+  } catch (error) {
+    await mesh.stop()
+    throw error
+  }
+  return mesh
+}
+
+class LocalMesh implements Mesh {
+  readonly folder: string
+  readonly #options: MeshOptions
+  readonly #root: string
+  readonly #log: Say
+  readonly #lock: ReturnType<typeof takeLock>
+  readonly #processes: Processes
+  readonly #peersFile: string
   /** What a service is told beside its environment, where its programs are told it too. */
-  const further: Record<(typeof programs)[OperatorProgram], Record<string, string>> = { access: {}, oauth: {} }
+  readonly #further: Record<(typeof programs)[OperatorProgram], Variables> = { access: {}, oauth: {} }
+  #postgres: Postgres | undefined
+  #admin: AdminKey = { key: '', isNew: false }
+  #stopping: Promise<void> | undefined
 
-  const fail = (error: Error): void => {
-    log(error.message)
-    options.onFailure?.(error)
+  constructor(options: MeshOptions) {
+    const { folder, root = checkout, log = () => undefined, onStart = () => undefined } = options
+    this.folder = folder
+    this.#options = options
+    this.#root = root
+    this.#log = log
+    this.#lock = takeLock(join(folder, 'lock'))
+    this.#processes = new Processes({ folder, root, say: log, onStart, onFailure: (error) => this.#fail(error) })
+    this.#peersFile = writePeers(folder, [...serviceNames, 'gateway'])
   }
 
-  const peersFile = writePeers(folder, [...serviceNames, 'gateway'])
-  const environmentOf = (service: ProcessName): Record<string, string> =>
-    environment(service, { folder, given: options.env ?? {}, peersFile })
-  const operate: Mesh['operate'] = (program, ...args) => {
-    const service = programs[program]
-    return runNode([join(root, `services/${service}/${program}.cli.ts`), ...args], { ...environmentOf(service), ...further[service] })
-  }
-  const relayAccess = operate.bind(undefined, 'relay-access')
-
-  const launch = async (name: string, main: string, env: () => Record<string, string>, http?: number): Promise<MeshProcess> => {
-    /** Where it listened in an earlier run, when that is free; else anywhere (port 0). */
-    const door = async (kind: 'grpc' | 'admin'): Promise<string> => {
-      const kept = keptPort(folder, `${name}.${kind}`)
-      return `127.0.0.1:${kept !== undefined && (await isFree(kept)) ? kept : 0}`
-    }
-    const [grpc, admin] = await Promise.all([door('grpc'), door('admin')])
-    const started = await startProcess({
-      name,
-      main: join(root, main),
-      log: join(folder, 'logs', `${name}.log`),
-      say: log,
-      onFailure: fail,
-      onStart: () => {
-        writeRoster(folder, processes.values())
-        options.onStart?.()
-      },
-      env: (last) => ({
-        ...env(),
-        ADMIN_LISTEN: last.admin ?? admin,
-        ...(http === undefined ? { GRPC_LISTEN: last.grpc ?? grpc } : { HTTP_LISTEN: last.http ?? `127.0.0.1:${http}` }),
-      }),
-    })
-    processes.set(name, started)
-    writeRoster(folder, processes.values())
-    for (const [kind, address] of Object.entries(started.listening)) {
-      if (address !== undefined) keepPort(folder, `${name}.${kind}`, Number(address.split(':').at(-1)))
-    }
-    return started
+  get gateway(): string {
+    return `http://${this.process('gateway').listening.http}`
   }
 
-  /** Starts the replicas of a service and returns their addresses as the gateway wants them. */
-  const launchService = async (service: ServiceName, env: Record<string, string>): Promise<string> => {
-    const nameOf = (index: number): string => (index === 0 ? service : `${service}-${index + 1}`)
-    const names = Array.from({ length: options.replicas?.[service] ?? 1 }, (_, index) => nameOf(index))
-    options.signal?.throwIfAborted()
-    const started = await timed(
-      log,
-      `starting ${names.join(', ')}`,
-      () => all(names.map((name) => launch(name, mainOf(service), () => ({ ...environmentOf(service), ...env })))),
-      (done) => done.map((each) => `${each.name} listens: ${where(each.listening)}`).join('; '),
-    )
-    return started.map((each) => each.listening.grpc).join('+')
+  get gatewayAdmin(): string {
+    return this.process('gateway').listening.admin ?? ''
   }
 
-  const sandboxUrl = (): string | undefined => {
-    const http = processes.get('sandbox')?.listening.http
+  get sandbox(): string | undefined {
+    const http = this.#processes.find('sandbox')?.listening.http
     return http === undefined ? undefined : `http://${http}`
   }
 
-  const stop = (): Promise<void> => {
-    stopping ??= (async () => {
-      const end = async (names: string[]): Promise<void> => {
-        await Promise.all(
-          names.map(async (name) => {
-            await processes.get(name)?.stop()
-            if (processes.has(name)) log(`  ${name} stopped`)
-          }),
-        )
-      }
-      const of = (service: string): string[] => [...processes.keys()].filter((name) => name === service || name.startsWith(`${service}-`))
-      await end(['gateway'])
-      await end(of('actions'))
-      await end([...of('oauth'), ...of('idempotency'), ...of('ratelimit')])
-      await end(of('sandbox'))
-      // The last: what the others have to say of their last minute goes into its audit log.
-      await end(of('access'))
-      if (postgres !== undefined) {
-        await postgres.stop()
-        log('  postgres stopped')
-      }
-      lock.release()
-    })()
-    return stopping
+  get apiKey(): string {
+    return this.#admin.key
   }
 
-  try {
-    await outwaitRoster(folder, log)
-    const mains = [...[...serviceNames, 'gateway' as const].map(mainOf), ...(options.sandbox === true ? [sandboxMain] : [])]
-    await fillCompileCache(mains.map((main) => join(root, main)))
-    let server: DatabaseServer
-    if (options.databaseUrl === undefined) {
-      const own = await timed(
-        log,
-        'starting Postgres',
-        () =>
-          startPostgres({
-            folder,
-            durable: options.durable,
-            log: (line) => log(`  ${line}`),
-            onDeath: (lines) => {
-              log(`Postgres ended unasked; its log ends with\n${lines}`)
-              void postgres?.start().then(
-                () => log('Postgres runs again'),
-                (error: Error) => fail(error),
-              )
-            },
-          }),
-        (done) => `Postgres listens: 127.0.0.1:${done.port}`,
-      )
-      postgres = own
-      server = own
-    } else {
-      log('using the Postgres of DATABASE_URL')
-      server = { adminUrl: options.databaseUrl, folder }
-    }
-    const prefix = options.databasePrefix ?? 'relay'
-    const redis: Record<string, string> = options.redisUrl === undefined ? {} : { REDIS_URL: options.redisUrl }
-    const limits = options.env?.RATELIMIT_FILE ?? join(root, 'deploy/local/limits.yaml')
+  get apiKeyIsNew(): boolean {
+    return this.#admin.isNew
+  }
 
+  get postgres(): Postgres | undefined {
+    return this.#postgres
+  }
+
+  get services(): Record<string, ServiceState> {
+    const names = this.#processes.names.filter((name) => name !== 'gateway' && name !== 'sandbox').sort()
+    const state = ({ listening: { grpc = '', admin = '' }, pid }: MeshProcess): ServiceState => ({ grpc, admin, pid })
+    return Object.fromEntries(names.map((name) => [name, state(this.process(name))]))
+  }
+
+  process(name: string): MeshProcess {
+    return this.#processes.get(name)
+  }
+
+  operate(program: OperatorProgram, ...args: string[]): Promise<Ended> {
+    const service = programs[program]
+    const main = join(this.#root, `services/${service}/${program}.cli.ts`)
+    return runNode([main, ...args], { ...this.#environmentOf(service), ...this.#further[service] })
+  }
+
+  createKey(request: KeyRequest): Promise<string> {
+    return createKey(this.#relayAccess, request)
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stopAll()
+    return this.#stopping
+  }
+
+  async start(): Promise<void> {
+    await outwaitRoster(this.folder, this.#log)
+    const { sandbox, gatewayPort } = this.#options
+    const mains = [...[...serviceNames, 'gateway' as const].map(mainOf), ...(sandbox === true ? [sandboxMain] : [])]
+    await fillCompileCache(mains.map((main) => join(this.#root, main)))
+    const { server, own } = await databaseServer(this.#options, this.#log, (error) => this.#fail(error))
+    this.#postgres = own
     // Browsers are sent back there, which the oauth service and the sandbox are told before it listens.
-    const wanted = options.gatewayPort
-    reserved = await reservePort(wanted !== undefined && (await isFree(wanted)) ? wanted : keptPort(folder, 'gateway.http'))
-    const { port } = reserved
-    const publicUrl = options.env?.PUBLIC_URL || `http://127.0.0.1:${port}`
+    const reserved = await reservePort(
+      gatewayPort !== undefined && (await isFree(gatewayPort)) ? gatewayPort : keptPort(this.folder, 'gateway.http'),
+    )
+    try {
+      await this.#startAll(server, reserved)
+    } finally {
+      await reserved.release()
+    }
+  }
 
-    // One after the other: they change the same catalog rows.
-    further.access = await accessEnvironment(server, `${prefix}_access`)
-    writeOperatorsFile(folder, { ...environmentOf('access'), ...further.access })
+  /** In their order: whoever calls another one is told at its start where that listens. */
+  async #startAll(server: DatabaseServer, reserved: Awaited<ReturnType<typeof reservePort>>): Promise<void> {
+    const { redisUrl, env: given = {}, databasePrefix: prefix = 'relay', signal } = this.#options
+    const publicUrl = given.PUBLIC_URL || `http://127.0.0.1:${reserved.port}`
+    const toRedis: Variables = redisUrl === undefined ? {} : { REDIS_URL: redisUrl }
+    const limits = given.RATELIMIT_FILE ?? join(this.#root, 'deploy/local/limits.yaml')
+
+    this.#further.access = await accessEnvironment(server, `${prefix}_access`)
+    writeOperatorsFile(this.folder, { ...this.#environmentOf('access'), ...this.#further.access })
     // The others are told where it listens; while it starts they get their databases.
-    const starting = launchService('access', further.access)
-    const others = (async () => ({
-      idempotency: await createServiceDatabase(server, `${prefix}_idempotency`),
-      oauth: await oauthEnvironment({ server, database: `${prefix}_oauth`, gateway: publicUrl, given: options.env ?? {} }),
-      actions: await createServiceDatabase(server, `${prefix}_actions`),
-    }))()
-    await Promise.allSettled([starting, others])
-    const [access, databases] = [await starting, await others]
-    const toAccess = { ACCESS_ADDR: access }
-    further.oauth = databases.oauth
-    writeOauthFile(folder, { ...environmentOf('oauth'), ...further.oauth })
-
-    /** The sandbox keeps its port: the processes that speak to it are told it at their start. */
-    const launchSandbox = async (): Promise<Record<string, string>> => {
-      if (options.sandbox !== true) return {}
-      const env = sandboxEnvironment(folder, publicUrl, options.env ?? {})
-      await timed(
-        log,
-        'starting sandbox',
-        async () => launch('sandbox', sandboxMain, () => env, await portOrAny(keptPort(folder, 'sandbox.http'))),
-        (done) => `sandbox listens: ${where(done.listening)}`,
-      )
-      return { RELAY_SANDBOX: sandboxUrl()! }
-    }
-    const oauthAfter = async (sandbox: Promise<Record<string, string>>): Promise<string> => {
-      const at = await sandbox
-      const clients = 'RELAY_SANDBOX' in at ? sandboxClients(folder) : {}
-      return launchService('oauth', { ...toAccess, ...redis, ...at, ...clients, ...further.oauth })
-    }
-
-    const kept = adminKey(folder, relayAccess)
-    const sandbox = launchSandbox()
-    const starts = all([
-      oauthAfter(sandbox),
-      launchService('idempotency', { ...toAccess, DATABASE_URL: databases.idempotency.owner }),
-      launchService('ratelimit', { ...toAccess, ...redis, ...(existsSync(limits) ? { RATELIMIT_FILE: limits } : {}) }),
+    const [access, databases] = await all([
+      this.#startService('access', this.#further.access),
+      otherDatabases(server, prefix, publicUrl, given),
     ])
-    await Promise.allSettled([kept, starts])
-    const [keptKey, [oauth = '', idempotency = '', ratelimit = '']] = [await kept, await starts]
-    const actions = await launchService('actions', {
-      ...toAccess,
-      ...(await sandbox),
-      DATABASE_URL: databases.actions.owner,
-      IDEMPOTENCY_ADDR: idempotency,
-      OAUTH_ADDR: oauth,
-    })
+    const toAccess = { ACCESS_ADDR: access }
+    this.#further.oauth = databases.oauth
+    writeOauthFile(this.folder, { ...this.#environmentOf('oauth'), ...this.#further.oauth })
 
-    options.signal?.throwIfAborted()
+    const startingSandbox = this.#startSandbox(publicUrl)
+    const startOauth = async () => {
+      const toSandbox = await startingSandbox
+      const clients = 'RELAY_SANDBOX' in toSandbox ? sandboxClients(this.folder) : {}
+      return this.#startService('oauth', { ...toAccess, ...toRedis, ...toSandbox, ...clients, ...this.#further.oauth })
+    }
+    const [toSandbox, keptKey, oauth, idempotency, ratelimit] = await all([
+      startingSandbox,
+      adminKey(this.folder, this.#relayAccess),
+      startOauth(),
+      this.#startService('idempotency', { ...toAccess, DATABASE_URL: databases.idempotency.owner }),
+      this.#startService('ratelimit', { ...toAccess, ...toRedis, ...(existsSync(limits) ? { RATELIMIT_FILE: limits } : {}) }),
+    ])
+    const owns = { DATABASE_URL: databases.actions.owner, IDEMPOTENCY_ADDR: idempotency, OAUTH_ADDR: oauth }
+    const actions = await this.#startService('actions', { ...toAccess, ...toSandbox, ...owns })
+
+    signal?.throwIfAborted()
     await reserved.release()
     const UPSTREAMS = `access=${access},actions=${actions},idempotency=${idempotency},oauth=${oauth},ratelimit=${ratelimit}`
-    await timed(
-      log,
-      'starting gateway',
-      () => launch('gateway', mainOf('gateway'), () => ({ ...environmentOf('gateway'), ...toAccess, ...redis, UPSTREAMS }), port),
-      (done) => `gateway listens: ${where(done.listening)}`,
-    )
-    const got = processes.get('gateway')?.listening.http?.split(':').at(-1)
-    if (wanted !== undefined && got !== String(wanted)) log(`port ${wanted} is taken: the gateway takes ${got} instead`)
-
-    admin = await usableAdminKey(keptKey, folder, relayAccess, `http://${processes.get('gateway')?.listening.http}`)
-    if (admin.key !== keptKey.key) log('access does not take the API key that was kept (another database, or it has ended): made a new one')
-  } catch (error) {
-    await reserved?.release()
-    await stop()
-    throw error
+    await this.#startGateway({ ...toAccess, ...toRedis, UPSTREAMS }, reserved.port)
+    await this.#admit(keptKey)
   }
 
-  const of = (name: string): MeshProcess => {
-    const found = processes.get(name)
-    if (found === undefined) throw new Error(`there is no process "${name}"; there are ${[...processes.keys()].join(', ')}`)
-    return found
+  /** All replicas of a service; resolves to their addresses as a client of theirs wants them. */
+  async #startService(service: ServiceName, told: Variables): Promise<string> {
+    this.#options.signal?.throwIfAborted()
+    const nameOf = (index: number): string => (index === 0 ? service : `${service}-${index + 1}`)
+    const env = () => ({ ...this.#environmentOf(service), ...told })
+    const names = Array.from({ length: this.#options.replicas?.[service] ?? 1 }, (_, index) => nameOf(index))
+    const started = await this.#processes.start(names.map((name) => ({ name, main: mainOf(service), env })))
+    return started.map(({ listening }) => listening.grpc).join('+')
   }
+
+  /** Resolves to what those are told who speak to it; it keeps its port, since they are told it at their start. */
+  async #startSandbox(publicUrl: string): Promise<Variables> {
+    const { sandbox, env: given = {} } = this.#options
+    if (sandbox !== true) return {}
+    const env = sandboxEnvironment(this.folder, publicUrl, given)
+    const httpPort = await portOrAny(keptPort(this.folder, 'sandbox.http'))
+    await this.#processes.start([{ name: 'sandbox', main: sandboxMain, env, httpPort }])
+    return { RELAY_SANDBOX: this.sandbox! }
+  }
+
+  async #startGateway(told: Variables, httpPort: number): Promise<void> {
+    const env = () => ({ ...this.#environmentOf('gateway'), ...told })
+    await this.#processes.start([{ name: 'gateway', main: mainOf('gateway'), env, httpPort }])
+    const { gatewayPort: wanted } = this.#options
+    const got = this.process('gateway').listening.http?.split(':').at(-1)
+    if (wanted !== undefined && got !== String(wanted)) this.#log(`port ${wanted} is taken: the gateway takes ${got} instead`)
+  }
+
+  /** Sees to it that the administrator gets in. */
+  async #admit(kept: AdminKey): Promise<void> {
+    this.#admin = await usableAdminKey(kept, this.folder, this.#relayAccess, this.gateway)
+    if (this.apiKey === kept.key) return
+    this.#log('access does not take the API key that was kept (another database, or it has ended): made a new one')
+  }
+
+  async #stopAll(): Promise<void> {
+    await this.#processes.stop('gateway')
+    await this.#processes.stop('actions')
+    await this.#processes.stop('oauth', 'idempotency', 'ratelimit')
+    await this.#processes.stop('sandbox')
+    // The last: what the others have to say of their last minute goes into its audit log.
+    await this.#processes.stop('access')
+    if (this.#postgres !== undefined) {
+      await this.#postgres.stop()
+      this.#log('  postgres stopped')
+    }
+    this.#lock.release()
+  }
+
+  #environmentOf(service: ProcessName): Variables {
+    return environment(service, { folder: this.folder, given: this.#options.env ?? {}, peersFile: this.#peersFile })
+  }
+
+  readonly #relayAccess = (...args: string[]): Promise<Ended> => this.operate('relay-access', ...args)
+
+  #fail(error: Error): void {
+    this.#log(error.message)
+    this.#options.onFailure?.(error)
+  }
+}
+
+/** Those of the services that start after access. One after the other: they change the same catalog rows. */
+async function otherDatabases(server: DatabaseServer, prefix: string, gateway: string, given: NonNullable<MeshOptions['env']>) {
   return {
-    get gateway() {
-      return `http://${of('gateway').listening.http}`
-    },
-    get gatewayAdmin() {
-      return of('gateway').listening.admin ?? ''
-    },
-    get sandbox() {
-      return sandboxUrl()
-    },
-    apiKey: admin.key,
-    apiKeyIsNew: admin.isNew,
-    get services() {
-      const names = [...processes.keys()].filter((name) => name !== 'gateway' && name !== 'sandbox').sort()
-      const state = ({ listening: { grpc = '', admin = '' }, pid }: MeshProcess): ServiceState => ({ grpc, admin, pid })
-      return Object.fromEntries(names.map((name) => [name, state(of(name))]))
-    },
-    folder,
-    postgres,
-    process: of,
-    operate,
-    createKey: (request) => createKey(relayAccess, request),
-    stop,
+    idempotency: await createServiceDatabase(server, `${prefix}_idempotency`),
+    oauth: await oauthEnvironment({ server, database: `${prefix}_oauth`, gateway, given }),
+    actions: await createServiceDatabase(server, `${prefix}_actions`),
   }
 }

@@ -2,13 +2,21 @@
 import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 
 /**
- * A smaller young generation keeps pauses short and memory small. V8's middle compiler, Maglev, works in memory that the allocator then keeps
+ * A smaller young generation keeps pauses short and memory small. A limit to the old one, far above what any process needs, has V8 let it grow
+ * by less before it collects: by default it may become four times what is in use. V8's middle compiler, Maglev, works in memory that the allocator then keeps
  * (20 to 40 MB a process) and gains nothing here; so does each further thread that V8 works on. With a collector at hand a process gives back what it no longer needs (mesh/idle.ts).
  */
-export const nodeFlags = ['--max-semi-space-size=8', '--no-maglev', '--v8-pool-size=1', '--expose-gc']
+export const nodeFlags = ['--max-semi-space-size=8', '--max-old-space-size=512', '--no-maglev', '--v8-pool-size=1', '--expose-gc']
+
+/** glibc's allocator keeps what was freed, and for each thread apart. With one store for all, and giving back what is more than 128 KB, it does not. */
+export const allocator = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '131072' }
+
+/** What a process of the mesh loads before its main: it records traces where the environment says so. */
+export const preload = ['--import', pathToFileURL(join(import.meta.dirname, '../../mesh/telemetry/start.ts')).href]
 
 /** Compiled code, also what the type stripper made of TypeScript: with it, Node need not load the stripper (20 MB a process). */
 export const compileCache = join(import.meta.dirname, '../../.cache/compile')
@@ -35,7 +43,7 @@ export async function fillCompileCache(mains: readonly string[]): Promise<void> 
   mkdirSync(compileCache, { recursive: true })
   const env = { PATH: process.env.PATH ?? '', NODE_COMPILE_CACHE: compileCache }
   try {
-    await Promise.all(mains.map((main) => promisify(execFile)(process.execPath, [...nodeFlags, main, '--help'], { env, timeout: 60_000 })))
+    await Promise.all(mains.map((main) => promisify(execFile)(process.execPath, [...nodeFlags, ...preload, main, '--help'], { env, timeout: 60_000 })))
   } catch {
     // Only slower: the mains themselves say what is wrong with them.
     rmSync(compileCache, { recursive: true, force: true })

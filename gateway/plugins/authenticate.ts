@@ -29,7 +29,7 @@ export function authenticate(app: FastifyInstance, { signIn, refusals }: Authent
     const admit = (answer: SignedIn | NotSignedIn) => done(refusalOf(request, answer, refusals))
     let answer: ReturnType<typeof signIn.caller>
     try {
-      answer = signIn.caller(shown, { requestId: request.id, trace: request.trace, source: request.source })
+      answer = signIn.caller(shown, { requestId: request.id, trace: request.scope.trace, source: request.source })
     } catch (error) {
       return done(error as Error)
     }
@@ -39,13 +39,14 @@ export function authenticate(app: FastifyInstance, { signIn, refusals }: Authent
 }
 
 function refusalOf(request: FastifyRequest, answer: SignedIn | NotSignedIn, refusals: RefusalCounter | undefined): Error | undefined {
-  const asked = { requestId: request.id, traceId: request.trace.traceId, source: request.source ?? '' }
+  const asked = { requestId: request.id, traceId: request.scope.trace.traceId, source: request.source ?? '' }
   if (answer.caller === undefined) {
     if (!answer.counted) refusals?.note({ action: 'sign_in.refused', reason: answer.reason, ...answer.of, ...asked })
     return answer.error
   }
   const { caller, token } = answer
   request.caller = caller
+  request.scope.work.workspace = caller.workspace
   request.callerToken = token
   const { permission } = request.routeOptions.config
   if (permission === undefined || caller.may(permission)) return undefined

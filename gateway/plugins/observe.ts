@@ -1,15 +1,17 @@
-/** One log line and two metrics a request, however it ended. */
+/** One log line, two metrics and a span a request, however it ended. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
 import { field } from '#mesh/telemetry/names.ts'
+import type { Timed } from '#mesh/telemetry/seconds.ts'
+import { within } from '#mesh/telemetry/scope.ts'
 
 /** The path as metrics know it: never what a client wrote. */
 export const endpointOf = (request: FastifyRequest): string => request.routeOptions.config?.endpoint ?? 'unmatched'
 
 interface Counted {
   requests: { inc(): void }
-  seconds: { observe(seconds: number): void }
+  seconds: Timed
 }
 
 /** Gives what begins to watch a request. Called once for each, before anything else is done for it. */
@@ -39,12 +41,9 @@ export function observer(log: Logger, metrics: Metrics): (request: FastifyReques
       const method = methodLabel(request.method)
       const counted = of(endpoint, method, status)
       counted.requests.inc()
-      counted.seconds.observe(took / 1000)
+      counted.seconds.observe(took / 1000, request.scope.trace)
       const { failure } = request
       const line = {
-        [field.requestId]: request.id,
-        [field.traceId]: request.trace.traceId,
-        [field.workspace]: request.caller?.workspace,
         [field.actor]: request.caller?.actor,
         [field.keyId]: request.caller?.keyId,
         [field.source]: request.source,
@@ -54,16 +53,33 @@ export function observer(log: Logger, metrics: Metrics): (request: FastifyReques
         [field.reason]: failure?.reason,
         [field.durationMs]: Math.round(took * 100) / 100,
       }
-      if (status >= 500) {
-        const cause = { ...line, err: failure?.cause ?? failure }
-        if (status === 500) log.error(cause, 'request failed')
-        else log.warn(cause, 'request failed')
-      } else log.info(line, 'request')
+      // The end comes from the connection: it is said whose it is.
+      within(request.scope, () => {
+        if (status >= 500) {
+          const cause = { ...line, err: failure?.cause ?? failure }
+          if (status === 500) log.error(cause, 'request failed')
+          else log.warn(cause, 'request failed')
+        } else log.info(line, 'request')
+      })
+      endSpan(request, status)
     })
   }
+}
+
+function endSpan({ span, scope: { work } }: FastifyRequest, status: number): void {
+  if (span === undefined) return
+  span.set({
+    'http.response.status_code': status,
+    'relay.request_id': work.requestId,
+    ...(work.workspace !== undefined && { 'relay.workspace_id': work.workspace }),
+    ...(work.runId !== undefined && { 'relay.run_id': work.runId }),
+    ...(work.replayed !== undefined && { 'relay.replayed': work.replayed }),
+  })
+  if (status >= 500 || status === 499) span.fail(String(status))
+  span.end()
 }
 
 const known = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 
 /** A closed set: a client may send any of HTTP's many methods. */
-const methodLabel = (method: string): string => (known.has(method) ? method : 'OTHER')
+export const methodLabel = (method: string): string => (known.has(method) ? method : 'OTHER')

@@ -1,12 +1,40 @@
-/** Every request has an id of ours (a UUID v4) and begins a trace of ours; a client's X-Request-ID and traceparent are not taken. */
+/** Every request has an id of ours (a UUID v4) and begins a trace of ours; a client's X-Request-ID is not taken, its traceparent only linked. */
 import { randomUUID } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { newTrace } from '#mesh/telemetry/trace-context.ts'
+import { newTrace, parseTraceparent } from '#mesh/telemetry/trace-context.ts'
+import { type SpanStart, beginTrace, enterTrace } from '#mesh/telemetry/tracing.ts'
+import { methodLabel } from './observe.ts'
 import { securityHeaders } from './security-headers.ts'
 
 export const newRequestId = (): string => randomUUID()
 
 export function identify(request: FastifyRequest, reply: FastifyReply): void {
-  request.trace = newTrace()
+  const { trace, span } = begun(request)
+  request.scope = { work: { requestId: request.id }, trace }
+  request.span = span
   reply.headers(securityHeaders).header('x-request-id', request.id)
+}
+
+function begun(request: FastifyRequest): ReturnType<typeof beginTrace> {
+  const { endpoint, untraced } = request.routeOptions.config ?? {}
+  if (untraced) return { trace: newTrace(), span: undefined }
+  const start = startOf(methodLabel(request.method), endpoint)
+  const { traceparent } = request.headers
+  return traceparent === undefined ? beginTrace(start) : enterTrace(start, parseTraceparent(String(traceparent)), false)
+}
+
+const starts = new Map<string, SpanStart>()
+
+/**
+ * By https://opentelemetry.io/docs/specs/semconv/http/http-spans/, but for the path: it can hold what is secret (a ticket, a code). Made once
+ * a route, of which there are few.
+ */
+function startOf(method: string, route: string | undefined): SpanStart {
+  const name = route === undefined ? method : `${method} ${route}`
+  const known = starts.get(name)
+  if (known !== undefined) return known
+  const attributes = { 'http.request.method': method === 'OTHER' ? '_OTHER' : method, 'url.scheme': 'http', ...(route && { 'http.route': route }) }
+  const start: SpanStart = { name: method === 'OTHER' ? name.replace('OTHER', 'HTTP') : name, kind: 'server', attributes }
+  starts.set(name, start)
+  return start
 }

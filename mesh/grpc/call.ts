@@ -3,7 +3,9 @@ import { randomUUID } from 'node:crypto'
 import type { Asker } from '../audit/event.ts'
 import { meshErrors } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { currentScope } from '../telemetry/scope.ts'
 import { type TraceContext, newTrace } from '../telemetry/trace-context.ts'
+import type { Span } from '../telemetry/tracing.ts'
 import type { Caller } from './caller.ts'
 import type { Method } from './descriptors.ts'
 
@@ -25,6 +27,8 @@ export interface Context {
 export interface Call extends Context {
   readonly method: Method
   readonly log: Logger
+  /** Where its trace is recorded. */
+  readonly span: Span | undefined
   readonly deadline: number
   readonly signal: AbortSignal
   /** The outside caller; undefined when a peer calls for itself. */
@@ -53,5 +57,8 @@ export function askerOf(call: Call): Asker {
   return { workspace, actor, keyId, requestId: call.requestId, traceId: call.trace.traceId, source: call.source ?? '' }
 }
 
-/** The context of work that nobody is waiting for: a reconciler, an outbox. */
-export const ownContext = (requestId: string = randomUUID()): Context => ({ requestId, trace: newTrace() })
+/** The context of work that nobody is waiting for. What a request set off goes on with its ids; what a process does by itself has its own. */
+export function ownContext(): Context {
+  const scope = currentScope()
+  return scope === undefined ? { requestId: randomUUID(), trace: newTrace() } : { requestId: scope.work.requestId, trace: scope.trace }
+}

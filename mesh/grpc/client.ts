@@ -17,7 +17,9 @@ import { MeshError, meshErrors } from '../errors.ts'
 import { TokenCache } from '../identity/token-cache.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { key } from '../telemetry/names.ts'
-import { formatTraceparent } from '../telemetry/trace-context.ts'
+import { currentScope } from '../telemetry/scope.ts'
+import { type TraceContext, formatTraceparent } from '../telemetry/trace-context.ts'
+import { type Attributes, type Span, type SpanStart, startSpan } from '../telemetry/tracing.ts'
 import type { Context } from './call.ts'
 import type { PeerToken } from './caller.ts'
 import { type Method, methodOf } from './descriptors.ts'
@@ -146,12 +148,15 @@ export class Channel {
     const deadline = Math.min(Date.now() + Math.min(options.timeoutMs ?? Infinity, method.deadlineMs), context.deadline ?? Infinity)
     const attempts = method.safeToRepeat ? (options.attempts ?? 3) : 1
     const started = performance.now()
+    const span = startSpan(startOf(path), context.trace)
+    const trace = span?.trace ?? context.trace
     let code = 'OK'
     try {
       for (let attempt = 1; ; attempt += 1) {
         try {
           const shown = this.#shown(method)
-          return await this.#once(path, request, context, deadline, typeof shown === 'string' ? shown : await shown)
+          const metadata = this.#metadata(context, trace, typeof shown === 'string' ? shown : await shown)
+          return await this.#once(path, request, context, deadline, metadata, span)
         } catch (thrown) {
           // What is not of the family never left: grpc-js would not begin the call.
           const error = thrown instanceof MeshError ? thrown : meshErrors.INTERNAL({ cause: thrown })
@@ -169,7 +174,8 @@ export class Channel {
     } finally {
       const counted = this.#metrics?.(method)
       counted?.ended(code).inc()
-      counted?.seconds.observe((performance.now() - started) / 1000)
+      counted?.seconds.observe((performance.now() - started) / 1000, context.trace)
+      if (span !== undefined) endSpan(span, code)
     }
   }
 
@@ -179,7 +185,7 @@ export class Channel {
     return service === undefined || this.#peerToken === undefined ? '' : this.#peerToken(service)
   }
 
-  #once(path: string, request: Uint8Array, context: Context, deadline: number, shown: string): Promise<RawReply> {
+  #once(path: string, request: Uint8Array, context: Context, deadline: number, metadata: Metadata, span: Span | undefined): Promise<RawReply> {
     return new Promise((resolve, reject) => {
       if (this.#closed) throw meshErrors.SHUTTING_DOWN()
       if (context.signal?.aborted) throw meshErrors.CANCELLED()
@@ -190,8 +196,9 @@ export class Channel {
         if (response !== undefined && replies !== undefined) resolve({ response, replies })
       }
       const abort = () => call.cancel()
-      const call = this.#begin(path, bufferOf(request), this.#metadata(context, shown), deadline, (error, bytes) => {
+      const call = this.#begin(path, bufferOf(request), metadata, deadline, (error, bytes) => {
         context.signal?.removeEventListener('abort', abort)
+        span?.set(serverOf(call.getPeer()))
         if (error !== null) reject(failure(error, context))
         response = bytes
         settle()
@@ -216,11 +223,13 @@ export class Channel {
     }
   }
 
-  #metadata(context: Context, shown: string): Metadata {
+  #metadata(context: Context, trace: TraceContext, shown: string): Metadata {
     const metadata = this.#saidBy(context.callerToken ?? '', shown).clone()
     metadata.set(key.requestId, context.requestId)
-    metadata.set(key.traceparent, formatTraceparent(context.trace))
+    metadata.set(key.traceparent, formatTraceparent(trace))
     if (context.source !== undefined) metadata.set(key.source, context.source)
+    const runId = currentScope()?.work.runId
+    if (runId !== undefined) metadata.set(key.run, runId)
     return metadata
   }
 
@@ -238,6 +247,30 @@ export class Channel {
     this.#said.set(callerToken, metadata)
     return metadata
   }
+}
+
+const starts = new Map<string, SpanStart>()
+
+/** By https://opentelemetry.io/docs/specs/semconv/rpc/rpc-spans/; made once a method. */
+function startOf(path: string): SpanStart {
+  const known = starts.get(path)
+  if (known !== undefined) return known
+  const name = path.slice(1)
+  const start: SpanStart = { name, kind: 'client', attributes: { 'rpc.system.name': 'grpc', 'rpc.method': name } }
+  starts.set(path, start)
+  return start
+}
+
+function endSpan(span: Span, code: string): void {
+  span.set({ 'rpc.response.status_code': code })
+  if (code !== 'OK') span.fail(code)
+  span.end()
+}
+
+/** Of `host:port`, where there is a connection. */
+function serverOf(peer: string): Attributes {
+  const match = /^\[?([^\]]+)\]?:(\d+)$/.exec(peer)
+  return match === null ? {} : { 'server.address': match[1], 'server.port': Number(match[2]) }
 }
 
 /** The methods of a contract over a channel. */

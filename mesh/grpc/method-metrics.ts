@@ -1,11 +1,13 @@
 /** Counts and times of calls by method. A label is looked up once a method, not once a call: that costs more than the counting. */
 import type { Metrics } from '../telemetry/metrics.ts'
+import type { Timed } from '../telemetry/seconds.ts'
 import type { Method } from './descriptors.ts'
 
 export interface MethodMetrics {
   /** Calls that ended with a code. */
   ended(code: string): { inc(): void }
-  readonly seconds: { observe(seconds: number): void }
+  /** The trace is that of the call: its exemplar where it is recorded. */
+  readonly seconds: Timed
 }
 
 /** `<prefix>_handled_total` and `<prefix>_handling_seconds`, by the names that gRPC's own instrumentations use. */

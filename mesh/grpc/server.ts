@@ -6,8 +6,10 @@ import { type ListenAddress, formatAddress } from '../config.ts'
 import { MeshError, meshErrors } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { field, key } from '../telemetry/names.ts'
-import { newTrace, parseTraceparent } from '../telemetry/trace-context.ts'
+import { key } from '../telemetry/names.ts'
+import { type Work, within } from '../telemetry/scope.ts'
+import { parseTraceparent } from '../telemetry/trace-context.ts'
+import { type SpanStart, enterTrace } from '../telemetry/tracing.ts'
 import type { Call } from './call.ts'
 import { type Verifier, bearerToken, isService } from './caller.ts'
 import { type Method, methodOf } from './descriptors.ts'
@@ -71,6 +73,25 @@ function bytesOf(metadata: Metadata): number {
   const headers = metadata.toHttp2Headers()
   for (const name in headers) bytes += name.length + String(headers[name]).length
   return bytes
+}
+
+const uuid = /^[0-9a-fA-F-]{36}$/
+
+function headerOf({ metadata }: ServerUnaryCall<Buffer, Uint8Array>, name: string): string | undefined {
+  const value = metadata.get(name)[0]
+  return typeof value === 'string' ? value : undefined
+}
+
+const starts = new Map<Method, SpanStart>()
+
+/** By https://opentelemetry.io/docs/specs/semconv/rpc/rpc-spans/; made once a method. */
+function startOf(method: Method): SpanStart {
+  const known = starts.get(method)
+  if (known !== undefined) return known
+  const name = method.path.slice(1)
+  const start: SpanStart = { name, kind: 'server', attributes: { 'rpc.system.name': 'grpc', 'rpc.method': name } }
+  starts.set(method, start)
+  return start
 }
 
 export class GrpcServer {
@@ -156,15 +177,19 @@ export class GrpcServer {
   ): Promise<void> {
     const trailer = new Metadata()
     const end = new AbortController()
-    const call = this.#open(method, grpcCall, trailer, end.signal)
+    const shownBy = this.#peerOf(grpcCall)
+    const peer = shownBy instanceof Promise ? await shownBy : shownBy
+    const { call, work } = this.#open(method, grpcCall, peer, trailer, end.signal)
     const timer = setTimeout(() => end.abort(), Math.max(0, call.deadline - Date.now()))
     let answered = false
+    if (grpcCall.cancelled) end.abort()
     // grpc-js says this of every call, also of those that ended well.
     grpcCall.on('cancelled', () => {
       if (!answered) end.abort()
     })
     try {
-      const response = await chain(this.#refuses(grpcCall, call) ?? this.#interceptors, call, () => handle(call))
+      const passed = this.#refuses(grpcCall, call) ?? this.#interceptors
+      const response = await within({ work, trace: call.trace }, () => chain(passed, call, () => handle(call)))
       reply(null, response, trailer)
     } catch (error) {
       reply(toStatus(error instanceof MeshError ? error : meshErrors.INTERNAL({ cause: error })))
@@ -194,33 +219,49 @@ export class GrpcServer {
     return undefined
   }
 
-  #open(method: Method, grpcCall: ServerUnaryCall<Buffer, Uint8Array>, trailer: Metadata, signal: AbortSignal): Call {
-    const header = (name: string): string | undefined => {
-      const value = grpcCall.metadata.get(name)[0]
-      return typeof value === 'string' ? value : undefined
+  /** The service that calls, where one proves its name; whether that is enough, the policy says. */
+  #peerOf(grpcCall: ServerUnaryCall<Buffer, Uint8Array>): string | undefined | Promise<string | undefined> {
+    const { tls, verifier } = this.#parts
+    try {
+      if (tls !== undefined) return tls.peerOf(grpcCall)
+      const token = headerOf(grpcCall, key.peer)
+      const found = token === undefined ? undefined : verifier.peer(token)
+      return found instanceof Promise ? found.catch(() => undefined) : found
+    } catch {
+      return undefined
     }
+  }
+
+  /** `peer`: who proved to call; of anybody else it is not believed what a call is part of. */
+  #open(
+    method: Method,
+    grpcCall: ServerUnaryCall<Buffer, Uint8Array>,
+    peer: string | undefined,
+    trailer: Metadata,
+    signal: AbortSignal,
+  ): { call: Call; work: Work } {
+    const header = (name: string) => headerOf(grpcCall, name)
     const given = header(key.requestId)
-    const requestId = given !== undefined && /^[0-9a-fA-F-]{36}$/.test(given) ? given : randomUUID()
-    const trace = parseTraceparent(header(key.traceparent)) ?? newTrace()
+    const requestId = given !== undefined && uuid.test(given) ? given : randomUUID()
+    const isBelieved = peer !== undefined && isService(peer)
+    const { trace, span } = enterTrace(startOf(method), parseTraceparent(header(key.traceparent)), isBelieved)
+    const run = isBelieved ? header(key.run) : undefined
+    const work = { requestId, ...(run !== undefined && uuid.test(run) && { runId: run }) }
     const asked = Number(grpcCall.getDeadline())
     const limit = Date.now() + method.deadlineMs
     const relayed = header(key.source)
     // Now: a connection that is gone has no address, and work may go on after its call.
     const connectedFrom = sourceOf(grpcCall.getPeer())
-    const { log } = this.#parts
-    let ownLog: Logger | undefined
-    return {
+    const call: Call = {
       method,
       requestId,
       trace,
+      span,
       callerToken: bearerToken(header(key.authorization)),
       // No call may hold resources for longer than its contract says, whatever the caller would wait.
       deadline: Number.isFinite(asked) ? Math.min(asked, limit) : limit,
       signal,
-      // Most calls write one line, and that one needs no logger of its own: making one costs as much as the line.
-      get log() {
-        return (ownLog ??= log.child({ [field.requestId]: requestId, [field.traceId]: trace.traceId }))
-      },
+      log: this.#parts.log,
       caller: undefined,
       peerToken: header(key.peer),
       peer: undefined,
@@ -230,5 +271,6 @@ export class GrpcServer {
       request: grpcCall.request,
       reply: (name, value) => trailer.set(name, value),
     }
+    return { call, work }
   }
 }

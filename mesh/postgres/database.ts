@@ -4,6 +4,8 @@ import type { Secret } from '../config.ts'
 import { MeshError, meshErrors } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import { outside } from '../telemetry/scope.ts'
+import { type Attributes, traced } from '../telemetry/tracing.ts'
 
 /** A statement that the server prepares once a connection. The name is unique in the process. */
 export interface Statement {
@@ -40,15 +42,37 @@ function isAway(error: unknown): boolean {
 const translate = (error: unknown): unknown =>
   isAway(error) && !(error instanceof MeshError) ? meshErrors.DEPENDENCY_UNAVAILABLE({ cause: error }) : error
 
-const queriesOf = (client: Pick<PoolClient, 'query'>): Queries => ({
-  async query<Row extends QueryResultRow>(statement: Statement, values: readonly unknown[] = []): Promise<Row[]> {
+/** As a span by the name of the statement, by https://opentelemetry.io/docs/specs/semconv/db/; neither its text nor its values. */
+const spanned = <T>(name: string, server: Attributes, work: () => Promise<T>): Promise<T> =>
+  traced({ name, kind: 'client', attributes: { ...server, 'db.query.summary': name } }, async (span) => {
     try {
-      return (await client.query<Row>({ name: statement.name, text: statement.text, values: values as unknown[] })).rows
+      return await work()
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? error.code : undefined
+      if (typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code)) span?.set({ 'db.response.status_code': code })
+      throw error
+    }
+  })
+
+const queriesOf = (client: Pick<PoolClient, 'query'>, server: Attributes): Queries => ({
+  async query<Row extends QueryResultRow>({ name, text }: Statement, values: readonly unknown[] = []): Promise<Row[]> {
+    try {
+      return (await spanned(name, server, () => client.query<Row>({ name, text, values: values as unknown[] }))).rows
     } catch (error) {
       throw translate(error)
     }
   },
 })
+
+/** Who is asked, as spans say it. */
+function serverOf(url: URL | null): Attributes {
+  const database = url?.pathname.slice(1) ?? ''
+  return {
+    'db.system.name': 'postgresql',
+    ...(database !== '' && { 'db.namespace': database }),
+    ...(url?.hostname && { 'server.address': url.hostname, 'server.port': Number(url.port || 5432) }),
+  }
+}
 
 /**
  * Whatever cannot reach the database throws DEPENDENCY_UNAVAILABLE. For a write that means its outcome is not known: the server may have
@@ -57,6 +81,7 @@ const queriesOf = (client: Pick<PoolClient, 'query'>): Queries => ({
 export class Database implements Queries {
   readonly pool: Pool
   readonly query: Queries['query']
+  readonly #server: Attributes
 
   constructor(parts: DatabaseParts) {
     const statementMs = parts.statementMs ?? 5000
@@ -72,10 +97,12 @@ export class Database implements Queries {
       keepAlive: true,
       application_name: 'relay',
     })
+    this.#server = serverOf(URL.parse(parts.url.reveal()))
     // Both or the process dies of a connection that Postgres closed: idle ones report here, ones in use on themselves.
-    this.pool.on('error', (error) => parts.log.warn({ err: error }, 'an idle database connection broke'))
+    const broke = outside((error: Error) => parts.log.warn({ err: error }, 'an idle database connection broke'))
+    this.pool.on('error', broke)
     this.pool.on('connect', (client) => client.on('error', () => undefined))
-    this.query = queriesOf(this.pool).query
+    this.query = queriesOf(this.pool, this.#server).query
     parts.metrics?.gauge('postgres_pool_connections', 'Connections by state', ['state'], (gauge) => {
       gauge.set({ state: 'idle' }, this.pool.idleCount)
       gauge.set({ state: 'used' }, this.pool.totalCount - this.pool.idleCount)
@@ -91,8 +118,8 @@ export class Database implements Queries {
     let broken: Error | undefined
     try {
       await client.query('BEGIN')
-      const result = await work(queriesOf(client))
-      await client.query('COMMIT')
+      const result = await work(queriesOf(client, this.#server))
+      await spanned('COMMIT', this.#server, () => client.query('COMMIT'))
       return result
     } catch (error) {
       // One that does not answer is not asked again; the server rolls back when the connection closes.

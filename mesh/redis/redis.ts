@@ -1,15 +1,17 @@
 /** A Redis connection that never makes anybody wait: commands fail at once while it is away, and each has its own limit. */
 import { Redis, type RedisOptions } from 'ioredis'
 import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { currentScope, outside } from '../telemetry/scope.ts'
+import { type Attributes, errorType, isRecorded, startSpan } from '../telemetry/tracing.ts'
 
 export interface RedisParts {
   url: URL
   log: Logger
+  metrics?: Metrics
   /** How long one command may take, in milliseconds. */
   commandMs: number
 }
-
-export const redisSchemes = ['redis', 'rediss'] as const
 
 export function openRedis(parts: RedisParts): Redis {
   const options: RedisOptions = {
@@ -25,15 +27,43 @@ export function openRedis(parts: RedisParts): Redis {
     enableAutoPipelining: false,
     connectionName: 'relay',
   }
-  const redis = new Redis(parts.url.href, options)
+  const redis = new TracedRedis(parts.url, options)
   let lastSaid = ''
-  redis.on('error', (error: Error) => {
+  const failed = outside((error: Error) => {
     // It repeats itself at every attempt.
     if (error.message !== lastSaid) parts.log.warn({ err: error }, 'redis')
     lastSaid = error.message
   })
+  redis.on('error', failed)
   redis.on('ready', () => (lastSaid = ''))
+  parts.metrics?.gauge('redis_up', 'Whether the connection to Redis is usable', [], (gauge) => gauge.set(redis.status === 'ready' ? 1 : 0))
   return redis
+}
+
+/** With a span for each command of a request, by https://opentelemetry.io/docs/specs/semconv/db/redis/; neither keys nor values. */
+class TracedRedis extends Redis {
+  readonly #server: Attributes
+
+  constructor(url: URL, options: Omit<RedisOptions, 'replyMapping'>) {
+    super(url.href, options)
+    this.#server = { 'db.system.name': 'redis', 'server.address': url.hostname, 'server.port': Number(url.port || 6379) }
+  }
+
+  override sendCommand(...[command, stream]: Parameters<Redis['sendCommand']>): unknown {
+    const scope = currentScope()
+    if (scope === undefined || !isRecorded(scope.trace)) return super.sendCommand(command, stream)
+    const name = command.name.toUpperCase()
+    const span = startSpan({ name, kind: 'client', attributes: { ...this.#server, 'db.operation.name': name } }, scope.trace)
+    const answer = super.sendCommand(command, stream)
+    command.promise.then(
+      () => span?.end(),
+      (error: unknown) => {
+        span?.fail(errorType(error))
+        span?.end()
+      },
+    )
+    return answer
+  }
 }
 
 /** Whether the connection is usable within so many milliseconds. A process starts without Redis too: this only spares its first calls. */

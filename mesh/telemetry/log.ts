@@ -1,11 +1,10 @@
-/** Structured logs: one JSON object a line on stdout, named fields, nothing secret. */
+/** Structured logs: one JSON object a line on stdout, named fields, nothing secret; every line of a request says which one. */
 import pino from 'pino'
+import type { LogLevel } from './variables.ts'
 import { redact, redactFields } from './redact.ts'
+import { scopeFields } from './scope.ts'
 
 export type Logger = pino.Logger
-
-export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
-export type LogLevel = (typeof logLevels)[number]
 
 /**
  * Lines are gathered and written together (a write a line would cost more than the line): within 100 ms, at 8 KiB, at once from `error`
@@ -26,6 +25,7 @@ export function createLogger(service: string, level: LogLevel, destination?: pin
     {
       level,
       base: { service },
+      mixin: scopeFields,
       timestamp: timestamps(),
       // pino's own redaction by paths costs 30 µs a line, knows no name below three levels, and leaves errors as drivers made them.
       formatters: { level: (label) => ({ level: label }), log: redactFields },

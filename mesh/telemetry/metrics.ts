@@ -1,16 +1,54 @@
 /** Prometheus metrics of one process. Label values come from closed sets: methods, codes, reasons; never from what a caller sends. */
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
+import { type Family, openMetrics, openMetricsType, wantsOpenMetrics } from './open-metrics.ts'
+import { Seconds, buckets } from './seconds.ts'
+
+/** Every value that each label may have. */
+type Closed = Readonly<Record<string, readonly string[]>>
+type Values<C extends Closed> = { readonly [L in keyof C]: C[L][number] }
+
+/** A counter whose labels have no other values: the compiler holds whoever counts to them. */
+export interface ClosedCounter<C extends Closed> {
+  inc(labels: Values<C>, by?: number): void
+  labels(labels: Values<C>): { inc(by?: number): void }
+}
+
+/** A value as prom-client gives it. */
+interface Value {
+  metricName?: string
+  labels: Readonly<Record<string, string | number>>
+  value: number
+}
+
+export interface Scraped {
+  /** The Content-Type. */
+  type: string
+  body: string
+}
 
 export class Metrics {
   readonly registry = new Registry()
+  readonly #service: string
+  readonly #seconds = new Map<string, Seconds>()
 
   constructor(service: string) {
+    this.#service = service
     this.registry.setDefaultLabels({ service })
     collectDefaultMetrics({ register: this.registry })
   }
 
-  counter<L extends string>(name: string, help: string, labelNames: readonly L[] = []): Counter<L> {
-    return new Counter({ name, help, labelNames: [...labelNames], registers: [this.registry] })
+  /**
+   * Labels by name; or by name and every value they may have: then each combination is there from the start, as 0. A series that begins at
+   * its first event hides that event from `rate` and `increase`, and an alert waits for just that one.
+   */
+  counter<L extends string>(name: string, help: string, labelNames?: readonly L[]): Counter<L>
+  counter<const C extends Closed>(name: string, help: string, labels: C): ClosedCounter<C>
+  counter(name: string, help: string, labels: readonly string[] | Closed = []): Counter {
+    const closed: Closed = Array.isArray(labels) ? {} : (labels as Closed)
+    const labelNames = Array.isArray(labels) ? labels : Object.keys(closed)
+    const counter = new Counter({ name, help, labelNames, registers: [this.registry] })
+    if (labelNames !== labels) for (const each of combinations(closed)) counter.inc(each, 0)
+    return counter
   }
 
   /** `collect` is called at each scrape. */
@@ -33,9 +71,42 @@ export class Metrics {
     )
   }
 
-  /** In seconds, with buckets from 1 ms to 30 s. */
-  seconds<L extends string>(name: string, help: string, labelNames: readonly L[] = []): Histogram<L> {
-    const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 1.2, 2.5, 5, 10, 30]
-    return new Histogram({ name, help, labelNames: [...labelNames], buckets, registers: [this.registry] })
+  /** In seconds, with buckets from 1 ms to 30 s, and with exemplars where what is observed has a recorded trace. */
+  seconds<L extends string>(name: string, help: string, labelNames: readonly L[] = []): Seconds<L> {
+    const histogram = new Histogram({ name, help, labelNames: [...labelNames], buckets, registers: [this.registry] })
+    const seconds = new Seconds<L>(histogram, labelNames)
+    this.#seconds.set(name, seconds)
+    return seconds
   }
+
+  /** As a scraper wants it by its Accept header: OpenMetrics with exemplars, or Prometheus's text format 0.0.4 without. */
+  async scrape(accept: string | undefined): Promise<Scraped> {
+    if (!wantsOpenMetrics(accept)) return { type: this.registry.contentType, body: await this.registry.metrics() }
+    return { type: openMetricsType, body: openMetrics(await this.#families()) }
+  }
+
+  #families(): Promise<Family[]> {
+    return Promise.all(
+      this.registry.getMetricsAsArray().map(async ({ name }) => {
+        const { help, type, values } = await this.registry.getSingleMetric(name)!.get()
+        const seconds = this.#seconds.get(name)
+        const samples = (values as readonly Value[]).map(({ metricName = name, labels, value }) => ({
+          name: metricName,
+          labels: { ...labels, service: labels['service'] ?? this.#service },
+          value,
+          exemplar: seconds?.exemplar(labels),
+        }))
+        // At run time it is a word, whatever is declared.
+        return { name, help, type: String(type) as Family['type'], samples }
+      }),
+    )
+  }
+}
+
+/** Every combination of the labels' values. */
+function combinations(closed: Closed): Record<string, string>[] {
+  return Object.entries(closed).reduce<Record<string, string>[]>(
+    (found, [name, values]) => found.flatMap((each) => values.map((value) => ({ ...each, [name]: value }))),
+    [{}],
+  )
 }

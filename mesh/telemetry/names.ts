@@ -5,6 +5,7 @@ export const field = {
   service: 'service',
   requestId: 'request_id',
   traceId: 'trace_id',
+  spanId: 'span_id',
   workspace: 'workspace_id',
   actor: 'actor',
   runId: 'run_id',
@@ -25,6 +26,8 @@ export const key = {
   peer: 'x-relay-peer',
   /** The address that an outside request came from; believed from peers alone. */
   source: 'x-relay-source',
+  /** The run that a call is about: for the log lines and spans of who did not begin it. Believed from peers alone; sent back by an execute. */
+  run: 'x-relay-run',
   /** Sent back where there is more: the page_token of the next page. */
   nextPage: 'x-relay-next-page',
   statusDetails: 'grpc-status-details-bin',

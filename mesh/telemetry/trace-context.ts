@@ -6,6 +6,7 @@ export interface TraceContext {
   traceId: string
   /** The span that the next hop is a child of: 16 lower-case hex digits. */
   spanId: string
+  /** Whether this trace is recorded. Decided where it begins; everybody else follows. */
   sampled: boolean
 }
 
@@ -23,18 +24,23 @@ export function parseTraceparent(header: string | undefined): TraceContext | und
 
 export const formatTraceparent = (trace: TraceContext): string => `00-${trace.traceId}-${trace.spanId}-${trace.sampled ? '01' : '00'}`
 
-/** Random bytes are fetched for many traces at a time: a fetch costs as much as the rest of a trace's beginning many times over. */
-const bytesATrace = 24
-const pool = Buffer.alloc(bytesATrace * 128)
+/** Random bytes are fetched for many at a time: a fetch costs as much as the rest of a trace's beginning many times over. */
+const pool = Buffer.alloc(24 * 128)
 let used = pool.length
 
-/** A trace that begins here. */
-export function newTrace(sampled = false): TraceContext {
-  if (used === pool.length) {
+function randomHex(bytes: number): string {
+  if (used + bytes > pool.length) {
     randomFillSync(pool)
     used = 0
   }
-  const id = pool.toString('hex', used, used + bytesATrace)
-  used += bytesATrace
+  used += bytes
+  return pool.toString('hex', used - bytes, used)
+}
+
+export const newSpanId = (): string => randomHex(8)
+
+/** A trace that begins here. */
+export function newTrace(sampled = false): TraceContext {
+  const id = randomHex(24)
   return { traceId: id.slice(0, 32), spanId: id.slice(32), sampled }
 }

@@ -1,8 +1,8 @@
 /** The variables of the access service and of its programs for operators. */
 import { type Config, ConfigError, type Secret, duration, integer, optional, secret, text } from '#mesh/config.ts'
-import { identityVariables } from '#mesh/identity.ts'
+import { identityVariables } from '#mesh/identity/variables.ts'
 import { weaknessOf } from '#mesh/secrets.ts'
-import { grpcVariables } from '#mesh/serve.ts'
+import { grpcVariables } from '#mesh/variables.ts'
 import { SealBroken } from './tokens/key-pair.ts'
 import { longestTokenMs } from './tokens/signing-keys.ts'
 

@@ -2,19 +2,15 @@
  * What operators do to the audit log, with the service running or not:
  *
  *   node services/access/relay-audit.cli.ts verify --heads /var/lib/relay/audit-heads.ndjson
- *
- * Exit codes: 0 done, and whole; 1 tampered with; 2 not understood, not configured, or the database cannot be reached or refuses.
  */
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { parseArgs } from 'node:util'
-import { ConfigError, type Secret, describeConfig, optional, readConfig, secret } from '#mesh/config.ts'
-import { MeshError } from '#mesh/errors.ts'
-import { Database } from '#mesh/postgres/database.ts'
-import { createLogger } from '#mesh/telemetry/log.ts'
+import { ConfigError, type Secret, optional, readConfig, secret } from '#mesh/config.ts'
+import type { Database } from '#mesh/postgres/database.ts'
+import { UsageError, command, runProgram, withDatabase } from '#mesh/program.ts'
 import { Chain, type Statement } from './audit/chain.ts'
 import { entryLine } from './audit/entry-json.ts'
 import { endsOf, headLine, parseHead } from './audit/heads.ts'
@@ -30,49 +26,19 @@ const variables = {
   auditKey: optional(secret('AUDIT_HMAC_KEY', 'What the audit log is chained with; export needs none')),
 }
 
-const usage = `Usage: relay-audit <command> [options]
-
-  verify              Whether every chain is whole; names the first thing that is wrong with one that is not.
-    --workspace <id>          this one alone
-    --heads <file>            and as long as these heads say: AUDIT_HEADS_FILE, or the service's log
-  export              Prints entries as newline-delimited JSON, oldest first.
-    --workspace <id>          whose
-    --from, --until <time>    only what occurred at or after, and before, e.g. 2026-01-31T12:00:00Z
-  retain              Removes old entries behind a signed checkpoint, from chains that are whole.
-    --older-than <time>       recorded longer ago than this, e.g. 90d
-    --workspace <id>          of this one alone
-  heads               Prints where the chains end now, signed, to be kept elsewhere.
-    --workspace <id>          of this one alone
-
-Exit codes: 0 done, and whole; 1 tampered with; 2 anything else.
-
-It is configured by environment variables:
-
-${describeConfig(variables)}
-`
-
-class UsageError extends Error {}
-
 const config = () => readConfig(variables)
-type Options = Readonly<Partial<Record<'workspace' | 'heads' | 'from' | 'until' | 'older-than', string>>>
 
 /** Entries between two lines of progress. */
 const progressEvery = 20_000
 /** Entries that `export` holds at a time. */
 const exportPage = 1000
 
-async function withDatabase<T>(url: Secret | undefined, work: (database: Database) => Promise<T>): Promise<T> {
+/** As the role that may read, unless another one is given. */
+async function withLog<T>(work: (database: Database) => Promise<T>, role?: Secret): Promise<T> {
+  const url = role ?? config().auditUrl ?? config().databaseUrl
   if (url === undefined) throw new ConfigError('Neither AUDIT_DATABASE_URL nor DATABASE_URL is set')
-  const log = createLogger('relay-audit', 'warn', process.stderr)
-  const database = new Database({ url, log, connections: 1, statementMs: 60_000 })
-  try {
-    return await work(database)
-  } finally {
-    await database.close()
-  }
+  return withDatabase({ name: 'relay-audit', url, statementMs: 60_000 }, work)
 }
-
-const readUrl = (): Secret | undefined => config().auditUrl ?? config().databaseUrl
 
 function chain(): Chain {
   const { auditKey } = config()
@@ -80,24 +46,33 @@ function chain(): Chain {
   return new Chain(auditKey.reveal())
 }
 
-async function verify({ workspace, heads: path }: Options): Promise<number> {
-  // What is told after this moment may be of entries that the look at the database does not see.
-  const size = path === undefined ? 0 : await sizeOf(path)
-  const heads = path === undefined ? undefined : headsOf(path, size)
-  let seen = 0
-  const progress = (of: string) => {
-    seen += 1
-    if (seen % progressEvery === 0) console.error(`${seen} entries, in workspace ${JSON.stringify(of)}`)
-  }
-  const verdict = await withDatabase(readUrl(), (database) =>
-    new PostgresChains({ database }).look((view) => verifyLog({ chain: chain(), view, workspace, heads, seen: progress })),
-  )
-  for (const { sentence } of verdict.findings) console.log(sentence)
-  if (verdict.findings.length > 0) return 1
-  const compared = path === undefined ? '' : `, ${verdict.heads} heads`
-  console.log(`whole: ${verdict.workspaces} workspaces, ${verdict.entries} entries${compared}`)
-  return 0
-}
+const workspaceAlone = { type: 'string', value: '<id>', doc: 'this one alone' } as const
+
+const verify = command({
+  doc: 'Whether every chain is whole; names the first thing that is wrong with one that is not.',
+  options: {
+    workspace: workspaceAlone,
+    heads: { type: 'string', value: '<file>', doc: "and as long as these heads say: AUDIT_HEADS_FILE, or the service's log" },
+  },
+  async run({ workspace, heads: path }) {
+    // What is told after this moment may be of entries that the look at the database does not see.
+    const size = path === undefined ? 0 : await sizeOf(path)
+    const heads = path === undefined ? undefined : headsOf(path, size)
+    let seen = 0
+    const progress = (of: string) => {
+      seen += 1
+      if (seen % progressEvery === 0) console.error(`${seen} entries, in workspace ${JSON.stringify(of)}`)
+    }
+    const verdict = await withLog((database) =>
+      new PostgresChains({ database }).look((view) => verifyLog({ chain: chain(), view, workspace, heads, seen: progress })),
+    )
+    for (const { sentence } of verdict.findings) console.log(sentence)
+    if (verdict.findings.length > 0) return 1
+    const compared = path === undefined ? '' : `, ${verdict.heads} heads`
+    console.log(`whole: ${verdict.workspaces} workspaces, ${verdict.entries} entries${compared}`)
+    return 0
+  },
+})
 
 const sizeOf = (path: string): Promise<number> =>
   stat(path).then(
@@ -118,42 +93,62 @@ async function* headsOf(path: string, size: number): AsyncIterable<Statement> {
   if (torn > 0) console.error(`${torn} lines of ${path} have no head and were passed over`)
 }
 
-async function exportEntries({ workspace, from, until }: Options): Promise<number> {
-  if (workspace === undefined) throw new UsageError('--workspace is needed')
-  const filter = { from: timeOf('from', from), until: timeOf('until', until) }
-  return withDatabase(readUrl(), async (database) => {
-    const lines = async function* () {
-      let after: number | undefined
-      do {
-        const page = await listEntries(database, { workspace, filter, order: 'oldest first', limit: exportPage, after })
-        for (const entry of page.entries) yield entryLine(entry)
-        after = page.next
-      } while (after !== undefined)
-    }
-    await pipeline(Readable.from(lines()), process.stdout, { end: false })
+const exportEntries = command({
+  doc: 'Prints entries as newline-delimited JSON, oldest first.',
+  options: {
+    workspace: { type: 'string', value: '<id>', doc: 'whose' },
+    from: { type: 'string', value: '<time>', doc: 'only what occurred at or after, e.g. 2026-01-31T12:00:00Z' },
+    until: { type: 'string', value: '<time>', doc: 'only what occurred before' },
+  },
+  async run({ workspace, from, until }) {
+    if (workspace === undefined) throw new UsageError('--workspace is needed')
+    const filter = { from: timeOf('from', from), until: timeOf('until', until) }
+    await withLog(async (database) => {
+      const lines = async function* () {
+        let after: number | undefined
+        do {
+          const page = await listEntries(database, { workspace, filter, order: 'oldest first', limit: exportPage, after })
+          for (const entry of page.entries) yield entryLine(entry)
+          after = page.next
+        } while (after !== undefined)
+      }
+      await pipeline(Readable.from(lines()), process.stdout, { end: false })
+    })
     return 0
-  })
-}
+  },
+})
 
-async function retainEntries({ workspace, 'older-than': age }: Options): Promise<number> {
-  const ageMs = ageOf(age)
-  const retained = await withDatabase(config().retentionUrl ?? readUrl(), (database) =>
-    retain({ chain: chain(), cutter: new PostgresChains({ database }), ageMs, workspace }),
-  )
-  for (const { workspace: of, removed } of retained) console.log(`workspace ${JSON.stringify(of)}: ${removed} entries removed`)
-  if (retained.length === 0) console.log('nothing is that old')
-  const broken = retained.filter((each) => each.broken !== undefined)
-  for (const each of broken) console.error(each.broken!.message)
-  return broken.length > 0 ? 1 : 0
-}
+const retainEntries = command({
+  doc: 'Removes old entries behind a signed checkpoint, from chains that are whole.',
+  options: {
+    'older-than': { type: 'string', value: '<time>', doc: 'recorded longer ago than this, e.g. 90d' },
+    workspace: workspaceAlone,
+  },
+  async run({ workspace, 'older-than': age }) {
+    const ageMs = ageOf(age)
+    const retained = await withLog(
+      (database) => retain({ chain: chain(), cutter: new PostgresChains({ database }), ageMs, workspace }),
+      config().retentionUrl,
+    )
+    for (const { workspace: of, removed } of retained) console.log(`workspace ${JSON.stringify(of)}: ${removed} entries removed`)
+    if (retained.length === 0) console.log('nothing is that old')
+    const broken = retained.filter((each) => each.broken !== undefined)
+    for (const each of broken) console.error(each.broken!.message)
+    return broken.length > 0 ? 1 : 0
+  },
+})
 
-async function heads({ workspace }: Options): Promise<number> {
-  const signer = chain()
-  const ends = await withDatabase(readUrl(), (database) => endsOf(new PostgresChains({ database }), workspace))
-  const at = new Date().toISOString()
-  for (const end of ends) process.stdout.write(headLine(signer.state('head', end.workspace, end, at)))
-  return 0
-}
+const heads = command({
+  doc: 'Prints where the chains end now, signed, to be kept elsewhere.',
+  options: { workspace: workspaceAlone },
+  async run({ workspace }) {
+    const signer = chain()
+    const ends = await withLog((database) => endsOf(new PostgresChains({ database }), workspace))
+    const at = new Date().toISOString()
+    for (const end of ends) process.stdout.write(headLine(signer.state('head', end.workspace, end, at)))
+    return 0
+  },
+})
 
 function timeOf(option: string, text: string | undefined): string | undefined {
   if (text === undefined) return undefined
@@ -170,42 +165,17 @@ function ageOf(text: string | undefined): number {
   return ms
 }
 
-const string = { type: 'string' } as const
-const commands = new Map([
-  ['verify', { run: verify, options: { workspace: string, heads: string } }],
-  ['export', { run: exportEntries, options: { workspace: string, from: string, until: string } }],
-  ['retain', { run: retainEntries, options: { 'older-than': string, workspace: string } }],
-  ['heads', { run: heads, options: { workspace: string } }],
-])
-
-/** What went wrong, for a person to read. */
-function explain(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
-  if (error instanceof UsageError || (typeof code === 'string' && code.startsWith('ERR_PARSE_ARGS'))) {
-    return `${(error as Error).message}\nrelay-audit --help says what it takes.`
-  }
-  if (error instanceof MeshError && error.reason === 'DEPENDENCY_UNAVAILABLE') return 'Postgres does not answer'
-  // SQLSTATE: undefined_table, insufficient_privilege, invalid_password and its like.
-  if (code === '42P01') return 'The database has no audit log yet: start the access service once'
-  if (code === '42501') return 'The role may not do that to the audit log: retain needs the one of AUDIT_RETENTION_DATABASE_URL'
-  if (typeof code === 'string' && (code.startsWith('28') || code === '3D000')) return 'Postgres does not let this role into this database'
-  return error instanceof Error ? error.message : String(error)
-}
-
-const [name, ...args] = process.argv.slice(2)
-if (name === undefined || process.argv.includes('--help')) {
-  ;(name === undefined ? console.error : console.log)(usage)
-  process.exitCode = name === undefined ? 2 : 0
-} else {
-  try {
-    const command = commands.get(name)
-    if (command === undefined) throw new UsageError(`There is no command ${JSON.stringify(name)}`)
-    const { values } = parseArgs({ args, options: command.options as typeof command.options & Record<string, typeof string> })
-    process.exitCode = await command.run(values as Options)
-  } catch (error) {
-    // Who reads no further has what they wanted.
-    const hungUp = error instanceof Error && 'code' in error && error.code === 'EPIPE'
-    if (!hungUp) console.error(`relay-audit: ${explain(error)}`)
-    process.exitCode = hungUp ? 0 : 2
-  }
-}
+await runProgram({
+  name: 'relay-audit',
+  variables,
+  commands: { verify, export: exportEntries, retain: retainEntries, heads },
+  // A 1 must mean tampering and nothing else to whatever watches it.
+  codes: { 0: 'done, and whole', 1: 'tampered with', 2: 'not understood, or the database cannot be reached or refuses' },
+  failed: 2,
+  refusals: {
+    away: 'Postgres does not answer',
+    notLetIn: 'Postgres does not let this role into this database',
+    noTables: 'The database has no audit log yet: start the access service once',
+    forbidden: 'The role may not do that to the audit log: retain needs the one of AUDIT_RETENTION_DATABASE_URL',
+  },
+})

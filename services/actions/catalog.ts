@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import type { Adapter } from './adapter.ts'
 import { errors } from './errors.ts'
+import type { Providers } from './providers.ts'
 
 export interface Listed {
   action: string
@@ -14,9 +15,11 @@ export interface Listed {
 export class Catalog {
   readonly #adapters: ReadonlyMap<string, Adapter>
   readonly #schemas: ReadonlyMap<string, Record<string, unknown>>
+  readonly #providers: Providers
 
   // oxlint-disable-next-line typescript/no-explicit-any -- adapters of whatever parameters: each gets only what its own schema passed
-  constructor(adapters: readonly Adapter<any>[]) {
+  constructor(adapters: readonly Adapter<any>[], providers: Providers = { unavailable: () => undefined }) {
+    this.#providers = providers
     this.#adapters = new Map(adapters.map((adapter) => [adapter.action, adapter]))
     // Schemas never change while the process runs.
     this.#schemas = new Map(adapters.map((adapter) => [adapter.action, z.toJSONSchema(adapter.params, { io: 'input' }) as Record<string, unknown>]))
@@ -28,13 +31,17 @@ export class Catalog {
       provider: adapter.provider,
       description: adapter.description,
       paramsSchema: this.#schemas.get(adapter.action)!,
-      unavailable: adapter.unavailable?.(),
+      unavailable: this.#unavailable(adapter),
     }))
   }
 
   /** Changes when an action becomes available or ceases to be. */
   availability(): string {
-    return [...this.#adapters.values()].map((adapter) => adapter.unavailable?.() ?? '').join('\n')
+    return [...this.#adapters.values()].map((adapter) => this.#unavailable(adapter) ?? '').join('\n')
+  }
+
+  #unavailable(adapter: Adapter): string | undefined {
+    return adapter.unavailable?.() ?? (adapter.connects && this.#providers.unavailable(adapter.connects.provider))
   }
 
   /** Whatever its state; undefined for an action that this code does not know (any longer). */
@@ -42,7 +49,7 @@ export class Catalog {
     return this.#adapters.get(action)
   }
 
-  /** An action that can be used now; throws UNKNOWN_ACTION or ACTION_UNAVAILABLE. */
+  /** An action that can be used now where its provider can, which the look for an account tells. Throws UNKNOWN_ACTION or ACTION_UNAVAILABLE. */
   require(action: string): Adapter {
     const adapter = this.find(action)
     if (adapter === undefined) throw errors.UNKNOWN_ACTION({ violations: [{ field: 'action', description: 'is not the name of an action' }] })

@@ -1,8 +1,8 @@
 /** The variables of the actions service. */
 import { type Config, ConfigError, duration, flag, integer, list, optional, secret, text, url } from '#mesh/config.ts'
-import { accessVariables, identityVariables } from '#mesh/identity.ts'
+import { accessVariables, identityVariables } from '#mesh/identity/variables.ts'
 import { weaknessOf } from '#mesh/secrets.ts'
-import { grpcVariables } from '#mesh/serve.ts'
+import { grpcVariables } from '#mesh/variables.ts'
 
 export const variables = {
   ...grpcVariables,
@@ -51,5 +51,8 @@ export function checkConfig(config: Config<typeof variables> & { environment: st
 
 const isLoopback = ({ hostname }: URL): boolean => hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.\d+){3}$/.test(hostname)
 
-/** Where the providers' APIs are. */
-export const apiUrls = ({ sandbox, googleUrl, graphUrl }: Config<typeof variables>) => ({ google: sandbox ?? googleUrl, graph: sandbox ?? graphUrl })
+/** Where the providers' APIs are, and how long one request to them may take. */
+export const apis = ({ sandbox, googleUrl, graphUrl, providerMs }: Config<typeof variables>) => ({
+  urls: { google: sandbox ?? googleUrl, graph: sandbox ?? graphUrl },
+  timeoutMs: providerMs,
+})

@@ -1,11 +1,38 @@
 import { createHash } from 'node:crypto'
 import { OAuthServiceService } from '#gen/relay/oauth/v1/oauth.ts'
 import { MeshError, meshErrors } from '#mesh/errors.ts'
+import { ownContext } from '#mesh/grpc/call.ts'
 import { type Channel, methodsOf } from '#mesh/grpc/client.ts'
+import type { Runtime } from '#mesh/serve.ts'
 import { type Connections, noConnections } from './connections.ts'
+import { FollowedProviders, type Providers } from './providers.ts'
 
 /** The most that is waited for a token, in milliseconds: it may have to be refreshed at the provider first. */
 const tokenMs = 15_000
+
+/** What the oauth service at an address says: of accounts when it is asked, of providers all along. */
+export function throughOauth(
+  runtime: Pick<Runtime, 'log' | 'onStop'>,
+  channelTo: (service: string, address: string) => Channel,
+  address: string | undefined,
+): { connections: Connections; providers: Providers } {
+  const channel = address === undefined ? undefined : channelTo('oauth', address)
+  return { connections: grpcConnections(channel), providers: followProviders(runtime, channel) }
+}
+
+/** Without a channel there is nobody to ask; that no account can act then is said by the connections. */
+function followProviders(runtime: Pick<Runtime, 'log' | 'onStop'>, channel: Channel | undefined): Providers {
+  if (channel === undefined) return { unavailable: () => undefined }
+  const oauth = methodsOf(OAuthServiceService, channel)
+  const ask = async () => {
+    const { providers } = await oauth.listProviders({}, ownContext())
+    return new Map(providers.map(({ name, configured, missing }) => [name, configured ? [] : missing]))
+  }
+  const followed = new FollowedProviders({ ask, log: runtime.log })
+  followed.start()
+  runtime.onStop('providers', () => followed.stop())
+  return followed
+}
 
 /** Without a channel nothing is connected, and nothing can be. */
 export function grpcConnections(channel: Channel | undefined): Connections {

@@ -67,11 +67,14 @@ export const noConnections: Connections = {
   },
 }
 
+/** The sentence that names what to set. Pure. */
+export const notConfigured = (provider: string, missing: readonly string[]): string =>
+  `The provider ${provider} is not configured here: set ${missing.join(', ') || 'its variables'}.`
+
 /** Throws PROVIDER_NOT_CONFIGURED, naming the variables. */
 export function requireConfigured(provider: Provider, found: Found): asserts found is Found & { configured: true } {
   if (found.configured) return
-  const variables = found.missing.join(', ')
-  throw errors.PROVIDER_NOT_CONFIGURED({ message: `The provider ${provider} is not configured here: set ${variables || 'its variables'}.` })
+  throw errors.PROVIDER_NOT_CONFIGURED({ message: notConfigured(provider, found.missing) })
 }
 
 /** What a preview says of the connection it was made with. Pure. */

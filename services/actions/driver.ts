@@ -7,6 +7,8 @@ import { auditEvent } from '#mesh/audit/event.ts'
 import { MeshError } from '#mesh/errors.ts'
 import { ownContext } from '#mesh/grpc/call.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
+import { currentScope } from '#mesh/telemetry/scope.ts'
+import { traced } from '#mesh/telemetry/tracing.ts'
 import type { Adapter, Outcome, RunHandle } from './adapter.ts'
 import { parseCanonical } from './canonical.ts'
 import { type Catalog, parseParams } from './catalog.ts'
@@ -96,17 +98,16 @@ export class RunDriver {
     if (adapter === undefined) return unknown('ACTION_GONE', 'this action is no longer known here; look at the other side')
     if (run.epoch > mostAttempts) return unknown('ATTEMPTS_EXHAUSTED', `every one of ${mostAttempts} holders of this run was lost; look at the other side`)
     const signal = AbortSignal.any([lease.signal, AbortSignal.timeout(actMs)])
-    const handle: RunHandle = {
+    const handle = {
       runId: run.runId,
       workspace: run.workspace,
       actor: run.actor,
       connectionId: run.connectionId,
-      context: { ...ownContext(run.requestId), signal },
       signal,
       recovery: run.recovery,
       attempt: run.epoch,
       assertHeld: () => lease.assertHeld(),
-      async record(point) {
+      async record(point: Record<string, unknown>) {
         // To write the same again is safe; while the store is away it is the lease that sets the end.
         for (;;) {
           lease.assertHeld()
@@ -120,8 +121,14 @@ export class RunDriver {
         }
       },
     }
+    const verb = run.epoch === 1 ? 'execute' : 'reconcile'
+    const about = { 'relay.run_id': run.runId, 'relay.action': run.action, 'relay.provider': run.provider }
     try {
-      return await call(adapter, run, handle)
+      return await traced({ name: `${verb} ${run.action}`, kind: 'internal', attributes: about }, async (span) => {
+        const outcome = await call(adapter, run, { ...handle, context: { ...ownContext(), signal } })
+        span?.set({ 'relay.run_status': outcome.status })
+        return outcome
+      })
     } catch (error) {
       if (error instanceof LeaseLost) return undefined
       log.error({ err: error, run_id: run.runId, action: run.action }, 'an adapter failed in a way that it does not know')
@@ -144,7 +151,7 @@ export class RunDriver {
           log.warn({ run_id: run.runId, outcome: outcome.status }, 'this end came too late: the run has another holder')
           return (await store.findRun(run.runId)) ?? run
         }
-        metrics.ended(ended)
+        metrics.ended(ended, currentScope()?.trace)
         watch.tell(ended)
         outbox.tell(ended)
         return ended

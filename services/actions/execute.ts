@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto'
 import type { Asker } from '#mesh/audit/event.ts'
 import { MeshError, meshErrors } from '#mesh/errors.ts'
 import type { Context } from '#mesh/grpc/call.ts'
+import { note } from '#mesh/telemetry/scope.ts'
 import { fingerprint } from './canonical.ts'
 import type { Catalog } from './catalog.ts'
 import type { Claims } from './claims.ts'
@@ -101,7 +102,8 @@ export class Execution {
 
   async #begin(ask: ExecuteAsk, key: RunKey, attemptId: string, grant: { runId: string; token: string }): Promise<Executed> {
     const { driver, claims, leaseMs } = this.#parts
-    const begin: Begin = { runId: grant.runId, attemptId, previewId: ask.previewId, key, leaseMs, asker: ask.asker }
+    const begin: Begin = { runId: grant.runId, attemptId, previewId: ask.previewId, key, leaseMs, asker: ask.asker, spanId: ask.context.trace.spanId }
+    note({ runId: grant.runId })
     const since = performance.now()
     const begun = await this.#writeAhead(begin)
     switch (begun.outcome) {
@@ -146,8 +148,9 @@ export class Execution {
 
   /** The run's current outcome if it has ended or ends soon; otherwise the caller is asked to come back. */
   async #answerFrom(run: Run | string, { context }: ExecuteAsk): Promise<Executed> {
-    if (typeof run !== 'string' && hasEnded(run)) return { run, replayed: true }
     const runId = typeof run === 'string' ? run : run.runId
+    note({ runId })
+    if (typeof run !== 'string' && hasEnded(run)) return { run, replayed: true }
     const left = context.deadline === undefined ? Infinity : context.deadline - Date.now() - 100
     const ended = await this.#parts.watch.ended(runId, Math.max(0, Math.min(this.#parts.waitMs, left)))
     if (ended !== undefined) return { run: ended, replayed: true }

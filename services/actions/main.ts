@@ -10,11 +10,11 @@ import { parsePolicy } from './address-guard.ts'
 import { Catalog } from './catalog.ts'
 import { channels } from './channels.grpc.ts'
 import { grpcClaims } from './claims.grpc.ts'
-import { apiUrls, checkConfig, variables } from './config.ts'
-import { grpcConnections } from './connections.grpc.ts'
+import { apis, checkConfig, variables } from './config.ts'
+import { throughOauth } from './connections.grpc.ts'
 import { RunDriver } from './driver.ts'
 import { Execution } from './execute.ts'
-import { ActionMetrics } from './metrics.ts'
+import { ActionMetrics, outgoingMetrics } from './metrics.ts'
 import { Outbox } from './outbox.ts'
 import { Previews } from './preview.ts'
 import { Reconciler } from './reconciler.ts'
@@ -34,13 +34,13 @@ await run('actions', variables, async (runtime) => {
   runtime.onStop('database', () => database.close())
   const channelTo = channels(runtime, own)
   const claims = grpcClaims(channelTo('idempotency', config.idempotencyAddress))
-  const connections = grpcConnections(config.oauthAddress === undefined ? undefined : channelTo('oauth', config.oauthAddress))
+  const { connections, providers } = throughOauth(runtime, channelTo, config.oauthAddress)
   const verifier = followAccess(runtime, own, { address: config.accessAddress })
   const { refusals, relay } = auditing(runtime, appendThrough(verifier.access))
   const webhook = { signingSecret: config.signingSecret.reveal(), defaultUrl: config.webhookUrl, policy, timeoutMs: config.webhookMs }
-  const catalog = new Catalog(offered({ webhook, connections, urls: apiUrls(config), timeoutMs: config.providerMs }))
+  const catalog = new Catalog(offered({ webhook, connections, ...apis(config), counts: outgoingMetrics(instruments) }), providers)
   const store = postgresStore(database, relay(database))
-  const metrics = new ActionMetrics(instruments, store)
+  const metrics = new ActionMetrics(instruments, store, catalog.list())
   const watch = new RunWatch((runId) => store.findRun(runId))
   const outbox = new Outbox({ store, claims, log, everyMs: config.outboxMs })
   const leaseMs = config.runLeaseMs

@@ -2,13 +2,15 @@
  * Tells the idempotency service that runs have ended. The row was written with the end; it is told at once, and by the relay until it is
  * heard. Telling is safe to repeat, so a teller may die at any point.
  */
+import { randomUUID } from 'node:crypto'
 import { batch } from '#mesh/batch.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import { ownContext } from '#mesh/grpc/call.ts'
 import { Loop } from '#mesh/loop.ts'
+import { tracedApart } from '#mesh/telemetry/tracing.ts'
 import type { Claims } from './claims.ts'
-import type { Run } from './run.ts'
-import type { Store } from './store.ts'
+import { type Run, traceOf } from './run.ts'
+import type { Store, Untold } from './store.ts'
 
 /** How long the first telling has before the relay takes over. */
 export const tellAfterMs = 5000
@@ -57,18 +59,26 @@ export class Outbox {
   }
 
   async #tell(run: Run): Promise<void> {
-    await this.#claims.complete({ workspace: run.workspace, kind: run.keyKind, key: run.key }, run.runId, ownContext(run.requestId))
+    await this.#claims.complete({ workspace: run.workspace, kind: run.keyKind, key: run.key }, run.runId, ownContext())
     await this.#strikeOff(run.runId)
   }
 
   /** Tells what is due; true when there may be more. */
   async relay(): Promise<boolean> {
     const due = await this.#store.takeUntold({ limit: most, retryMs })
+    if (due.length === 0) return false
+    const start = { name: 'outbox relay', kind: 'internal', links: due.flatMap(traceOf) } as const
+    const heard = await tracedApart(start, { requestId: randomUUID() }, () => this.#tellAgain(due))
+    return due.length === most && heard === due.length
+  }
+
+  /** Resolves to how many have been heard of. */
+  async #tellAgain(due: readonly Untold[]): Promise<number> {
     const results = await Promise.allSettled(due.map(async ({ runId, key }) => this.#claims.complete(key, runId, ownContext())))
     const heard = due.filter((_, index) => results[index]!.status === 'fulfilled').map(({ runId }) => runId)
     if (heard.length > 0) await this.#store.told(heard)
     const failed = due.length - heard.length
     if (failed > 0) this.#log.warn({ failed, told: heard.length }, 'some runs could not be told of; they are tried again')
-    return due.length === most && failed === 0
+    return heard.length
   }
 }

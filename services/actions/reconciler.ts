@@ -1,8 +1,10 @@
 /** Finds runs whose holder was lost, on whichever replica, and lets their adapter find out what became of them. Never a second effect. */
 import { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
+import { tracedApart } from '#mesh/telemetry/tracing.ts'
 import type { RunDriver } from './driver.ts'
 import type { ActionMetrics } from './metrics.ts'
+import { type Run, traceOf } from './run.ts'
 import type { Store } from './store.ts'
 
 export interface ReconcilerParts {
@@ -45,13 +47,19 @@ export class Reconciler {
     const since = performance.now()
     const lost = await store.takeLostRuns({ limit: most, leaseMs, graceMs, except: driver.held() })
     await Promise.all(
-      lost.map(async (run) => {
-        metrics.takenOver(run)
-        const ended = await driver.drive(run, since)
-        log.warn({ run_id: run.runId, workspace_id: run.workspace, action: run.action, attempt: run.epoch, status: ended.status }, 'reconciled a lost run')
-      }),
+      lost.map((run) =>
+        tracedApart({ name: 'reconcile run', kind: 'internal', attributes: aboutRun(run), links: traceOf(run) }, workOn(run), async () => {
+          metrics.takenOver(run)
+          const ended = await driver.drive(run, since)
+          log.warn({ action: run.action, attempt: run.epoch, status: ended.status }, 'reconciled a lost run')
+        }),
+      ),
     )
     const deleted = await store.deletePreviews(keepPreviewsMs, previewsAtOnce)
     return lost.length === most || deleted === previewsAtOnce
   }
 }
+
+const aboutRun = ({ runId, workspace }: Run) => ({ 'relay.run_id': runId, 'relay.workspace_id': workspace })
+/** It goes on under the id of the request that began it. */
+const workOn = ({ requestId, workspace, runId }: Run) => ({ requestId, workspace, runId })

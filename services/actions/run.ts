@@ -1,4 +1,5 @@
 /** What a run is: one execution of one preview. Pure. */
+import type { TraceContext } from '#mesh/telemetry/trace-context.ts'
 import type { Outcome } from './adapter.ts'
 
 export type RunStatus = 'executing' | 'success' | 'failed' | 'unknown'
@@ -38,12 +39,18 @@ export interface Run {
   readonly keyId: string
   readonly source: string
   readonly requestId: string
+  /** Of the execute; spanId is empty in runs from before it was kept. */
   readonly traceId: string
+  readonly spanId: string
   readonly startedAt: Date
   readonly endedAt: Date | undefined
 }
 
 export const hasEnded = (run: Run): boolean => run.status !== 'executing'
+
+/** The span that it began in, to link to; whether that is recorded nobody knows any more. */
+export const traceOf = ({ traceId, spanId }: Pick<Run, 'traceId' | 'spanId'>): TraceContext[] =>
+  spanId === '' ? [] : [{ traceId, spanId, sampled: false }]
 
 /** Whole milliseconds from start to end; undefined while under way. */
 export const durationMs = (run: Run): number | undefined =>

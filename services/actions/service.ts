@@ -4,6 +4,7 @@ import { askerOf, callerOf } from '#mesh/grpc/call.ts'
 import { type Served, served } from '#mesh/grpc/server.ts'
 import { readPageToken, writePageToken } from '#mesh/page-token.ts'
 import { key } from '#mesh/telemetry/names.ts'
+import { note } from '#mesh/telemetry/scope.ts'
 import { parseCanonical } from './canonical.ts'
 import type { Catalog } from './catalog.ts'
 import { errors } from './errors.ts'
@@ -61,9 +62,11 @@ export function actionsService({ enabled, catalog, previews, execution, store, m
       const { run, replayed } = await execution.execute({ previewId, idempotencyKey, asker: askerOf(call), context: call })
       if (replayed) {
         call.reply(key.replayed, 'true')
+        note({ replayed })
         metrics.replayed(run)
       }
       const { runId, action, provider, status, result, error } = run
+      call.reply(key.run, runId)
       return { runId, action, provider, status, result, error, durationMs: durationMs(run) ?? 0, requestId: call.requestId }
     },
 
@@ -83,6 +86,8 @@ export function actionsService({ enabled, catalog, previews, execution, store, m
       const run = await store.findRun(request.runId)
       // Another workspace's run does not exist for this caller.
       if (run === undefined || run.workspace !== callerOf(call).workspace) throw errors.RUN_NOT_FOUND()
+      note({ runId: run.runId })
+      call.reply(key.run, run.runId)
       return { run: toMessage(run), requestId: call.requestId }
     },
   })

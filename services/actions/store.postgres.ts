@@ -39,12 +39,15 @@ interface RunRow {
   source: string
   request_id: string
   trace_id: string
+  span_id: string
   started_at: Date
   ended_at: Date | null
 }
 
+type UntoldRow = Pick<RunRow, 'run_id' | 'workspace' | 'key_kind' | 'key' | 'trace_id' | 'span_id'> & { attempts: number }
+
 const runColumns = `run_id, preview_id, attempt_id, workspace, actor, action, provider, params, connection_id, key_kind, key, status, epoch, recovery,
-  result, error_reason, error, key_id, source, request_id, trace_id, started_at, ended_at`
+  result, error_reason, error, key_id, source, request_id, trace_id, span_id, started_at, ended_at`
 
 const addPreview = statement(
   'add-preview',
@@ -69,8 +72,8 @@ const begin = statement(
   `WITH consumed AS (
      UPDATE previews SET consumed_at = coalesce(consumed_at, clock_timestamp()) WHERE preview_id = $2 AND workspace = $4)
    INSERT INTO runs (run_id, preview_id, attempt_id, workspace, actor, action, provider, params, connection_id, key_kind, key,
-     lease_until, request_id, trace_id, key_id, source)
-   SELECT $1, preview_id, $3, workspace, actor, action, provider, params, connection_id, $5, $6, ${inMs('$7::float8')}, $8, $9, $10, $11
+     lease_until, request_id, trace_id, span_id, key_id, source)
+   SELECT $1, preview_id, $3, workspace, actor, action, provider, params, connection_id, $5, $6, ${inMs('$7::float8')}, $8, $9, $10, $11, $12
    FROM previews WHERE preview_id = $2 AND workspace = $4
    ON CONFLICT DO NOTHING RETURNING ${runColumns}`,
 )
@@ -117,9 +120,9 @@ const takeLostRuns = statement(
 )
 const takeUntold = statement(
   'take-untold',
-  `UPDATE outbox SET attempts = attempts + 1, due_at = ${inMs('$2::float8')} WHERE run_id IN (
+  `UPDATE outbox SET attempts = attempts + 1, due_at = ${inMs('$2::float8')} FROM runs WHERE runs.run_id = outbox.run_id AND outbox.run_id IN (
      SELECT run_id FROM outbox WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-   RETURNING run_id, workspace, key_kind, key, attempts`,
+   RETURNING outbox.run_id, outbox.workspace, outbox.key_kind, outbox.key, attempts, trace_id, span_id`,
 )
 const told = statement('told', `DELETE FROM outbox WHERE run_id = ANY ($1::uuid[])`)
 const untold = statement(
@@ -162,6 +165,7 @@ const toRun = (row: RunRow): Run => ({
   source: row.source,
   requestId: row.request_id,
   traceId: row.trace_id,
+  spanId: row.span_id,
   startedAt: row.started_at,
   endedAt: row.ended_at ?? undefined,
 })
@@ -199,7 +203,7 @@ export function postgresStore(database: Database, audited: () => void = () => un
       return (await database.query(deletePreviews, [olderThanMs, limit])).length
     },
 
-    async begin({ runId, attemptId, previewId, key, leaseMs, asker }: Begin): Promise<Begun> {
+    async begin({ runId, attemptId, previewId, key, leaseMs, asker, spanId }: Begin): Promise<Begun> {
       const inserted = await database.query<RunRow>(begin, [
         runId,
         previewId,
@@ -210,6 +214,7 @@ export function postgresStore(database: Database, audited: () => void = () => un
         leaseMs,
         asker.requestId,
         asker.traceId,
+        spanId,
         asker.keyId,
         asker.source,
       ])
@@ -269,13 +274,10 @@ export function postgresStore(database: Database, audited: () => void = () => un
     },
 
     async takeUntold({ limit, retryMs }) {
-      const rows = await database.query<{ run_id: string; workspace: string; key_kind: KeyKind; key: string; attempts: number }>(takeUntold, [
-        limit,
-        retryMs,
-      ])
+      const rows = await database.query<UntoldRow>(takeUntold, [limit, retryMs])
       return rows.map((row) => {
         const key: RunKey = { workspace: row.workspace, kind: row.key_kind, key: row.key }
-        return { runId: row.run_id, key, attempts: row.attempts }
+        return { runId: row.run_id, key, attempts: row.attempts, traceId: row.trace_id, spanId: row.span_id }
       })
     },
 

@@ -32,6 +32,8 @@ export interface Begin {
   leaseMs: number
   /** Kept with the run: whoever writes its end tells the audit log who asked. */
   asker: Omit<Asker, 'workspace' | 'actor'>
+  /** The span that it begins in. */
+  spanId: string
 }
 
 /** Whether this attempt may act, and if not, which run is in its way. */
@@ -51,6 +53,12 @@ export interface End {
   /** How long the first, immediate telling has before the relay takes over. */
   tellAfterMs: number
   event: AuditEvent
+}
+
+/** An end that the idempotency service has not heard of. */
+export interface Untold extends Pick<Run, 'runId' | 'traceId' | 'spanId'> {
+  key: RunKey
+  attempts: number
 }
 
 export interface RunPage {
@@ -85,7 +93,7 @@ export interface Store {
   takeLostRuns(options: { limit: number; leaseMs: number; graceMs: number; except: string[] }): Promise<Run[]>
 
   /** Takes what is due to be told, and puts it off by `retryMs` in case the teller dies. */
-  takeUntold(options: { limit: number; retryMs: number }): Promise<{ runId: string; key: RunKey; attempts: number }[]>
+  takeUntold(options: { limit: number; retryMs: number }): Promise<Untold[]>
   told(runIds: string[]): Promise<void>
   /** How many wait to be told, and since when the oldest is due, in milliseconds. */
   untold(): Promise<{ count: number; lagMs: number }>

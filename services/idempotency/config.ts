@@ -1,7 +1,7 @@
 /** The variables of the idempotency service. */
 import { duration, integer, secret } from '#mesh/config.ts'
-import { accessVariables, identityVariables } from '#mesh/identity.ts'
-import { grpcVariables } from '#mesh/serve.ts'
+import { accessVariables, identityVariables } from '#mesh/identity/variables.ts'
+import { grpcVariables } from '#mesh/variables.ts'
 
 export const variables = {
   ...grpcVariables,

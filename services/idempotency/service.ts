@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { type ClaimKey as KeyMessage, type ClaimResponse, IdempotencyServiceService } from '#gen/relay/idempotency/v1/idempotency.ts'
 import { meshErrors } from '#mesh/errors.ts'
 import { type Served, served } from '#mesh/grpc/server.ts'
+import { note } from '#mesh/telemetry/scope.ts'
 import type { Answer, ClaimKey, Fenced } from './claim.ts'
 import { errors } from './errors.ts'
 import type { Instruments } from './metrics.ts'
@@ -16,7 +17,7 @@ export interface ServiceParts {
 }
 
 export function idempotencyService({ store, leaseMs, instruments }: ServiceParts): Served {
-  const hold = (operation: string, outcome: Fenced): Record<string, never> => {
+  const hold = (operation: 'renew' | 'complete' | 'release', outcome: Fenced): Record<string, never> => {
     if (outcome === 'done') return {}
     instruments.fenced.inc({ operation })
     throw errors.STALE_TOKEN()
@@ -30,6 +31,8 @@ export function idempotencyService({ store, leaseMs, instruments }: ServiceParts
         leaseMs: request.leaseMs || leaseMs,
         token: randomUUID(),
       })
+      // The run that the key has: what was asked with is only a proposal.
+      if ('runId' in answer) note({ runId: answer.runId })
       instruments.claims.inc({ outcome: answer.outcome === 'granted' && answer.takenOver ? 'taken_over' : answer.outcome })
       return { outcome: outcomeOf(answer) }
     },
@@ -40,6 +43,7 @@ export function idempotencyService({ store, leaseMs, instruments }: ServiceParts
     },
 
     async complete({ key, runId, token, response }) {
+      note({ runId: idOf(runId) })
       if (response !== undefined && token === undefined) throw errors.RESPONSE_NEEDS_TOKEN()
       const completion = { runId: idOf(runId), token: token === undefined ? undefined : idOf(token), response }
       return hold('complete', await store.complete(keyOf(key), completion))
@@ -54,6 +58,7 @@ export function idempotencyService({ store, leaseMs, instruments }: ServiceParts
 /** The contract requires the key. No store of text can be relied on to keep U+0000. */
 function keyOf(message: KeyMessage | undefined): ClaimKey {
   const { workspace, keyKind: kind, key } = message!
+  note({ workspace })
   const violations = Object.entries({ 'key.workspace': workspace, 'key.key': key })
     .filter(([, text]) => text.includes('\0'))
     .map(([field]) => ({ field, description: 'must not contain U+0000' }))

@@ -1,9 +1,8 @@
 /** The variables of the oauth service and of its program for operators. */
 import { readFileSync } from 'node:fs'
 import { type Config, ConfigError, type Variable, duration, integer, list, optional, readConfig, secret, text, url } from '#mesh/config.ts'
-import { accessVariables, identityVariables } from '#mesh/identity.ts'
-import { redisSchemes } from '#mesh/redis/redis.ts'
-import { grpcVariables } from '#mesh/serve.ts'
+import { accessVariables, identityVariables } from '#mesh/identity/variables.ts'
+import { grpcVariables, redisSchemes } from '#mesh/variables.ts'
 import { isUsable } from './providers/provider.ts'
 import { type Declared, Providers, builtIn, parseProviders } from './providers/registry.ts'
 import { Vault } from './vault/vault.ts'

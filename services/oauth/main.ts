@@ -27,12 +27,13 @@ await run('oauth', variables, async (runtime) => {
   const { redisUrl, providerMs: requestMs, databaseUrl } = config
   checkConfig(config)
   const own = identity('oauth', config)
-  const [providers, protocol, instruments] = [providersOf(config), oauthProtocol({ requestMs }), counted(metrics)]
+  const [providers, protocol] = [providersOf(config), oauthProtocol({ requestMs })]
+  const instruments = counted(metrics, [...providers.list().keys()])
   await migrate(databaseUrl, new URL('./migrations/', import.meta.url), log)
 
   const database = new Database({ url: databaseUrl, log, metrics, connections: config.connections, statementMs: 1500 })
   onStop('database', () => database.close())
-  const redis = redisUrl && openRedis({ url: redisUrl, log, commandMs: 500 })
+  const redis = redisUrl && openRedis({ url: redisUrl, log, metrics, commandMs: 500 })
   onStop('redis', () => redis?.disconnect())
   if (redis !== undefined) await redisReady(redis, 1000)
   const verifier = followAccess(runtime, own, { address: config.accessAddress })

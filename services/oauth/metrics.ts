@@ -3,12 +3,18 @@ import type { Metrics } from '#mesh/telemetry/metrics.ts'
 
 export type Instruments = ReturnType<typeof instruments>
 
-export const instruments = (metrics: Metrics) => ({
+/** `providers`: the names of those that are known here. */
+export const instruments = (metrics: Metrics, providers: readonly string[] = []) => ({
   steps: metrics.counter('oauth_connect_steps_total', 'Steps of connecting, by what became of them', ['step', 'outcome']),
-  refreshes: metrics.counter('oauth_refreshes_total', 'Refreshes of tokens at a provider, by what came of them', ['provider', 'outcome']),
+  refreshes: metrics.counter('oauth_refreshes_total', 'Refreshes of tokens at a provider, by what came of them', {
+    provider: providers,
+    outcome: ['refreshed', 'late', 'reauth', 'alarm', 'limited', 'busy', 'unreachable', 'unreadable', 'foreign', 'other'],
+  }),
   refreshSeconds: metrics.seconds('oauth_refresh_seconds', 'How long providers take to refresh', ['provider']),
-  tokens: metrics.counter('oauth_tokens_total', 'Tokens handed out, by where they came from', ['from']),
+  tokens: metrics.counter('oauth_tokens_total', 'Tokens handed out, by where they came from', { from: ['provider', 'database', 'cache'] }),
   clientRefused: metrics.gauge('oauth_client_refused', '1 while the provider does not accept us as its client', ['provider']),
-  vaultRefused: metrics.counter('oauth_vault_refused_total', 'Sealed values that could not be opened where they were found', ['reason']),
+  vaultRefused: metrics.counter('oauth_vault_refused_total', 'Sealed values that could not be opened where they were found', {
+    reason: ['unreadable', 'swapped'],
+  }),
   cacheFailures: metrics.counter('oauth_cache_failures_total', 'Times that Redis did not answer as the token cache'),
 })

@@ -4,11 +4,12 @@ import type { Asker } from '#mesh/audit/event.ts'
 import { meshErrors } from '#mesh/errors.ts'
 import { type Call, askerOf, callerOf } from '#mesh/grpc/call.ts'
 import { type Served, served } from '#mesh/grpc/server.ts'
+import { note } from '#mesh/telemetry/scope.ts'
 import type { Connecting, Visit } from './connect/connect.ts'
 import type { Disconnecting } from './connect/disconnect.ts'
 import { type Connections, authorizePath } from './connections/connections.ts'
 import type { Connection } from './connections/store.ts'
-import type { Providers } from './providers/registry.ts'
+import type { Found as ProviderFound, Providers } from './providers/registry.ts'
 import type { Tokens } from './tokens/tokens.ts'
 
 export interface ServiceParts {
@@ -16,7 +17,7 @@ export interface ServiceParts {
   disconnecting: Disconnecting
   connections: Pick<Connections, 'find' | 'list'>
   tokens: Pick<Tokens, 'token'>
-  providers: Pick<Providers, 'find'>
+  providers: Pick<Providers, 'find' | 'list'>
 }
 
 export function oauthService({ connecting, disconnecting, connections, tokens, providers }: ServiceParts): Served {
@@ -49,14 +50,18 @@ export function oauthService({ connecting, disconnecting, connections, tokens, p
       return { revoked, requestId: call.requestId }
     },
 
+    async listProviders() {
+      const all = [...providers.list()].map(([name, found]) => ({ name, configured: 'provider' in found, missing: missingOf(found) }))
+      return { providers: all }
+    },
+
     async getConnection({ owner }) {
       const whose = required(owner)
       const found = providers.find(whose.provider)
-      const missing = found !== undefined && 'missing' in found ? [...found.missing] : []
       const connection = await connections.find(whose)
       return {
         configured: found !== undefined && 'provider' in found,
-        missing,
+        missing: missingOf(found),
         connection: connection && toMessage(connection),
         authorizePath: authorizePath(whose.provider),
       }
@@ -75,10 +80,13 @@ export function oauthService({ connecting, disconnecting, connections, tokens, p
 const visitOf = ({ requestId, trace, source = '' }: Call): Visit => ({ requestId, traceId: trace.traceId, source })
 
 /** A peer says whose connection it means: work without a caller, such as a reconciler's, has one too. */
-function required<Owner>(owner: Owner | undefined): Owner {
+function required<Owner extends { workspace: string }>(owner: Owner | undefined): Owner {
   if (owner === undefined) throw meshErrors.INVALID_REQUEST()
+  note({ workspace: owner.workspace })
   return owner
 }
+
+const missingOf = (found: ProviderFound | undefined): string[] => (found !== undefined && 'missing' in found ? [...found.missing] : [])
 
 const toMessage = (connection: Connection): ConnectionMessage => ({
   connectionId: connection.connectionId,

@@ -1,9 +1,8 @@
 /** The variables of the ratelimit service. */
 import { readFileSync } from 'node:fs'
 import { type Variable, duration, optional, url } from '#mesh/config.ts'
-import { accessVariables, identityVariables } from '#mesh/identity.ts'
-import { redisSchemes } from '#mesh/redis/redis.ts'
-import { grpcVariables } from '#mesh/serve.ts'
+import { accessVariables, identityVariables } from '#mesh/identity/variables.ts'
+import { grpcVariables, redisSchemes } from '#mesh/variables.ts'
 import { Limits, defaultLimits } from './limits.ts'
 
 /** A file that is not understood stops the start, like any other variable. */

@@ -18,7 +18,7 @@ await run('ratelimit', variables, async (runtime) => {
   const { limits, redisUrl, redisLimitMs } = config
   const own = identity('ratelimit', config)
   const now = () => performance.now()
-  const redis = redisUrl === undefined ? undefined : openRedis({ url: redisUrl, log, commandMs: 2000 })
+  const redis = redisUrl === undefined ? undefined : openRedis({ url: redisUrl, log, metrics: runtime.metrics, commandMs: 2000 })
   const shared =
     redis === undefined
       ? undefined

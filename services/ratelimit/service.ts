@@ -1,6 +1,7 @@
 /** relay.ratelimit.v1: messages ⇄ domain. */
 import { type CheckResponse, type Decision as DecisionMessage, RateLimitServiceService, Source } from '#gen/relay/ratelimit/v1/ratelimit.ts'
 import { served } from '#mesh/grpc/server.ts'
+import { note } from '#mesh/telemetry/scope.ts'
 import type { Decided, RateLimiter } from './limiter.ts'
 
 const sources = { redis: Source.SOURCE_REDIS, in_process: Source.SOURCE_IN_PROCESS, fallback: Source.SOURCE_FALLBACK } as const
@@ -9,6 +10,7 @@ export function rateLimitService(parts: { limiter: RateLimiter; onDecided: (deci
   return served(RateLimitServiceService, {
     async check({ domain, descriptors, hits: asked }): Promise<CheckResponse> {
       const hits = asked === 0 ? 1 : asked
+      note({ workspace: descriptors[0]?.entries.find(({ key }) => key === 'workspace')?.value })
       const decided = await parts.limiter.decide(domain, descriptors.map(({ entries }) => entries), hits)
       parts.onDecided(decided, hits)
       return { granted: decided.granted, decisions: messages(decided) }

@@ -29,6 +29,8 @@ export function placeLauncher(root: string): string {
   cpSync(join(checkout, 'deploy/local'), join(root, 'deploy/local'), { recursive: true })
   mkdirSync(join(root, 'mesh/identity'), { recursive: true })
   for (const file of ['mesh/config.ts', 'mesh/identity/ed25519.ts']) copyFileSync(join(checkout, file), join(root, file))
+  // What every process loads before its main.
+  cpSync(join(checkout, 'mesh/telemetry'), join(root, 'mesh/telemetry'), { recursive: true })
   symlinkSync(join(checkout, 'node_modules'), join(root, 'node_modules'))
   return join(root, 'deploy/local/up.ts')
 }

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { request } from 'node:http'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { compileCache } from '../setup/compile-cache.ts'
 import { decodeWords } from '../../deploy/sandbox/inbox.ts'
 import type { KeptTokens } from '../../deploy/sandbox/tokens.ts'
 import { consent } from './consent.ts'
@@ -280,7 +281,13 @@ test('a page of another origin can neither read the inbox by a name of its own n
 /** The sandbox as a process of its own, to its end. */
 function ends(env: Record<string, string>): Promise<{ code: number | null; said: string }> {
   const main = new URL('../../deploy/sandbox/main.ts', import.meta.url).pathname
-  const settings = { PATH: process.env.PATH ?? '', PUBLIC_URL: 'http://127.0.0.1:8080', SANDBOX_CLIENT_SECRET: 'secret', ...env }
+  const settings = {
+    PATH: process.env.PATH ?? '',
+    NODE_COMPILE_CACHE: compileCache,
+    PUBLIC_URL: 'http://127.0.0.1:8080',
+    SANDBOX_CLIENT_SECRET: 'secret',
+    ...env,
+  }
   return new Promise((resolve) => {
     const child = execFile(process.execPath, [main], { env: settings, timeout: 20_000 }, (_, stdout, stderr) =>
       resolve({ code: child.exitCode, said: stdout + stderr }),

@@ -47,6 +47,7 @@ export const usual: OAuthHandlers = {
   callback: async () => page({ html: '<!doctype html><title>Connected</title><h1>Connected</h1>' }),
   listConnections: async (_request, call) => ({ connections: [connection], requestId: call.requestId }),
   disconnect: async (_request, call) => ({ revoked: true, requestId: call.requestId }),
+  listProviders: async () => ({ providers: [{ name: 'google', configured: true, missing: [] }] }),
   getConnection: async () => ({ configured: true, missing: [], connection, authorizePath: '/oauth/google/authorize' }),
   getToken: async () => ({ accessToken: 'token', expiresAt: '2025-10-06T07:15:00.000Z', scopes: connection.scopes }),
 }

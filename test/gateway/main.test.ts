@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { compileCache } from '../setup/compile-cache.ts'
 import { type ActionsStandIn, startActions } from '../fakes/actions-service.ts'
 import { type FakeAccess, fakeMesh, startFakeAccess } from '../fakes/identity.ts'
 import { apiKey, tester } from './gateway.ts'
@@ -29,7 +30,10 @@ function start(env: NodeJS.ProcessEnv = {}): ChildProcess {
     UPSTREAMS: `actions=${actions.address},access=${access.address}`,
     HTTP_LISTEN: '127.0.0.1:0',
   }
-  child = spawn(process.execPath, [main], { env: { PATH: process.env.PATH, ...least, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  child = spawn(process.execPath, [main], {
+    env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: compileCache, ...least, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   return child
 }
 

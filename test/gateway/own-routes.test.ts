@@ -121,6 +121,18 @@ describe('what the gateway says of itself', () => {
   })
 })
 
+describe('/metrics', () => {
+  test('is OpenMetrics for whoever asks for it, and the text format otherwise; neither is kept', async () => {
+    const as = async (accept: string) => {
+      const { headers } = await fetch(`${gateway.url}/metrics`, { headers: { accept } })
+      return [headers.get('content-type'), headers.get('cache-control')]
+    }
+    const openMetrics = 'application/openmetrics-text; version=1.0.0; charset=utf-8'
+    expect(await as('application/openmetrics-text;version=1.0.0')).toEqual([openMetrics, 'no-store'])
+    expect(await as('*/*')).toEqual(['text/plain; version=0.0.4; charset=utf-8', 'no-store'])
+  })
+})
+
 describe('a start', () => {
   test('fails where a route has no upstream, and says which', async () => {
     const config = readConfig(gatewayVariables, { ...gateway.mesh.env('gateway'), UPSTREAMS: 'other=127.0.0.1:1' })

@@ -124,6 +124,20 @@ describe('a navigation that fails is told so on a page', () => {
     expect(oauth.asked).toEqual([])
   })
 
+  test.each([
+    ['the percent-encoding is broken', '/oauth/start/%zz', 400, /percent-encoding/],
+    ['it is not UTF-8', '/oauth/google%ff/callback?state=a.b', 400, /percent-encoding/],
+    ['a part is too long', `/oauth/start/${'x'.repeat(2000)}`, 414, /too long/],
+  ])('when %s in a path that the router does not take', async (_what, path, status, sentence) => {
+    await expectFailure(await navigate(path), status, sentence)
+    expect(oauth.asked).toEqual([])
+    // It is a page for a browser alone: what is called by programs goes on to be answered a document.
+    for (const [method, other] of [['POST', path], ['GET', path.replace('oauth', 'actions')]] as const) {
+      const response = await fetch(gateway.url + other, { method })
+      expect(response.headers.get('content-type'), other).toContain('application/problem+json')
+    }
+  })
+
   test('when its cookies of ours are more than a browser ever has', async () => {
     const cookie = `relay-x=${'x'.repeat(9000)}`
     await expectFailure(await navigate('/oauth/google/callback', { cookie }), 400, /Cookie/)

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { formatPathTemplate, parsePathTemplate, toRouterPath } from '../../gateway/path-template.ts'
+import { formatPathTemplate, parsePathTemplate, rawPattern, toRouterPath } from '../../gateway/path-template.ts'
 
 describe('a path template', () => {
   test.each([
@@ -15,6 +15,17 @@ describe('a path template', () => {
     ['/.well-known/a-b_c~d', '/.well-known/a-b_c~d', []],
   ])('%s is the router path %s', (template, path, variables) => {
     expect(toRouterPath(parsePathTemplate(template))).toEqual({ path, variables })
+  })
+
+  test.each([
+    ['/a.b/{c}', ['/a.b/x', '/a.b/%zz', '/a.b/:'], ['/a.b', '/a.b/', '/a.b/x/y', '/aXb/x', '/a.b/x/', 'a.b/x', '/q/a.b/x']],
+    ['/files/{name=**}', ['/files/x', '/files/x/%zz'], ['/files', '/files/']],
+    ['/runs/{id}:cancel', ['/runs/%zz:cancel'], ['/runs/%zz', '/runs/%zz:cancelled']],
+    ['/', ['/'], ['/x', '']],
+  ])('%s knows the paths that are meant for it as they came, however they are escaped', (template, meant, others) => {
+    const pattern = rawPattern(parsePathTemplate(template))
+    for (const path of meant) expect(path).toMatch(pattern)
+    for (const path of others) expect(path).not.toMatch(pattern)
   })
 
   test.each([

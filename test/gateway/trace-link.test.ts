@@ -1,7 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { traceLinks } from '../../gateway/trace-link.ts'
+import { newTrace } from '#mesh/telemetry/trace-context.ts'
+import { traceLink } from '../../gateway/trace-link.ts'
 
 const at = Date.UTC(2025, 9, 6, 7, 0, 0)
+const toLogs = traceLink(new URL('https://grafana.example'), false)
+const toTrace = traceLink(new URL('https://grafana.example'), true)
 const open = (link: string) => {
   const url = new URL(link)
   const panes = JSON.parse(url.searchParams.get('panes')!) as Record<
@@ -13,7 +16,7 @@ const open = (link: string) => {
 
 describe('a link into Grafana Explore', () => {
   test('leads to the log lines of the request', () => {
-    const { url, pane } = open(traceLinks(new URL('https://grafana.example'), false).logs('5f0c', at))
+    const { url, pane } = open(toLogs('5f0c', newTrace(true), at)!)
     expect(url.origin + url.pathname).toBe('https://grafana.example/explore')
     expect(url.searchParams.get('schemaVersion')).toBe('1')
     expect(pane.datasource).toBe('loki')
@@ -21,17 +24,18 @@ describe('a link into Grafana Explore', () => {
   })
 
   test('leads to the very trace where Tempo is known', () => {
-    const { pane } = open(traceLinks(new URL('https://grafana.example'), true).trace!('0af7651916cd43dd8448eb211c80319c', at))
+    const trace = newTrace(true)
+    const { pane } = open(toTrace('5f0c', trace, at)!)
     expect(pane.datasource).toBe('tempo')
-    expect(pane.queries[0]).toMatchObject({ query: '0af7651916cd43dd8448eb211c80319c', queryType: 'traceql' })
+    expect(pane.queries[0]).toMatchObject({ query: trace.traceId, queryType: 'traceql', datasource: { type: 'tempo', uid: 'tempo' } })
   })
 
-  test('leads to no trace where no Tempo is known', () => {
-    expect(traceLinks(new URL('https://grafana.example'), false).trace).toBeUndefined()
+  test('is not given for a trace that nobody can find', () => {
+    expect(toTrace('5f0c', newTrace(false), at)).toBeUndefined()
   })
 
   test('covers the time of the request, and not all of time', () => {
-    const { pane } = open(traceLinks(new URL('https://grafana.example'), false).logs('5f0c', at))
+    const { pane } = open(toLogs('5f0c', newTrace(true), at)!)
     expect(Number(pane.range.from)).toBeLessThan(at)
     expect(Number(pane.range.to)).toBeGreaterThan(at)
     expect(Number(pane.range.to) - Number(pane.range.from)).toBeLessThan(3_600_000)
@@ -39,7 +43,7 @@ describe('a link into Grafana Explore', () => {
 
   test('keeps the path under which Grafana is served', () => {
     for (const base of ['https://ops.example/grafana', 'https://ops.example/grafana/']) {
-      expect(traceLinks(new URL(base), false).logs('5f0c', at)).toMatch(/^https:\/\/ops\.example\/grafana\/explore\?/)
+      expect(traceLink(new URL(base), false)('5f0c', newTrace(), at)).toMatch(/^https:\/\/ops\.example\/grafana\/explore\?/)
     }
   })
 })

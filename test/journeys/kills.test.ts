@@ -1,10 +1,10 @@
 /** Many kills at random points: every delivery at most once, every run ends. Seeded; RELAY_TEST_SEED repeats a run. */
-import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Receiver, startReceiver } from '../fakes/receiver.ts'
 import { full, randomFrom, seed } from '../setup/seed.ts'
-import { type Journey, journey, until } from './journey.ts'
+import { Callers } from './callers.ts'
+import { type Journey, journey } from './journey.ts'
 
 let on: Journey
 let receiver: Receiver
@@ -17,28 +17,13 @@ afterAll(async () => {
   await receiver?.close()
 })
 
-const kills = full ? 100 : 6
+const kills = full ? 100 : 4
 
 test(`${kills} kills of actions, idempotency and Postgres at random points: no run is delivered twice, and every key gets its end`, async () => {
   const random = randomFrom(seed)
-  const keys = new Map<string, string>()
-  let over = false
-  const callers = Array.from({ length: 4 }, async () => {
-    while (!over) {
-      const key = `k-${randomUUID()}`
-      try {
-        const previewId = await on.api.previewId(receiver.url)
-        keys.set(key, previewId)
-        await on.api.execute(previewId, key)
-      } catch {
-        // Whatever it was: the key is asked about below.
-        await pause(20)
-      }
-    }
-  })
+  const callers = new Callers(on.api, () => on.api.previewId(receiver.url))
   for (let kill = 0; kill < kills; kill += 1) {
-    const before = keys.size
-    await until(async () => keys.size, (count) => count > before)
+    await callers.another()
     // Any moment is as good as another: that is the point.
     await pause(random() * 40)
     const victim = ['actions', 'actions-2', 'idempotency', 'postgres'][Math.floor(random() * 4)]!
@@ -50,15 +35,13 @@ test(`${kills} kills of actions, idempotency and Postgres at random points: no r
       await on.mesh.process(victim).restart()
     }
   }
-  over = true
-  await Promise.all(callers)
+  await callers.stop()
 
   const runs = new Set<string>()
-  for (const [key, previewId] of keys) {
-    const reply = await until(() => on.api.execute(previewId, key).catch(() => undefined), (each) => each?.status === 200, 60_000)
-    expect(['success', 'failed', 'unknown']).toContain(reply!.body.status)
-    expect(runs).not.toContain(reply!.body.run_id)
-    runs.add(reply!.body.run_id as string)
+  for await (const { body } of callers.ends()) {
+    expect(['success', 'failed', 'unknown']).toContain(body.status)
+    expect(runs).not.toContain(body.run_id)
+    runs.add(body.run_id as string)
   }
   const delivered = receiver.deliveries.map(({ headers }) => String(headers['webhook-id']))
   expect(new Set(delivered).size).toBe(delivered.length)

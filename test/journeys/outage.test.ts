@@ -1,5 +1,8 @@
-/** Failure is a case: what the mesh does while Redis or Postgres is away, and afterwards. */
+/** Failure is a case: what the mesh does while Redis, Postgres or oauth is away, and afterwards. */
 import { randomUUID } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Redis, startRedis } from '../../deploy/local/redis.ts'
 import { type Receiver, startReceiver } from '../fakes/receiver.ts'
@@ -26,7 +29,11 @@ async function underLoad(call: () => Promise<Reply>, meanwhile: () => Promise<vo
   const replies: Reply[] = []
   let over = false
   const callers = Array.from({ length: 10 }, async () => {
-    while (!over && replies.length < 20_000) replies.push(await call())
+    while (!over && replies.length < 20_000) {
+      replies.push(await call())
+      // What is waited for meanwhile needs the machine too.
+      await pause(10)
+    }
   })
   const enough = async (more: number) => {
     const from = replies.length
@@ -115,4 +122,23 @@ test('Postgres killed while a delivery is under way: its outcome is written when
   } finally {
     await slow.close()
   }
+})
+
+test('oauth killed: the list of actions goes on, and says of each provider what it said before; a preview says that it cannot be known', async () => {
+  type Listed = { provider: string; available: boolean; unavailable_reason: string | null }
+  const said = async () => (await on.api.list()).body.actions.map((each: Listed) => [each.provider, each.available, each.unavailable_reason])
+  const of = (provider: string) => `The provider ${provider} is not configured here: set ${provider.toUpperCase()}_CLIENT_ID, `
+  const unset = (provider: string) => [provider, false, expect.stringContaining(of(provider))]
+  const both = [['independent', true, null], unset('google'), unset('google'), unset('microsoft'), unset('microsoft')]
+  await expect.poll(said, { timeout: 10_000 }).toEqual(both)
+
+  await on.mesh.process('oauth').kill('SIGKILL')
+  const log = join(on.mesh.folder, 'logs/actions.log')
+  await until(() => readFile(log, 'utf8'), (text) => /"loop":"providers"[^\n]*a round failed/.test(text))
+  expect(await said()).toEqual(both)
+  const mail = { to: ['ada@example.com'], subject: 'Hi', text: 'Hi' }
+  const preview = () => on.api.call('POST', '/actions/preview', { body: { action: 'gmail.send_email', params: mail } })
+  expect(await preview()).toMatchObject({ status: 503, body: { reason: 'DEPENDENCY_UNAVAILABLE' } })
+  await on.mesh.process('oauth').restart()
+  expect(await until(preview, ({ status }) => status !== 503)).toMatchObject({ status: 501, body: { reason: 'PROVIDER_NOT_CONFIGURED' } })
 })

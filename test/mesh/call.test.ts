@@ -1,6 +1,10 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { CompleteRequest } from '#gen/relay/idempotency/v1/idempotency.ts'
 import { type Call, type Context, callerOf, ownContext } from '#mesh/grpc/call.ts'
+import { within } from '#mesh/telemetry/scope.ts'
+import { newTrace } from '#mesh/telemetry/trace-context.ts'
+import { record } from '#mesh/telemetry/tracing.ts'
+import { SpanRecorder } from '../fakes/span-recorder.ts'
 import { frame, rawCall } from '../fixtures/mesh/raw-call.ts'
 import { type TestClient, type TestServer, asCaller, connect, peerToken, requests, startServer } from '../fixtures/mesh/server.ts'
 
@@ -75,6 +79,39 @@ describe('what travels with a call', () => {
     const body = frame(CompleteRequest.encode(CompleteRequest.fromPartial(requests.complete)).finish())
     await rawCall(server.port, complete, body, { 'x-relay-peer': peerToken('idempotency'), traceparent })
     expect(seen[0]!.trace).toEqual({ traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0ba902b7', sampled: true })
+  })
+})
+
+describe('what a call is part of', () => {
+  const method = complete.slice(1)
+  const runId = '3a033cc1-0000-4000-8000-000000000007'
+  const body = frame(CompleteRequest.encode(CompleteRequest.fromPartial(requests.complete)).finish())
+  let spans: SpanRecorder
+  beforeEach(() => {
+    spans = new SpanRecorder()
+    server.lines.length = 0
+    record(spans.recorder)
+  })
+  afterEach(() => record(undefined))
+
+  test('is believed of a service that proves its name: its trace goes on, and its run is named', async () => {
+    await rawCall(server.port, complete, body, { 'x-relay-peer': peerToken('idempotency'), traceparent, 'x-relay-run': runId })
+    expect(spans.named(method)).toMatchObject({ parent: { spanId: '00f067aa0ba902b7' }, attributes: { 'relay.run_id': runId } })
+    expect(server.lines).toContainEqual(expect.objectContaining({ trace_id: '4bf92f3577b34da6a3ce929d0e0e4736' }))
+  })
+
+  test.each(['forged', ''])('is not believed where the proof is %j: the trace is another, and linked', async (proof) => {
+    await rawCall(server.port, complete, body, { ...(proof && { 'x-relay-peer': proof }), traceparent, 'x-relay-run': runId })
+    const { parent, start, trace, attributes } = spans.named(method)
+    expect([parent, start.links]).toEqual([undefined, [expect.objectContaining({ spanId: '00f067aa0ba902b7' })]])
+    expect(trace.traceId).not.toBe('4bf92f3577b34da6a3ce929d0e0e4736')
+    expect(attributes).toMatchObject({ 'rpc.response.status_code': 'UNAUTHENTICATED' })
+    expect(JSON.stringify([attributes, server.lines])).not.toContain(runId)
+  })
+
+  test('names no run that is no id', async () => {
+    await rawCall(server.port, complete, body, { 'x-relay-peer': peerToken('idempotency'), 'x-relay-run': 'x y' })
+    expect(JSON.stringify([spans.named(method).attributes, server.lines])).not.toContain('x y')
   })
 })
 
@@ -160,10 +197,11 @@ test('a method that only peers may call has no caller to ask for', async () => {
   expect(() => callerOf(seen[0]!)).toThrow('No valid credentials')
 })
 
-test('work of one’s own has its own ids, and nobody who waits for it', () => {
+test('work of one’s own has its own ids, or those of the request that set it off, and nobody who waits for it', () => {
   const [one, other] = [ownContext(), ownContext()]
   expect(one.requestId).not.toBe(other.requestId)
   expect(one.trace.traceId).not.toBe(other.trace.traceId)
   expect(one).not.toHaveProperty('deadline')
-  expect(ownContext('given').requestId).toBe('given')
+  const trace = newTrace()
+  expect(within({ work: { requestId: 'given' }, trace }, ownContext)).toEqual({ requestId: 'given', trace })
 })

@@ -4,15 +4,21 @@ import { full, seed } from './seed.ts'
 /** Far longer than any one test may take (vitest.config.ts). */
 const stallMs = full ? 900_000 : 120_000
 
+/** What `make test` is promised to take at the most, and one file of it; the long run takes what it takes. */
+const [longestRunMs, longestFileMs] = full ? [Infinity, Infinity] : [300_000, 60_000]
+
 /**
  * Ends a run with its counts alone on a line: `N passed, N failed`, and `, N skipped` where some were. A run that stands still, which the
- * timeouts of single tests cannot see, is ended as failed, naming the files that it stands in.
+ * timeouts of single tests cannot see, is ended as failed, naming the files that it stands in. Files, and whole runs, that take longer than
+ * they should are named, and fail nothing: a busy machine is no mistake.
  */
 export default class Counts implements Reporter {
   readonly #open = new Set<string>()
   #stall: NodeJS.Timeout | undefined
+  #startedMs = 0
 
   onTestRunStart(): void {
+    this.#startedMs = performance.now()
     this.#moves()
   }
   onTestModuleQueued(module: TestModule): void {
@@ -39,8 +45,17 @@ export default class Counts implements Reporter {
         counts[state === 'pending' ? 'skipped' : state] += 1
       }
     }
+    for (const slow of this.#slow(modules)) console.warn(slow)
     if (full) console.log(`The seed was ${seed}: RELAY_TEST_SEED=${seed} make test-full repeats this run.`)
     console.log(`${counts.passed} passed, ${counts.failed} failed${counts.skipped > 0 ? `, ${counts.skipped} skipped` : ''}`)
+  }
+
+  /** A sentence for each thing that took too long. */
+  #slow(modules: readonly TestModule[]): string[] {
+    const took = (what: string, ms: number, longestMs: number): string[] =>
+      ms > longestMs ? [`${what} took ${Math.round(ms / 1000)} s, which is more than ${longestMs / 1000} s.`] : []
+    const files = modules.flatMap((each) => took(each.relativeModuleId, each.diagnostic().duration, longestFileMs))
+    return [...files, ...took('The run', performance.now() - this.#startedMs, longestRunMs)]
   }
 
   #moves(): void {

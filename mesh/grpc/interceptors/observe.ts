@@ -2,12 +2,14 @@ import type { MeshError } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
 import { field } from '../../telemetry/names.ts'
+import { currentScope } from '../../telemetry/scope.ts'
+import type { Call } from '../call.ts'
 import type { Method } from '../descriptors.ts'
 import { methodMetrics } from '../method-metrics.ts'
 import type { Interceptor } from './interceptor.ts'
 
 /**
- * One log line and two metrics a call. A failure of ours is logged with its cause; a refusal is the caller's business. A call that changed
+ * One log line, two metrics and a span a call. A failure of ours is logged with its cause; a refusal is the caller's business. A call that changed
  * nothing and went well is logged at `debug` alone: the gateway's line has the same request id, and a line costs a fifth of such a call.
  */
 export function observe(metrics: Metrics, log: Logger): Interceptor {
@@ -25,17 +27,15 @@ export function observe(metrics: Metrics, log: Logger): Interceptor {
       const code = error?.code ?? 'OK'
       const counted = of(call.method)
       counted.ended(code).inc()
-      counted.seconds.observe(took / 1000)
+      counted.seconds.observe(took / 1000, call.trace)
+      endSpan(call, code)
       const level = levelOf(code, call.method)
       if (log.isLevelEnabled(level)) {
         const line = {
-          [field.requestId]: call.requestId,
-          [field.traceId]: call.trace.traceId,
           [field.method]: call.method.path,
           [field.code]: code,
           [field.reason]: error?.reason,
           [field.durationMs]: Math.round(took * 100) / 100,
-          [field.workspace]: call.caller?.workspace,
           [field.actor]: call.caller?.actor,
           peer: call.peer,
         }
@@ -45,6 +45,23 @@ export function observe(metrics: Metrics, log: Logger): Interceptor {
       }
     }
   }
+}
+
+/** The codes that say that the service failed, rather than the caller (the RPC conventions of OpenTelemetry). */
+const serviceFailed = new Set(['UNKNOWN', 'DEADLINE_EXCEEDED', 'UNIMPLEMENTED', 'INTERNAL', 'UNAVAILABLE', 'DATA_LOSS'])
+
+function endSpan({ span, requestId }: Call, code: string): void {
+  if (span === undefined) return
+  const { workspace, runId, replayed } = currentScope()?.work ?? {}
+  span.set({
+    'rpc.response.status_code': code,
+    'relay.request_id': requestId,
+    ...(workspace !== undefined && { 'relay.workspace_id': workspace }),
+    ...(runId !== undefined && { 'relay.run_id': runId }),
+    ...(replayed !== undefined && { 'relay.replayed': replayed }),
+  })
+  if (serviceFailed.has(code)) span.fail(code)
+  span.end()
 }
 
 function levelOf(code: string, { safeToRepeat }: Method): 'error' | 'warn' | 'info' | 'debug' {

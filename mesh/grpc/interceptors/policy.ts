@@ -1,5 +1,6 @@
 import type { Refusal, RefusalCounter } from '../../audit/refusals.ts'
 import { MeshError, meshErrors } from '../../errors.ts'
+import { note } from '../../telemetry/scope.ts'
 import type { Call } from '../call.ts'
 import { type Verifier, isService } from '../caller.ts'
 import type { Interceptor } from './interceptor.ts'
@@ -37,6 +38,7 @@ export function policy(verifier: Verifier, refusals?: RefusalCounter): Intercept
     const caller = verifier.caller(call.callerToken)
     call.caller = caller instanceof Promise ? await caller : caller
     if (call.caller === undefined) throw unauthenticated(call)
+    note({ workspace: call.caller.workspace })
     if (!call.caller.may(permission)) throw denied(call, `The caller lacks the permission ${permission}.`)
     try {
       return await next()

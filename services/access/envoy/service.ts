@@ -4,11 +4,12 @@
  */
 import { AuthorizationService, type CheckResponse, type HeaderValueOption } from '#gen/envoy/service/auth/v3/external_auth.ts'
 import type { RefusalCounter } from '#mesh/audit/refusals.ts'
-import { MeshError, codes, meshErrors } from '#mesh/errors.ts'
+import { type Code, MeshError, codes, meshErrors } from '#mesh/errors.ts'
 import type { Context } from '#mesh/grpc/call.ts'
 import { bearerToken } from '#mesh/grpc/caller.ts'
 import { type Served, served } from '#mesh/grpc/server.ts'
 import { parseSource } from '#mesh/grpc/source.ts'
+import { toProblem } from '#mesh/problem.ts'
 import type { NotSignedIn, SignIn } from '#mesh/sign-in.ts'
 import { key as header } from '#mesh/telemetry/names.ts'
 
@@ -33,7 +34,7 @@ export function authorizationService({ signIn, refusals }: ServiceParts): Served
         }
         return allowed(answer.token, source, Object.keys(headers))
       } catch (error) {
-        if (error instanceof MeshError && Object.hasOwn(statuses, error.code)) return denied(error, context.requestId)
+        if (error instanceof MeshError && answered.has(error.code)) return denied(error, context.requestId)
         throw error
       }
     },
@@ -53,27 +54,16 @@ function allowed(token: string, source: string | undefined, sent: readonly strin
   }
 }
 
-/** As the gateway answers (gateway/problem.ts), of the few that there are here. All else fails the call, and Envoy lets nothing on. */
-const statuses: Readonly<Record<string, number>> = {
-  UNAUTHENTICATED: 401,
-  PERMISSION_DENIED: 403,
-  RESOURCE_EXHAUSTED: 429,
-  UNAVAILABLE: 503,
-}
-const defaultRetryMs = 1000
+/** What a client is answered with; all else fails the call, and Envoy lets nothing on. */
+const answered: ReadonlySet<Code> = new Set(['UNAUTHENTICATED', 'PERMISSION_DENIED', 'RESOURCE_EXHAUSTED', 'UNAVAILABLE'])
 
-function denied({ code, reason, message, retryAfterMs = defaultRetryMs }: MeshError, requestId: string): CheckResponse {
-  // A process that is full says nothing of this caller.
-  const status = reason === 'OVERLOADED' ? 503 : statuses[code]!
-  const title = reason.charAt(0) + reason.slice(1).toLowerCase().replaceAll('_', ' ')
-  const headers = [overwriting('content-type', 'application/problem+json; charset=utf-8')]
-  // RFC 9110, 15.5.2: every 401 says how to authenticate.
-  if (status === 401) headers.push(overwriting('www-authenticate', 'Bearer realm="relay"'))
-  if (status === 429 || status === 503) headers.push(overwriting('retry-after', String(Math.max(1, Math.ceil(retryAfterMs / 1000)))))
-  const body = JSON.stringify({ type: `/docs#${reason}`, title, status, detail: message, reason, request_id: requestId })
+/** As the gateway would answer. */
+function denied(error: MeshError, requestId: string): CheckResponse {
+  const { status, headers, body } = toProblem(error, requestId)
+  const sent = Object.entries(headers).map(([name, value]) => overwriting(name, value))
   return {
-    status: { code: codes[code], message, details: [] },
-    httpResponse: { $case: 'deniedResponse', value: { status: { code: status }, headers, body } },
+    status: { code: codes[error.code], message: error.message, details: [] },
+    httpResponse: { $case: 'deniedResponse', value: { status: { code: status }, headers: sent, body } },
   }
 }
 

@@ -70,7 +70,7 @@ export function exchange(parts: ExchangeParts): Exchange {
     const checked = await check(apiKey, source)
     if ('reason' in checked) {
       const { reason, key: { workspace, actor, keyId } = nobody } = checked
-      instruments.exchanges.inc({ outcome: reason.toLowerCase() })
+      instruments.exchanges.inc({ outcome: reason.toLowerCase() as Lowercase<Reason> })
       const line = { [field.requestId]: requestId, [field.reason]: reason, [field.keyId]: keyId, [field.source]: source }
       // The line of the call itself says so much of a flood.
       if (reason !== 'SIGN_IN_LIMITED') log.info(line, 'sign-in refused')

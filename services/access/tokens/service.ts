@@ -10,6 +10,7 @@ import type { Context } from '#mesh/grpc/call.ts'
 import { isService } from '#mesh/grpc/caller.ts'
 import { type Served, served } from '#mesh/grpc/server.ts'
 import { parseSource } from '#mesh/grpc/source.ts'
+import { note } from '#mesh/telemetry/scope.ts'
 import type { Exchange } from './exchange.ts'
 import type { Feed } from './feed.ts'
 
@@ -34,6 +35,7 @@ export const exchangeHere =
   async ({ apiKey }: ExchangeRequest, context: Context): Promise<ExchangeResponse> => {
     const { token, expiresAt, expiresInMs, key } = await exchange(apiKey, context)
     const { workspace, actor, keyId, permissions, allowedSources } = key
+    note({ workspace })
     return {
       token,
       expiresAt: expiresAt.toISOString(),

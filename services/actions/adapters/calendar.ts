@@ -7,7 +7,7 @@ import { z } from 'zod'
 import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
 import type { Connections, Connects } from '../connections.ts'
 import { type CalendarEvent, eventParams, eventSummary, eventWarnings, settled } from './calendar-event.ts'
-import { ApiFailure, type ProviderApi, apiReasons, providerApi } from './provider-http.ts'
+import { ApiFailure, type CountRequest, type ProviderApi, apiReasons, providerApi } from './provider-http.ts'
 
 /** Every reason that an outcome of these adapters may have. */
 export const calendarReasons = [
@@ -52,6 +52,7 @@ export interface CalendarOptions {
   baseUrl: URL
   timeoutMs?: number
   retryMs?: number
+  count?: CountRequest | undefined
   /** How long is waited before each look for an event that may still appear, in milliseconds. */
   lookMs?: readonly number[]
   /** Milliseconds since the epoch. */

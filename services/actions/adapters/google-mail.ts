@@ -14,7 +14,7 @@ import { z } from 'zod'
 import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
 import type { Connections } from '../connections.ts'
 import { type Mail, compose, mailParams, messageIdOf, showMail } from './mail.ts'
-import { type ApiAnswer, type ApiCall, ApiFailure, type ApiReason, apiReasons, providerApi } from './provider-http.ts'
+import { type ApiAnswer, type ApiCall, ApiFailure, type ApiReason, type CountRequest, apiReasons, providerApi } from './provider-http.ts'
 
 const scope = (name: string) => `https://www.googleapis.com/auth/gmail.${name}`
 const everything = ['https://mail.google.com/', scope('modify')]
@@ -37,6 +37,7 @@ export interface GoogleMailOptions {
   baseUrl: URL
   timeoutMs?: number
   retryMs?: number
+  count?: CountRequest | undefined
   /** How long after an unclear answer to a send the draft is looked up: the send may still be under way. */
   settleMs?: number
   /** Milliseconds since the epoch. */

@@ -13,7 +13,7 @@ import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
 import type { Connections, Connects } from '../connections.ts'
 import { immutableIds, runFilter, runProperty } from './graph-item.ts'
 import { type Address, type Mail, mailParams, showMail } from './mail.ts'
-import { ApiFailure, apiReasons, providerApi } from './provider-http.ts'
+import { ApiFailure, type CountRequest, apiReasons, providerApi } from './provider-http.ts'
 
 /** Every reason that an outcome of this adapter may have. */
 export const graphMailReasons = [
@@ -31,6 +31,7 @@ export interface GraphMailOptions {
   baseUrl: URL
   timeoutMs?: number
   retryMs?: number
+  count?: CountRequest | undefined
   /** How long is waited before each look at a mail that may still go out, in milliseconds. */
   lookMs?: readonly number[]
 }

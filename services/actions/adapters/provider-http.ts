@@ -7,6 +7,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { Agent, request } from 'undici'
 import { MeshError } from '#mesh/errors.ts'
+import { tracedRequest } from '#mesh/telemetry/outgoing.ts'
 import type { RunHandle } from '../adapter.ts'
 import type { Connections, Provider, Token } from '../connections.ts'
 
@@ -21,7 +22,15 @@ export interface ApiOptions {
   maxResponseBytes?: number
   /** Before what reads is asked again for the first time, in milliseconds; doubled each time. */
   retryMs?: number
+  /** Told of each request that was sent, or that could not be. */
+  count?: CountRequest | undefined
 }
+
+/** The first digit of the answer's status; `none` where there was no answer. */
+export const statusClasses = ['2xx', '3xx', '4xx', '5xx', 'other', 'none'] as const
+export type StatusClass = (typeof statusClasses)[number]
+/** Told of the status, and how long it took until the end of the answer. */
+export type CountRequest = (provider: Provider, status: StatusClass, seconds: number) => void
 
 export interface ApiCall {
   method: 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE'
@@ -93,7 +102,7 @@ const mostReads = 3
 const longestRetryMs = 5_000
 
 export function providerApi(options: ApiOptions): ProviderApi {
-  const { provider, baseUrl, connections, timeoutMs = 15_000, maxResponseBytes = 1024 * 1024, retryMs = 250 } = options
+  const { provider, baseUrl, connections, timeoutMs = 15_000, maxResponseBytes = 1024 * 1024, retryMs = 250, count } = options
   const base = baseUrl.href.replace(/\/$/, '')
   // A socket is let go long before the other side would close it: what is sent into a closing one cannot be told from what arrived.
   const dispatcher = new Agent({
@@ -126,24 +135,36 @@ export function providerApi(options: ApiOptions): ProviderApi {
     if (run.signal.aborted) throw stopped()
     const signal = AbortSignal.any([run.signal, AbortSignal.timeout(timeoutMs)])
     const query = call.query === undefined ? '' : `?${new URLSearchParams(call.query).toString()}`
-    const headers = { accept: 'application/json', ...call.headers, authorization: `Bearer ${token}` }
-    const sent = call.json === undefined ? { headers } : { headers: { ...headers, 'content-type': 'application/json' }, body: JSON.stringify(call.json) }
-    let status: number | undefined
-    try {
-      const response = await request(base + call.path + query, { method: call.method, ...sent, signal, dispatcher })
-      status = response.statusCode
-      const text = await readAll(response.body, maxResponseBytes)
-      if (status >= 200 && status < 300) return { status, json: text === '' ? undefined : JSON.parse(text) }
-      throw refusal(provider, status, text, response.headers['retry-after'])
-    } catch (error) {
-      if (error instanceof ApiFailure) throw error
-      // A status was read: it says what came of the request, whatever became of the rest.
-      if (status !== undefined && (status < 200 || status >= 300)) throw refusal(provider, status, '', undefined)
-      if (status !== undefined) throw new ApiFailure('unclear', 'PROVIDER_GARBLED', `${provider} answered ${status}, but the answer cannot be read.`, { status })
-      if (neverLeft(error)) throw new ApiFailure('not-sent', 'PROVIDER_UNREACHABLE', `${provider} cannot be reached.`, { cause: error })
-      if (signal.aborted) throw new ApiFailure('unclear', 'PROVIDER_TIMEOUT', `${provider} did not answer in time.`)
-      throw new ApiFailure('unclear', 'PROVIDER_CONNECTION_LOST', `The connection to ${provider} was lost before an answer came.`, { cause: error })
-    }
+    const body = call.json === undefined ? undefined : JSON.stringify(call.json)
+    return tracedRequest(call.method, baseUrl, async ({ headers: trace, answered }) => {
+      const headers = {
+        accept: 'application/json',
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...call.headers,
+        authorization: `Bearer ${token}`,
+        ...trace,
+      }
+      const started = performance.now()
+      let status: number | undefined
+      try {
+        const response = await request(base + call.path + query, { method: call.method, headers, body: body ?? null, signal, dispatcher })
+        status = response.statusCode
+        answered(status)
+        const text = await readAll(response.body, maxResponseBytes)
+        if (status >= 200 && status < 300) return { status, json: text === '' ? undefined : JSON.parse(text) }
+        throw refusal(provider, status, text, response.headers['retry-after'])
+      } catch (error) {
+        if (error instanceof ApiFailure) throw error
+        // A status was read: it says what came of the request, whatever became of the rest.
+        if (status !== undefined && (status < 200 || status >= 300)) throw refusal(provider, status, '', undefined)
+        if (status !== undefined) throw new ApiFailure('unclear', 'PROVIDER_GARBLED', `${provider} answered ${status}, but the answer cannot be read.`, { status })
+        if (neverLeft(error)) throw new ApiFailure('not-sent', 'PROVIDER_UNREACHABLE', `${provider} cannot be reached.`, { cause: error })
+        if (signal.aborted) throw new ApiFailure('unclear', 'PROVIDER_TIMEOUT', `${provider} did not answer in time.`)
+        throw new ApiFailure('unclear', 'PROVIDER_CONNECTION_LOST', `The connection to ${provider} was lost before an answer came.`, { cause: error })
+      } finally {
+        count?.(provider, classOf(status), (performance.now() - started) / 1000)
+      }
+    })
   }
 
   async function freshened(run: RunHandle, call: ApiCall): Promise<ApiAnswer> {
@@ -177,6 +198,10 @@ export function providerApi(options: ApiOptions): ProviderApi {
 }
 
 const stopped = (cause?: unknown) => new ApiFailure('not-sent', 'RUN_STOPPED', "The run's time was up before this was sent.", { cause })
+
+/** Whatever another side writes there: a closed set. */
+const classOf = (status: number | undefined): StatusClass =>
+  status === undefined ? 'none' : (statusClasses.find((each) => each === `${Math.floor(status / 100)}xx`) ?? 'other')
 
 /** What may be otherwise in a moment. */
 const passing = ({ kind, reason }: ApiFailure) => kind === 'unclear' || reason === 'PROVIDER_UNREACHABLE' || reason === 'PROVIDER_RATE_LIMITED'

@@ -1,6 +1,7 @@
 /** One HTTP/1.1 request on a connection that is open already, and its answer as text. Follows no redirect and repeats nothing. */
 import { Client } from 'undici'
 import type { Dispatcher } from 'undici'
+import { tracedRequest } from '#mesh/telemetry/outgoing.ts'
 import type { Connection } from '../outgoing.ts'
 
 export interface Delivery {
@@ -42,13 +43,17 @@ export async function deliver(
     bodyTimeout: 0,
   })
   try {
-    const response = await client.request({
-      method,
-      path: target.url.pathname + target.url.search,
-      headers,
-      body: body.length === 0 ? null : body,
-      reset: true,
-      signal,
+    const response = await tracedRequest(method, target.url, async (outgoing) => {
+      const answer = await client.request({
+        method,
+        path: target.url.pathname + target.url.search,
+        headers: { ...headers, ...outgoing.headers },
+        body: body.length === 0 ? null : body,
+        reset: true,
+        signal,
+      })
+      outgoing.answered(answer.statusCode)
+      return answer
     })
     const location = response.headers['location']
     return {

@@ -34,17 +34,24 @@ const params = z.strictObject({
 
 export type WebhookParams = z.output<typeof params>
 
-/** Every reason that an outcome of this adapter may have. */
-export const webhookReasons = [
+/** Every reason that one delivery may have for not being a success. */
+export const deliveryReasons = [
   'TARGET_REFUSED', // failed: the target is not public (any more); nothing was sent
   'WEBHOOK_CONNECTION', // failed: no connection; nothing was sent
   'WEBHOOK_REDIRECT', // failed: a status of 300 to 399
   'WEBHOOK_STATUS', // failed: a status of 400 or more
   'WEBHOOK_TIMEOUT', // unknown: no status in time; failed: the run was stopped before anything was sent
   'WEBHOOK_CONNECTION_LOST', // unknown: sent, and then no readable status
+] as const
+
+/** Every reason that an outcome of this adapter may have. */
+export const webhookReasons = [
+  ...deliveryReasons,
   'WEBHOOK_OUTCOME_LOST', // unknown: a crash hides what came of it
 ] as const
 export type WebhookReason = (typeof webhookReasons)[number]
+
+export type DeliveryOutcome = 'success' | (typeof deliveryReasons)[number]
 
 export interface WebhookOptions {
   /** ACTIONS_SIGNING_SECRET. */
@@ -57,6 +64,8 @@ export interface WebhookOptions {
   /** How much of an answer is kept. */
   maxResponseBytes?: number
   lookup?: Lookup
+  /** Told of each delivery, and how long it took. */
+  count?: (outcome: DeliveryOutcome, seconds: number) => void
   /** Milliseconds since the epoch. */
   now?: () => number
 }
@@ -65,7 +74,7 @@ export interface WebhookOptions {
 const maxAttempts = 5
 
 export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> {
-  const { signingSecret, defaultUrl, policy, timeoutMs = 10_000, maxResponseBytes = 64 * 1024, lookup, now = Date.now } = options
+  const { signingSecret, defaultUrl, policy, timeoutMs = 10_000, maxResponseBytes = 64 * 1024, lookup, count, now = Date.now } = options
   const network = outgoing(lookup === undefined ? { policy } : { policy, lookup })
 
   return {
@@ -109,6 +118,13 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
 
   /** One delivery. Throws only what `assertHeld` throws, and then nothing was sent. */
   async function attempt(shown: WebhookParams, run: RunHandle): Promise<Outcome> {
+    const started = performance.now()
+    const outcome = await delivered(shown, run)
+    count?.(outcome.status === 'success' ? 'success' : outcome.error.reason, (performance.now() - started) / 1000)
+    return outcome
+  }
+
+  async function delivered(shown: WebhookParams, run: RunHandle): Promise<Delivered> {
     const delivery = signedDelivery(shown, run)
     const deadline = new AbortController()
     const stop = () => deadline.abort()
@@ -127,7 +143,7 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
     }
   }
 
-  async function send(connection: Connection, delivery: Delivery, run: RunHandle, signal: AbortSignal): Promise<Outcome> {
+  async function send(connection: Connection, delivery: Delivery, run: RunHandle, signal: AbortSignal): Promise<Delivered> {
     try {
       run.assertHeld()
     } catch (error) {
@@ -183,17 +199,22 @@ function spellingWarnings(sent: string, url: URL): string[] {
   return warnings
 }
 
-function ended(status: 'failed' | 'unknown', reason: WebhookReason, message: string) {
+/** What came of one delivery. */
+type Delivered =
+  | Extract<Outcome, { status: 'success' }>
+  | (Exclude<Outcome, { status: 'success' }> & { error: { reason: Exclude<DeliveryOutcome, 'success'> } })
+
+function ended<R extends WebhookReason>(status: 'failed' | 'unknown', reason: R, message: string) {
   return { status, error: { reason, message } }
 }
 
-function notSent(error: ConnectError, run: RunHandle): Outcome {
+function notSent(error: ConnectError, run: RunHandle): Delivered {
   if (error.kind === 'refused') return ended('failed', 'TARGET_REFUSED', `The target ${error.message} Nothing was sent.`)
   if (run.signal.aborted) return ended('failed', 'WEBHOOK_TIMEOUT', 'The run was stopped before the request was sent.')
   return ended('failed', 'WEBHOOK_CONNECTION', `Nothing was sent: ${error.message}.`)
 }
 
-function judgeAnswer({ status, location, text, truncated }: Answer, url: URL): Outcome {
+function judgeAnswer({ status, location, text, truncated }: Answer, url: URL): Delivered {
   const result = { status_code: status, response: text, ...(truncated ? { response_truncated: true } : {}) }
   if (status < 300) return { status: 'success', result }
   if (status < 400) {

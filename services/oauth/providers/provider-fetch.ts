@@ -1,4 +1,5 @@
 /** How a provider is reached: at its own endpoints, within a time, to an answer of a bounded size, and nowhere that it points to. */
+import { tracedRequest } from '#mesh/telemetry/outgoing.ts'
 import { isUsable } from './provider.ts'
 import { ownError } from './provider-error.ts'
 
@@ -28,7 +29,12 @@ export function boundedFetch({ allowHttp, endpoints, requestMs }: FetchParts) {
     const signal = AbortSignal.timeout(requestMs)
     let response: Response
     try {
-      response = await fetch(url, { method, headers, body: body ?? null, redirect: 'manual', signal })
+      response = await tracedRequest(method, new URL(url), async (outgoing) => {
+        const init = { method, headers: { ...headers, ...outgoing.headers }, body: body ?? null, redirect: 'manual', signal } as const
+        const answer = await fetch(url, init)
+        outgoing.answered(answer.status)
+        return answer
+      })
     } catch {
       throw ownError('unreachable')
     }

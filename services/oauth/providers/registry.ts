@@ -43,6 +43,11 @@ export class Providers {
     return this.#found.get(name)
   }
 
+  /** All of them, by name. */
+  list(): ReadonlyMap<string, Found> {
+    return this.#found
+  }
+
   /** Throws UNKNOWN_PROVIDER, and OAUTH_NOT_CONFIGURED naming the variables. */
   get(name: string): Provider {
     const found = this.find(name)

@@ -100,8 +100,10 @@ describe('the audit log is told of', () => {
   ])('%s', async (_, shown, call, callerToken, refusal) => {
     const context = carrying(callerToken)
     await expect(call(connected(shown), context)).rejects.toMatchObject({ reason: refusal.reason })
-    const asked = { requestId: context.requestId, traceId: context.trace.traceId, source: '127.0.0.1' }
+    const asked = { requestId: context.requestId, traceId: expect.stringMatching(/^[0-9a-f]{32}$/) as string, source: '127.0.0.1' }
     expect(noted).toEqual([{ ...asked, ...refusal }])
+    // A trace that somebody claims who is no service is not taken over.
+    expect(noted[0]!.traceId === context.trace.traceId).toBe(shown === peerToken)
   })
 
   test.each([undefined, 'a caller token'])('a peer that calls what only others may, by name (carrying %s)', async (callerToken) => {

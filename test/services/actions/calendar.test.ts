@@ -8,7 +8,8 @@ import { LeaseLost } from '../../../services/actions/lease.ts'
 import { startGoogleCalendar } from '../../fakes/google-calendar.ts'
 import { startGraph } from '../../fakes/graph.ts'
 import type { Fault } from '../../fakes/provider-api.ts'
-import { type CrashPoint, Life, account, asking, closing, connected, driven, expectError, runId, stored } from './provider-stage.ts'
+import { closing, expectError, runId } from './adapter-stage.ts'
+import { type CrashPoint, Life, account, asking, connected, driven, stored } from './provider-stage.ts'
 
 const meeting = {
   title: 'Plan',

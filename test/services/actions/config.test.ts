@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { ConfigError, Secret, readConfig } from '#mesh/config.ts'
 import { weaknessOf } from '#mesh/secrets.ts'
-import { apiUrls, checkConfig, variables } from '../../../services/actions/config.ts'
+import { apis, checkConfig, variables } from '../../../services/actions/config.ts'
 import { fakeMesh } from '../../fakes/identity.ts'
 
 const strong = 'kD8v2mQx7Lr0Zt5Wp3Yn9Hs6Bf1Cj4Ge'
@@ -50,7 +50,7 @@ describe('where tokens go', () => {
   test('is the providers themselves, or all of it a sandbox on this machine', () => {
     expect(checkWith('production', {})).not.toThrow()
     expect(checkWith('local', { RELAY_SANDBOX: 'http://127.0.0.1:9', GOOGLE_API_URL: 'http://[::1]:9' })).not.toThrow()
-    const urls = (over: Record<string, string>) => apiUrls(readConfig(variables, { ...env, ACTIONS_SIGNING_SECRET: strong, ...over }))
+    const urls = (over: Record<string, string>) => apis(readConfig(variables, { ...env, ACTIONS_SIGNING_SECRET: strong, ...over })).urls
     expect(urls({})).toMatchObject({ google: { origin: 'https://www.googleapis.com' }, graph: { origin: 'https://graph.microsoft.com' } })
     expect(urls({ RELAY_SANDBOX: 'http://127.0.0.1:9' })).toMatchObject({ google: { port: '9' }, graph: { port: '9' } })
   })

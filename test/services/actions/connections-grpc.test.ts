@@ -5,9 +5,11 @@ import { MeshError, errorTable, meshErrors } from '#mesh/errors.ts'
 import { ownContext } from '#mesh/grpc/call.ts'
 import type { Verifier } from '#mesh/grpc/caller.ts'
 import { Channel } from '#mesh/grpc/client.ts'
-import { grpcConnections } from '../../../services/actions/connections.grpc.ts'
+import { createLogger } from '#mesh/telemetry/log.ts'
+import { grpcConnections, throughOauth } from '../../../services/actions/connections.grpc.ts'
 import { type Connections, noConnections } from '../../../services/actions/connections.ts'
 import { type OAuthStandIn, startOAuth, usual } from '../../fakes/oauth-service.ts'
+import { until } from '../../fixtures/mesh/until.ts'
 
 /** Whoever shows a token is the actions service here. */
 const verifier: Verifier = { caller: () => undefined, peer: (token) => (token === '' ? undefined : 'actions') }
@@ -58,6 +60,28 @@ test("the oauth service's own refusals come through, all else is not knowing", a
     expect(refused).toMatchObject({ reason })
     await expect(connections.find(owner, ownContext())).rejects.toMatchObject({ reason: 'DEPENDENCY_UNAVAILABLE' })
   }
+})
+
+test('of its providers it says which are not configured, as a peer and about nobody', async () => {
+  const stops: (() => unknown)[] = []
+  const runtime = { log: createLogger('actions', 'silent'), onStop: (_: string, stop: () => unknown) => void stops.push(stop) }
+  oauth.handlers.listProviders = async () => ({
+    providers: [
+      { name: 'google', configured: true, missing: [] },
+      { name: 'microsoft', configured: false, missing: ['MICROSOFT_CLIENT_ID'] },
+    ],
+  })
+  const { providers } = throughOauth(runtime, () => channel, oauth.address)
+  try {
+    await until('they are known', () => providers.unavailable('microsoft') !== undefined)
+    expect(providers.unavailable('microsoft')).toContain('set MICROSOFT_CLIENT_ID')
+    expect(providers.unavailable('google')).toBe(undefined)
+    const { call } = oauth.asked.find(({ method }) => method === 'listProviders')!
+    expect([call.peer, call.caller]).toEqual(['actions', undefined])
+  } finally {
+    for (const stop of stops) await stop()
+  }
+  expect(throughOauth(runtime, () => channel, undefined)).toMatchObject({ connections: noConnections })
 })
 
 test('without a channel nothing can be connected', () => {

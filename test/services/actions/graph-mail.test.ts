@@ -4,7 +4,8 @@ import { type GraphMailOptions, graphMailAdapter, graphMailReasons } from '../..
 import { LeaseLost } from '../../../services/actions/lease.ts'
 import { type Graph, recipientsOf, startGraph } from '../../fakes/graph.ts'
 import type { Fault } from '../../fakes/provider-api.ts'
-import { type CrashPoint, Life, account, asking, closing, connected, driven, expectError, stored } from './provider-stage.ts'
+import { closing, expectError } from './adapter-stage.ts'
+import { type CrashPoint, Life, account, asking, connected, driven, stored } from './provider-stage.ts'
 
 const scopes = ['Mail.Send', 'Mail.ReadWrite']
 const letter = {

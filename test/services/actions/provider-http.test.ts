@@ -8,7 +8,7 @@ import { meshErrors } from '#mesh/errors.ts'
 import { type ApiCall, ApiFailure, apiReasons, providerApi } from '../../../services/actions/adapters/provider-http.ts'
 import type { Connections } from '../../../services/actions/connections.ts'
 import { type Answer, type Receiver, startReceiver } from '../../fakes/receiver.ts'
-import { run } from './webhook-stage.ts'
+import { run } from './adapter-stage.ts'
 
 const open: Receiver[] = []
 afterEach(async () => {

@@ -1,11 +1,10 @@
 /** Accounts, runs and crashes: what the tests of actions at providers have in common. */
-import { afterEach, expect } from 'vitest'
 import { ownContext } from '#mesh/grpc/call.ts'
-import type { Adapter, Outcome, PreviewContext, RunHandle } from '../../../services/actions/adapter.ts'
+import type { Adapter, Outcome, RunHandle } from '../../../services/actions/adapter.ts'
 import type { Connected, Connections } from '../../../services/actions/connections.ts'
 import { LeaseLost } from '../../../services/actions/lease.ts'
+import { previewing, run, runId, stored as storedBy } from './adapter-stage.ts'
 
-export const runId = '3a033cc1-0000-4000-8000-00000000000f'
 export const connectionId = '5b000000-0000-4000-8000-000000000001'
 
 export const connected = (part: Partial<Connected> = {}): Connected => ({
@@ -17,12 +16,10 @@ export const connected = (part: Partial<Connected> = {}): Connected => ({
   ...part,
 })
 
-export const asking = (connection: Connected | undefined = connected()): PreviewContext => ({
-  workspace: 'default',
-  actor: 'tester',
-  signal: new AbortController().signal,
-  connection,
-})
+export const asking = (connection: Connected | undefined = connected()) => previewing({ connection })
+
+/** As a preview with that account stores it. */
+export const stored = <P>(adapter: Adapter<P>, json: unknown): Promise<P> => storedBy(adapter, json, asking())
 
 /** Gives these tokens, the next one whenever one was refused. */
 export function account(scopes: readonly string[] = [], tokens: readonly string[] = ['token-1', 'token-2']): Connections {
@@ -33,24 +30,6 @@ export function account(scopes: readonly string[] = [], tokens: readonly string[
       scopes,
     }),
   }
-}
-
-const open = new Set<{ close(): unknown }>()
-afterEach(async () => {
-  for (const each of open) await each.close()
-  open.clear()
-})
-
-/** Closes it after the test. */
-export function closing<T extends { close(): unknown }>(server: T): T {
-  open.add(server)
-  return server
-}
-
-/** What a client's JSON comes to: the parsed parameters, previewed, as they are stored. */
-export async function stored<P>(adapter: Adapter<P>, json: unknown): Promise<P> {
-  const shown = await adapter.preview(adapter.params.parse(json), asking())
-  return adapter.params.parse(JSON.parse(JSON.stringify(shown.params)))
 }
 
 export class Crash extends Error {}
@@ -73,13 +52,10 @@ export class Life {
     this.attempts += 1
     const { recovery, attempts: attempt } = this
     const [lost, context] = [() => crash !== undefined && this.attempts === attempt, ownContext()]
-    return {
+    return run({
       runId: this.runId,
-      workspace: 'default',
-      actor: 'tester',
       connectionId,
       context,
-      signal: new AbortController().signal,
       recovery,
       attempt,
       record: async (point) => {
@@ -93,7 +69,7 @@ export class Life {
         if (lost() && crash === 'before the effect') throw new Crash(crash)
       },
       ...part,
-    }
+    })
   }
 }
 
@@ -112,11 +88,4 @@ export async function driven<P>(
       if (!(error instanceof Crash)) throw error
     }
   }
-}
-
-/** Holds an outcome to its status and its reason, and the reason to a closed list; returns the message. */
-export function expectError(outcome: Outcome, status: 'failed' | 'unknown', reason: string, reasons: readonly string[]): string {
-  expect(outcome).toMatchObject({ status, error: { reason } })
-  expect(reasons).toContain(reason)
-  return outcome.status === 'success' ? '' : outcome.error.message
 }

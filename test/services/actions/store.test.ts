@@ -48,6 +48,7 @@ async function preview(over: { ttlMs?: number; workspace?: string; actor?: strin
 
 const beginOf = (previewId: string, over: Partial<Begin> = {}): Begin => ({
   runId: randomUUID(),
+  spanId: 'b7ad6b7169203331',
   attemptId: randomUUID(),
   previewId,
   key: { workspace: 'acme', kind: 'client', key: 'k' },

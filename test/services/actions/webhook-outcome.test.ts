@@ -5,7 +5,8 @@ import { describe, expect, test } from 'vitest'
 import type { RunHandle } from '../../../services/actions/adapter.ts'
 import type { WebhookOptions } from '../../../services/actions/adapters/webhook.ts'
 import { startReceiver } from '../../fakes/receiver.ts'
-import { adapter, closing, expectError, receive, run, runId, send, shownParams } from './webhook-stage.ts'
+import { closing, run, runId, stored } from './adapter-stage.ts'
+import { adapter, expectError, receive, send } from './webhook-stage.ts'
 
 /** A server that speaks for itself, below HTTP. */
 async function listen(onConnection: (socket: net.Socket) => void): Promise<string> {
@@ -167,7 +168,7 @@ describe('the response', () => {
 describe('after a crash', () => {
   const reconcile = async (json: unknown, part: Partial<RunHandle> = {}, options: Partial<WebhookOptions> = {}) => {
     const webhook = adapter(options)
-    return webhook.reconcile(await shownParams(webhook, json), run({ attempt: 2, ...part }))
+    return webhook.reconcile(await stored(webhook, json), run({ attempt: 2, ...part }))
   }
 
   test('nothing is sent again unless the preview showed that it would be', async () => {

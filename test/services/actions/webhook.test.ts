@@ -4,13 +4,13 @@ import { Webhook } from 'standardwebhooks'
 import { describe, expect, test } from 'vitest'
 import type { WebhookOptions } from '../../../services/actions/adapters/webhook.ts'
 import { selfSignedCertificate } from '../../fakes/certificate.ts'
-import { adapter, context, expectError, loopback, publicAdapter, receive } from './webhook-stage.ts'
-import { run, runId, send, shownParams, signingSecret } from './webhook-stage.ts'
+import { previewing, run, runId, stored } from './adapter-stage.ts'
+import { adapter, expectError, loopback, publicAdapter, receive, send, signingSecret } from './webhook-stage.ts'
 
 describe('a preview', () => {
   const preview = (json: unknown, options: Partial<WebhookOptions> = {}) => {
     const webhook = publicAdapter(options)
-    return webhook.preview(webhook.params.parse(json), context)
+    return webhook.preview(webhook.params.parse(json), previewing())
   }
 
   test('shows the request as clients have always been shown it', async () => {
@@ -84,7 +84,7 @@ describe('a preview', () => {
 
   test('opens no connection', async () => {
     const receiver = await receive()
-    await shownParams(adapter(), { url: receiver.url })
+    await stored(adapter(), { url: receiver.url })
     await send({ url: receiver.url })
     expect(receiver.connections).toBe(1)
   })
@@ -173,7 +173,7 @@ describe('a request', () => {
     const receiver = await receive()
     const answers = [['93.184.216.34'], ['127.0.0.1']]
     const webhook = publicAdapter({ lookup: async () => answers.shift()! })
-    const params = await shownParams(webhook, { url: `http://hook.example:${receiver.port}/` })
+    const params = await stored(webhook, { url: `http://hook.example:${receiver.port}/` })
     expect(expectError(await webhook.execute(params, run()), 'failed', 'TARGET_REFUSED')).toBe(
       'The target leads to an address that is not public. Nothing was sent.',
     )

@@ -1,6 +1,5 @@
 /** The service's parts before a provider that others wrote, which they know out of a file of providers; Postgres is real too. */
 import { randomBytes } from 'node:crypto'
-import type { AuditEvent } from '#mesh/audit/event.ts'
 import { Secret } from '#mesh/config.ts'
 import { Database } from '#mesh/postgres/database.ts'
 import { createLogger } from '#mesh/telemetry/log.ts'
@@ -20,6 +19,7 @@ import { Tokens } from '../../../services/oauth/tokens/tokens.ts'
 import { Vault } from '../../../services/oauth/vault/vault.ts'
 import { freshDatabase } from '../../setup/database.ts'
 import { type Person, startOidcProvider } from './oidc-provider.ts'
+import { eventsIn, everythingIn } from './stored.ts'
 
 const publicUrl = new URL('https://relay.example.com')
 /** Characters that client_secret_basic has to encode (RFC 6749, 2.3.1). */
@@ -136,16 +136,8 @@ export async function openOidcStage() {
     /** Somebody else who came by a refresh token, and by our secret. */
     thief: (refreshToken: string) => protocol.refresh(providers.get('strict'), refreshToken),
 
-    async events(): Promise<AuditEvent[]> {
-      const { rows } = await database.pool.query<{ event: string }>('SELECT event FROM audit_outbox')
-      return rows.map(({ event }) => JSON.parse(event) as AuditEvent)
-    },
-    /** All that the database holds, as text. */
-    async everything(): Promise<string> {
-      const rowsOf = (table: string) => database.pool.query<{ row: string }>(`SELECT t::text AS row FROM ${table} t`)
-      const texts = await Promise.all(['connect_steps', 'connections', 'audit_outbox'].map(rowsOf))
-      return texts.flatMap(({ rows }) => rows.map(({ row }) => row)).join('\n')
-    },
+    events: () => eventsIn(database),
+    everything: () => everythingIn(database),
     async close() {
       for (const each of running) each.stop()
       await Promise.all([database.close(), server.close()])

@@ -151,7 +151,7 @@ describe('relay-oauth', () => {
 
   test('knows no other commands, and does nothing without one', async () => {
     const said = (what: string) => ({ code: 2, stdout: '', stderr: expect.stringContaining(what) as string })
-    expect(await run('drop-all-keys')).toMatchObject(said('no command "drop-all-keys"'))
+    for (const name of ['drop-all-keys', 'constructor']) expect(await run(name)).toMatchObject(said(`no command "${name}"`))
     expect(await run()).toMatchObject(said('Usage'))
   })
 })

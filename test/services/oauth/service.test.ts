@@ -22,6 +22,7 @@ describe('the oauth service, for callers and browsers', () => {
   let server: GrpcServer
   let channel: Channel
   let client: Methods<typeof OAuthServiceService>
+  let address: string
   beforeAll(async () => {
     stage = await openStage()
     const metrics = new Metrics('oauth')
@@ -33,8 +34,8 @@ describe('the oauth service, for callers and browsers', () => {
       log: createLogger('oauth', 'silent'),
       metrics,
     })
-    const port = await server.listen({ host: '127.0.0.1', port: 0 })
-    channel = new Channel({ address: `127.0.0.1:${port}`, service: 'oauth', peerToken: mesh.peerToken('gateway'), metrics })
+    address = `127.0.0.1:${await server.listen({ host: '127.0.0.1', port: 0 })}`
+    channel = new Channel({ address, service: 'oauth', peerToken: mesh.peerToken('gateway'), metrics })
     client = methodsOf(OAuthServiceService, channel)
   })
   afterAll(async () => {
@@ -77,6 +78,18 @@ describe('the oauth service, for callers and browsers', () => {
     const viewer = as('ann', ['connections:read'])
     await expect(client.authorize({ provider: 'example', scopes: [], returnTo: '' }, viewer)).rejects.toThrow(refusal('PERMISSION_DENIED'))
     await expect(client.authorize({ provider: 'example', scopes: [], returnTo: '' }, ownContext())).rejects.toThrow(refusal('UNAUTHENTICATED'))
+  })
+
+  test('which providers are configured, and what the others lack, is said to actions alone, and no value with it', async () => {
+    const asActions = new Channel({ address, service: 'oauth', peerToken: mesh.peerToken('actions') })
+    const { providers } = await methodsOf(OAuthServiceService, asActions).listProviders({}, ownContext())
+    asActions.close()
+    expect(providers).toEqual([
+      { name: 'example', configured: true, missing: [] },
+      { name: 'second', configured: true, missing: [] },
+      { name: 'unset', configured: false, missing: ['UNSET_ID', 'UNSET_SECRET'] },
+    ])
+    await expect(client.listProviders({}, ownContext())).rejects.toThrow(refusal('PERMISSION_DENIED'))
   })
 
   test('a browser that comes with nothing is shown a page, not an error', async () => {

@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto'
 import { createLogger } from '#mesh/telemetry/log.ts'
 import { Secret } from '#mesh/config.ts'
-import type { AuditEvent } from '#mesh/audit/event.ts'
 import { Database } from '#mesh/postgres/database.ts'
 import { type CameBack, Connecting } from '../../../../services/oauth/connect/connect.ts'
 import { Disconnecting } from '../../../../services/oauth/connect/disconnect.ts'
@@ -18,6 +17,7 @@ import { noCache } from '../../../../services/oauth/tokens/cache.ts'
 import { Vault } from '../../../../services/oauth/vault/vault.ts'
 import { freshDatabase } from '../../../setup/database.ts'
 import { type Grant, client, startAuthorizationServer } from '../authorization-server.ts'
+import { eventsIn, everythingIn } from '../stored.ts'
 
 export const asker = {
   workspace: 'acme',
@@ -101,16 +101,8 @@ export async function openStage(over: { publicUrl?: string } = {}) {
       return { provider: wanted.provider ?? 'example', error: '', cookie, ...server.consent(answer.location, grant) }
     },
 
-    async events(): Promise<AuditEvent[]> {
-      const { rows } = await database.pool.query<{ event: string }>('SELECT event FROM audit_outbox')
-      return rows.map(({ event }) => JSON.parse(event) as AuditEvent)
-    },
-    /** All that the database holds, as text. */
-    async everything(): Promise<string> {
-      const rowsOf = (table: string) => database.pool.query<{ row: string }>(`SELECT t::text AS row FROM ${table} t`)
-      const texts = await Promise.all(['connect_steps', 'connections', 'audit_outbox'].map(rowsOf))
-      return texts.flatMap(({ rows }) => rows.map(({ row }) => row)).join('\n')
-    },
+    events: () => eventsIn(database),
+    everything: () => everythingIn(database),
     async close() {
       await Promise.all([database.close(), server.close()])
       await fresh.drop()

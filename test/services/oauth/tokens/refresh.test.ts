@@ -1,40 +1,14 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { meshErrors } from '#mesh/errors.ts'
 import { connectionEvent } from '../../../../services/oauth/connections/connections.ts'
-import { type FreshDatabase, freshDatabase } from '../../../setup/database.ts'
 import { failureOf } from '../../../fixtures/mesh/server.ts'
 import { until } from '../../../fixtures/mesh/until.ts'
-import { FakeProvider, type Made, type Replica, type ReplicaOptions, asker, gate } from './replica.ts'
-import { leaseMs, made, openReplica, tokenOf } from './replica.ts'
-
-let fresh: FreshDatabase
-let provider: FakeProvider
-const open: Replica[] = []
-const replica = (options?: ReplicaOptions) => {
-  const opened = openReplica(fresh.url, provider, options)
-  open.push(opened)
-  return opened
-}
-beforeAll(async () => {
-  fresh = await freshDatabase(new URL('../../../../services/oauth/migrations/', import.meta.url))
-})
-beforeEach(() => {
-  provider = new FakeProvider()
-})
-afterEach(async () => {
-  for (const each of open.splice(0)) await each.close()
-})
-afterAll(() => fresh.drop())
+import { type Made, type Replica, asker, gate, leaseMs, made, tokenOf } from './replica.ts'
+import { lastOf, provider, replica } from './replicas.ts'
 
 const tokenFor = ({ tokens }: Replica, connection: Made) => tokens.token(connection, asker)
 const removed = ({ store }: Replica, { workspace, actor, connectionId, provider: name }: Made) =>
   store.disconnect(workspace, actor, connectionId, connectionEvent(asker, 'connection.removed', { connectionId, provider: name }))
-/** As if an hour had passed, and so much were left of every token. */
-const lastOf = ({ database }: Replica, left: string) =>
-  database.pool.query(
-    `UPDATE connections SET connected_at = connected_at - interval '1 hour', access_expires_at = clock_timestamp() + $1::interval`,
-    [left],
-  )
 const slowly = () => {
   const [asked, answer] = [gate(), gate()]
   provider.answer = async () => {

@@ -1,36 +1,11 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { meshErrors } from '#mesh/errors.ts'
 import type { CachedToken } from '../../../../services/oauth/tokens/cache.ts'
-import { type FreshDatabase, freshDatabase } from '../../../setup/database.ts'
 import { failureOf } from '../../../fixtures/mesh/server.ts'
-import { FakeProvider, type Made, type Replica, type ReplicaOptions, asker, made, openReplica, sha256 } from './replica.ts'
-
-let fresh: FreshDatabase
-let provider: FakeProvider
-const open: Replica[] = []
-const replica = (options?: ReplicaOptions) => {
-  const opened = openReplica(fresh.url, provider, options)
-  open.push(opened)
-  return opened
-}
-beforeAll(async () => {
-  fresh = await freshDatabase(new URL('../../../../services/oauth/migrations/', import.meta.url))
-})
-beforeEach(() => {
-  provider = new FakeProvider()
-})
-afterEach(async () => {
-  for (const each of open.splice(0)) await each.close()
-})
-afterAll(() => fresh.drop())
+import { type Made, type Replica, asker, made, sha256 } from './replica.ts'
+import { lastOf, provider, replica } from './replicas.ts'
 
 const tokenFor = ({ tokens }: Replica, connection: Made, refused?: string) => tokens.token({ ...connection, refused }, asker)
-/** As if an hour had passed, and so much were left of every token. */
-const lastOf = ({ database }: Replica, left: string) =>
-  database.pool.query(
-    `UPDATE connections SET connected_at = connected_at - interval '1 hour', access_expires_at = clock_timestamp() + $1::interval`,
-    [left],
-  )
 
 describe('a token', () => {
   test('that holds for long is handed out as it is; in its last minute too, while another is fetched', async () => {

@@ -3,7 +3,7 @@
  *
  * A reason that means something particular in HTTP has its own status; every other follows its gRPC code.
  */
-import { type Code, type MeshError, codes } from '#mesh/errors.ts'
+import { type Code, type MeshError, codes } from './errors.ts'
 
 /** A Map: reasons come from other processes, and `constructor` is no row. */
 const statusByReason: ReadonlyMap<string, number> = new Map([

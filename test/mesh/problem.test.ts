@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { type Code, MeshError, codes } from '#mesh/errors.ts'
-import { statusOf, toProblem } from '../../gateway/problem.ts'
+import { statusOf, toProblem } from '#mesh/problem.ts'
 
 const error = (reason: string, code: Code, details: ConstructorParameters<typeof MeshError>[4] = {}) =>
   new MeshError('test', reason, code, 'What is wrong.', details)

@@ -1,0 +1,79 @@
+/**
+ * The load: so many arrivals a second, whatever becomes of the earlier ones (an open loop), and each latency from the moment that its
+ * request was due. A slow answer delays nobody else's question, and no wait is left out (no "coordinated omission").
+ */
+import { setTimeout as pause } from 'node:timers/promises'
+import { percentile } from '../bench/statistics.ts'
+import type { Answer } from './measurements.ts'
+import { type Kind, kindOf } from './mix.ts'
+import type { Reply, Request, Step } from './visitor.ts'
+
+export interface LoadParts {
+  step: (kind: Kind) => Step | undefined
+  /** Rejects where no answer came. */
+  send: (request: Request) => Promise<Reply>
+  ratePerSecond: number
+  ms: number
+  /** The number of the first arrival: a warm-up and what comes after it are one sequence. */
+  first: number
+  /** Ends the load early. */
+  signal: AbortSignal
+  /** Hears of every answer. */
+  onAnswer?: (answer: Answer, reply: Reply | undefined) => void
+}
+
+export interface Loaded {
+  answers: Answer[]
+  starved: number
+  lateP99Ms: number
+  /** The number of the next arrival. */
+  next: number
+}
+
+/** More under way are not sent any more: nobody keeps so many waiting, and they count as lost. */
+const mostUnderWay = 2000
+
+/** Ends once everything that was sent is answered or given up, or at once when `signal` says so. */
+export async function load({ step, send, ratePerSecond, ms, first, signal, onAnswer = () => undefined }: LoadParts): Promise<Loaded> {
+  const answers: Answer[] = []
+  const late: number[] = []
+  const underWay = new Set<Promise<void>>()
+  const count = Math.round((ms / 1000) * ratePerSecond)
+  const start = performance.now()
+  let starved = 0
+
+  const answered = (kind: Kind, asked: Step, dueMs: number, reply: Reply | undefined): void => {
+    const answer = { kind, outcome: asked.read(reply), atMs: dueMs, latencyMs: performance.now() - start - dueMs }
+    answers.push(answer)
+    onAnswer(answer, reply)
+  }
+  const arrive = (arrival: number, dueMs: number): void => {
+    const kind = kindOf(first + arrival)
+    const asked = step(kind)
+    if (asked === undefined) {
+      starved += 1
+      return
+    }
+    if (underWay.size >= mostUnderWay) return answered(kind, asked, dueMs, undefined)
+    late.push(performance.now() - start - dueMs)
+    const sent: Promise<void> = send(asked.request)
+      .then(
+        (reply) => answered(kind, asked, dueMs, reply),
+        () => answered(kind, asked, dueMs, undefined),
+      )
+      .finally(() => underWay.delete(sent))
+    underWay.add(sent)
+  }
+
+  for (let arrival = 0; arrival < count && !signal.aborted; arrival += 1) {
+    const dueMs = (arrival * 1000) / ratePerSecond
+    const wait = start + dueMs - performance.now()
+    // Timers come no earlier than asked for, and a millisecond late at the most times.
+    if (wait > 0) await pause(wait, undefined, { signal }).catch(() => undefined)
+    if (!signal.aborted) arrive(arrival, dueMs)
+  }
+  // Whoever ends it early does not wait for answers.
+  const ended = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+  if (!signal.aborted) await Promise.race([Promise.all(underWay), ended])
+  return { answers, starved, lateP99Ms: percentile(Float64Array.from(late).sort(), 0.99), next: first + count }
+}

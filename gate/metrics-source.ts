@@ -1,0 +1,91 @@
+/** Where the mesh's metrics are read: at each process itself, or at a Prometheus that scrapes them all. */
+import { setTimeout as pause } from 'node:timers/promises'
+import { type Series, parseExposition } from './exposition.ts'
+import { readText } from './http.ts'
+import type { Snapshot } from './mesh-seen.ts'
+
+export interface MetricsSource {
+  /** The processes there must be, where that is known beforehand. */
+  readonly names?: readonly string[]
+  /** How things are now; what does not answer is left out. Throws where nothing at all can be read. */
+  read(): Promise<Snapshot>
+  /** Waits until a read shows everything up to a moment (milliseconds since 1970), and reads. */
+  readAfter(moment: number): Promise<Snapshot>
+}
+
+const timeoutMs = 2000
+
+/** `urls`: the /metrics of each process, by its name. */
+export function scrapes(urls: Readonly<Record<string, URL>>): MetricsSource {
+  const read = async (): Promise<Snapshot> => {
+    const found = await Promise.all(
+      Object.entries(urls).map(async ([name, url]) => {
+        // What cannot be read whole counts as no answer: half of it could flatter.
+        const series = await readText(url, timeoutMs, { accept: 'text/plain' }).then(parseExposition).catch(() => undefined)
+        return series === undefined ? [] : [[name, series] as const]
+      }),
+    )
+    return new Map(found.flat())
+  }
+  return { names: Object.keys(urls), read, readAfter: read }
+}
+
+const wanted = [
+  'process_start_time_seconds',
+  'process_resident_memory_bytes',
+  'process_cpu_seconds_total',
+  'http_requests_total',
+  'http_request_seconds_bucket',
+  'action_latency_seconds_bucket',
+]
+
+/** One result of https://prometheus.io/docs/prometheus/latest/querying/api/#instant-vectors. */
+interface Found {
+  metric: Record<string, string>
+  value: [number, string]
+}
+
+/** Throws an Error for what is not the answer of a Prometheus to an instant query. */
+export function seriesOf(text: string): Series[] {
+  const { status, data } = JSON.parse(text) as { status?: unknown; data?: { resultType?: unknown; result?: Found[] } }
+  const result = status === 'success' && data?.resultType === 'vector' ? data.result : undefined
+  if (!Array.isArray(result)) throw new Error('this is not the answer of a Prometheus')
+  return result.map(({ metric, value }) => {
+    const { __name__: name = '', ...labels } = metric
+    return { name, labels, value: Number(value[1]) }
+  })
+}
+
+export interface PrometheusOptions {
+  /** Where it is; the API is below it. */
+  url: URL
+  /** Further label matchers that tell this mesh from others there, e.g. `env="staging"`. */
+  match: string
+  /** How long it may take to have scraped everything, in milliseconds. */
+  patienceMs: number
+}
+
+/** Processes are named by their `service` and `instance` labels. */
+export function prometheus({ url, match, patienceMs }: PrometheusOptions): MetricsSource {
+  const ask = async (query: string): Promise<Series[]> => {
+    const to = new URL(`${url.href.replace(/\/$/, '')}/api/v1/query`)
+    to.searchParams.set('query', query)
+    return seriesOf(await readText(to, 10_000))
+  }
+  const selector = (names: string) => `{__name__=~"${names}",service!=""${match === '' ? '' : `,${match}`}}`
+  const read = async (): Promise<Snapshot> =>
+    Map.groupBy(await ask(selector(wanted.join('|'))), ({ labels }) => `${labels['service']} ${labels['instance'] ?? ''}`.trim())
+  return {
+    read,
+    async readAfter(moment) {
+      const until = performance.now() + patienceMs
+      for (;;) {
+        const times = await ask(`timestamp(${selector('process_cpu_seconds_total')})`)
+        if (times.length > 0 && times.every(({ value }) => value * 1000 >= moment)) return read()
+        // What was not scraped any more by then is missing in what is read: the judge says so.
+        if (performance.now() > until) return read()
+        await pause(1000)
+      }
+    },
+  }
+}

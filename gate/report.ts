@@ -1,0 +1,86 @@
+/** Verdicts → text for a terminal and JSON for programs. Pure. */
+import { percentile } from '../bench/statistics.ts'
+import { type Baseline, cpuUsPerRequest } from './baseline.ts'
+import type { Measured, Progress } from './gate.ts'
+import { type Judged, type Verdict, overall } from './judge.ts'
+import { type Answer, latencies } from './measurements.ts'
+import { light } from './mix.ts'
+
+const marks: Record<Verdict, string> = { pass: '✓ pass', fail: '✗ FAIL', unknown: '? not judged', skipped: '- skipped' }
+
+const sentences = {
+  pass: 'PASS: it holds to everything.',
+  fail: 'FAIL: do not release it.',
+  unknown: 'NOT JUDGED: nothing failed, but not everything could be judged, which is no pass.',
+}
+
+/** What comes from outside goes to a terminal only without control characters. */
+// oxlint-disable-next-line eslint/no-control-regex
+const plain = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '?')
+
+export function table(judged: readonly Judged[]): string {
+  const cells = judged.map(({ criterion, limit, verdict, measured }) => [criterion, limit, marks[verdict], plain(measured)])
+  const rows = [['criterion', 'limit', 'verdict', 'measured'], ...cells]
+  const widths = rows[0]!.map((_, column) => (column === 3 ? 9 : Math.max(...rows.map((row) => row[column]!.length))))
+  const line = (row: readonly string[]) => `  ${row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ')}`.trimEnd()
+  return [line(rows[0]!), `  ${widths.map((width) => '-'.repeat(width)).join('  ')}`, ...rows.slice(1).map(line)].join('\n')
+}
+
+/** Everything after the load: the table, what was answered wrongly, and the verdict. */
+export function report(judged: readonly Judged[], troubles: Measured['troubles']): string {
+  const wrong = Object.entries(troubles).sort(([, a], [, b]) => b - a)
+  const lines = wrong.slice(0, 10).map(([trouble, count]) => `  ${count} × ${plain(trouble)}`)
+  const told = lines.length === 0 ? [] : ['', 'What was not answered as it should be:', ...lines]
+  return [table(judged), ...told, '', sentences[overall(judged)]].join('\n')
+}
+
+export function progressLine({ elapsedMs, answers }: Progress, runMs: number): string {
+  const p = (wanted: (answer: Answer) => boolean, share: number) => {
+    const values = latencies(answers, wanted)
+    return values.length === 0 ? '-' : `${percentile(values, share).toFixed(0)} ms`
+  }
+  const bad = answers.filter(({ outcome }) => outcome !== 'ok').length
+  const lightP99 = p(({ kind }) => light.has(kind), 0.99)
+  const webhookP95 = p(({ kind }) => kind === 'execute', 0.95)
+  const [done, all] = [elapsedMs, runMs].map((ms) => Math.round(ms / 1000))
+  return `  ${done} of ${all} s: ${answers.length} answers, ${bad} not as they should be; light P99 ${lightP99}, webhook P95 ${webhookP95}`
+}
+
+export interface About {
+  /** RFC 3339. */
+  at: string
+  gateway: string
+  baseline: Baseline | null
+}
+
+export interface Result extends About {
+  verdict: 'pass' | 'fail' | 'unknown'
+  criteria: readonly Judged[]
+  /** What it rests on, for whoever looks into it. */
+  evidence: Record<string, unknown>
+}
+
+/** For programs: the verdict, each criterion, and what they rest on. */
+export function result(judged: readonly Judged[], { measurements, troubles }: Measured, about: About): Result {
+  const { runMs, ratePerSecond, answers, starved, lateP99Ms, books, refusals, replays, mesh } = measurements
+  const outcomes: Record<string, Record<string, number>> = {}
+  for (const { kind, outcome } of answers) {
+    const of = (outcomes[kind] ??= {})
+    of[outcome] = (of[outcome] ?? 0) + 1
+  }
+  return {
+    verdict: overall(judged),
+    criteria: judged,
+    ...about,
+    evidence: {
+      run: { seconds: runMs / 1000, ratePerSecond, starved, lateP99Ms },
+      answers: outcomes,
+      troubles,
+      deliveries: books,
+      refusals,
+      replays,
+      processes: mesh.processes,
+      cpuUsPerRequest: cpuUsPerRequest(measurements) ?? null,
+    },
+  }
+}

@@ -1,0 +1,154 @@
+/**
+ * A program for operators beside a service: a table of commands, one of which is run to its end.
+ *
+ *   const rotate = command({
+ *     doc: 'Encrypts …',
+ *     options: { check: { type: 'boolean', doc: 'changes nothing' } },
+ *     run: async ({ check = false }) => 0,
+ *   })
+ *   await runProgram({ name: 'relay-oauth', variables, commands: { rotate } })
+ *
+ * What a command finds out goes to stdout, how it goes and what went wrong to stderr. Exit codes: what the command returns (0 done);
+ * 1 failed, unless the program says 2; 2 not understood; 78 the configuration is not usable (EX_CONFIG of sysexits.h). Who reads no further,
+ * as `head` does, has what they wanted.
+ */
+import { type ParseArgsOptionDescriptor, parseArgs } from 'node:util'
+import { ConfigError, type Secret, type Spec, describeConfig } from './config.ts'
+import { MeshError } from './errors.ts'
+import { Database } from './postgres/database.ts'
+import { createLogger } from './telemetry/log.ts'
+
+export interface Option extends ParseArgsOptionDescriptor {
+  /** What stands for its value in the help, e.g. "<time>". */
+  value?: string
+  doc: string
+}
+
+type Options = Readonly<Record<string, Option>>
+type Values<O extends Options> = ReturnType<typeof parseArgs<{ options: O }>>['values']
+
+export interface Command {
+  readonly doc: string
+  readonly options: Options
+  /** Resolves to the exit code; throws UsageError where it is not understood. */
+  run(args: string[]): Promise<number>
+}
+
+/** What a person typed and cannot be taken. */
+export class UsageError extends Error {}
+
+interface Declared<O extends Options> {
+  doc: string
+  options: O
+  /** As a Command runs, with what its options were given. */
+  run: (values: Values<O>) => Promise<number>
+}
+
+/** A command whose options are read by their declaration; anything else on its line is not understood. */
+export function command<const O extends Options>({ doc, options, run }: Declared<O>): Command {
+  return { doc, options, run: (args) => run(parseArgs({ args, options }).values) }
+}
+
+const codes = { 0: 'done', 1: 'failed', 2: 'not understood', 78: 'the configuration is not usable' }
+
+/** What Postgres has against a program, for an operator to act on. */
+const refusals = {
+  away: 'Postgres does not answer at DATABASE_URL',
+  notLetIn: 'Postgres does not let the role of DATABASE_URL in',
+  noTables: 'The database at DATABASE_URL has no tables yet: start the service once',
+  forbidden: 'The role of DATABASE_URL may not do that',
+}
+
+export interface Program {
+  /** As people call it. */
+  name: string
+  variables: Spec
+  commands: Readonly<Record<string, Command>>
+  /** Paragraphs for --help, behind the commands. */
+  about?: string
+  /** What its exit codes say, where that is more than usual. */
+  codes?: Partial<typeof codes>
+  /** The exit code of a failure; 1 when not given. For a program whose 1 is a finding, as of grep. */
+  failed?: 1 | 2
+  /** Its own sentences, where they help more than the usual ones. */
+  refusals?: Partial<typeof refusals>
+}
+
+/** Runs the command that the command line names. Sets the exit code, and leaves the end to whatever is still to be written. */
+export async function runProgram(program: Program): Promise<void> {
+  const [name, ...args] = process.argv.slice(2)
+  // A pipe that nobody reads is no failure of what was asked, whoever writes into it.
+  process.stdout.on('error', (error) => {
+    if (!isHungUp(error)) throw error
+  })
+  if (name === undefined || process.argv.includes('--help')) {
+    const [say, code] = name === undefined ? [console.error, 2] : [console.log, 0]
+    say(helpOf(program))
+    process.exitCode = code
+    return
+  }
+  try {
+    if (!Object.hasOwn(program.commands, name)) throw new UsageError(`There is no command ${JSON.stringify(name.slice(0, 50))}`)
+    process.exitCode = await program.commands[name]!.run(args)
+  } catch (error) {
+    if (isHungUp(error)) return
+    const { code, message } = failureOf(error, program)
+    console.error(`${program.name}: ${message}`)
+    process.exitCode = code
+  }
+}
+
+/** One connection, closed at the end of the work however it ends. `statementMs` as a Database has it. */
+export async function withDatabase<T>(
+  { name, url, statementMs }: { name: string; url: Secret; statementMs?: number },
+  work: (database: Database) => Promise<T>,
+): Promise<T> {
+  const log = createLogger(name, 'warn', process.stderr)
+  const database = new Database({ url, log, connections: 1, ...(statementMs !== undefined && { statementMs }) })
+  try {
+    return await work(database)
+  } finally {
+    await database.close()
+  }
+}
+
+const codeOf = (error: unknown): string => (error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '')
+const isHungUp = (error: unknown): boolean => codeOf(error) === 'EPIPE'
+
+/** What went wrong, for a person to read, and the exit code. */
+function failureOf(error: unknown, program: Program): { code: number; message: string } {
+  const message = error instanceof Error ? error.message : String(error)
+  if (error instanceof UsageError || codeOf(error).startsWith('ERR_PARSE_ARGS')) {
+    return { code: 2, message: `${message}\n${program.name} --help says what it takes.` }
+  }
+  if (error instanceof ConfigError) return { code: 78, message }
+  const violations = error instanceof MeshError ? error.violations.map(({ field, description }) => `\n  ${field} ${description}`) : []
+  return { code: program.failed ?? 1, message: refusalOf(error, { ...refusals, ...program.refusals }) ?? message + violations.join('') }
+}
+
+/** By SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html); undefined where Postgres has nothing against it. */
+function refusalOf(error: unknown, said: typeof refusals): string | undefined {
+  if (error instanceof MeshError) return error.reason === 'DEPENDENCY_UNAVAILABLE' ? said.away : undefined
+  const state = codeOf(error)
+  // undefined_table, insufficient_privilege, invalid_password and its like, invalid_catalog_name.
+  if (state === '42P01') return said.noTables
+  if (state === '42501') return said.forbidden
+  return state.startsWith('28') || state === '3D000' ? said.notLetIn : undefined
+}
+
+function helpOf({ name, commands, variables, about, codes: own }: Program): string {
+  const optionLine = ([option, { value, doc }]: [string, Option]) => `    ${`--${option} ${value ?? ''}`.trimEnd().padEnd(26)}${doc}`
+  const table = Object.entries(commands).flatMap(([each, { doc, options }]) => [
+    `  ${each.padEnd(20)}${doc}`,
+    ...Object.entries(options).map(optionLine),
+  ])
+  const ends = Object.entries({ ...codes, ...own }).map(([code, meaning]) => `${code} ${meaning}`)
+  return [
+    `Usage: ${name} <command> [options]`,
+    table.join('\n'),
+    ...(about === undefined ? [] : [about]),
+    `Exit codes: ${ends.join('; ')}.`,
+    'It is configured by environment variables:',
+    `${describeConfig(variables)}\n`,
+  ].join('\n\n')
+}

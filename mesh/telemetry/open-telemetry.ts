@@ -1,0 +1,183 @@
+/**
+ * OpenTelemetry behind `tracing.ts`: spans are gathered and sent by OTLP/HTTP (protobuf). An exporter that is slow or away costs requests
+ * nothing: what does not find room among those that wait is dropped, and counted.
+ */
+import { ROOT_CONTEXT, SpanKind, SpanStatusCode, TraceFlags, type Context, type Link, type Span as OtelSpan, type SpanContext, trace as otel } from '@opentelemetry/api'
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto'
+import { defaultResource, detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources'
+import {
+  AlwaysOnSampler,
+  BatchSpanProcessor,
+  type ReadableSpan,
+  type SpanExporter,
+  type SpanProcessor,
+  TracerProvider,
+} from '@opentelemetry/sdk-trace'
+import { randomUUID } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Recording, RecordingAbout } from './recording.ts'
+import { type TraceContext, newSpanId } from './trace-context.ts'
+import { type Attributes, type Recorder, type Span, type SpanStart, record } from './tracing.ts'
+
+export interface OpenTelemetryParts extends RecordingAbout {
+  /** The OTLP endpoint; /v1/traces is appended. */
+  endpoint: URL
+  /** Of the traces that begin here, 0 to 1. */
+  share: number
+}
+
+/** Spans that wait to be sent, at the most; about 2 KB each. */
+const mostWaiting = 4096
+const mostAtOnce = 512
+const everyMs = 1000
+const exportMs = 5000
+
+const kinds = { server: SpanKind.SERVER, client: SpanKind.CLIENT, internal: SpanKind.INTERNAL }
+
+export function openTelemetry(parts: OpenTelemetryParts): Recording {
+  const { service, version, environment, endpoint, share } = parts
+  const spans = parts.metrics.counter('otel_spans_total', 'Spans by what became of them', { outcome: outcomes })
+  const exporter = new OTLPTraceExporter({ url: `${endpoint.href.replace(/\/$/, '')}/v1/traces`, timeoutMillis: exportMs })
+  const counted = countedExport(exporter, (outcome, count) => spans.inc({ outcome }, count), parts.log)
+  const resource = defaultResource()
+    .merge(
+      resourceFromAttributes({
+        'service.name': service,
+        'service.namespace': 'relay',
+        'service.version': version,
+        'service.instance.id': randomUUID(),
+        'deployment.environment.name': environment,
+      }),
+    )
+    .merge(detectResources({ detectors: [envDetector] }))
+  const ids = { traceId: '', spanId: '' }
+  const provider = new TracerProvider({
+    resource,
+    // The decision has been taken when a span is asked for.
+    sampler: new AlwaysOnSampler(),
+    idGenerator: { generateTraceId: () => ids.traceId, generateSpanId: () => ids.spanId },
+    spanLimits: { attributeValueLengthLimit: 512 },
+    spanProcessors: [counted],
+  })
+  const tracer = provider.getTracer('relay', version)
+  const begin = ({ name, kind, attributes, links }: SpanStart, context: Context): OtelSpan =>
+    tracer.startSpan(
+      name,
+      { kind: kinds[kind], attributes: { ...attributes }, startTime: timeNow(), ...(links && { links: links.map(linkTo) }) },
+      context,
+    )
+
+  const recorder: Recorder = {
+    child(start, parent) {
+      ids.spanId = newSpanId()
+      return new RecordedSpan(begin(start, otel.setSpanContext(ROOT_CONTEXT, contextOf(parent))), {
+        traceId: parent.traceId,
+        spanId: ids.spanId,
+        sampled: true,
+      })
+    },
+    root(start, trace) {
+      Object.assign(ids, { traceId: trace.traceId, spanId: trace.spanId })
+      return new RecordedSpan(begin(start, ROOT_CONTEXT), trace)
+    },
+  }
+  record(recorder, share)
+  return {
+    async stop(withinMs) {
+      record(undefined)
+      await Promise.race([provider.shutdown().catch(() => undefined), pause(withinMs, undefined, { ref: false })])
+    },
+  }
+}
+
+/**
+ * By the clock of the machine, and finer: without a time the SDK takes whole milliseconds, in which a hop has room. Seconds and nanoseconds
+ * since 1970.
+ */
+function timeNow(): [number, number] {
+  const now = performance.now()
+  // The two clocks part when the machine sleeps, or its time is set.
+  if (Math.abs(Date.now() - (offsetMs + now)) > 2) offsetMs = Date.now() - now
+  const ms = offsetMs + now
+  const seconds = Math.floor(ms / 1000)
+  return [seconds, Math.floor((ms - seconds * 1000) * 1e6)]
+}
+let offsetMs = performance.timeOrigin
+
+const contextOf = ({ traceId, spanId, sampled }: TraceContext): SpanContext => ({
+  traceId,
+  spanId,
+  traceFlags: sampled ? TraceFlags.SAMPLED : TraceFlags.NONE,
+  isRemote: true,
+})
+
+const linkTo = (trace: TraceContext): Link => ({ context: contextOf(trace) })
+
+class RecordedSpan implements Span {
+  readonly trace: TraceContext
+  readonly #span: OtelSpan
+  #failed = false
+
+  constructor(span: OtelSpan, trace: TraceContext) {
+    this.#span = span
+    this.trace = trace
+  }
+
+  set(attributes: Attributes): void {
+    this.#span.setAttributes({ ...attributes })
+  }
+
+  fail(type: string): void {
+    if (this.#failed) return
+    this.#failed = true
+    this.#span.setAttribute('error.type', type).setStatus({ code: SpanStatusCode.ERROR })
+  }
+
+  end(): void {
+    this.#span.end(timeNow())
+  }
+}
+
+/** Sent; dropped, since too many waited; lost, since the receiver did not take them. */
+const outcomes = ['exported', 'queue_full', 'export_failed'] as const
+type Outcome = (typeof outcomes)[number]
+
+/** Sends in batches, and knows of each span what became of it. */
+function countedExport(exporter: SpanExporter, count: (outcome: Outcome, spans: number) => void, log: OpenTelemetryParts['log']): SpanProcessor {
+  let waiting = 0
+  let failing = false
+  const counting: SpanExporter = {
+    export(batch, done) {
+      exporter.export(batch, (result) => {
+        waiting -= batch.length
+        const failed = result.error !== undefined || result.code !== 0
+        count(failed ? 'export_failed' : 'exported', batch.length)
+        // Said once an outage.
+        if (failed && !failing) log.warn({ err: result.error }, 'spans cannot be sent; requests go on, their traces are lost meanwhile')
+        if (!failed && failing) log.info({}, 'spans are sent again')
+        failing = failed
+        // Counted and said: the processor need not say it again.
+        done({ code: 0 })
+      })
+    },
+    shutdown: () => exporter.shutdown(),
+    forceFlush: async () => exporter.forceFlush?.(),
+  }
+  const batches = new BatchSpanProcessor({
+    exporter: counting,
+    maxQueueSize: mostWaiting,
+    maxExportBatchSize: mostAtOnce,
+    scheduledDelayMillis: everyMs,
+    exportTimeoutMillis: 2 * exportMs,
+  })
+  return {
+    onStart: () => undefined,
+    onEnd(span: ReadableSpan) {
+      if (waiting >= mostWaiting) return count('queue_full', 1)
+      waiting += 1
+      batches.onEnd(span)
+    },
+    forceFlush: () => batches.forceFlush(),
+    shutdown: () => batches.shutdown(),
+  }
+}

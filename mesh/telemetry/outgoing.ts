@@ -1,0 +1,26 @@
+/**
+ * A request that leaves the mesh, as a span by https://opentelemetry.io/docs/specs/semconv/http/http-spans/ that the other side's can be
+ * children of. Its path and query stay unsaid: they can hold what is secret.
+ */
+import { formatTraceparent } from './trace-context.ts'
+import { traced } from './tracing.ts'
+
+export interface Outgoing {
+  /** To send along; empty where the trace is not recorded. */
+  readonly headers: Readonly<Record<string, string>>
+  /** Is told the status of the answer. */
+  answered(status: number): void
+}
+
+export function tracedRequest<T>(method: string, { hostname, port, protocol }: URL, send: (outgoing: Outgoing) => Promise<T>): Promise<T> {
+  const to = { 'server.address': hostname.replace(/^\[|\]$/g, ''), 'server.port': Number(port || (protocol === 'http:' ? 80 : 443)) }
+  return traced({ name: method, kind: 'client', attributes: { 'http.request.method': method, ...to } }, (span) =>
+    send({
+      headers: span === undefined ? {} : { traceparent: formatTraceparent(span.trace) },
+      answered(status) {
+        span?.set({ 'http.response.status_code': status })
+        if (status >= 400) span?.fail(String(status))
+      },
+    }),
+  )
+}

@@ -1,0 +1,26 @@
+/** Between `start.ts`, which knows OpenTelemetry, and `run`, which knows the process. */
+import type { Logger } from './log.ts'
+import type { Metrics } from './metrics.ts'
+
+export interface RecordingAbout {
+  service: string
+  version: string
+  /** RELAY_ENV. */
+  environment: string
+  log: Logger
+  metrics: Metrics
+}
+
+export interface Recording {
+  /** Sends what is left, as far as that goes within so many milliseconds. Never fails. */
+  stop(withinMs: number): Promise<void>
+}
+
+let offered: ((about: RecordingAbout) => Recording) | undefined
+
+export function offerRecording(open: (about: RecordingAbout) => Recording): void {
+  offered = open
+}
+
+/** Undefined where nothing is recorded. */
+export const openRecording = (about: RecordingAbout): Recording | undefined => offered?.(about)

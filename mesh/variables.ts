@@ -1,0 +1,26 @@
+/** The variables that processes have in common. Programs for operators read some of them too, and load nothing else of a process for that. */
+import { choice, duration, flag, listenAddress, optional, text } from './config.ts'
+import { telemetryVariables } from './telemetry/variables.ts'
+
+/** What every process of the mesh reads. */
+export const processVariables = {
+  environment: choice('RELAY_ENV', 'Where this runs; production refuses weak secrets', ['local', 'test', 'development', 'production'], {
+    default: 'development',
+  }),
+  adminListen: listenAddress('ADMIN_LISTEN', 'Where /metrics, /healthz and /readyz are served', { default: '127.0.0.1:0' }),
+  drainMs: duration('DRAIN_TIMEOUT', 'How long calls under way may take to finish when the process is told to stop', {
+    default: '10s',
+    maxMs: 3_600_000,
+  }),
+  ...telemetryVariables,
+  commit: optional(text('RELAY_COMMIT', 'The commit that this was built from, for /version and metrics')),
+  parentPipe: flag('RELAY_PARENT_PIPE', 'Stop when standard input ends: for a launcher whose children must not outlive it'),
+}
+
+/** Where a service's gRPC port is. */
+export const grpcVariables = {
+  grpcListen: listenAddress('GRPC_LISTEN', 'Where gRPC is served', { default: '127.0.0.1:0' }),
+}
+
+/** Of a REDIS_URL. */
+export const redisSchemes = ['redis', 'rediss'] as const

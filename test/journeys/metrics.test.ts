@@ -1,0 +1,119 @@
+/** What the processes of a mesh measure: the list that dashboards, alerts and docs/metrics.md rest on, and that scrapers understand it. */
+import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { parseExposition } from '../../gate/exposition.ts'
+import { type Receiver, startReceiver } from '../fakes/receiver.ts'
+import { expectGolden } from '../golden/golden.ts'
+import { sharedRedis } from '../setup/redis.ts'
+import { type Journey, journey, until } from './journey.ts'
+import { sandboxOf } from './sandbox.ts'
+
+let on: Journey
+let receiver: Receiver
+beforeAll(async () => {
+  receiver = await startReceiver()
+  // Nobody listens there: spans are recorded, and lost.
+  const env = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1', RELAY_COMMIT: 'abc1234' }
+  on = await journey({ sandbox: true, redisUrl: (await sharedRedis()).url, env })
+  await traffic()
+})
+afterAll(async () => {
+  await on?.end()
+  await receiver?.close()
+})
+
+/** Whatever begins to be counted with its first event alone happens once. */
+async function traffic(): Promise<void> {
+  const { api, mesh } = on
+  const sandbox = sandboxOf(on)
+  await api.list()
+  const webhooks = [receiver.url, 'http://127.0.0.1:1/']
+  await Promise.all(webhooks.map(async (url) => api.execute(await api.previewId(url))))
+  await sandbox.connect('google')
+  await sandbox.tokens('expire')
+  const mail = { action: 'gmail.send_email', params: { to: ['ada@example.com'], subject: 'Hi', text: 'Hi' } }
+  const preview = await api.call('POST', '/actions/preview', { body: mail })
+  const executed = await api.execute(preview.body.preview_id as string)
+  expect(executed.body, executed.text).toMatchObject({ status: 'success' })
+  const socket = connect(Number(new URL(mesh.gateway).port), '127.0.0.1')
+  await once(socket.end('nonsense\r\n\r\n').resume(), 'close')
+}
+
+const openMetrics = 'application/openmetrics-text;version=1.0.0'
+
+async function scrape(address: string, accept: string): Promise<{ type: string | null; text: string }> {
+  const response = await fetch(`http://${address}/metrics`, { headers: { accept } })
+  return { type: response.headers.get('content-type'), text: await response.text() }
+}
+
+const processes = (): [name: string, admin: string][] => [
+  ['gateway', on.mesh.gatewayAdmin],
+  ...Object.entries(on.mesh.services).map(([name, { admin }]): [string, string] => [name, admin]),
+]
+
+/** `name type {labels}` of each; the labels without the one that every metric has. */
+function metricsIn(service: string, text: string): string[] {
+  const series = parseExposition(text)
+  return [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, type]) => {
+    const its = series.filter((each) => each.name === (type === 'histogram' ? `${name}_count` : name))
+    const pairs = its.flatMap((each) => Object.entries(each.labels)).filter(([label, value]) => label !== 'service' || value !== service)
+    const labels = new Set(pairs.map(([label]) => label))
+    return `${name} ${type} {${its.length === 0 ? (rare.get(name!) ?? notSeen) : [...labels].toSorted().join(',')}}`
+  })
+}
+const notSeen = 'no series yet'
+/** The labels of one that has a series only now and then. */
+const rare = new Map([['nodejs_active_requests', 'type']])
+
+/** Where all processes have one, it stands once. */
+function listed(found: ReadonlyMap<string, readonly string[]>): string[] {
+  const everywhere = (metric: string) => [...found.values()].every((metrics) => metrics.includes(metric))
+  const lines = [...found].flatMap(([name, metrics]) => metrics.map((metric) => `${everywhere(metric) ? 'every-process' : name} ${metric}`))
+  return [...new Set(lines)].toSorted()
+}
+
+test('every metric of every process, with its type and its labels, is in the list', async () => {
+  const metricsOf = async ([name, admin]: [string, string]) => [name, metricsIn(name, (await scrape(admin, 'text/plain')).text)] as const
+  const list = async () => listed(new Map(await Promise.all(processes().map(metricsOf))))
+  // Some are only counted a moment later: spans when they could not be sent, events when the audit log has taken them.
+  await until(async () => (await list()).filter((line) => line.includes(notSeen)), (without) => without.length === 0)
+  expectGolden('metrics.txt', `${(await list()).join('\n')}\n`)
+})
+
+test('the gateway shows to everybody who may call it what its admin port shows', async () => {
+  const { host } = new URL(on.mesh.gateway)
+  const [open, plain] = [await scrape(host, openMetrics), await scrape(host, '*/*')]
+  expect(open.type).toBe('application/openmetrics-text; version=1.0.0; charset=utf-8')
+  expect(plain.type).toBe('text/plain; version=0.0.4; charset=utf-8')
+  expect(plain.text).toContain('relay_build_info{')
+  expect(plain.text).toMatch(/commit="abc1234"/)
+})
+
+test('the buckets that a request fell into name its trace, at the gateway and at the services behind it', async () => {
+  const tracesIn = async (admin: string, histogram: string, label: string) => {
+    const { text } = await scrape(admin, openMetrics)
+    const lines = text.split('\n').filter((line) => line.startsWith(`${histogram}_bucket{`) && line.includes(label))
+    return lines.flatMap((line) => / # \{trace_id="([0-9a-f]{32})"\} \d/.exec(line)?.[1] ?? [])
+  }
+  const { actions } = on.mesh.services
+  const [atGateway, atService, ofRuns] = await Promise.all([
+    tracesIn(on.mesh.gatewayAdmin, 'http_request_seconds', 'endpoint="/actions/execute"'),
+    tracesIn(actions!.admin, 'grpc_server_handling_seconds', 'grpc_method="ExecuteAction"'),
+    tracesIn(actions!.admin, 'action_latency_seconds', 'action="gmail.send_email"'),
+  ])
+  // The mail was executed last: no other request can have taken its places.
+  expect(ofRuns).toHaveLength(1)
+  expect(atGateway).toContain(ofRuns[0])
+  expect(atService).toContain(ofRuns[0])
+})
+
+const promtool = spawnSync('promtool', ['--version']).error === undefined
+test.runIf(promtool)('promtool understands each, and has nothing against our names', async () => {
+  for (const [name, admin] of processes()) {
+    const { text } = await scrape(admin, 'text/plain')
+    const { stderr } = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' })
+    expect(stderr.split('\n').filter((line) => line !== '' && !/^(?:nodejs|process)_/.test(line)), name).toEqual([])
+  }
+})
