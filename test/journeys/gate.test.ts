@@ -74,6 +74,7 @@ async function gateWhile(meddle: () => Promise<void>): Promise<Judged[]> {
   return judged
 }
 
+// Each fault by itself, and each criterion, is in test/gate/faults.test.ts.
 test.runIf(full)('a Postgres that stops for a while fails it: latencies or errors, and never a second delivery', async () => {
   const pid = on.mesh.postgres!.pid
   const judged = await gateWhile(async () => {
