@@ -81,7 +81,8 @@ test.runIf(full)('a Postgres that stops for a while fails it: latencies or error
     // The postmaster and what it forked, which do the work.
     const backends = await childrenOf(pid)
     for (const each of [pid, ...backends]) process.kill(each, 'SIGSTOP')
-    await pause(3000)
+    // A sixth of the run.
+    await pause(10_000)
     for (const each of [pid, ...backends]) process.kill(each, 'SIGCONT')
   })
   expect(overall(judged), said(judged)).toBe('fail')
