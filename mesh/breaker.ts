@@ -1,5 +1,7 @@
 /** Keeps callers from waiting for something that is away: one failure opens it, a probe in the background closes it again. */
 
+import { outside } from './telemetry/scope.ts'
+
 export interface BreakerParts {
   /** Resolves when the other side does its work again; brings its own time limit. */
   probe: () => Promise<unknown>
@@ -40,7 +42,9 @@ export class Breaker {
 
   #schedule(): void {
     if (this.#stopped) return
-    this.#timer = setTimeout(() => void this.#probe(), this.#parts.everyMs * (0.8 + 0.4 * Math.random()))
+    // A request opens it, and goes; what is found out from then on is nobody's in particular.
+    const probe = outside(() => void this.#probe())
+    this.#timer = setTimeout(probe, this.#parts.everyMs * (0.8 + 0.4 * Math.random()))
     this.#timer.unref()
   }
 

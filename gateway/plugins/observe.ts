@@ -5,6 +5,7 @@ import type { Metrics } from '#mesh/telemetry/metrics.ts'
 import { field } from '#mesh/telemetry/names.ts'
 import type { Timed } from '#mesh/telemetry/seconds.ts'
 import { within } from '#mesh/telemetry/scope.ts'
+import { workAttributes } from '#mesh/telemetry/tracing.ts'
 
 /** The path as metrics know it: never what a client wrote. */
 export const endpointOf = (request: FastifyRequest): string => request.routeOptions.config?.endpoint ?? 'unmatched'
@@ -68,13 +69,7 @@ export function observer(log: Logger, metrics: Metrics): (request: FastifyReques
 
 function endSpan({ span, scope: { work } }: FastifyRequest, status: number): void {
   if (span === undefined) return
-  span.set({
-    'http.response.status_code': status,
-    'relay.request_id': work.requestId,
-    ...(work.workspace !== undefined && { 'relay.workspace_id': work.workspace }),
-    ...(work.runId !== undefined && { 'relay.run_id': work.runId }),
-    ...(work.replayed !== undefined && { 'relay.replayed': work.replayed }),
-  })
+  span.set({ 'http.response.status_code': status, ...workAttributes(work) })
   if (status >= 500 || status === 499) span.fail(String(status))
   span.end()
 }

@@ -2,7 +2,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Asker } from '../audit/event.ts'
 import { meshErrors } from '../errors.ts'
-import type { Logger } from '../telemetry/log.ts'
 import { currentScope } from '../telemetry/scope.ts'
 import { type TraceContext, newTrace } from '../telemetry/trace-context.ts'
 import type { Span } from '../telemetry/tracing.ts'
@@ -26,14 +25,13 @@ export interface Context {
 
 export interface Call extends Context {
   readonly method: Method
-  readonly log: Logger
   /** Where its trace is recorded. */
   readonly span: Span | undefined
   readonly deadline: number
   readonly signal: AbortSignal
   /** The outside caller; undefined when a peer calls for itself. */
   caller: Caller | undefined
-  /** What the calling service showed to prove its name. */
+  /** What the calling service showed to prove its name, where that has not been found to hold already. */
   readonly peerToken: string | undefined
   /** The calling service, where one proved its name: by its certificate where there is mTLS, else by that token. */
   peer: string | undefined

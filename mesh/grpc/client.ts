@@ -19,11 +19,12 @@ import type { Metrics } from '../telemetry/metrics.ts'
 import { key } from '../telemetry/names.ts'
 import { currentScope } from '../telemetry/scope.ts'
 import { type TraceContext, formatTraceparent } from '../telemetry/trace-context.ts'
-import { type Attributes, type Span, type SpanStart, startSpan } from '../telemetry/tracing.ts'
+import { type Attributes, type Span, startSpan } from '../telemetry/tracing.ts'
 import type { Context } from './call.ts'
 import type { PeerToken } from './caller.ts'
 import { type Method, methodOf } from './descriptors.ts'
 import { methodMetrics } from './method-metrics.ts'
+import { methodSpan } from './method-span.ts'
 import { fromServiceError } from './status.ts'
 import type { Tls } from './tls.ts'
 
@@ -148,7 +149,7 @@ export class Channel {
     const deadline = Math.min(Date.now() + Math.min(options.timeoutMs ?? Infinity, method.deadlineMs), context.deadline ?? Infinity)
     const attempts = method.safeToRepeat ? (options.attempts ?? 3) : 1
     const started = performance.now()
-    const span = startSpan(startOf(path), context.trace)
+    const span = startSpan(startOf(method), context.trace)
     const trace = span?.trace ?? context.trace
     let code = 'OK'
     try {
@@ -249,17 +250,7 @@ export class Channel {
   }
 }
 
-const starts = new Map<string, SpanStart>()
-
-/** By https://opentelemetry.io/docs/specs/semconv/rpc/rpc-spans/; made once a method. */
-function startOf(path: string): SpanStart {
-  const known = starts.get(path)
-  if (known !== undefined) return known
-  const name = path.slice(1)
-  const start: SpanStart = { name, kind: 'client', attributes: { 'rpc.system.name': 'grpc', 'rpc.method': name } }
-  starts.set(path, start)
-  return start
-}
+const startOf = methodSpan('client')
 
 function endSpan(span: Span, code: string): void {
   span.set({ 'rpc.response.status_code': code })

@@ -9,7 +9,7 @@ import type { Metrics } from '../telemetry/metrics.ts'
 import { key } from '../telemetry/names.ts'
 import { type Work, within } from '../telemetry/scope.ts'
 import { parseTraceparent } from '../telemetry/trace-context.ts'
-import { type SpanStart, enterTrace } from '../telemetry/tracing.ts'
+import { enterTrace } from '../telemetry/tracing.ts'
 import type { Call } from './call.ts'
 import { type Verifier, bearerToken, isService } from './caller.ts'
 import { type Method, methodOf } from './descriptors.ts'
@@ -17,6 +17,7 @@ import { type Health, healthHandlers } from './health.ts'
 import { interceptors } from './interceptors/index.ts'
 import { type Interceptor, chain } from './interceptors/interceptor.ts'
 import { malformed } from './interceptors/validate.ts'
+import { methodSpan } from './method-span.ts'
 import { reflectionHandlers } from './reflection.ts'
 import { parseSource, sourceOf } from './source.ts'
 import { toStatus } from './status.ts'
@@ -75,6 +76,15 @@ function bytesOf(metadata: Metadata): number {
   return bytes
 }
 
+/** Who calls, as far as that was proven. */
+interface Peer {
+  name?: string | undefined
+  /** What was shown beside that, for the policy to judge. */
+  token?: string | undefined
+  /** Over mTLS, why there is no name. */
+  refusal?: MeshError
+}
+
 const uuid = /^[0-9a-fA-F-]{36}$/
 
 function headerOf({ metadata }: ServerUnaryCall<Buffer, Uint8Array>, name: string): string | undefined {
@@ -82,17 +92,7 @@ function headerOf({ metadata }: ServerUnaryCall<Buffer, Uint8Array>, name: strin
   return typeof value === 'string' ? value : undefined
 }
 
-const starts = new Map<Method, SpanStart>()
-
-/** By https://opentelemetry.io/docs/specs/semconv/rpc/rpc-spans/; made once a method. */
-function startOf(method: Method): SpanStart {
-  const known = starts.get(method)
-  if (known !== undefined) return known
-  const name = method.path.slice(1)
-  const start: SpanStart = { name, kind: 'server', attributes: { 'rpc.system.name': 'grpc', 'rpc.method': name } }
-  starts.set(method, start)
-  return start
-}
+const startOf = methodSpan('server')
 
 export class GrpcServer {
   readonly #server = new Server(limits)
@@ -188,7 +188,7 @@ export class GrpcServer {
       if (!answered) end.abort()
     })
     try {
-      const passed = this.#refuses(grpcCall, call) ?? this.#interceptors
+      const passed = this.#refuses(grpcCall, peer) ?? this.#interceptors
       const response = await within({ work, trace: call.trace }, () => chain(passed, call, () => handle(call)))
       reply(null, response, trailer)
     } catch (error) {
@@ -199,8 +199,8 @@ export class GrpcServer {
     }
   }
 
-  /** What a call that nothing is done for passes through instead: it is still seen. Over mTLS it says first who calls. */
-  #refuses(grpcCall: ServerUnaryCall<Buffer, Uint8Array>, call: Call): readonly Interceptor[] | undefined {
+  /** What a call that nothing is done for passes through instead: it is still seen. */
+  #refuses(grpcCall: ServerUnaryCall<Buffer, Uint8Array>, { refusal }: Peer): readonly Interceptor[] | undefined {
     const refuse = (error: MeshError): readonly Interceptor[] => [
       this.#interceptors[0]!,
       async () => {
@@ -211,32 +211,28 @@ export class GrpcServer {
     if (bytesOf(grpcCall.metadata) > mostMetadata) {
       return refuse(meshErrors.INVALID_REQUEST({ message: 'The metadata of a call may have 16 KiB.' }))
     }
-    try {
-      call.peer = this.#parts.tls?.peerOf(grpcCall)
-    } catch (error) {
-      return refuse(error as MeshError)
-    }
-    return undefined
+    return refusal === undefined ? undefined : refuse(refusal)
   }
 
-  /** The service that calls, where one proves its name; whether that is enough, the policy says. */
-  #peerOf(grpcCall: ServerUnaryCall<Buffer, Uint8Array>): string | undefined | Promise<string | undefined> {
+  /** The service that calls: over mTLS by its certificate, else by the token that it shows. A token that proves nothing is left to the policy. */
+  #peerOf(grpcCall: ServerUnaryCall<Buffer, Uint8Array>): Peer | Promise<Peer> {
     const { tls, verifier } = this.#parts
+    const token = headerOf(grpcCall, key.peer)
     try {
-      if (tls !== undefined) return tls.peerOf(grpcCall)
-      const token = headerOf(grpcCall, key.peer)
+      if (tls !== undefined) return { name: tls.peerOf(grpcCall), token }
       const found = token === undefined ? undefined : verifier.peer(token)
-      return found instanceof Promise ? found.catch(() => undefined) : found
-    } catch {
-      return undefined
+      const proven = (name: string | undefined): Peer => (name === undefined ? { token } : { name })
+      return found instanceof Promise ? found.then(proven, () => ({ token })) : proven(found)
+    } catch (error) {
+      return tls === undefined ? { token } : { refusal: error as MeshError }
     }
   }
 
-  /** `peer`: who proved to call; of anybody else it is not believed what a call is part of. */
+  /** Of nobody but a proven service it is believed what a call is part of. */
   #open(
     method: Method,
     grpcCall: ServerUnaryCall<Buffer, Uint8Array>,
-    peer: string | undefined,
+    { name: peer, token: peerToken }: Peer,
     trailer: Metadata,
     signal: AbortSignal,
   ): { call: Call; work: Work } {
@@ -261,10 +257,9 @@ export class GrpcServer {
       // No call may hold resources for longer than its contract says, whatever the caller would wait.
       deadline: Number.isFinite(asked) ? Math.min(asked, limit) : limit,
       signal,
-      log: this.#parts.log,
       caller: undefined,
-      peerToken: header(key.peer),
-      peer: undefined,
+      peerToken,
+      peer,
       get source() {
         return this.peer !== undefined && isService(this.peer) && relayed !== undefined ? parseSource(relayed) : connectedFrom
       },

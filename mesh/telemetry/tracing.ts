@@ -83,6 +83,14 @@ export function errorType(error: unknown): string {
   return 'code' in error && typeof error.code === 'string' ? error.code : error.name
 }
 
+/** What the first span of a process says of the work; what is not known is not said. */
+export const workAttributes = ({ requestId, workspace, runId, replayed }: Work): Attributes => ({
+  'relay.request_id': requestId,
+  'relay.workspace_id': workspace,
+  'relay.run_id': runId,
+  'relay.replayed': replayed,
+})
+
 /** Does a part of the work under way, as a span of its own. */
 export function traced<T>(start: SpanStart, work: (span: Span | undefined) => Promise<T>): Promise<T> {
   const scope = currentScope()

@@ -1,5 +1,7 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import { Breaker, type BreakerParts } from '#mesh/breaker.ts'
+import { currentScope, within } from '#mesh/telemetry/scope.ts'
+import { newTrace } from '#mesh/telemetry/trace-context.ts'
 
 type Change = Parameters<BreakerParts['onChange']>[0]
 
@@ -27,6 +29,19 @@ test('it closes by itself once a probe succeeds, and says each change once', asy
   away = false
   await vi.waitFor(() => expect(breaker.closed).toBe(true))
   expect(changes).toEqual([{ closed: false, reason: 'first' }, { closed: true, awayMs: expect.any(Number) }])
+})
+
+test('its probes belong to no request, though one opened it', async () => {
+  const scopes: unknown[] = []
+  let heard: unknown = 'nothing yet'
+  breaker = new Breaker({
+    probe: async () => void scopes.push(currentScope()),
+    everyMs: 5,
+    onChange: ({ closed }) => (heard = closed ? currentScope() : heard),
+  })
+  within({ work: { requestId: 'r-1' }, trace: newTrace(true) }, () => breaker.open('silent'))
+  await vi.waitFor(() => expect(breaker.closed).toBe(true))
+  expect([scopes, heard]).toEqual([[undefined], undefined])
 })
 
 test('there is one probe at a time, however long it takes', async () => {

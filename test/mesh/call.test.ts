@@ -25,7 +25,7 @@ beforeAll(async () => {
     actions: {
       listRuns: async (_, call) => {
         seen.push(call)
-        call.log.info({ run_id: 'r-1' }, 'from the handler')
+        server.log.info({ run_id: 'r-1' }, 'from the handler')
         return { runs: [], nextPageToken: '', requestId: call.requestId }
       },
     },

@@ -4,18 +4,19 @@ import { IdempotencyServiceService } from '#gen/relay/idempotency/v1/idempotency
 import { ownContext } from '#mesh/grpc/call.ts'
 import type { PeerToken } from '#mesh/grpc/caller.ts'
 import { Channel, type ChannelParts, methodsOf } from '#mesh/grpc/client.ts'
-import { type TestServer, connect, mesh, peerToken, requests, startServer } from '../fixtures/mesh/server.ts'
+import { type TestServer, connect, mesh, peerToken, requests, startServer, verifier } from '../fixtures/mesh/server.ts'
 
 let server: TestServer
-/** What each call showed that arrived. */
-let shown: (string | undefined)[] = []
+/** What each call showed that arrived, as the server verifies it: once. */
+let shown: string[] = []
 const channels: Channel[] = []
 beforeAll(async () => {
   server = await startServer({
-    idempotency: {
-      complete: async (_, call) => {
-        shown.push(call.peerToken)
-        return {}
+    verifier: {
+      caller: (token) => verifier.caller(token),
+      peer: (token) => {
+        shown.push(token)
+        return verifier.peer(token)
       },
     },
   })

@@ -3,6 +3,7 @@ import type { Logger } from '../../telemetry/log.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
 import { field } from '../../telemetry/names.ts'
 import { currentScope } from '../../telemetry/scope.ts'
+import { workAttributes } from '../../telemetry/tracing.ts'
 import type { Call } from '../call.ts'
 import type { Method } from '../descriptors.ts'
 import { methodMetrics } from '../method-metrics.ts'
@@ -52,14 +53,7 @@ const serviceFailed = new Set(['UNKNOWN', 'DEADLINE_EXCEEDED', 'UNIMPLEMENTED', 
 
 function endSpan({ span, requestId }: Call, code: string): void {
   if (span === undefined) return
-  const { workspace, runId, replayed } = currentScope()?.work ?? {}
-  span.set({
-    'rpc.response.status_code': code,
-    'relay.request_id': requestId,
-    ...(workspace !== undefined && { 'relay.workspace_id': workspace }),
-    ...(runId !== undefined && { 'relay.run_id': runId }),
-    ...(replayed !== undefined && { 'relay.replayed': replayed }),
-  })
+  span.set({ 'rpc.response.status_code': code, ...workAttributes(currentScope()?.work ?? { requestId }) })
   if (serviceFailed.has(code)) span.fail(code)
   span.end()
 }

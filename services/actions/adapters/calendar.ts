@@ -5,9 +5,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
 import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
-import type { Connections, Connects } from '../connections.ts'
+import type { Connects } from '../connections.ts'
 import { type CalendarEvent, eventParams, eventSummary, eventWarnings, settled } from './calendar-event.ts'
-import { ApiFailure, type CountRequest, type ProviderApi, apiReasons, providerApi } from './provider-http.ts'
+import { ApiFailure, type ApiParts, type ProviderApi, apiReasons, providerApi } from './provider-http.ts'
 
 /** Every reason that an outcome of these adapters may have. */
 export const calendarReasons = [
@@ -46,13 +46,7 @@ export interface CalendarParts {
   find(run: RunHandle, api: ProviderApi): Promise<Made | undefined>
 }
 
-export interface CalendarOptions {
-  connections: Connections
-  /** Of the provider's API. */
-  baseUrl: URL
-  timeoutMs?: number
-  retryMs?: number
-  count?: CountRequest | undefined
+export interface CalendarOptions extends ApiParts {
   /** How long is waited before each look for an event that may still appear, in milliseconds. */
   lookMs?: readonly number[]
   /** Milliseconds since the epoch. */

@@ -12,9 +12,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
 import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
-import type { Connections } from '../connections.ts'
 import { type Mail, compose, mailParams, messageIdOf, showMail } from './mail.ts'
-import { type ApiAnswer, type ApiCall, ApiFailure, type ApiReason, type CountRequest, apiReasons, providerApi } from './provider-http.ts'
+import { type ApiAnswer, type ApiCall, ApiFailure, type ApiReason, type ApiParts, apiReasons, providerApi } from './provider-http.ts'
 
 const scope = (name: string) => `https://www.googleapis.com/auth/gmail.${name}`
 const everything = ['https://mail.google.com/', scope('modify')]
@@ -31,13 +30,7 @@ export const googleMailReasons = [
 ] as const
 export type GoogleMailReason = ApiReason | 'SCOPE_MISSING' | 'MAIL_GONE' | 'MAIL_OUTCOME_LOST'
 
-export interface GoogleMailOptions {
-  connections: Connections
-  /** GOOGLE_API_URL. */
-  baseUrl: URL
-  timeoutMs?: number
-  retryMs?: number
-  count?: CountRequest | undefined
+export interface GoogleMailOptions extends ApiParts {
   /** How long after an unclear answer to a send the draft is looked up: the send may still be under way. */
   settleMs?: number
   /** Milliseconds since the epoch. */

@@ -10,10 +10,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
 import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
-import type { Connections, Connects } from '../connections.ts'
+import type { Connects } from '../connections.ts'
 import { immutableIds, runFilter, runProperty } from './graph-item.ts'
 import { type Address, type Mail, mailParams, showMail } from './mail.ts'
-import { ApiFailure, type CountRequest, apiReasons, providerApi } from './provider-http.ts'
+import { ApiFailure, type ApiParts, apiReasons, providerApi } from './provider-http.ts'
 
 /** Every reason that an outcome of this adapter may have. */
 export const graphMailReasons = [
@@ -25,13 +25,7 @@ export const graphMailReasons = [
 ] as const
 type GraphMailReason = (typeof graphMailReasons)[number]
 
-export interface GraphMailOptions {
-  connections: Connections
-  /** GRAPH_API_URL. */
-  baseUrl: URL
-  timeoutMs?: number
-  retryMs?: number
-  count?: CountRequest | undefined
+export interface GraphMailOptions extends ApiParts {
   /** How long is waited before each look at a mail that may still go out, in milliseconds. */
   lookMs?: readonly number[]
 }

@@ -11,19 +11,23 @@ import { tracedRequest } from '#mesh/telemetry/outgoing.ts'
 import type { RunHandle } from '../adapter.ts'
 import type { Connections, Provider, Token } from '../connections.ts'
 
-export interface ApiOptions {
-  provider: Provider
+/** What every adapter of a provider is told. */
+export interface ApiParts {
   /** The API's origin, with a path before all others where there is one. */
   baseUrl: URL
   connections: Connections
   /** For one request and its answer, in milliseconds. */
   timeoutMs?: number
-  /** How large an answer may be. */
-  maxResponseBytes?: number
   /** Before what reads is asked again for the first time, in milliseconds; doubled each time. */
   retryMs?: number
   /** Told of each request that was sent, or that could not be. */
   count?: CountRequest | undefined
+}
+
+export interface ApiOptions extends ApiParts {
+  provider: Provider
+  /** How large an answer may be. */
+  maxResponseBytes?: number
 }
 
 /** The first digit of the answer's status; `none` where there was no answer. */

@@ -1,0 +1,18 @@
+/** Spans of calls by method (https://opentelemetry.io/docs/specs/semconv/rpc/rpc-spans/). What begins one is made once a method. */
+import type { SpanStart } from '../telemetry/tracing.ts'
+import type { Method } from './descriptors.ts'
+
+export function methodSpan(kind: 'client' | 'server'): (method: Method) => SpanStart {
+  const known = new Map<Method, SpanStart>()
+  return (method) => {
+    const found = known.get(method) ?? begin(kind, method.path.slice(1))
+    known.set(method, found)
+    return found
+  }
+}
+
+const begin = (kind: 'client' | 'server', name: string): SpanStart => ({
+  name,
+  kind,
+  attributes: { 'rpc.system.name': 'grpc', 'rpc.method': name },
+})
