@@ -9,6 +9,7 @@ interface Service {
   command?: string[]
   volumes: string[]
   environment?: Record<string, string>
+  stop_grace_period?: string
 }
 
 interface Listening {
@@ -52,6 +53,19 @@ describe('compose.yml', () => {
         '--web.listen-address=127.0.0.1:9090',
       ]),
     )
+  })
+
+  it('gives those that keep what they were sent the time to write it down', () => {
+    const keeping = Object.entries(services).filter(([service]) => ['prometheus', 'tempo', 'loki'].includes(service))
+    expect(keeping.map(([service, { stop_grace_period: grace }]) => [service, grace])).toEqual([
+      ['prometheus', '1m'],
+      ['tempo', '1m'],
+      ['loki', '1m'],
+    ])
+  })
+
+  it('asks where the runbooks can be read, for the links in alerts', () => {
+    expect(services.prometheus!.environment!['RELAY_RUNBOOKS']).toMatch(/^\$\{RELAY_RUNBOOKS:\?/)
   })
 
   it('puts the dashboards where Grafana is told to look for them', () => {

@@ -83,6 +83,32 @@ describe('dashboards', () => {
   })
 })
 
+/** What Grafana puts in the place of a variable for which "All" is chosen. */
+const allOf = (query: string, variables: readonly { readonly name: string; readonly allValue: string }[]): string =>
+  variables.reduce((text, { name, allValue }) => text.replaceAll(new RegExp(String.raw`\$${name}\b`, 'g'), () => allValue), query)
+
+/** Loki refuses a selector whose every matcher also matches a line without the label. */
+const refusedByLoki = (selector: string): boolean =>
+  [...selector.matchAll(/\w+\s*(=~|!~|!=|=)\s*"([^"]*)"/g)].every(([, operator, value]) => {
+    const matchesEmpty = operator!.includes('~') ? new RegExp(`^(?:${value!})$`).test('') : value === ''
+    return operator!.startsWith('!') ? !matchesEmpty : matchesEmpty
+  })
+
+describe('"All" of a variable', () => {
+  it('is a value that no series and no line lacks: Loki takes every selector', () => {
+    expect(refusedByLoki('{service=~".*"}')).toBe(true)
+    const selectors = dashboards.flatMap(({ panels: all, templating }) =>
+      all.flatMap(({ title, targets = [] }) =>
+        targets
+          .filter(({ datasource }) => datasource.uid === 'loki')
+          .map(({ expr }) => ({ title, selector: /^\{[^}]*\}/.exec(allOf(expr!, templating.list))?.[0] ?? '' })),
+      ),
+    )
+    expect(selectors).toHaveLength(3)
+    expect(selectors.filter(({ selector }) => refusedByLoki(selector))).toEqual([])
+  })
+})
+
 describe('data sources', () => {
   it('have the uids that X-Trace-Link names', () => {
     const grafana = new URL('https://grafana.example.com')
@@ -124,5 +150,18 @@ describe('data sources', () => {
     expect(jsonOf('tempo').serviceMap).toEqual({ datasourceUid: 'prometheus' })
     expect(overrides.defaults.metrics_generator.processors).toContain('service-graphs')
     expect(generator.storage.remote_write).toHaveLength(1)
+  })
+
+  it('open the trace of a point also where Tempo made the point: it names the trace by the same label', () => {
+    const { overrides } = yaml('deploy/tempo/tempo.yaml') as {
+      overrides: { defaults: { metrics_generator: { trace_id_label_name?: string } } }
+    }
+    const [{ name }] = jsonOf('prometheus').exemplarTraceIdDestinations as [{ name: string }]
+    expect(overrides.defaults.metrics_generator.trace_id_label_name).toBe(name)
+  })
+
+  it('find a trace as soon as its spans are there: Tempo holds nothing back', () => {
+    const { query_frontend: frontend } = yaml('deploy/tempo/tempo.yaml') as { query_frontend?: { query_end_cutoff?: string } }
+    expect(frontend?.query_end_cutoff).toBe('0s')
   })
 })

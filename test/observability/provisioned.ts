@@ -39,7 +39,7 @@ export interface DashboardJson {
   readonly title: string
   readonly panels: readonly PanelJson[]
   readonly annotations: { readonly list: readonly { readonly expr: string }[] }
-  readonly templating: { readonly list: readonly { readonly name: string; readonly definition: string }[] }
+  readonly templating: { readonly list: readonly { readonly name: string; readonly definition: string; readonly allValue: string }[] }
 }
 
 export const dashboardFiles: Readonly<Record<string, string>> = Object.fromEntries(

