@@ -22,6 +22,7 @@ import type { Health } from './grpc/health.ts'
 import { GrpcServer, type Served } from './grpc/server.ts'
 import type { Tls } from './grpc/tls.ts'
 import { collectWhenIdle } from './idle.ts'
+import { instanceId } from './telemetry/instance.ts'
 import { createLogger } from './telemetry/log.ts'
 import type { Logger } from './telemetry/log.ts'
 import { Metrics } from './telemetry/metrics.ts'
@@ -68,7 +69,8 @@ export async function run<S extends Spec>(
     console.error(`${name}: ${error.message}`)
     process.exit(badConfiguration)
   }
-  const log = createLogger(name, config.logLevel)
+  const instance = instanceId(config.resourceAttributes)
+  const log = createLogger(name, config.logLevel, undefined, instance)
   const stops: { what: string; stop: () => unknown }[] = []
   const runtime: Runtime<Config<S>> = {
     name,
@@ -80,7 +82,11 @@ export async function run<S extends Spec>(
   const { version } = packageJson
   const build = runtime.metrics.gauge('relay_build_info', 'What was built into this process; always 1', ['version', 'commit'])
   build.set({ version, commit: config.commit ?? 'unknown' }, 1)
-  const recording = openRecording({ service: name, version, environment: config.environment, log, metrics: runtime.metrics })
+  runtime.metrics.gauge('target_info', 'Which process this is, as in its traces and log lines; always 1', ['service_instance_id']).set(
+    { service_instance_id: instance },
+    1,
+  )
+  const recording = openRecording({ service: name, version, environment: config.environment, instance, log, metrics: runtime.metrics })
   if (recording !== undefined) runtime.onStop('spans', () => recording.stop(lastSpansMs))
 
   let ending = false

@@ -67,9 +67,9 @@ export function observer(log: Logger, metrics: Metrics): (request: FastifyReques
   }
 }
 
-function endSpan({ span, scope: { work } }: FastifyRequest, status: number): void {
+function endSpan({ span, failure, scope: { work } }: FastifyRequest, status: number): void {
   if (span === undefined) return
-  span.set({ 'http.response.status_code': status, ...workAttributes(work) })
+  span.set({ 'http.response.status_code': status, 'relay.reason': failure?.reason, ...workAttributes(work) })
   if (status >= 500 || status === 499) span.fail(String(status))
   span.end()
 }

@@ -152,6 +152,7 @@ export class Channel {
     const span = startSpan(startOf(method), context.trace)
     const trace = span?.trace ?? context.trace
     let code = 'OK'
+    let reason: string | undefined
     try {
       for (let attempt = 1; ; attempt += 1) {
         try {
@@ -162,21 +163,25 @@ export class Channel {
           // What is not of the family never left: grpc-js would not begin the call.
           const error = thrown instanceof MeshError ? thrown : meshErrors.INTERNAL({ cause: thrown })
           code = error.code
+          reason = error.reason
           // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
           const wait = Math.random() * 25 * 2 ** attempt
           if (attempt >= attempts || error.code !== 'UNAVAILABLE' || Date.now() + wait >= deadline - 20) throw error
           await pause(wait, undefined, { signal: context.signal }).catch(() => {
-            code = 'CANCELLED'
-            throw meshErrors.CANCELLED()
+            const cancelled = meshErrors.CANCELLED()
+            code = cancelled.code
+            reason = cancelled.reason
+            throw cancelled
           })
           code = 'OK'
+          reason = undefined
         }
       }
     } finally {
       const counted = this.#metrics?.(method)
       counted?.ended(code).inc()
       counted?.seconds.observe((performance.now() - started) / 1000, context.trace)
-      if (span !== undefined) endSpan(span, code)
+      if (span !== undefined) endSpan(span, code, reason)
     }
   }
 
@@ -252,8 +257,8 @@ export class Channel {
 
 const startOf = methodSpan('client')
 
-function endSpan(span: Span, code: string): void {
-  span.set({ 'rpc.response.status_code': code })
+function endSpan(span: Span, code: string, reason: string | undefined): void {
+  span.set({ 'rpc.response.status_code': code, 'relay.reason': reason })
   if (code !== 'OK') span.fail(code)
   span.end()
 }

@@ -5,14 +5,19 @@ import type { Method } from './descriptors.ts'
 export function methodSpan(kind: 'client' | 'server'): (method: Method) => SpanStart {
   const known = new Map<Method, SpanStart>()
   return (method) => {
-    const found = known.get(method) ?? begin(kind, method.path.slice(1))
+    const found = known.get(method) ?? begin(kind, method)
     known.set(method, found)
     return found
   }
 }
 
-const begin = (kind: 'client' | 'server', name: string): SpanStart => ({
-  name,
+const begin = (kind: 'client' | 'server', { path, owner }: Method): SpanStart => ({
+  name: path.slice(1),
   kind,
-  attributes: { 'rpc.system.name': 'grpc', 'rpc.method': name },
+  attributes: {
+    // Who should have answered, also where nobody did.
+    ...(kind === 'client' && owner !== undefined && { 'peer.service': owner }),
+    'rpc.system.name': 'grpc',
+    'rpc.method': path.slice(1),
+  },
 })

@@ -68,6 +68,8 @@ const queriesOf = (client: Pick<PoolClient, 'query'>, server: Attributes): Queri
 function serverOf(url: URL | null): Attributes {
   const database = url?.pathname.slice(1) ?? ''
   return {
+    // Each database is a node of its own in the map of services, also where several stand on one host, or are called the same on several.
+    'peer.service': ['postgresql', url?.hostname, database].filter((part) => part !== undefined && part !== '').join('/'),
     'db.system.name': 'postgresql',
     ...(database !== '' && { 'db.namespace': database }),
     ...(url?.hostname && { 'server.address': url.hostname, 'server.port': Number(url.port || 5432) }),

@@ -46,7 +46,13 @@ class TracedRedis extends Redis {
 
   constructor(url: URL, options: Omit<RedisOptions, 'replyMapping'>) {
     super(url.href, options)
-    this.#server = { 'db.system.name': 'redis', 'server.address': url.hostname, 'server.port': Number(url.port || 6379) }
+    this.#server = {
+      'peer.service': `redis/${url.hostname}`,
+      'db.system.name': 'redis',
+      // The index of the database; by this attribute Tempo knows a span for one of a database.
+      'db.namespace': url.pathname.slice(1) || '0',
+      'server.address': url.hostname, 'server.port': Number(url.port || 6379),
+    }
   }
 
   override sendCommand(...[command, stream]: Parameters<Redis['sendCommand']>): unknown {

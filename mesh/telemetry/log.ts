@@ -1,5 +1,6 @@
 /** Structured logs: one JSON object a line on stdout, named fields, nothing secret; every line of a request says which one. */
 import pino from 'pino'
+import { field } from './names.ts'
 import type { LogLevel } from './variables.ts'
 import { redact, redactFields } from './redact.ts'
 import { scopeFields } from './scope.ts'
@@ -8,9 +9,14 @@ export type Logger = pino.Logger
 
 /**
  * Lines are gathered and written together (a write a line would cost more than the line): within 100 ms, at 8 KiB, at once from `error`
- * up, and by `flush`.
+ * up, and by `flush`. `instance`: which process of the service writes them.
  */
-export function createLogger(service: string, level: LogLevel, destination?: pino.DestinationStream): Logger & { flushNow(): void } {
+export function createLogger(
+  service: string,
+  level: LogLevel,
+  destination?: pino.DestinationStream,
+  instance?: string,
+): Logger & { flushNow(): void } {
   const stream = destination ?? pino.destination({ dest: 1, sync: false, minLength: 8192, periodicFlush: 100 })
   const flushNow = () => {
     if ('flushSync' in stream && typeof stream.flushSync === 'function') {
@@ -24,7 +30,7 @@ export function createLogger(service: string, level: LogLevel, destination?: pin
   const log = pino(
     {
       level,
-      base: { service },
+      base: { [field.service]: service, ...(instance !== undefined && { [field.instance]: instance }) },
       mixin: scopeFields,
       timestamp: timestamps(),
       // pino's own redaction by paths costs 30 µs a line, knows no name below three levels, and leaves errors as drivers made them.

@@ -3,6 +3,8 @@
 /** Fields of a log line. */
 export const field = {
   service: 'service',
+  /** Which process of the service wrote it. */
+  instance: 'service_instance_id',
   requestId: 'request_id',
   traceId: 'trace_id',
   spanId: 'span_id',

@@ -13,9 +13,9 @@ import {
   type SpanProcessor,
   TracerProvider,
 } from '@opentelemetry/sdk-trace'
-import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Recording, RecordingAbout } from './recording.ts'
+import { outside } from './scope.ts'
 import { type TraceContext, newSpanId } from './trace-context.ts'
 import { type Attributes, type Recorder, type Span, type SpanStart, record } from './tracing.ts'
 
@@ -35,7 +35,7 @@ const exportMs = 5000
 const kinds = { server: SpanKind.SERVER, client: SpanKind.CLIENT, internal: SpanKind.INTERNAL }
 
 export function openTelemetry(parts: OpenTelemetryParts): Recording {
-  const { service, version, environment, endpoint, share } = parts
+  const { service, version, environment, instance, endpoint, share } = parts
   const spans = parts.metrics.counter('otel_spans_total', 'Spans by what became of them', { outcome: outcomes })
   const exporter = new OTLPTraceExporter({ url: `${endpoint.href.replace(/\/$/, '')}/v1/traces`, timeoutMillis: exportMs })
   const counted = countedExport(exporter, (outcome, count) => spans.inc({ outcome }, count), parts.log)
@@ -45,11 +45,12 @@ export function openTelemetry(parts: OpenTelemetryParts): Recording {
         'service.name': service,
         'service.namespace': 'relay',
         'service.version': version,
-        'service.instance.id': randomUUID(),
         'deployment.environment.name': environment,
       }),
     )
     .merge(detectResources({ detectors: [envDetector] }))
+    // The operator's own where there is one, but as log lines and metrics have it.
+    .merge(resourceFromAttributes({ 'service.instance.id': instance }))
   const ids = { traceId: '', spanId: '' }
   const provider = new TracerProvider({
     resource,
@@ -172,11 +173,12 @@ function countedExport(exporter: SpanExporter, count: (outcome: Outcome, spans: 
   })
   return {
     onStart: () => undefined,
-    onEnd(span: ReadableSpan) {
+    // Whoever ends a span sets off the timer that sends everybody's: neither that nor its log lines are part of their work.
+    onEnd: outside((span: ReadableSpan) => {
       if (waiting >= mostWaiting) return count('queue_full', 1)
       waiting += 1
       batches.onEnd(span)
-    },
+    }),
     forceFlush: () => batches.forceFlush(),
     shutdown: () => batches.shutdown(),
   }

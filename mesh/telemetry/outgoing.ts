@@ -12,8 +12,14 @@ export interface Outgoing {
   answered(status: number): void
 }
 
-export function tracedRequest<T>(method: string, { hostname, port, protocol }: URL, send: (outgoing: Outgoing) => Promise<T>): Promise<T> {
-  const to = { 'server.address': hostname.replace(/^\[|\]$/g, ''), 'server.port': Number(port || (protocol === 'http:' ? 80 : 443)) }
+/** `peer`: what it is in the map of services. Of few: a host that callers choose is not among them. */
+export function tracedRequest<T>(
+  peer: string,
+  method: string,
+  { hostname, port, protocol }: URL,
+  send: (outgoing: Outgoing) => Promise<T>,
+): Promise<T> {
+  const to = { 'peer.service': peer, 'server.address': hostname.replace(/^\[|\]$/g, ''), 'server.port': Number(port || (protocol === 'http:' ? 80 : 443)) }
   return traced({ name: method, kind: 'client', attributes: { 'http.request.method': method, ...to } }, (span) =>
     send({
       headers: span === undefined ? {} : { traceparent: formatTraceparent(span.trace) },

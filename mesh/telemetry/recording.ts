@@ -7,6 +7,8 @@ export interface RecordingAbout {
   version: string
   /** RELAY_ENV. */
   environment: string
+  /** Which process of the service this is. */
+  instance: string
   log: Logger
   metrics: Metrics
 }

@@ -24,6 +24,11 @@ export const telemetryVariables = {
       'https',
     ]),
   ),
+  resourceAttributes: text(
+    'OTEL_RESOURCE_ATTRIBUTES',
+    'Further attributes of this process in traces, key=value,…; its service.instance.id is also in log lines and metrics',
+    { default: '' },
+  ),
   traceShare: share('OTEL_TRACES_SAMPLER_ARG', 'The share of traces that is recorded, 0 to 1; decided where a trace begins', { default: '1' }),
 }
 

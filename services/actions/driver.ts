@@ -127,6 +127,10 @@ export class RunDriver {
       return await traced({ name: `${verb} ${run.action}`, kind: 'internal', attributes: about }, async (span) => {
         const outcome = await call(adapter, run, { ...handle, context: { ...ownContext(), signal } })
         span?.set({ 'relay.run_status': outcome.status })
+        if (outcome.status !== 'success') {
+          span?.set({ 'relay.reason': outcome.error.reason })
+          span?.fail(outcome.error.reason)
+        }
         return outcome
       })
     } catch (error) {

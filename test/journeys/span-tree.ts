@@ -6,7 +6,7 @@ import type { SpanNode } from '../fakes/otlp-receiver.ts'
 export type Names = ReadonlyMap<string, string>
 
 /** Databases are called after their journey. */
-const journeys = /^journey_[0-9a-f]{8}_/
+const journeys = /(?<=^|\/)journey_[0-9a-f]{8}_/
 
 export function textOf(roots: readonly SpanNode[], names: Names): string {
   return roots.map((root) => linesOf(root, names, '')).join('')

@@ -28,6 +28,8 @@ const replies = new Map<string, Reply>()
 /** Of every port: whose it is. */
 let ports: Map<string, string>
 let lines: LogLine[]
+/** By service: the instance that its metrics name. */
+let targets: Map<string, string>
 /** By what each is: what no span may hold. */
 const secrets = new Map<string, string>()
 
@@ -36,7 +38,7 @@ const caller = { traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0
 const service = { traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331' }
 const mail = { to: ['ada@example.com'], subject: 'Quarterly figures', text: 'They are good.' }
 
-const steps = ['first', 'list', 'preview', 'execute', 'replay', 'mail preview', 'mail', 'refused', 'unknown path'] as const
+const steps = ['first', 'list', 'preview', 'execute', 'replay', 'mail preview', 'mail', 'failed run', 'refused', 'unknown path'] as const
 type Step = (typeof steps)[number]
 const reply = (step: Step): Reply => replies.get(step)!
 const traceId = (step: Step): string => traceIdOf(reply(step))
@@ -81,6 +83,8 @@ beforeAll(async () => {
   await ask('replay', post('/actions/execute', { preview_id: 'expired-or-invalid' }, { 'idempotency-key': key }))
   const letter = await ask('mail preview', post('/actions/preview', { action: 'gmail.send_email', params: mail }))
   await ask('mail', post('/actions/execute', { preview_id: letter.body.preview_id }))
+  const nobody = await post('/actions/preview', { action: 'webhook.save', params: { url: 'http://127.0.0.1:1/' } })
+  await ask('failed run', post('/actions/execute', { preview_id: nobody.body.preview_id }))
   const { token: callerToken } = await exchange(mesh, mesh.apiKey)
   const listAs = (from: typeof caller, peerToken?: PeerToken) => {
     const context = { requestId: randomUUID(), trace: { ...from, sampled: true }, callerToken }
@@ -103,6 +107,8 @@ beforeAll(async () => {
   ports = new Map(Object.entries(mesh.services).map(([name, { grpc }]) => [portOf(grpc), `<${name}>`]))
   ports.set(String(redis.port), '<redis>').set(String(receiver.port), '<receiver>')
   ports.set(portOf(mesh.sandbox!), '<sandbox>').set(portOf(await sharedPostgres()), '<postgres>')
+  const admins = [['gateway', mesh.gatewayAdmin] as const, ...Object.entries(mesh.services).map(([name, { admin }]) => [name, admin] as const)]
+  targets = new Map(await Promise.all(admins.map(async ([name, admin]) => [name, await instanceAt(admin)] as const)))
   await mesh.stop()
   lines = logLines(mesh.folder)
 }, 120_000)
@@ -110,6 +116,11 @@ afterAll(async () => {
   await on?.end()
   await Promise.all([traces?.close(), receiver?.close(), redis?.stop()])
 })
+
+async function instanceAt(admin: string): Promise<string> {
+  const text = await (await fetch(`http://${admin}/metrics`)).text()
+  return /^target_info\{service_instance_id="([^"]+)"/m.exec(text)?.[1] ?? 'none'
+}
 
 const portOf = (address: string): string => /:(\d+)(?:\/|$)/.exec(address)![1]!
 
@@ -137,7 +148,7 @@ function namesOf(step: Step): Map<string, string> {
 const rateLimit = 'relay.ratelimit.v1.RateLimitService/Check'
 
 describe('a request is one trace', () => {
-  test.each(['list', 'preview', 'execute', 'replay', 'mail preview', 'mail', 'refused', 'unknown path'] as const)(
+  test.each(['list', 'preview', 'execute', 'replay', 'mail preview', 'mail', 'failed run', 'refused', 'unknown path'] as const)(
     'from the gateway through every service to what they ask: %s',
     (step) => {
       const tree = without(traces.trace(traceId(step)), rateLimit)
@@ -172,6 +183,14 @@ describe('a request is one trace', () => {
       })
     }
     expect(new Set([...resources.values()].map((each) => each['service.instance.id'])).size).toBe(resources.size)
+  })
+
+  test('says of every log line, and of every metric, which process it is', () => {
+    const resources = new Map(traces.spans.map(({ service, resource }) => [service, resource['service.instance.id']]))
+    expect([...targets].sort()).toEqual([...resources].sort())
+    for (const line of lines.filter(({ service }) => resources.has(service))) {
+      expect(line['service_instance_id'], line.written).toBe(resources.get(line.service))
+    }
   })
 
   test('the receiver took every export, and no span lost a part of it on the way', () => {

@@ -19,8 +19,8 @@ const attributes = new Set([
   'server',
   ...['service.name', 'service.namespace', 'service.version', 'deployment.environment.name'].map((name) => `resource.${name}`),
   ...['http.request.method', 'http.route', 'url.scheme', 'http.response.status_code', 'error.type'].map((name) => `span.${name}`),
-  ...['request_id', 'workspace_id', 'run_id', 'replayed', 'action', 'provider', 'run_status'].map((name) => `span.relay.${name}`),
-  ...['rpc.system.name', 'rpc.method', 'rpc.response.status_code', 'server.address', 'server.port'].map((name) => `span.${name}`),
+  ...['request_id', 'workspace_id', 'run_id', 'replayed', 'action', 'provider', 'run_status', 'reason'].map((name) => `span.relay.${name}`),
+  ...['rpc.system.name', 'rpc.method', 'rpc.response.status_code', 'peer.service', 'server.address', 'server.port'].map((name) => `span.${name}`),
   ...['db.system.name', 'db.namespace', 'db.query.summary', 'db.operation.name', 'db.response.status_code'].map((name) => `span.${name}`),
 ])
 

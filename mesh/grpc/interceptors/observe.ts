@@ -29,7 +29,7 @@ export function observe(metrics: Metrics, log: Logger): Interceptor {
       const counted = of(call.method)
       counted.ended(code).inc()
       counted.seconds.observe(took / 1000, call.trace)
-      endSpan(call, code)
+      endSpan(call, code, error?.reason)
       const level = levelOf(code, call.method)
       if (log.isLevelEnabled(level)) {
         const line = {
@@ -51,9 +51,9 @@ export function observe(metrics: Metrics, log: Logger): Interceptor {
 /** The codes that say that the service failed, rather than the caller (the RPC conventions of OpenTelemetry). */
 const serviceFailed = new Set(['UNKNOWN', 'DEADLINE_EXCEEDED', 'UNIMPLEMENTED', 'INTERNAL', 'UNAVAILABLE', 'DATA_LOSS'])
 
-function endSpan({ span, requestId }: Call, code: string): void {
+function endSpan({ span, requestId }: Call, code: string, reason: string | undefined): void {
   if (span === undefined) return
-  span.set({ 'rpc.response.status_code': code, ...workAttributes(currentScope()?.work ?? { requestId }) })
+  span.set({ 'rpc.response.status_code': code, 'relay.reason': reason, ...workAttributes(currentScope()?.work ?? { requestId }) })
   if (serviceFailed.has(code)) span.fail(code)
   span.end()
 }

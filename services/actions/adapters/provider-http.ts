@@ -140,7 +140,7 @@ export function providerApi(options: ApiOptions): ProviderApi {
     const signal = AbortSignal.any([run.signal, AbortSignal.timeout(timeoutMs)])
     const query = call.query === undefined ? '' : `?${new URLSearchParams(call.query).toString()}`
     const body = call.json === undefined ? undefined : JSON.stringify(call.json)
-    return tracedRequest(call.method, baseUrl, async ({ headers: trace, answered }) => {
+    return tracedRequest(provider, call.method, baseUrl, async ({ headers: trace, answered }) => {
       const headers = {
         accept: 'application/json',
         ...(body !== undefined && { 'content-type': 'application/json' }),

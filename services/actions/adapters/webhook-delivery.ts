@@ -43,7 +43,7 @@ export async function deliver(
     bodyTimeout: 0,
   })
   try {
-    const response = await tracedRequest(method, target.url, async (outgoing) => {
+    const response = await tracedRequest('webhook', method, target.url, async (outgoing) => {
       const answer = await client.request({
         method,
         path: target.url.pathname + target.url.search,

@@ -73,8 +73,8 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
   const keys = new Map<string, oauth.JWKSCacheInput>()
 
   /** Options of every request: to these endpoints alone. */
-  const going = ({ allowHttp }: Provider, endpoints: readonly (string | undefined)[]) => ({
-    [oauth.customFetch]: boundedFetch({ allowHttp, endpoints: endpoints.filter((url) => url !== undefined), requestMs }),
+  const going = ({ name, allowHttp }: Provider, endpoints: readonly (string | undefined)[]) => ({
+    [oauth.customFetch]: boundedFetch({ provider: name, allowHttp, endpoints: endpoints.filter((url) => url !== undefined), requestMs }),
     [oauth.allowInsecureRequests]: allowHttp,
   })
   const goingTo = (provider: Provider, server: Server) =>

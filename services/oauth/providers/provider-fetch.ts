@@ -4,6 +4,8 @@ import { isUsable } from './provider.ts'
 import { ownError } from './provider-error.ts'
 
 export interface FetchParts {
+  /** Whose endpoints they are, by its name. */
+  provider: string
   /** Whether http on loopback will do. */
   allowHttp: boolean
   /** All URLs that may be asked. */
@@ -22,14 +24,14 @@ interface Options {
 const mostBytes = 256 * 1024
 
 /** Throws ProviderError, with nothing in it of what was sent or came back. */
-export function boundedFetch({ allowHttp, endpoints, requestMs }: FetchParts) {
+export function boundedFetch({ provider, allowHttp, endpoints, requestMs }: FetchParts) {
   const allowed = new Set(endpoints)
   return async (url: string, { method, headers, body }: Options): Promise<Response> => {
     if (!allowed.has(url) || !isUsable(new URL(url), allowHttp)) throw ownError('unreadable')
     const signal = AbortSignal.timeout(requestMs)
     let response: Response
     try {
-      response = await tracedRequest(method, new URL(url), async (outgoing) => {
+      response = await tracedRequest(provider, method, new URL(url), async (outgoing) => {
         const init = { method, headers: { ...headers, ...outgoing.headers }, body: body ?? null, redirect: 'manual', signal } as const
         const answer = await fetch(url, init)
         outgoing.answered(answer.status)

@@ -4,6 +4,7 @@ import { createLogger } from '#mesh/telemetry/log.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
 import { openTelemetry } from '#mesh/telemetry/open-telemetry.ts'
 import type { Recording } from '#mesh/telemetry/recording.ts'
+import { within } from '#mesh/telemetry/scope.ts'
 import { newTrace } from '#mesh/telemetry/trace-context.ts'
 import { beginTrace, enterTrace, record, startSpan } from '#mesh/telemetry/tracing.ts'
 import { type OtlpReceiver, startOtlpReceiver } from '../../fakes/otlp-receiver.ts'
@@ -17,7 +18,7 @@ beforeEach(async () => {
   metrics = new Metrics('tested')
   const own: typeof lines = (lines = [])
   const log = createLogger('tested', 'info', { write: (line) => void own.push(JSON.parse(line) as (typeof own)[number]) })
-  const about = { service: 'tested', version: '1.2.3', environment: 'test', log, metrics }
+  const about = { service: 'tested', version: '1.2.3', environment: 'test', instance: 'i-1', log, metrics }
   recording = openTelemetry({ ...about, endpoint: new URL(receiver.url), share: 1 })
 })
 afterEach(async () => {
@@ -66,7 +67,7 @@ test('every span arrives as it was made: ids, parents, kinds, attributes by thei
         'service.name': 'tested',
         'service.namespace': 'relay',
         'service.version': '1.2.3',
-        'service.instance.id': expect.stringMatching(/^[0-9a-f-]{36}$/),
+        'service.instance.id': 'i-1',
         'deployment.environment.name': 'test',
       },
       children: [
@@ -138,6 +139,14 @@ describe('a receiver', () => {
     await until(async () => (await outcomes())['exported'] === 1)
     expect(await outcomes()).toMatchObject({ export_failed: 1, exported: 1 })
     expect(lines).toMatchObject([{ level: 'warn' }, { level: 'info' }])
+  })
+
+  test('that is away is spoken of by the process itself: the line names no request, whoever made the span', async () => {
+    await receiver.leave()
+    within({ work: { requestId: 'r-1' }, trace: newTrace(true) }, () => finish('lost'))
+    await until(async () => (await outcomes())['export_failed'] === 1)
+    expect(lines).toMatchObject([{ level: 'warn' }])
+    expect(lines[0]).not.toHaveProperty('request_id')
   })
 
   test('that is away for long is spoken of once', async () => {
