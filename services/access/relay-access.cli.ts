@@ -62,7 +62,7 @@ const createKey = command({
     const { environment, databaseUrl, pepper } = readConfig(creating)
     await withDatabase({ name, url: databaseUrl }, async (database) => {
       const keys = new Keys({ store: postgresKeyStore(database), env: keyEnvOf(environment), hash: keyHash(pepper.reveal()) })
-      const operator = { workspace, actor: 'operator', keyId: '', requestId: randomUUID(), traceId: '', source: 'cli', may: () => true }
+      const operator = { workspace, actor: 'operator', keyId: '', requestId: randomUUID(), traceId: '', source: 'cli', may: () => true, operator: true as const }
       console.log((await keys.create(operator, wanted)).apiKey)
     })
     return 0

@@ -2,7 +2,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
 import type { NewKey, StoredKey } from '../../services/access/keys/key.ts'
-import type { KeyStore, Rotation } from '../../services/access/keys/store.ts'
+import type { KeyStore, Revoked, Revoking, Rotation } from '../../services/access/keys/store.ts'
 
 export interface Engine {
   readonly store: KeyStore
@@ -29,6 +29,7 @@ export const newKey = (over: Partial<NewKey> = {}): NewKey => ({
   previewOnly: false,
   allowedSources: ['192.0.2.0/24'],
   createdBy: 'grace',
+  parent: undefined,
   lifeMs: undefined,
   ...over,
 })
@@ -39,6 +40,7 @@ export const rotationOf = ({ workspace, keyId }: Pick<StoredKey, 'workspace' | '
   freshId: randomUUID(),
   freshHash: randomBytes(32),
   createdBy: 'grace',
+  parent: undefined,
   overlapMs,
 })
 
@@ -56,3 +58,15 @@ export function given<T extends object>(value: T | string | undefined): T {
 }
 
 export const added = async (store: KeyStore, key: NewKey = newKey()): Promise<StoredKey> => given(await store.add(key, eventOf()))
+
+export const revokingOf = ({ workspace, keyId }: Pick<StoredKey, 'workspace' | 'keyId'>, over: Partial<Revoking> = {}): Revoking => ({
+  workspace,
+  keyId,
+  keepChildren: false,
+  childrenOf: undefined,
+  ...over,
+})
+
+/** Of a key that made none. */
+export const revokeIn = async (store: KeyStore, key: Pick<StoredKey, 'workspace' | 'keyId'>, event = eventOf()): Promise<StoredKey> =>
+  given<Revoked>(await store.revoke(revokingOf(key), () => event)).key

@@ -5,7 +5,7 @@ import { postgresKeyStore } from '../../services/access/keys/store.postgres.ts'
 import type { KeyStore } from '../../services/access/keys/store.ts'
 import { until } from '../fixtures/mesh/until.ts'
 import { type AccessDatabase, accessDatabase, openDatabase } from '../services/access/keys/database.ts'
-import { type Engine, added, dayMs, eventOf, given, newKey, rotationOf } from './key-requests.ts'
+import { type Engine, added, dayMs, eventOf, given, newKey, revokeIn, rotationOf } from './key-requests.ts'
 import { keyStoreContract } from './key-store.ts'
 
 async function open(): Promise<Engine> {
@@ -55,7 +55,7 @@ describe('keys in one Postgres, through several replicas', () => {
     })()
     const end = (index: number) => {
       const [store, key] = [stores[index % 3]!, keys[index]!]
-      return index % 5 === 0 ? store.rotate(rotationOf(key), eventOf()) : store.revoke(key.workspace, key.keyId, eventOf())
+      return index % 5 === 0 ? store.rotate(rotationOf(key), eventOf()) : revokeIn(store, key, eventOf())
     }
     for (let from = 0; from < keys.length; from += 50) await Promise.all(keys.slice(from, from + 50).map((_, index) => end(from + index)))
     ending = false
@@ -85,10 +85,10 @@ describe('keys in one Postgres, through several replicas', () => {
     let first, second
     try {
       await holder.query(`BEGIN; SELECT ${hold}`)
-      first = stores[0]!.revoke(slow.workspace, slow.keyId, eventOf())
+      first = revokeIn(stores[0]!, slow, eventOf())
       await until('the first waits in its commit', async () => (await waiting()) === 1)
       let done = false
-      second = stores[1]!.revoke(quick.workspace, quick.keyId, eventOf()).then(() => (done = true))
+      second = revokeIn(stores[1]!, quick, eventOf()).then(() => (done = true))
       await until('the second waits too, or is through', async () => done || (await waiting()) === 2)
       await follow()
       await holder.query('COMMIT')
@@ -114,7 +114,7 @@ describe('keys in one Postgres, through several replicas', () => {
       ...Array.from({ length: 9 }, (_, index) => stores[index % 3]!.noteUsed(new Map(index % 2 === 0 ? uses : uses.toReversed()))),
       ...keys.map((key, index) => {
         const store = stores[index % 3]!
-        return index % 2 === 0 ? store.revoke(key.workspace, key.keyId, eventOf()) : store.rotate(rotationOf(key), eventOf())
+        return index % 2 === 0 ? revokeIn(store, key, eventOf()) : store.rotate(rotationOf(key), eventOf())
       }),
     ])
     for (const { workspace, keyId } of keys) expect(given(await stores[0]!.find(workspace, keyId)).lastUsedAt).toBeInstanceOf(Date)

@@ -1,8 +1,10 @@
 /** What every store of keys holds to. */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { mostKeys } from '../../services/access/keys/key.ts'
-import { type Engine, added, dayMs, eventOf, freshWorkspace, given, hourMs, newKey, rotationOf } from './key-requests.ts'
+import type { AuditEvent } from '#mesh/audit/event.ts'
+import { type NewKey, type StoredKey, mostKeys } from '../../services/access/keys/key.ts'
+import type { Revoked } from '../../services/access/keys/store.ts'
+import { type Engine, added, dayMs, eventOf, freshWorkspace, given, hourMs, newKey, revokeIn, revokingOf, rotationOf } from './key-requests.ts'
 
 export function keyStoreContract(name: string, open: () => Promise<Engine>): void {
   describe(`keys in ${name}`, () => {
@@ -20,7 +22,7 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
       const key = newKey()
       const { hash, lifeMs: _, ...rest } = key
       const stored = await added(store, key)
-      const never = { expiresAt: undefined, revokedAt: undefined, lastUsedAt: undefined, replaces: undefined }
+      const never = { expiresAt: undefined, revokedAt: undefined, lastUsedAt: undefined, replaces: undefined, parent: undefined }
       expect(stored).toMatchObject({ ...rest, ...never, status: 'active' })
       expect(await store.findByHash(hash)).toEqual({ ...stored, expiresInMs: undefined })
       expect(await store.find(key.workspace, key.keyId)).toEqual(stored)
@@ -47,10 +49,10 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
       const [create, rotate, revoke] = [eventOf('keys.create'), eventOf('keys.rotate'), eventOf('keys.revoke')]
       const key = given(await store.add(newKey(), create))
       await store.rotate(rotationOf(key), rotate)
-      await store.revoke(key.workspace, key.keyId, revoke)
+      await revokeIn(store, key, revoke)
       const told = await engine.events()
       expect(told).toEqual(expect.arrayContaining([create, rotate, revoke]))
-      await store.revoke(key.workspace, key.keyId, eventOf())
+      await revokeIn(store, key, eventOf())
       expect(await store.rotate(rotationOf(key), eventOf())).toBe('ended')
       expect(await eventIds()).toHaveLength(told.length)
     })
@@ -62,7 +64,7 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
       await expect(store.add(refused, taken)).rejects.toThrow()
       expect(await store.findByHash(refused.hash)).toBeUndefined()
       const { sequence } = await store.revocationsAfter(0, dayMs)
-      await expect(store.revoke(key.workspace, key.keyId, taken)).rejects.toThrow()
+      await expect(revokeIn(store, key, taken)).rejects.toThrow()
       const rotation = rotationOf(key, 0)
       await expect(store.rotate(rotation, taken)).rejects.toThrow()
       expect(await store.findByHash(rotation.freshHash)).toBeUndefined()
@@ -72,10 +74,10 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
 
     test('a revoked key stays revoked as of the first time', async () => {
       const key = await added(store)
-      const revoked = given(await store.revoke(key.workspace, key.keyId, eventOf()))
+      const revoked = await revokeIn(store, key)
       expect(revoked).toMatchObject({ status: 'revoked', revokedAt: expect.any(Date) })
       const { sequence } = await store.revocationsAfter(0, dayMs)
-      expect(await store.revoke(key.workspace, key.keyId, eventOf())).toEqual(revoked)
+      expect(await revokeIn(store, key, eventOf())).toEqual(revoked)
       expect((await store.revocationsAfter(sequence, dayMs)).sequence).toBe(sequence)
     })
 
@@ -84,8 +86,8 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
         const key = await added(store)
         const { sequence } = await store.revocationsAfter(0, dayMs)
         const before = await eventIds()
-        const answers = await Promise.all(Array.from({ length: 20 }, () => store.revoke(key.workspace, key.keyId, eventOf())))
-        expect(new Set(answers.map((answer) => given(answer).revokedAt!.getTime())).size).toBe(1)
+        const answers = await Promise.all(Array.from({ length: 20 }, () => revokeIn(store, key, eventOf())))
+        expect(new Set(answers.map((answer) => answer.revokedAt!.getTime())).size).toBe(1)
         expect((await store.revocationsAfter(sequence, dayMs)).revocations).toHaveLength(1)
         expect((await eventIds()).length - before.length).toBe(1)
       }
@@ -94,7 +96,7 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
     test('what is not there, or is in another workspace, is neither revoked nor rotated', async () => {
       const key = await added(store)
       for (const [workspace, keyId] of [['another', key.keyId], [key.workspace, randomUUID()]] as const) {
-        expect(await store.revoke(workspace, keyId, eventOf())).toBeUndefined()
+        expect(await store.revoke(revokingOf({ workspace, keyId }), eventOf)).toBeUndefined()
         expect(await store.rotate(rotationOf({ workspace, keyId }), eventOf())).toBeUndefined()
       }
       expect((await store.find(key.workspace, key.keyId))!.status).toBe('active')
@@ -141,9 +143,96 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
 
     test('a key that has ended has no successor', async () => {
       const [revoked, expired] = [await added(store), await added(store, newKey({ lifeMs: 1000 }))]
-      await store.revoke(revoked.workspace, revoked.keyId, eventOf())
+      await revokeIn(store, revoked, eventOf())
       await engine.advance(1000)
       for (const key of [revoked, expired]) expect(await store.rotate(rotationOf(key), eventOf())).toBe('ended')
+    })
+
+    const childOf = async (parent: StoredKey, over: Partial<NewKey> = {}) =>
+      added(store, newKey({ workspace: parent.workspace, parent: parent.keyId, ...over }))
+    const statusOf = async ({ workspace, keyId }: StoredKey) => (await store.find(workspace, keyId))!.status
+
+    test('a key ends with its parent at the latest, whatever life it was given, and so does a successor', async () => {
+      const parent = await added(store, newKey({ lifeMs: hourMs }))
+      const endless = await added(store)
+      for (const lifeMs of [undefined, dayMs]) expect((await childOf(parent, { lifeMs })).expiresAt).toEqual(parent.expiresAt)
+      expect((await childOf(parent, { lifeMs: 1000 })).expiresAt!.getTime()).toBeLessThan(parent.expiresAt!.getTime())
+      const key = await childOf(endless, { lifeMs: dayMs })
+      const { fresh } = given(await store.rotate({ ...rotationOf(key), parent: parent.keyId }, eventOf()))
+      expect(fresh).toMatchObject({ parent: parent.keyId, replaces: key.keyId, expiresAt: parent.expiresAt })
+    })
+
+    test('a key that has ended makes none, and has none rotated', async () => {
+      const [revoked, expired, other] = [await added(store), await added(store, newKey({ lifeMs: 1000 })), await added(store)]
+      await revokeIn(store, revoked)
+      await engine.advance(1000)
+      for (const parent of [revoked, expired]) {
+        const child = newKey({ parent: parent.keyId })
+        expect(await store.add(child, eventOf())).toBe('parent ended')
+        expect(await store.rotate({ ...rotationOf(other), parent: parent.keyId }, eventOf())).toBe('parent ended')
+        expect(await store.findByHash(child.hash)).toBeUndefined()
+      }
+      expect(await store.add(newKey({ workspace: 'another', parent: other.keyId }), eventOf())).toBe('parent ended')
+    })
+
+    test('a revocation ends all that descends from the key, through what has ended already, each with its event', async () => {
+      const root = await added(store)
+      const [child, sister] = [await childOf(root), await childOf(root, { actor: 'bob' })]
+      const { fresh: successor } = given(await store.rotate({ ...rotationOf(child), parent: child.keyId }, eventOf()))
+      const grandchild = await childOf(sister)
+      await store.revoke(revokingOf(sister, { keepChildren: true }), eventOf)
+      const stranger = await added(store)
+      const { sequence } = await store.revocationsAfter(0, dayMs)
+      const events = new Map<string, AuditEvent>()
+      const event = (id: string) => events.set(id, eventOf('keys.revoke')).get(id)!
+      const { key, children } = given<Revoked>(await store.revoke(revokingOf(root), event))
+      const ended = [child, successor, grandchild].map(({ keyId }) => keyId)
+      expect(key).toMatchObject({ keyId: root.keyId, status: 'revoked' })
+      expect(children.toSorted()).toEqual(ended.toSorted())
+      for (const each of [root, child, successor, sister, grandchild]) expect(await statusOf(each)).toBe('revoked')
+      expect(await statusOf(stranger)).toBe('active')
+      const { revocations } = await store.revocationsAfter(sequence, dayMs)
+      expect(revocations.map(({ keyId }) => keyId).toSorted()).toEqual([root.keyId, ...ended].toSorted())
+      expect([...events.keys()].toSorted()).toEqual([root.keyId, ...ended].toSorted())
+      expect(await engine.events()).toEqual(expect.arrayContaining([...events.values()]))
+    })
+
+    test('children are kept where that is asked for, and end when their parent is revoked again without', async () => {
+      const root = await added(store)
+      const child = await childOf(root)
+      expect(given<Revoked>(await store.revoke(revokingOf(root, { keepChildren: true }), eventOf)).children).toEqual([])
+      expect([await statusOf(root), await statusOf(child)]).toEqual(['revoked', 'active'])
+      const again = given<Revoked>(await store.revoke(revokingOf(root), eventOf))
+      expect(again).toMatchObject({ key: { status: 'revoked' }, children: [child.keyId] })
+      expect(await statusOf(child)).toBe('revoked')
+    })
+
+    test('nothing is revoked where a living descendant is of another actor than may be', async () => {
+      const root = await added(store)
+      const [child, foreign] = [await childOf(root), await childOf(root, { actor: 'bob' })]
+      const own = revokingOf(root, { childrenOf: 'ada' })
+      expect(await store.revoke(own, eventOf)).toBe('children of others')
+      for (const each of [root, child, foreign]) expect(await statusOf(each)).toBe('active')
+      await revokeIn(store, foreign)
+      expect(given<Revoked>(await store.revoke(own, eventOf)).children).toEqual([child.keyId])
+    })
+
+    test('no child outlives a revocation, however many keys of the family make others meanwhile', async () => {
+      for (let round = 0; round < 5; round += 1) {
+        const root = await added(store)
+        const family = [root]
+        const make = async (): Promise<void> => {
+          for (let count = 0; count < 6; count += 1) {
+            const parent = family[Math.floor(count / 2)] ?? root
+            const made = await store.add(newKey({ parent: parent.keyId }), eventOf())
+            if (typeof made === 'object') family.push(made)
+          }
+        }
+        const making = [make(), make(), make()]
+        await store.revoke(revokingOf(root), eventOf)
+        await Promise.all(making)
+        for (const each of family) expect(await statusOf(each)).toBe('revoked')
+      }
     })
 
     test('pages of a workspace, newest first, have every key once, however many are added meanwhile', async () => {
@@ -193,7 +282,7 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
     test('revocations come in order, later than asked for, and only as old as asked for', async () => {
       const keys = await Promise.all([1, 2, 3].map(() => added(store)))
       const { sequence: start } = await store.revocationsAfter(0, dayMs)
-      for (const { workspace, keyId } of keys) await store.revoke(workspace, keyId, eventOf())
+      for (const key of keys) await revokeIn(store, key)
       const all = await store.revocationsAfter(start, dayMs)
       expect(all.revocations.map(({ keyId }) => keyId)).toEqual(keys.map(({ keyId }) => keyId))
       expect(all.sequence).toBe(all.revocations.at(-1)!.sequence)
@@ -207,7 +296,7 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
 
     test('a follower that is ahead of the store is told everything, and where the store is', async () => {
       const key = await added(store)
-      await store.revoke(key.workspace, key.keyId, eventOf())
+      await revokeIn(store, key, eventOf())
       const { revocations, sequence } = await store.revocationsAfter(0, dayMs)
       expect(await store.revocationsAfter(sequence + 1000, dayMs)).toEqual({ revocations, sequence })
     })
@@ -229,7 +318,7 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
       // In place of the old key: there is not one more.
       expect(given(await store.rotate(rotationOf(first!, 0), eventOf())).fresh.status).toBe('active')
       expect(await add()).toBe('limit')
-      await store.revoke(workspace, second!.keyId, eventOf())
+      await revokeIn(store, second!)
       expect(given(await add()).status).toBe('active')
       expect(await add()).toBe('limit')
       await engine.advance(dayMs)

@@ -22,6 +22,8 @@ export interface StoredKey {
   readonly lastUsedAt: Date | undefined
   /** The key that it was made to replace. */
   readonly replaces: string | undefined
+  /** The key that made it; undefined where an operator did, or where it is older than this record. */
+  readonly parent: string | undefined
   /** By the store's clock, when it was read. */
   readonly status: KeyStatus
 }
@@ -37,6 +39,8 @@ export interface NewKey {
   readonly previewOnly: boolean
   readonly allowedSources: readonly string[]
   readonly createdBy: string
+  /** Its end is not after this key's, and where this key has ended it is not added. */
+  readonly parent: string | undefined
   /** How long it lives; until revoked when undefined. */
   readonly lifeMs: number | undefined
 }

@@ -1,6 +1,7 @@
 /**
  * Making, listing, rotating and ending keys: who may do what to which. The rules:
- * - A key can do nothing that whoever makes or rotates it cannot do.
+ * - A key can do nothing that whoever makes or rotates it cannot do, is used from nowhere that theirs is not, and ends no later (lineage.ts).
+ * - Revoking a key revokes what it made, and what that made, unless they are to be kept.
  * - Without keys:admin one has to do only with keys of one's own actor; what is somebody else's does not exist, like another workspace's.
  */
 import { randomUUID } from 'node:crypto'
@@ -9,13 +10,16 @@ import { type Asker, type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
 import { type FieldViolation, meshErrors } from '#mesh/errors.ts'
 import { errors } from '../errors.ts'
 import type { KeyHash, StoredKey } from './key.ts'
+import { childOf, mayRotate } from './lineage.ts'
 import { type Role, foreignScopes, isRole, permissionsOf } from './roles.ts'
 import { canonicalSource } from './sources.ts'
-import type { KeyPage, KeyStore, Rotated } from './store.ts'
+import type { FoundKey, KeyPage, KeyStore, Revoked, Rotated } from './store.ts'
 
 /** Who asks, and what they may do. */
 export interface KeyMaker extends Asker {
   may(permission: string): boolean
+  /** Who runs the programs of this service: has no key, so that nothing made by them has a parent. */
+  readonly operator?: true
 }
 
 export interface Wanted {
@@ -50,10 +54,13 @@ export class Keys {
     const { name, actor = by.actor, previewOnly, lifeMs } = wanted
     if (actor !== by.actor && !by.may('keys:admin')) throw errors.ACTOR_NOT_YOURS()
     refuseWider(by, rights.permissions)
+    const parent = await this.#parentOf(by)
+    const limits = parent === undefined ? { lifeMs } : childOf(parent, { ...rights, previewOnly, lifeMs })
     const { store, env, hash } = this.#parts
     const [keyId, apiKey] = [randomUUID(), newApiKey(env)]
-    const fresh = { ...rights, keyId, hash: hash(apiKey), workspace: by.workspace, actor, name, previewOnly, createdBy: by.actor, lifeMs }
-    const key = await store.add(fresh, told(by, 'keys.create', keyId))
+    const whose = { workspace: by.workspace, actor, name, createdBy: by.actor, parent: parent?.keyId }
+    const key = await store.add({ ...rights, previewOnly, ...limits, ...whose, keyId, hash: hash(apiKey) }, told(by, 'keys.create', keyId))
+    if (key === 'parent ended') throw errors.CALLING_KEY_ENDED()
     if (key === 'limit') throw errors.KEY_LIMIT()
     return { key, apiKey }
   }
@@ -64,22 +71,38 @@ export class Keys {
 
   /** The successor can do what the old key can; handing it out is as much as making it. */
   async rotate(by: KeyMaker, keyId: string, overlapMs: number): Promise<Rotated & { apiKey: string }> {
-    refuseWider(by, (await this.#find(by, keyId)).permissions)
+    const key = await this.#find(by, keyId)
+    refuseWider(by, key.permissions)
+    const parent = await this.#parentOf(by)
+    if (parent !== undefined) mayRotate(parent, key)
     const { store, env, hash } = this.#parts
     const [freshId, apiKey] = [randomUUID(), newApiKey(env)]
-    const rotation = { workspace: by.workspace, keyId, freshId, freshHash: hash(apiKey), createdBy: by.actor, overlapMs }
+    const rotation = { workspace: by.workspace, keyId, freshId, freshHash: hash(apiKey), createdBy: by.actor, parent: parent?.keyId, overlapMs }
     const rotated = await store.rotate(rotation, told(by, 'keys.rotate', keyId, freshId))
+    if (rotated === 'parent ended') throw errors.CALLING_KEY_ENDED()
     if (rotated === 'ended') throw errors.KEY_ENDED()
     if (rotated === 'limit') throw errors.KEY_LIMIT()
     if (rotated === undefined) throw errors.KEY_NOT_FOUND()
     return { ...rotated, apiKey }
   }
 
-  async revoke(by: KeyMaker, keyId: string): Promise<StoredKey> {
+  /** With what it made, and what that made, unless they are to be kept. */
+  async revoke(by: KeyMaker, keyId: string, { keepChildren = false } = {}): Promise<Revoked> {
     await this.#find(by, keyId)
-    const key = await this.#parts.store.revoke(by.workspace, keyId, told(by, 'keys.revoke', keyId))
-    if (key === undefined) throw errors.KEY_NOT_FOUND()
-    return key
+    const childrenOf = by.may('keys:admin') ? undefined : by.actor
+    const event = (id: string) => told(by, 'keys.revoke', id)
+    const revoked = await this.#parts.store.revoke({ workspace: by.workspace, keyId, keepChildren, childrenOf }, event)
+    if (revoked === undefined) throw errors.KEY_NOT_FOUND()
+    if (revoked === 'children of others') throw errors.CHILDREN_NOT_YOURS()
+    return revoked
+  }
+
+  /** The key that asks; undefined for an operator. */
+  async #parentOf(by: KeyMaker): Promise<FoundKey | undefined> {
+    if (by.operator === true) return undefined
+    const parent = await this.#parts.store.find(by.workspace, by.keyId)
+    if (parent?.status !== 'active') throw errors.CALLING_KEY_ENDED()
+    return parent
   }
 
   async #find(by: KeyMaker, keyId: string): Promise<StoredKey> {

@@ -42,11 +42,11 @@ export function keysService({ keys, instruments, acted = () => {} }: ServicePart
       return { key: toMessage(fresh), apiKey, previous: toMessage(previous), requestId: call.requestId }
     },
 
-    async revokeKey({ keyId }, call) {
-      const key = await keys.revoke(makerOf(call), keyId)
-      instruments.keys.inc({ change: 'revoked' })
+    async revokeKey({ keyId, keepChildren }, call) {
+      const { key, children } = await keys.revoke(makerOf(call), keyId, { keepChildren })
+      instruments.keys.inc({ change: 'revoked' }, 1 + children.length)
       acted()
-      return { key: toMessage(key), requestId: call.requestId }
+      return { key: toMessage(key), revokedChildren: [...children], requestId: call.requestId }
     },
   })
 }
@@ -68,4 +68,5 @@ const toMessage = (key: StoredKey): KeyMessage => ({
   revokedAt: key.revokedAt?.toISOString(),
   lastUsedAt: key.lastUsedAt?.toISOString(),
   replaces: key.replaces,
+  parent: key.parent,
 })

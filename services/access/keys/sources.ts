@@ -16,6 +16,16 @@ export function canonicalSource(text: string): string {
   return version === 4 ? blockOf(ipaddr.IPv4.parse(address), prefix) : blockOf6(address, prefix)
 }
 
+/** Whether each block (as canonicalSource writes it) lies within one of others; where there are no others, anything does. */
+export function sourcesWithin(inner: readonly string[], outer: readonly string[]): boolean {
+  if (outer.length === 0) return true
+  const around = outer.map((block) => ipaddr.parseCIDR(block))
+  return inner.every((block) => {
+    const [address, prefix] = ipaddr.parseCIDR(block)
+    return around.some(([network, bits]) => network.kind() === address.kind() && bits <= prefix && address.match([network, bits]))
+  })
+}
+
 function blockOf6(address: string, prefix: number): string {
   // By way of the URL parser, for ipaddr.js takes ::1.2.3.4 (compatible) for ::ffff:1.2.3.4 (mapped).
   const parsed = ipaddr.IPv6.parse(new URL(`http://[${address}]/`).hostname.slice(1, -1))

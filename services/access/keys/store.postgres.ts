@@ -1,6 +1,7 @@
 /**
- * API keys in Postgres. Who adds a key holds a lock of its workspace, so that the living can be counted; who ends one holds the lock of the
- * revocations until its row is committed, so that a follower that has seen a number has seen all before it.
+ * API keys in Postgres. Who adds or ends a key holds a lock of its workspace, so that the living can be counted and no child is made while
+ * its parent is revoked; who ends one holds the lock of the revocations until its row is committed, so that a follower that has seen a number
+ * has seen all before it.
  *
  * Nobody waits in a circle: locks are taken in the order workspace, keys (by id), revocations, and under the last nothing is waited for.
  */
@@ -17,7 +18,9 @@ export function postgresKeyStore(database: Database): KeyStore {
   return {
     add(key, event) {
       return database.transaction(async (queries) => {
-        if ((await countLiving(queries, key.workspace)) >= mostKeys) return 'limit'
+        const full = (await countLiving(queries, key.workspace)) >= mostKeys
+        if (!(await stands(queries, key.workspace, key.parent))) return 'parent ended'
+        if (full) return 'limit'
         const [row] = await queries.query<Row>(statements.insert, [
           key.keyId,
           key.hash,
@@ -30,6 +33,7 @@ export function postgresKeyStore(database: Database): KeyStore {
           key.allowedSources,
           key.createdBy,
           key.lifeMs ?? null,
+          key.parent ?? null,
         ])
         await tell(queries, event)
         return toKey(row!)
@@ -43,8 +47,8 @@ export function postgresKeyStore(database: Database): KeyStore {
 
     async find(workspace, keyId) {
       if (!uuid.test(keyId)) return undefined
-      const [row] = await database.query<Row>(statements.find, [workspace, keyId])
-      return row && toKey(row)
+      const [row] = await database.query<FoundRow>(statements.find, [workspace, keyId])
+      return row && toFound(row)
     },
 
     async list({ workspace, actor, limit, after }) {
@@ -57,33 +61,42 @@ export function postgresKeyStore(database: Database): KeyStore {
       return { keys: page.map(toKey), next }
     },
 
-    rotate({ workspace, keyId, freshId, freshHash, createdBy, overlapMs }, event) {
+    rotate({ workspace, keyId, freshId, freshHash, createdBy, parent, overlapMs }, event) {
       return database.transaction(async (queries) => {
         // With an overlap there is one key more.
         const full = (await countLiving(queries, workspace)) >= mostKeys && overlapMs > 0
         const [held] = await queries.query<Row>(statements.hold, [workspace, keyId])
         if (held === undefined) return undefined
         if (held.status !== 'active') return 'ended'
+        if (!(await stands(queries, workspace, parent))) return 'parent ended'
         if (full) return 'limit'
-        const [fresh] = await queries.query<Row>(statements.insertSuccessor, [keyId, freshId, freshHash, createdBy])
+        const [fresh] = await queries.query<Row>(statements.insertSuccessor, [keyId, freshId, freshHash, createdBy, parent ?? null])
         const [previous] = await queries.query<Row>(statements.shorten, [keyId, overlapMs])
         await tell(queries, event)
         await queries.query(statements.lockRevocations)
-        await queries.query(statements.addRevocation, [keyId])
+        await queries.query(statements.addRevocations, [[keyId]])
         return { fresh: toKey(fresh!), previous: toKey(previous!) }
       })
     },
 
-    revoke(workspace, keyId, event) {
+    revoke({ workspace, keyId, keepChildren, childrenOf }, event) {
       return database.transaction(async (queries) => {
-        const [held] = await queries.query<Row>(statements.hold, [workspace, keyId])
-        if (held === undefined) return undefined
-        if (held.status === 'revoked') return toKey(held)
-        const [revoked] = await queries.query<Row>(statements.revoke, [keyId])
-        await tell(queries, event)
+        await queries.query(statements.lockWorkspace, [workspace])
+        const ids = keepChildren ? [keyId] : await familyOf(queries, keyId)
+        const held = await queries.query<Row>(statements.holdAll, [workspace, ids])
+        const key = held.find((each) => each.key_id === keyId)
+        if (key === undefined) return undefined
+        const children = held.filter((each) => each !== key && each.status === 'active')
+        if (childrenOf !== undefined && children.some(({ actor }) => actor !== childrenOf)) return 'children of others'
+        const ending = key.status === 'revoked' ? children : [key, ...children]
+        if (ending.length === 0) return { key: toKey(key), children: [] }
+        const endingIds = ending.map(({ key_id: id }) => id)
+        const revoked = await queries.query<Row>(statements.revoke, [endingIds])
+        for (const id of endingIds) await tell(queries, event(id))
         await queries.query(statements.lockRevocations)
-        await queries.query(statements.addRevocation, [keyId])
-        return toKey(revoked!)
+        await queries.query(statements.addRevocations, [endingIds])
+        const now = revoked.find((each) => each.key_id === keyId) ?? key
+        return { key: toKey(now), children: children.map(({ key_id: id }) => id) }
       })
     },
 
@@ -110,6 +123,18 @@ async function countLiving(queries: Queries, workspace: string): Promise<number>
   return row!.count
 }
 
+/** Whether a key may still make others: there is none that could not, where an operator makes them. */
+async function stands(queries: Queries, workspace: string, keyId: string | undefined): Promise<boolean> {
+  if (keyId === undefined) return true
+  const [row] = await queries.query<Row>(statements.find, [workspace, keyId])
+  return row?.status === 'active'
+}
+
+/** The key and all that descend from it, whatever has ended among them. */
+async function familyOf(queries: Queries, keyId: string): Promise<string[]> {
+  return (await queries.query<{ key_id: string }>(statements.family, [keyId])).map(({ key_id: id }) => id)
+}
+
 const tell = (queries: Queries, event: AuditEvent) => queries.query(statements.tell, [event.eventId, JSON.stringify(event)])
 
 interface Row {
@@ -127,6 +152,7 @@ interface Row {
   revoked_at: Date | null
   last_used_at: Date | null
   replaces: string | null
+  parent: string | null
   status: KeyStatus
 }
 
@@ -157,6 +183,7 @@ const toKey = (row: Row): StoredKey => ({
   revokedAt: row.revoked_at ?? undefined,
   lastUsedAt: row.last_used_at ?? undefined,
   replaces: row.replaces ?? undefined,
+  parent: row.parent ?? undefined,
   status: row.status,
 })
 
@@ -166,10 +193,16 @@ const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 const statement = (name: string, text: string): Statement => ({ name: `keys ${name}`, text })
 
 const columns = `key_id, workspace, actor, name, role, permissions, preview_only, allowed_sources, created_at, created_by, expires_at,
-  revoked_at, last_used_at, replaces,
+  revoked_at, last_used_at, replaces, parent,
   CASE WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN expires_at <= clock_timestamp() THEN 'expired' ELSE 'active' END AS status`
 
 const inMs = (parameter: string) => `clock_timestamp() + ${parameter}::float8 * interval '1 millisecond'`
+
+/** After a life of that length, and with the parent at the latest: `least` passes over what is NULL. */
+const endOf = (lifeMs: string, parent: string) =>
+  `least(${inMs(lifeMs)}, (SELECT made_by.expires_at FROM api_keys AS made_by WHERE made_by.key_id = ${parent}::uuid))`
+
+const remaining = 'extract(epoch FROM expires_at - clock_timestamp())::float8 * 1000 AS expires_in_ms'
 
 /** The page's bounds come first: $1 and $2 where the one before ended, $3 how many. */
 const listed = (condition: string) => `SELECT ${columns}, (extract(epoch FROM created_at) * 1000000)::bigint::text AS cursor FROM api_keys
@@ -187,30 +220,41 @@ const statements = {
   insert: statement(
     'insert',
     `INSERT INTO api_keys (key_id, hash, workspace, actor, name, role, permissions, preview_only, allowed_sources, created_by, life_ms,
-       expires_at)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, ${inMs('$11')}) RETURNING ${columns}`,
+       parent, expires_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, ${endOf('$11', '$12')}) RETURNING ${columns}`,
   ),
   /** The rights go from row to row inside the database: nothing in between can change them. */
   insertSuccessor: statement(
     'insert successor',
     `INSERT INTO api_keys (key_id, hash, workspace, actor, name, role, permissions, preview_only, allowed_sources, created_by, life_ms,
-       expires_at, replaces)
-     SELECT $2, $3, workspace, actor, name, role, permissions, preview_only, allowed_sources, $4, life_ms, ${inMs('life_ms')}, key_id
+       expires_at, replaces, parent)
+     SELECT $2, $3, workspace, actor, name, role, permissions, preview_only, allowed_sources, $4, life_ms, ${endOf('life_ms', '$5')}, key_id, $5
      FROM api_keys WHERE key_id = $1 RETURNING ${columns}`,
   ),
-  findByHash: statement(
-    'find by hash',
-    `SELECT ${columns}, extract(epoch FROM expires_at - clock_timestamp())::float8 * 1000 AS expires_in_ms FROM api_keys WHERE hash = $1`,
-  ),
-  find: statement('find', `SELECT ${columns} FROM api_keys WHERE workspace = $1 AND key_id = $2`),
+  findByHash: statement('find by hash', `SELECT ${columns}, ${remaining} FROM api_keys WHERE hash = $1`),
+  find: statement('find', `SELECT ${columns}, ${remaining} FROM api_keys WHERE workspace = $1 AND key_id = $2`),
   list: statement('list', listed('workspace = $4')),
   listOfActor: statement('list of actor', listed('workspace = $4 AND actor = $5')),
   hold: statement('hold', `SELECT ${columns} FROM api_keys WHERE workspace = $1 AND key_id = $2 FOR NO KEY UPDATE`),
+  /** By their ids, as whoever else holds several. */
+  holdAll: statement(
+    'hold all',
+    `SELECT ${columns} FROM api_keys WHERE workspace = $1 AND key_id = ANY ($2::uuid[]) ORDER BY key_id FOR NO KEY UPDATE`,
+  ),
+  family: statement(
+    'family',
+    `WITH RECURSIVE family AS (
+       SELECT $1::uuid AS key_id
+       UNION
+       SELECT child.key_id FROM family JOIN api_keys AS child ON child.parent = family.key_id
+     ) SELECT key_id FROM family`,
+  ),
   shorten: statement('shorten', `UPDATE api_keys SET expires_at = least(expires_at, ${inMs('$2')}) WHERE key_id = $1 RETURNING ${columns}`),
-  revoke: statement('revoke', `UPDATE api_keys SET revoked_at = clock_timestamp() WHERE key_id = $1 RETURNING ${columns}`),
-  addRevocation: statement(
-    'add revocation',
-    `INSERT INTO revocations (key_id, not_after) SELECT key_id, coalesce(revoked_at, expires_at) FROM api_keys WHERE key_id = $1`,
+  revoke: statement('revoke', `UPDATE api_keys SET revoked_at = clock_timestamp() WHERE key_id = ANY ($1::uuid[]) RETURNING ${columns}`),
+  addRevocations: statement(
+    'add revocations',
+    `INSERT INTO revocations (key_id, not_after)
+     SELECT key_id, coalesce(revoked_at, expires_at) FROM api_keys WHERE key_id = ANY ($1::uuid[]) ORDER BY key_id`,
   ),
   /** In the order of their ids, so that two who note at once do not wait for each other in a circle. */
   noteUsed: statement(

@@ -8,20 +8,23 @@ import type { PageEnd } from '#mesh/page-token.ts'
 import type { NewKey, Revocation, StoredKey } from './key.ts'
 
 export interface KeyStore {
-  /** 'limit': the workspace has as many living keys as it may; nothing was done. */
-  add(key: NewKey, event: AuditEvent): Promise<StoredKey | 'limit'>
+  /** 'limit': the workspace has as many living keys as it may. 'parent ended': as it says. Nothing was done then. */
+  add(key: NewKey, event: AuditEvent): Promise<StoredKey | 'limit' | 'parent ended'>
   /** Whatever its status: who asks decides. */
   findByHash(hash: Buffer): Promise<FoundKey | undefined>
-  find(workspace: string, keyId: string): Promise<StoredKey | undefined>
+  find(workspace: string, keyId: string): Promise<FoundKey | undefined>
   /** Newest first. */
   list(page: KeyPage): Promise<{ keys: StoredKey[]; next: KeyPage['after'] }>
   /**
-   * Adds a successor with the same rights and the same length of life, and lets the old key end after the overlap. 'ended': it has ended
-   * already. Undefined: no such key.
+   * Adds a successor with the same rights and the same length of life, though none beyond its parent's end, and lets the old key end after
+   * the overlap. 'ended': it has ended already. Undefined: no such key.
    */
-  rotate(rotation: Rotation, event: AuditEvent): Promise<Rotated | 'ended' | 'limit' | undefined>
-  /** Ends a key now. One that was revoked before stays as it is, and no event is written. Undefined: no such key. */
-  revoke(workspace: string, keyId: string, event: AuditEvent): Promise<StoredKey | undefined>
+  rotate(rotation: Rotation, event: AuditEvent): Promise<Rotated | 'ended' | 'limit' | 'parent ended' | undefined>
+  /**
+   * Ends a key now, and all living keys that descend from it unless they are kept: in one step, so that none of them makes another one
+   * meanwhile. Each has its event. One that was revoked before stays as it is, and has none. Undefined: no such key.
+   */
+  revoke(revoking: Revoking, event: (keyId: string) => AuditEvent): Promise<Revoked | 'children of others' | undefined>
   /** Moves forward when keys were last used, never back and never beyond now. Keys that do not exist are passed over. */
   noteUsed(uses: ReadonlyMap<string, Date>): Promise<void>
   /**
@@ -52,6 +55,8 @@ export interface Rotation {
   readonly freshId: string
   readonly freshHash: Buffer
   readonly createdBy: string
+  /** The key that asks, which becomes the successor's parent. */
+  readonly parent: string | undefined
   /** How long the old key goes on at the most; 0: not at all. */
   readonly overlapMs: number
 }
@@ -59,4 +64,19 @@ export interface Rotation {
 export interface Rotated {
   readonly fresh: StoredKey
   readonly previous: StoredKey
+}
+
+export interface Revoking {
+  readonly workspace: string
+  readonly keyId: string
+  /** Ends this key alone. */
+  readonly keepChildren: boolean
+  /** Where a living descendant is another actor's, nothing is done; any actor's may be where undefined. */
+  readonly childrenOf: string | undefined
+}
+
+export interface Revoked {
+  readonly key: StoredKey
+  /** Ids of the descendants that ended with it. */
+  readonly children: readonly string[]
 }

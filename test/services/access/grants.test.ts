@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Database } from '#mesh/postgres/database.ts'
 import { grantRights } from '../../../services/access/grants.ts'
 import { postgresKeyStore } from '../../../services/access/keys/store.postgres.ts'
-import { added, dayMs, eventOf, given, newKey, rotationOf } from '../../contracts/key-requests.ts'
+import { added, dayMs, eventOf, given, newKey, revokeIn, rotationOf } from '../../contracts/key-requests.ts'
 import { sharedPostgres } from '../../setup/database.ts'
 import { openDatabase } from './keys/database.ts'
 import { type OwnedDatabase, ownedDatabase } from './owned-database.ts'
@@ -68,7 +68,7 @@ describe('the rights of access in its database', () => {
     const key = await added(store, first)
     const { fresh } = given(await store.rotate(rotationOf(key), eventOf()))
     await store.noteUsed(new Map([[key.keyId, new Date()]]))
-    await store.revoke(fresh.workspace, fresh.keyId, eventOf())
+    await revokeIn(store, fresh, eventOf())
     expect((await store.list({ workspace: key.workspace, limit: 10 })).keys).toHaveLength(2)
     expect((await store.findByHash(first.hash))!.lastUsedAt).toBeDefined()
     expect((await store.revocationsAfter(0, dayMs)).revocations).toHaveLength(2)

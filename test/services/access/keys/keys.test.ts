@@ -4,10 +4,11 @@ import { MeshError } from '#mesh/errors.ts'
 import { type NewKey, type StoredKey, keyHash } from '../../../../services/access/keys/key.ts'
 import { type KeyMaker, Keys } from '../../../../services/access/keys/keys.ts'
 import { roles } from '../../../../services/access/keys/roles.ts'
-import type { KeyStore } from '../../../../services/access/keys/store.ts'
+import type { FoundKey, KeyStore } from '../../../../services/access/keys/store.ts'
 
-const stored = (key: NewKey): StoredKey => ({
+const stored = (key: NewKey): FoundKey => ({
   ...key,
+  expiresInMs: undefined,
   createdAt: new Date(),
   expiresAt: undefined,
   revokedAt: undefined,
@@ -26,15 +27,31 @@ const maker = (permissions: readonly string[], actor = 'ann'): KeyMaker => ({
   may: (permission) => permissions.includes(permission),
 })
 
-/** Keys over a store with at most one key, which is rotated into itself. */
-function keysOver(found?: StoredKey): Keys {
+/** Keys over a store with the maker's key, which is as wide as they are, and at most one other, which is rotated into itself. */
+function keysOver(mine: readonly string[], found?: StoredKey): Keys {
   const store: Partial<KeyStore> = {
     add: async (key) => stored(key),
-    find: async () => found,
+    find: async (_, keyId) => (keyId === 'k' ? makers(mine) : found && { ...found, expiresInMs: undefined }),
     rotate: async () => ({ fresh: found!, previous: found! }),
   }
   return new Keys({ store: store as KeyStore, env: 'test', hash: keyHash('pepper') })
 }
+
+const makers = (permissions: readonly string[]): FoundKey =>
+  stored({
+    keyId: 'k',
+    hash: Buffer.alloc(32),
+    workspace: 'acme',
+    actor: 'ann',
+    name: 'n',
+    role: 'admin',
+    permissions,
+    previewOnly: false,
+    allowedSources: [],
+    createdBy: 'ann',
+    parent: undefined,
+    lifeMs: undefined,
+  })
 
 const someOf = <T>(all: readonly T[]) => fc.subarray([...all])
 const permissions = someOf(roles.admin)
@@ -54,7 +71,7 @@ describe('whoever makes a key', () => {
     await fc.assert(
       fc.asyncProperty(permissions, wanted, async (mine, asked) => {
         try {
-          const { key } = await keysOver().create(maker(mine), asked)
+          const { key } = await keysOver(mine).create(maker(mine), asked)
           expect(mine).toEqual(expect.arrayContaining([...key.permissions]))
           expect(key.permissions.length).toBeGreaterThan(0)
           if (!mine.includes('keys:admin')) expect(key.actor).toBe('ann')
@@ -72,7 +89,7 @@ describe('whoever makes a key', () => {
     const any = fc.record({ mine: permissions, its: permissions, actor: fc.constantFrom('ann', 'bob') })
     await fc.assert(
       fc.asyncProperty(any, async ({ mine, its, actor }) => {
-        const { key } = await keysOver().create(maker(roles.admin, actor), {
+        const { key } = await keysOver(roles.admin).create(maker(roles.admin, actor), {
           name: 'n',
           role: 'admin',
           scopes: its,
@@ -83,7 +100,7 @@ describe('whoever makes a key', () => {
         })
         const known = actor === 'ann' || mine.includes('keys:admin')
         const covered = key.permissions.every((each) => mine.includes(each))
-        const outcome = await keysOver(key).rotate(maker(mine), key.keyId, 0).then(() => 'rotated', (error: MeshError) => error.reason)
+        const outcome = await keysOver(mine, key).rotate(maker(mine), key.keyId, 0).then(() => 'rotated', (error: MeshError) => error.reason)
         expect(outcome).toBe(!known ? 'KEY_NOT_FOUND' : covered ? 'rotated' : 'SCOPE_TOO_WIDE')
       }),
     )

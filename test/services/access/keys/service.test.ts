@@ -8,23 +8,31 @@ import { Health } from '#mesh/grpc/health.ts'
 import { GrpcServer } from '#mesh/grpc/server.ts'
 import { createLogger } from '#mesh/telemetry/log.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
-import { keyHash } from '../../../../services/access/keys/key.ts'
+import { type NewKey, keyHash } from '../../../../services/access/keys/key.ts'
 import { Keys } from '../../../../services/access/keys/keys.ts'
 import { type Role, roles } from '../../../../services/access/keys/roles.ts'
 import { keysService } from '../../../../services/access/keys/service.ts'
 import { postgresKeyStore } from '../../../../services/access/keys/store.postgres.ts'
 import { instruments } from '../../../../services/access/metrics.ts'
+import { added, newKey } from '../../../contracts/key-requests.ts'
 import { fakeMesh } from '../../../fakes/identity.ts'
 import { type AccessDatabase, accessDatabase } from './database.ts'
 
 const pepper = 'a pepper of this test, long enough'
 const mesh = fakeMesh()
 
+/** The keys that callers show: rows of the store, made before the first test. */
+const callers = (['admin', 'developer', 'operator', 'viewer'] as const).flatMap((role) =>
+  ['acme', 'elsewhere', 'audited', 'paged'].flatMap((workspace) =>
+    ['ann', 'bob'].map((actor) => ({ ...newKey(), name: 'of a caller', role, workspace, actor, permissions: roles[role], allowedSources: [] })),
+  ),
+)
+
 /** A caller in the middle of an outside request. */
-const as = (role: Role, actor = 'ann', workspace = 'acme', keyId = 'key-of-ann'): Context => ({
-  ...ownContext(),
-  callerToken: mesh.callerToken({ workspace, actor, keyId, permissions: roles[role] }),
-})
+const as = (role: Role, actor = 'ann', workspace = 'acme'): Context => {
+  const { keyId, permissions } = callers.find((each) => each.role === role && each.actor === actor && each.workspace === workspace)!
+  return { ...ownContext(), callerToken: mesh.callerToken({ workspace, actor, keyId, permissions }) }
+}
 
 const wanted = (over: Partial<CreateKeyRequest> = {}): CreateKeyRequest => ({
   name: 'laptop',
@@ -49,6 +57,7 @@ describe('the keys service', () => {
   let logged = ''
   beforeAll(async () => {
     access = await accessDatabase()
+    for (const caller of callers) await added(postgresKeyStore(access.database), caller)
     const log = createLogger('access', 'trace', { write: (line: string) => void (logged += line) })
     const metrics = new Metrics('access')
     const keys = new Keys({ store: postgresKeyStore(access.database), env: 'test', hash: keyHash(pepper) })
@@ -98,7 +107,7 @@ describe('the keys service', () => {
   test('keeps no key: neither in a column nor in a line of the log', async () => {
     const { apiKey, key } = await create()
     const rotated = await client.rotateKey({ keyId: key!.keyId }, as('admin'))
-    await client.revokeKey({ keyId: rotated.key!.keyId }, as('admin'))
+    await client.revokeKey({ keyId: rotated.key!.keyId, keepChildren: false }, as('admin'))
     const tables = await Promise.all((['api_keys', 'audit_outbox', 'revocations'] as const).map((table) => access.rows(table)))
     const kept = [...tables.flat(), logged].join('\n')
     expect(kept).toContain(key!.keyId)
@@ -115,19 +124,19 @@ describe('the keys service', () => {
   })
 
   test('tells the audit log who did what to which key, in no words that a person wrote', async () => {
-    const context = { ...as('admin', 'ann', 'audited', 'key-7'), source: '192.0.2.9' }
+    const context = { ...as('admin', 'ann', 'audited'), source: '192.0.2.9' }
     const before = (await events()).length
     const { keyId } = await created({ name: 'ZEBRA', actor: 'GIRAFFE' }, context)
     const { key: fresh } = await client.rotateKey({ keyId, overlap: 60 }, context)
-    await client.revokeKey({ keyId }, context)
-    await client.revokeKey({ keyId }, context)
+    await client.revokeKey({ keyId, keepChildren: false }, context)
+    await client.revokeKey({ keyId, keepChildren: false }, context)
     const told = (await events()).slice(before)
     const common = {
       workspace: 'audited',
       service: 'access',
       outcome: 'success',
       actor: 'ann',
-      keyId: 'key-7',
+      keyId: callers.find(({ workspace, actor, role }) => workspace === 'audited' && actor === 'ann' && role === 'admin')!.keyId,
       requestId: context.requestId,
       traceId: expect.stringMatching(/^[0-9a-f]{32}$/),
       count: 1,
@@ -149,9 +158,80 @@ describe('the keys service', () => {
     }
     // The name of a role gives nothing.
     expect((await created({ role: 'admin', scopes: ['actions:read'] }, as('developer'))).permissions).toEqual(['actions:read'])
-    const narrow = { ...as('developer'), callerToken: mesh.callerToken({ permissions: ['keys:write', 'actions:read', 'connections:read'] }) }
+    const narrow = await narrowly({ permissions: ['keys:write', 'actions:read', 'connections:read'] })
     await expect(create({ role: 'operator' }, narrow)).rejects.toThrow(refusal('SCOPE_TOO_WIDE', 'PERMISSION_DENIED'))
     expect((await created({ role: 'viewer' }, narrow)).permissions).toEqual(['actions:read', 'connections:read'])
+  })
+
+  /** A caller with a key as narrow as that. */
+  const narrowly = async (over: Partial<NewKey>): Promise<Context> => {
+    const key = newKey({ workspace: 'acme', actor: 'ann', role: 'developer', permissions: roles.developer, allowedSources: [], ...over })
+    const { workspace, actor, keyId, permissions } = await added(postgresKeyStore(access.database), key)
+    return { ...ownContext(), callerToken: mesh.callerToken({ workspace, actor, keyId, permissions: [...permissions] }) }
+  }
+  const tooWide = (field: string) => expect.objectContaining({ reason: 'KEY_TOO_WIDE', code: 'PERMISSION_DENIED', metadata: { field } }) as Error
+
+  test('makes no key that outlives its maker or is used from elsewhere; what is left open it has from its maker', async () => {
+    const by = await narrowly({ lifeMs: 30_000, allowedSources: ['127.0.0.1/32', '2001:db8::/32'] })
+    await expect(create({ expiresIn: 3600 }, by)).rejects.toThrow(tooWide('expires_in'))
+    for (const source of ['0.0.0.0/0', '127.0.0.0/8', '::/0', '2001:db9::1']) {
+      await expect(create({ allowedSources: ['127.0.0.1', source] }, by), source).rejects.toThrow(tooWide('allowed_sources'))
+    }
+    const child = await created({}, by)
+    const { keys } = await client.listKeys({ pageSize: 200, pageToken: '' }, by)
+    const parent = keys.find(({ keyId }) => keyId === child.parent)!
+    expect(child).toMatchObject({ expiresAt: parent.expiresAt, allowedSources: parent.allowedSources })
+    const narrower = await created({ allowedSources: ['2001:db8:1::/48'], expiresIn: 1 }, by)
+    expect(narrower).toMatchObject({ parent: parent.keyId, allowedSources: ['2001:db8:1::/48'] })
+  })
+
+  test('rotates no key that reaches beyond the one that asks, and lets no successor outlive it', async () => {
+    const narrow: [string, Partial<NewKey>][] = [['expires_in', { lifeMs: 30_000 }], ['allowed_sources', { allowedSources: ['127.0.0.1/32'] }]]
+    for (const [field, over] of narrow) {
+      const by = await narrowly(over)
+      const wide = await created({ role: 'operator' })
+      await expect(client.rotateKey({ keyId: wide.keyId }, by), field).rejects.toThrow(tooWide(field))
+      const own = await created({ role: 'operator' }, by)
+      // A key renews itself, and what it made, within its own time: else it would never end.
+      const { key } = await client.rotateKey({ keyId: own.keyId }, by)
+      expect(key).toMatchObject({ allowedSources: own.allowedSources, parent: own.parent, replaces: own.keyId })
+      expect(key!.expiresAt).toBe(own.expiresAt)
+    }
+  })
+
+  test('revokes what a key made, and what that made, unless they are to be kept', async () => {
+    for (const keepChildren of [false, true]) {
+      const by = await narrowly({})
+      const child = await created({ role: 'developer' }, by)
+      const token = mesh.callerToken({ workspace: 'acme', actor: 'ann', keyId: child.keyId, permissions: roles.developer })
+      const grandchild = await created({}, { ...ownContext(), callerToken: token })
+      const { key, revokedChildren } = await client.revokeKey({ keyId: child.parent!, keepChildren }, as('developer'))
+      const family = [child.keyId, grandchild.keyId]
+      expect(key!.status).toBe('revoked')
+      expect(revokedChildren.toSorted()).toEqual(keepChildren ? [] : family.toSorted())
+      const { keys } = await client.listKeys({ pageSize: 200, pageToken: '' }, as('admin'))
+      const statuses = keys.filter(({ keyId }) => family.includes(keyId)).map(({ status }) => status)
+      expect(statuses).toEqual(keepChildren ? ['active', 'active'] : ['revoked', 'revoked'])
+      const told = (await events()).filter(({ action }) => action === 'keys.revoke').map(({ targets }) => targets[0])
+      for (const id of family) expect(told.includes(`key:${id}`)).toBe(!keepChildren)
+    }
+  })
+
+  test('takes nothing from a key that was revoked while its token is still believed', async () => {
+    const by = await narrowly({})
+    const child = await created({}, by)
+    await client.revokeKey({ keyId: child.parent!, keepChildren: true }, as('admin'))
+    const ended = refusal('CALLING_KEY_ENDED', 'UNAUTHENTICATED')
+    await expect(create({}, by)).rejects.toThrow(ended)
+    await expect(client.rotateKey({ keyId: child.keyId }, by)).rejects.toThrow(ended)
+  })
+
+  test('leaves the keys of other actors to who may administer keys', async () => {
+    const by = await narrowly({ role: 'admin', permissions: roles.admin })
+    const ofBob = await created({ actor: 'bob' }, by)
+    const revoking = { keyId: ofBob.parent!, keepChildren: false }
+    await expect(client.revokeKey(revoking, as('developer'))).rejects.toThrow(refusal('CHILDREN_NOT_YOURS', 'PERMISSION_DENIED'))
+    expect((await client.revokeKey(revoking, as('admin'))).revokedChildren).toEqual([ofBob.keyId])
   })
 
   test('makes keys for another actor only for who may administer keys', async () => {
@@ -180,7 +260,7 @@ describe('the keys service', () => {
     await expect(create({ role: 'viewer' }, as(role))).rejects.toThrow(denied)
     await expect(client.listKeys({ pageSize: 0, pageToken: '' }, as(role))).rejects.toThrow(denied)
     await expect(client.rotateKey({ keyId }, as(role))).rejects.toThrow(denied)
-    await expect(client.revokeKey({ keyId }, as(role))).rejects.toThrow(denied)
+    await expect(client.revokeKey({ keyId, keepChildren: false }, as(role))).rejects.toThrow(denied)
   })
 
   test('knows no key of another workspace, nor, without keys:admin, of another actor', async () => {
@@ -188,12 +268,12 @@ describe('the keys service', () => {
     const missing = refusal('KEY_NOT_FOUND', 'NOT_FOUND')
     for (const by of [as('admin', 'ann', 'elsewhere'), as('developer', 'bob')]) {
       await expect(client.rotateKey({ keyId }, by)).rejects.toThrow(missing)
-      await expect(client.revokeKey({ keyId }, by)).rejects.toThrow(missing)
+      await expect(client.revokeKey({ keyId, keepChildren: false }, by)).rejects.toThrow(missing)
       const { keys } = await client.listKeys({ pageSize: 200, pageToken: '' }, by)
       expect(keys.map((each) => each.keyId)).not.toContain(keyId)
     }
-    await expect(client.revokeKey({ keyId: randomUUID() }, as('admin'))).rejects.toThrow(missing)
-    expect((await client.revokeKey({ keyId }, as('developer'))).key!.status).toBe('revoked')
+    await expect(client.revokeKey({ keyId: randomUUID(), keepChildren: false }, as('admin'))).rejects.toThrow(missing)
+    expect((await client.revokeKey({ keyId, keepChildren: false }, as('developer'))).key!.status).toBe('revoked')
   })
 
   test('hands out no successor that can do more than who asks for it', async () => {
@@ -201,7 +281,7 @@ describe('the keys service', () => {
     await expect(client.rotateKey({ keyId }, as('developer'))).rejects.toThrow(refusal('SCOPE_TOO_WIDE', 'PERMISSION_DENIED'))
     expect((await client.rotateKey({ keyId }, as('admin'))).key!.role).toBe('admin')
     // To end it, one need not be able to do what it can.
-    expect((await client.revokeKey({ keyId }, as('developer'))).key!.status).toBe('revoked')
+    expect((await client.revokeKey({ keyId, keepChildren: false }, as('developer'))).key!.status).toBe('revoked')
   })
 
   test('rotates with an overlap of a day unless told otherwise; what has ended has no successor', async () => {
@@ -211,7 +291,7 @@ describe('the keys service', () => {
     expect(key).toMatchObject({ replaces: keyId, status: 'active', createdBy: 'ann' })
     expect(Math.round((Date.parse(previous!.expiresAt!) - Date.parse(key!.createdAt)) / 1000)).toBe(86_400)
     expect((await client.rotateKey({ keyId: key!.keyId, overlap: 0 }, as('admin'))).previous!.status).toBe('expired')
-    await client.revokeKey({ keyId }, as('admin'))
+    await client.revokeKey({ keyId, keepChildren: false }, as('admin'))
     for (const ended of [keyId, key!.keyId]) {
       await expect(client.rotateKey({ keyId: ended }, as('admin'))).rejects.toThrow(refusal('KEY_ENDED', 'FAILED_PRECONDITION'))
     }
@@ -225,7 +305,7 @@ describe('the keys service', () => {
       const seen: string[] = []
       for (let pageToken = ''; ; ) {
         const page = await client.listKeys({ pageSize: 2, pageToken }, by)
-        seen.push(...page.keys.map(({ keyId }) => keyId))
+        seen.push(...page.keys.filter(({ name }) => name === 'laptop').map(({ keyId }) => keyId))
         pageToken = page.nextPageToken
         if (pageToken === '') return seen
       }

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { mayComeFrom } from '#mesh/allowed-sources.ts'
-import { canonicalSource } from '../../../../services/access/keys/sources.ts'
+import { canonicalSource, sourcesWithin } from '../../../../services/access/keys/sources.ts'
 
 describe('where a key may be used from', () => {
   test.each([
@@ -40,6 +40,19 @@ describe('where a key may be used from', () => {
     ['::ffff:10.0.0.7/104', 'write 10.0.0.0/8'],
   ])('%j is refused: it %s', (given, why) => {
     expect(() => canonicalSource(given)).toThrow(why)
+  })
+
+  test.each([
+    ['the same block', ['192.0.2.0/24'], ['192.0.2.0/24'], true],
+    ['a part of it', ['192.0.2.7/32', '192.0.2.128/25'], ['192.0.2.0/24'], true],
+    ['a part of the second', ['2001:db8:1::/48'], ['10.0.0.0/8', '2001:db8::/32'], true],
+    ['anything where there is no limit', ['0.0.0.0/0', '::/0'], [], true],
+    ['more than it', ['192.0.2.0/23'], ['192.0.2.0/24'], false],
+    ['its neighbour', ['192.0.3.0/24'], ['192.0.2.0/24'], false],
+    ['everything of the other family', ['::/0'], ['0.0.0.0/0'], false],
+    ['one within and one beyond', ['192.0.2.1/32', '192.0.3.1/32'], ['192.0.2.0/24'], false],
+  ])('%s lies within a block, or not: %j in %j', (_, inner, outer, within) => {
+    expect(sourcesWithin(inner, outer)).toBe(within)
   })
 
   test('whatever is given, it is refused as such or written in a way that is read the same again and holds its own address', () => {

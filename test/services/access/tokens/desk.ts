@@ -77,6 +77,7 @@ export function desk(options: { perMinute?: number; ttlMs?: number; now?: () => 
         revokedAt: undefined,
         lastUsedAt: undefined,
         replaces: undefined,
+        parent: undefined,
         status: 'active',
         expiresInMs: undefined,
         ...over,

@@ -44,7 +44,11 @@ export interface Key {
     | string
     | undefined;
   /** The key that it was made to replace. */
-  replaces?: string | undefined;
+  replaces?:
+    | string
+    | undefined;
+  /** The key that made it; absent where an operator did. Revoking that one revokes this one as well, unless told otherwise. */
+  parent?: string | undefined;
 }
 
 export interface CreateKeyRequest {
@@ -58,9 +62,9 @@ export interface CreateKeyRequest {
   actor?:
     | string
     | undefined;
-  /** Addresses and networks (CIDR) that it may be used from; anywhere when empty. */
+  /** Addresses and networks (CIDR) that it may be used from, within those of the calling key; the same as the calling key when empty. */
   allowedSources: string[];
-  /** How long it lives, in seconds; until revoked when absent. */
+  /** How long it lives, in seconds, and no longer than the calling key; as long as the calling key when absent. */
   expiresIn?: number | undefined;
 }
 
@@ -107,11 +111,15 @@ export interface RotateKeyResponse {
 
 export interface RevokeKeyRequest {
   keyId: string;
+  /** Ends this key alone: the keys that it made, and those that they made, remain. */
+  keepChildren: boolean;
 }
 
 export interface RevokeKeyResponse {
   key?: Key | undefined;
   requestId: string;
+  /** Ids of the keys that were revoked with it. */
+  revokedChildren: string[];
 }
 
 function createBaseKey(): Key {
@@ -130,6 +138,7 @@ function createBaseKey(): Key {
     revokedAt: undefined,
     lastUsedAt: undefined,
     replaces: undefined,
+    parent: undefined,
   };
 }
 
@@ -176,6 +185,9 @@ export const Key: MessageFns<Key> = {
     }
     if (message.replaces !== undefined) {
       writer.uint32(114).string(message.replaces);
+    }
+    if (message.parent !== undefined) {
+      writer.uint32(122).string(message.parent);
     }
     return writer;
   },
@@ -305,6 +317,14 @@ export const Key: MessageFns<Key> = {
             message.replaces = reader.string();
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.parent = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -336,6 +356,7 @@ export const Key: MessageFns<Key> = {
     message.revokedAt = object.revokedAt ?? undefined;
     message.lastUsedAt = object.lastUsedAt ?? undefined;
     message.replaces = object.replaces ?? undefined;
+    message.parent = object.parent ?? undefined;
     return message;
   },
 };
@@ -861,13 +882,16 @@ export const RotateKeyResponse: MessageFns<RotateKeyResponse> = {
 };
 
 function createBaseRevokeKeyRequest(): RevokeKeyRequest {
-  return { keyId: "" };
+  return { keyId: "", keepChildren: false };
 }
 
 export const RevokeKeyRequest: MessageFns<RevokeKeyRequest> = {
   encode(message: RevokeKeyRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.keyId !== "") {
       writer.uint32(10).string(message.keyId);
+    }
+    if (message.keepChildren !== false) {
+      writer.uint32(16).bool(message.keepChildren);
     }
     return writer;
   },
@@ -893,6 +917,14 @@ export const RevokeKeyRequest: MessageFns<RevokeKeyRequest> = {
             message.keyId = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.keepChildren = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -911,12 +943,13 @@ export const RevokeKeyRequest: MessageFns<RevokeKeyRequest> = {
   fromPartial(object: DeepPartial<RevokeKeyRequest>): RevokeKeyRequest {
     const message = createBaseRevokeKeyRequest();
     message.keyId = object.keyId ?? "";
+    message.keepChildren = object.keepChildren ?? false;
     return message;
   },
 };
 
 function createBaseRevokeKeyResponse(): RevokeKeyResponse {
-  return { key: undefined, requestId: "" };
+  return { key: undefined, requestId: "", revokedChildren: [] };
 }
 
 export const RevokeKeyResponse: MessageFns<RevokeKeyResponse> = {
@@ -926,6 +959,9 @@ export const RevokeKeyResponse: MessageFns<RevokeKeyResponse> = {
     }
     if (message.requestId !== "") {
       writer.uint32(18).string(message.requestId);
+    }
+    for (const v of message.revokedChildren) {
+      writer.uint32(26).string(v!);
     }
     return writer;
   },
@@ -959,6 +995,14 @@ export const RevokeKeyResponse: MessageFns<RevokeKeyResponse> = {
             message.requestId = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.revokedChildren.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -978,6 +1022,7 @@ export const RevokeKeyResponse: MessageFns<RevokeKeyResponse> = {
     const message = createBaseRevokeKeyResponse();
     message.key = (object.key !== undefined && object.key !== null) ? Key.fromPartial(object.key) : undefined;
     message.requestId = object.requestId ?? "";
+    message.revokedChildren = object.revokedChildren?.map((e) => e) || [];
     return message;
   },
 };
@@ -985,7 +1030,10 @@ export const RevokeKeyResponse: MessageFns<RevokeKeyResponse> = {
 /** The API keys of the caller's workspace. Without keys:admin a caller sees and changes only keys of their own actor. */
 export type KeysServiceService = typeof KeysServiceService;
 export const KeysServiceService = {
-  /** Makes a key. The answer is the only place where it ever stands in full. It can do nothing that its creator cannot. */
+  /**
+   * Makes a key. The answer is the only place where it ever stands in full. It can do nothing that the calling key cannot, ends no later, and
+   * is used from nowhere that the calling key is not.
+   */
   createKey: {
     path: "/relay.access.v1.KeysService/CreateKey" as const,
     requestStream: false as const,
@@ -1005,7 +1053,7 @@ export const KeysServiceService = {
     responseSerialize: (value: ListKeysResponse): Buffer => Buffer.from(ListKeysResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListKeysResponse => ListKeysResponse.decode(value),
   },
-  /** Makes a successor with the same rights. The old key goes on for the overlap, so that its users can be moved one by one. */
+  /** Makes a successor with the same rights, which ends no later than the calling key. The old key goes on for the overlap, so that its users can be moved one by one. */
   rotateKey: {
     path: "/relay.access.v1.KeysService/RotateKey" as const,
     requestStream: false as const,
@@ -1015,7 +1063,7 @@ export const KeysServiceService = {
     responseSerialize: (value: RotateKeyResponse): Buffer => Buffer.from(RotateKeyResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RotateKeyResponse => RotateKeyResponse.decode(value),
   },
-  /** Ends a key for good, everywhere within five seconds. Safe to repeat. */
+  /** Ends a key for good, and the keys that it made, everywhere within five seconds. Safe to repeat. */
   revokeKey: {
     path: "/relay.access.v1.KeysService/RevokeKey" as const,
     requestStream: false as const,
@@ -1028,18 +1076,24 @@ export const KeysServiceService = {
 } as const;
 
 export interface KeysServiceServer extends UntypedServiceImplementation {
-  /** Makes a key. The answer is the only place where it ever stands in full. It can do nothing that its creator cannot. */
+  /**
+   * Makes a key. The answer is the only place where it ever stands in full. It can do nothing that the calling key cannot, ends no later, and
+   * is used from nowhere that the calling key is not.
+   */
   createKey: handleUnaryCall<CreateKeyRequest, CreateKeyResponse>;
   /** Lists keys, newest first; never what they are, only what they may do. */
   listKeys: handleUnaryCall<ListKeysRequest, ListKeysResponse>;
-  /** Makes a successor with the same rights. The old key goes on for the overlap, so that its users can be moved one by one. */
+  /** Makes a successor with the same rights, which ends no later than the calling key. The old key goes on for the overlap, so that its users can be moved one by one. */
   rotateKey: handleUnaryCall<RotateKeyRequest, RotateKeyResponse>;
-  /** Ends a key for good, everywhere within five seconds. Safe to repeat. */
+  /** Ends a key for good, and the keys that it made, everywhere within five seconds. Safe to repeat. */
   revokeKey: handleUnaryCall<RevokeKeyRequest, RevokeKeyResponse>;
 }
 
 export interface KeysServiceClient extends Client {
-  /** Makes a key. The answer is the only place where it ever stands in full. It can do nothing that its creator cannot. */
+  /**
+   * Makes a key. The answer is the only place where it ever stands in full. It can do nothing that the calling key cannot, ends no later, and
+   * is used from nowhere that the calling key is not.
+   */
   createKey(
     request: CreateKeyRequest,
     callback: (error: ServiceError | null, response: CreateKeyResponse) => void,
@@ -1071,7 +1125,7 @@ export interface KeysServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListKeysResponse) => void,
   ): ClientUnaryCall;
-  /** Makes a successor with the same rights. The old key goes on for the overlap, so that its users can be moved one by one. */
+  /** Makes a successor with the same rights, which ends no later than the calling key. The old key goes on for the overlap, so that its users can be moved one by one. */
   rotateKey(
     request: RotateKeyRequest,
     callback: (error: ServiceError | null, response: RotateKeyResponse) => void,
@@ -1087,7 +1141,7 @@ export interface KeysServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RotateKeyResponse) => void,
   ): ClientUnaryCall;
-  /** Ends a key for good, everywhere within five seconds. Safe to repeat. */
+  /** Ends a key for good, and the keys that it made, everywhere within five seconds. Safe to repeat. */
   revokeKey(
     request: RevokeKeyRequest,
     callback: (error: ServiceError | null, response: RevokeKeyResponse) => void,
