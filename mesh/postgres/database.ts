@@ -1,11 +1,11 @@
 /** A pool of connections to one Postgres database: named statements, transactions, bounded waits, and errors that say what they mean. */
-import { Pool, type PoolClient, type QueryResultRow } from 'pg'
+import type { Pool, PoolClient, QueryResultRow } from 'pg'
 import type { Secret } from '../config.ts'
 import { MeshError, meshErrors } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { outside } from '../telemetry/scope.ts'
 import { type Attributes, traced } from '../telemetry/tracing.ts'
+import { countConnections, openPool } from './pool.ts'
 
 /** A statement that the server prepares once a connection. The name is unique in the process. */
 export interface Statement {
@@ -23,6 +23,8 @@ export interface DatabaseParts {
   metrics?: Metrics
   /** Connections at the most; 10 when unset. */
   connections?: number
+  /** What metrics call this pool, where a process has several for one database; `main` when unset. */
+  name?: string
   /** How long one statement may take, in milliseconds; 5000 when unset. */
   statementMs?: number
 }
@@ -64,6 +66,9 @@ const queriesOf = (client: Pick<PoolClient, 'query'>, server: Attributes): Queri
   },
 })
 
+/** How long the server may take to answer a ping. */
+const pingMs = 1500
+
 /** Who is asked, as spans say it. */
 function serverOf(url: URL | null): Attributes {
   const database = url?.pathname.slice(1) ?? ''
@@ -84,32 +89,17 @@ export class Database implements Queries {
   readonly pool: Pool
   readonly query: Queries['query']
   readonly #server: Attributes
+  /** A connection of its own: whether the database answers does not depend on how many wait for it. Opened by the first ping. */
+  readonly #pings: Pool
 
   constructor(parts: DatabaseParts) {
     const statementMs = parts.statementMs ?? 5000
-    this.pool = new Pool({
-      connectionString: parts.url.reveal(),
-      max: parts.connections ?? 10,
-      connectionTimeoutMillis: 2000,
-      idleTimeoutMillis: 60_000,
-      statement_timeout: statementMs,
-      // The server's own limit does not help when the server is silent.
-      query_timeout: statementMs + 500,
-      idle_in_transaction_session_timeout: 10_000,
-      keepAlive: true,
-      application_name: 'relay',
-    })
+    const { name = 'main', log } = parts
+    this.pool = openPool({ url: parts.url, log, connections: parts.connections ?? 10, statementMs })
+    this.#pings = openPool({ url: parts.url, log, connections: 1, statementMs: pingMs })
     this.#server = serverOf(URL.parse(parts.url.reveal()))
-    // Both or the process dies of a connection that Postgres closed: idle ones report here, ones in use on themselves.
-    const broke = outside((error: Error) => parts.log.warn({ err: error }, 'an idle database connection broke'))
-    this.pool.on('error', broke)
-    this.pool.on('connect', (client) => client.on('error', () => undefined))
     this.query = queriesOf(this.pool, this.#server).query
-    parts.metrics?.gauge('postgres_pool_connections', 'Connections by state', ['state'], (gauge) => {
-      gauge.set({ state: 'idle' }, this.pool.idleCount)
-      gauge.set({ state: 'used' }, this.pool.totalCount - this.pool.idleCount)
-      gauge.set({ state: 'waiting' }, this.pool.waitingCount)
-    })
+    if (parts.metrics !== undefined) countConnections(parts.metrics, name, this.pool)
   }
 
   /** Runs `work` in one transaction: committed when it resolves, rolled back when it throws. */
@@ -134,10 +124,10 @@ export class Database implements Queries {
   }
 
   async ping(): Promise<void> {
-    await this.pool.query('SELECT 1')
+    await this.#pings.query('SELECT 1')
   }
 
-  close(): Promise<void> {
-    return this.pool.end()
+  async close(): Promise<void> {
+    await Promise.all([this.pool.end(), this.#pings.end()])
   }
 }

@@ -5,6 +5,7 @@
 import type { Secret } from '#mesh/config.ts'
 import { Database, type DatabaseParts } from '#mesh/postgres/database.ts'
 import { migrate } from '#mesh/postgres/migrate.ts'
+import { openPools } from '#mesh/postgres/pools.ts'
 import type { Chain } from './audit/chain.ts'
 import { PostgresChains } from './audit/store.chain.postgres.ts'
 import { PostgresAuditStore } from './audit/store.postgres.ts'
@@ -30,10 +31,11 @@ const statementMs = 1500
 export async function openStores({ chain, ...parts }: StoresParts) {
   const { databaseUrl, migrationDatabaseUrl, auditRetentionDatabaseUrl, log, metrics, connections } = parts
   await migrate(migrationDatabaseUrl ?? databaseUrl, new URL('migrations/', import.meta.url), log)
-  const database = new Database({ url: databaseUrl, log, metrics, connections, statementMs })
+  // Who reads the audit log, however much of it, waits for others who do: keys are looked up beside that.
+  const { main: database, reads, close: closePools } = openPools({ url: databaseUrl, log, metrics, connections, statementMs }, { reads: 0.2 })
   const retention = auditRetentionDatabaseUrl && new Database({ url: auditRetentionDatabaseUrl, log, connections: 1 })
   const owner = new Database({ url: migrationDatabaseUrl ?? databaseUrl, log, connections: 1 })
-  const close = async () => void (await Promise.all([database.close(), retention?.close()]))
+  const close = async () => void (await Promise.all([closePools(), retention?.close()]))
   try {
     const stands = await grantRights({ owner, service: database, retention })
     if (stands === 'unrestricted') log.warn('the role of DATABASE_URL could change the audit log: MIGRATION_DATABASE_URL is for the owner')
@@ -48,7 +50,7 @@ export async function openStores({ chain, ...parts }: StoresParts) {
     database,
     keys: postgresKeyStore(database),
     signingKeys: signingKeyStore(database),
-    audit: new PostgresAuditStore({ database, chain }),
+    audit: new PostgresAuditStore({ database, reads, chain }),
     chains: new PostgresChains({ database }),
     /** Undefined where nothing removes what is old. */
     cutter: retention && new PostgresChains({ database: retention }),

@@ -9,7 +9,7 @@ export const variables = {
   ...identityVariables,
   ...accessVariables,
   databaseUrl: secret('DATABASE_URL', "The service's own Postgres database, as postgres://user:password@host:port/database"),
-  databaseConnections: integer('DATABASE_CONNECTIONS', 'Connections to Postgres at the most', { default: '10', min: 1, max: 200 }),
+  databaseConnections: integer('DATABASE_CONNECTIONS', 'Maximum Postgres connections; one more is for the readiness check', { default: '10', min: 1, max: 200 }),
   idempotencyAddress: text('IDEMPOTENCY_ADDR', 'The idempotency service, as host:port; several replicas joined by +'),
   oauthAddress: optional(text('OAUTH_ADDR', 'The oauth service, as the above; actions of connected accounts are unavailable where it is unset')),
   googleUrl: url('GOOGLE_API_URL', "Where Google's APIs are", ['https', 'http'], { default: 'https://www.googleapis.com' }),

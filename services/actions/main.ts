@@ -2,8 +2,6 @@ import { auditing } from '#mesh/audit.ts'
 import { appendThrough } from '#mesh/grpc/audit.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
-import { Database } from '#mesh/postgres/database.ts'
-import { migrate } from '#mesh/postgres/migrate.ts'
 import { run, serveGrpc } from '#mesh/serve.ts'
 import { offered } from './adapters/offered.ts'
 import { parsePolicy } from './address-guard.ts'
@@ -20,7 +18,7 @@ import { Previews } from './preview.ts'
 import { Reconciler } from './reconciler.ts'
 import { RunWatch } from './run-watch.ts'
 import { actionsService } from './service.ts'
-import { postgresStore } from './store.postgres.ts'
+import { openStores } from './store.open.ts'
 
 await run('actions', variables, async (runtime) => {
   const { config, log, metrics: instruments } = runtime
@@ -28,10 +26,7 @@ await run('actions', variables, async (runtime) => {
   const own = identity('actions', config)
   const policy = parsePolicy(config.webhookAllowPrivate)
   if (policy.allow.length > 0) log.warn({ ranges: config.webhookAllowPrivate }, 'webhooks may go to addresses that are not public')
-  await migrate(config.databaseUrl, new URL('./migrations/', import.meta.url), log)
-
-  const database = new Database({ url: config.databaseUrl, log, metrics: instruments, connections: config.databaseConnections })
-  runtime.onStop('database', () => database.close())
+  const stores = await openStores(runtime)
   const channelTo = channels(runtime, own)
   const claims = grpcClaims(channelTo('idempotency', config.idempotencyAddress))
   const { connections, providers } = throughOauth(runtime, channelTo, config.oauthAddress)
@@ -39,9 +34,9 @@ await run('actions', variables, async (runtime) => {
   const { refusals, relay } = auditing(runtime, appendThrough(verifier.access))
   const webhook = { signingSecret: config.signingSecret.reveal(), defaultUrl: config.webhookUrl, policy, timeoutMs: config.webhookMs }
   const catalog = new Catalog(offered({ webhook, connections, ...apis(config), counts: outgoingMetrics(instruments) }), providers)
-  const store = postgresStore(database, relay(database))
+  const store = stores.store(relay(stores.reserved))
   const metrics = new ActionMetrics(instruments, store, catalog.list())
-  const watch = new RunWatch((runId) => store.findRun(runId))
+  const watch = new RunWatch((runId) => store.findEndedRun(runId))
   const outbox = new Outbox({ store, claims, log, everyMs: config.outboxMs })
   const leaseMs = config.runLeaseMs
   const driver = new RunDriver({ store, catalog, outbox, watch, metrics, log, leaseMs, actMs: config.runActMs })
@@ -53,7 +48,8 @@ await run('actions', variables, async (runtime) => {
   runtime.onStop('reconciler', () => reconciler.stop())
   const previews = new Previews({ catalog, store, connections, ttlMs: config.previewMs })
   const execution = new Execution({ store, claims, catalog, connections, driver, watch, leaseMs, waitMs: config.waitMs })
-  const service = actionsService({ enabled: config.enabled, catalog, previews, execution, store, metrics })
-  const health = new Health({ services: ['relay.actions.v1.ActionsService'], checks: { postgres: () => database.ping() } })
+  const { runs } = stores
+  const service = actionsService({ enabled: config.enabled, catalog, previews, execution, runs, metrics })
+  const health = new Health({ services: ['relay.actions.v1.ActionsService'], checks: { postgres: stores.ping } })
   return serveGrpc(runtime, { services: [service], verifier, tls: own.tls, refusals, health })
 })

@@ -53,7 +53,7 @@ export const traceOf = ({ traceId, spanId }: Pick<Run, 'traceId' | 'spanId'>): T
   spanId === '' ? [] : [{ traceId, spanId, sampled: false }]
 
 /** Whole milliseconds from start to end; undefined while under way. */
-export const durationMs = (run: Run): number | undefined =>
+export const durationMs = (run: Pick<Run, 'startedAt' | 'endedAt'>): number | undefined =>
   run.endedAt === undefined ? undefined : Math.max(0, run.endedAt.getTime() - run.startedAt.getTime())
 
 /** An outcome as the run keeps it: the public error begins with its reason. */

@@ -5,27 +5,27 @@ import { type Served, served } from '#mesh/grpc/server.ts'
 import { readPageToken, writePageToken } from '#mesh/page-token.ts'
 import { key } from '#mesh/telemetry/names.ts'
 import { note } from '#mesh/telemetry/scope.ts'
-import { parseCanonical } from './canonical.ts'
 import type { Catalog } from './catalog.ts'
 import { errors } from './errors.ts'
 import type { Execution } from './execute.ts'
 import type { ActionMetrics } from './metrics.ts'
 import type { Previews } from './preview.ts'
-import { type Run, type RunStatus, durationMs } from './run.ts'
-import type { Store } from './store.ts'
+import type { RunReader } from './run-reader.ts'
+import { type ListedRun, type RunDetails, type Viewer, showDetails } from './run-view.ts'
+import { type RunStatus, durationMs } from './run.ts'
 
 export interface ServiceParts {
   enabled: boolean
   catalog: Catalog
   previews: Previews
   execution: Execution
-  store: Store
+  runs: RunReader
   metrics: ActionMetrics
 }
 
 const defaultPage = 50
 
-export function actionsService({ enabled, catalog, previews, execution, store, metrics }: ServiceParts): Served {
+export function actionsService({ enabled, catalog, previews, execution, runs, metrics }: ServiceParts): Served {
   const requireEnabled = () => {
     if (!enabled) throw errors.ACTIONS_DISABLED()
   }
@@ -65,47 +65,50 @@ export function actionsService({ enabled, catalog, previews, execution, store, m
         note({ replayed })
         metrics.replayed(run)
       }
-      const { runId, action, provider, status, result, error } = run
+      const { runId, action, provider, status } = run
       call.reply(key.run, runId)
-      return { runId, action, provider, status, result, error, durationMs: durationMs(run) ?? 0, requestId: call.requestId }
+      // A key that another actor of the workspace used answers with that actor's run.
+      const { result, error, withheld } = showDetails(run, run, callerOf(call))
+      return { runId, action, provider, status, result, error, durationMs: durationMs(run) ?? 0, requestId: call.requestId, withheld }
     },
 
     async listRuns(request, call) {
       requireEnabled()
-      const { runs, next } = await store.listRuns({
-        workspace: callerOf(call).workspace,
+      const caller = callerOf(call)
+      const { runs: listed, next } = await runs.list({
+        workspace: caller.workspace,
         status: request.status === '' ? undefined : (request.status as RunStatus),
         limit: request.pageSize === 0 ? defaultPage : request.pageSize,
         after: readPageToken(request.pageToken),
       })
-      return { runs: runs.map(toMessage), nextPageToken: writePageToken(next), requestId: call.requestId }
+      const messages = listed.map((run) => toMessage(run, run.details, caller))
+      return { runs: messages, nextPageToken: writePageToken(next), requestId: call.requestId }
     },
 
     async getRun(request, call) {
       requireEnabled()
-      const run = await store.findRun(request.runId)
+      const run = await runs.find(request.runId)
+      const caller = callerOf(call)
       // Another workspace's run does not exist for this caller.
-      if (run === undefined || run.workspace !== callerOf(call).workspace) throw errors.RUN_NOT_FOUND()
+      if (run === undefined || run.workspace !== caller.workspace) throw errors.RUN_NOT_FOUND()
       note({ runId: run.runId })
       call.reply(key.run, run.runId)
-      return { run: toMessage(run), requestId: call.requestId }
+      return { run: toMessage(run, run, caller), requestId: call.requestId }
     },
   })
 }
 
-function toMessage(run: Run): RunMessage {
+function toMessage(run: Omit<ListedRun, 'details'>, details: RunDetails | undefined, viewer: Viewer): RunMessage {
   return {
     runId: run.runId,
     previewId: run.previewId,
     action: run.action,
     provider: run.provider,
     status: run.status,
-    params: parseCanonical(run.params),
-    result: run.result,
-    error: run.error,
     durationMs: durationMs(run),
     actor: run.actor,
     startedAt: run.startedAt.toISOString(),
     endedAt: run.endedAt?.toISOString(),
+    ...showDetails(run, details, viewer),
   }
 }

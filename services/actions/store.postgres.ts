@@ -1,6 +1,7 @@
 import type { Database, Statement } from '#mesh/postgres/database.ts'
-import type { KeyKind, Run, RunKey, RunStatus } from './run.ts'
-import type { Begin, Begun, NewPreview, Preview, RunPage, Store } from './store.ts'
+import { type RunRow, runColumns, toRun } from './run-row.ts'
+import type { RunKey } from './run.ts'
+import type { Begin, Begun, NewPreview, Preview, Store } from './store.ts'
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 const statement = (name: string, text: string): Statement => ({ name: `actions.${name}`, text })
@@ -17,37 +18,7 @@ interface PreviewRow {
   expires_at: Date
 }
 
-interface RunRow {
-  run_id: string
-  preview_id: string
-  attempt_id: string
-  workspace: string
-  actor: string
-  action: string
-  provider: string
-  params: Buffer
-  connection_id: string | null
-  key_kind: KeyKind
-  key: string
-  status: RunStatus
-  epoch: number
-  recovery: string | null
-  result: string | null
-  error_reason: string | null
-  error: string | null
-  key_id: string
-  source: string
-  request_id: string
-  trace_id: string
-  span_id: string
-  started_at: Date
-  ended_at: Date | null
-}
-
 type UntoldRow = Pick<RunRow, 'run_id' | 'workspace' | 'key_kind' | 'key' | 'trace_id' | 'span_id'> & { attempts: number }
-
-const runColumns = `run_id, preview_id, attempt_id, workspace, actor, action, provider, params, connection_id, key_kind, key, status, epoch, recovery,
-  result, error_reason, error, key_id, source, request_id, trace_id, span_id, started_at, ended_at`
 
 const addPreview = statement(
   'add-preview',
@@ -84,13 +55,8 @@ const inTheWay = statement(
    FROM runs WHERE run_id = $1 OR preview_id = $2 ORDER BY (run_id = $1) DESC LIMIT 1`,
 )
 const findRun = statement('find-run', `SELECT ${runColumns} FROM runs WHERE run_id = $1`)
-const listRuns = statement(
-  'list-runs',
-  `SELECT ${runColumns}, (extract(epoch FROM started_at) * 1000000)::bigint::text AS cursor FROM runs
-   WHERE workspace = $1 AND ($2::text IS NULL OR status = $2)
-     AND ($3::bigint IS NULL OR (started_at, run_id) < ('epoch'::timestamptz + $3 * interval '1 microsecond', $4::uuid))
-   ORDER BY started_at DESC, run_id DESC LIMIT $5`,
-)
+/** Asked again and again of runs under way: nothing of them is read but that they are. */
+const findEndedRun = statement('find-ended-run', `SELECT ${runColumns} FROM runs WHERE run_id = $1 AND status <> 'executing'`)
 const holdRun = statement(
   'hold-run',
   `UPDATE runs SET lease_until = ${inMs('$3::float8')} WHERE run_id = $1 AND epoch = $2 AND status = 'executing' RETURNING run_id`,
@@ -141,37 +107,11 @@ const toPreview = (row: PreviewRow): Preview => ({
   expiresAt: row.expires_at,
 })
 
-const fromJson = (text: string | null) => (text === null ? undefined : (JSON.parse(text) as Record<string, unknown>))
-
-const toRun = (row: RunRow): Run => ({
-  runId: row.run_id,
-  previewId: row.preview_id,
-  attemptId: row.attempt_id,
-  workspace: row.workspace,
-  actor: row.actor,
-  action: row.action,
-  provider: row.provider,
-  params: row.params,
-  connectionId: row.connection_id ?? undefined,
-  keyKind: row.key_kind,
-  key: row.key,
-  status: row.status,
-  epoch: row.epoch,
-  recovery: fromJson(row.recovery),
-  result: fromJson(row.result),
-  errorReason: row.error_reason ?? undefined,
-  error: row.error ?? undefined,
-  keyId: row.key_id,
-  source: row.source,
-  requestId: row.request_id,
-  traceId: row.trace_id,
-  spanId: row.span_id,
-  startedAt: row.started_at,
-  endedAt: row.ended_at ?? undefined,
-})
-
-/** `audited` is called whenever an audit event was written: its relay need not wait for its round then. */
-export function postgresStore(database: Database, audited: () => void = () => undefined): Store {
+/**
+ * `audited` is called whenever an audit event was written: its relay need not wait for its round then. Leases, ends, the reconciler and the
+ * outbox have the connections of `reserved` for themselves, whatever callers ask of `database` meanwhile.
+ */
+export function postgresStore(database: Database, audited: () => void = () => undefined, reserved: Database = database): Store {
   return {
     async addPreview(preview: NewPreview) {
       const rows = await database.query<{ expires_at: Date }>(addPreview, [
@@ -200,7 +140,7 @@ export function postgresStore(database: Database, audited: () => void = () => un
     },
 
     async deletePreviews(olderThanMs, limit) {
-      return (await database.query(deletePreviews, [olderThanMs, limit])).length
+      return (await reserved.query(deletePreviews, [olderThanMs, limit])).length
     },
 
     async begin({ runId, attemptId, previewId, key, leaseMs, asker, spanId }: Begin): Promise<Begun> {
@@ -231,30 +171,21 @@ export function postgresStore(database: Database, audited: () => void = () => un
       return rows[0] && toRun(rows[0])
     },
 
-    async listRuns({ workspace, status, limit, after }: RunPage) {
-      const rows = await database.query<RunRow & { cursor: string }>(listRuns, [
-        workspace,
-        status ?? null,
-        after?.atUs ?? null,
-        after?.id ?? null,
-        limit + 1,
-      ])
-      const page = rows.slice(0, limit)
-      const last = page.at(-1)
-      const next = rows.length > limit && last !== undefined ? { atUs: last.cursor, id: last.run_id } : undefined
-      return { runs: page.map(toRun), next }
+    async findEndedRun(runId) {
+      const rows = await database.query<RunRow>(findEndedRun, [runId])
+      return rows[0] && toRun(rows[0])
     },
 
     async holdRun(runId, epoch, leaseMs) {
-      return (await database.query(holdRun, [runId, epoch, leaseMs])).length === 1
+      return (await reserved.query(holdRun, [runId, epoch, leaseMs])).length === 1
     },
 
     async recordPoint(runId, epoch, point) {
-      return (await database.query(recordPoint, [runId, epoch, JSON.stringify(point)])).length === 1
+      return (await reserved.query(recordPoint, [runId, epoch, JSON.stringify(point)])).length === 1
     },
 
     async endRun({ runId, epoch, status, result, errorReason, error, tellAfterMs, event }) {
-      const rows = await database.query<RunRow>(endRun, [
+      const rows = await reserved.query<RunRow>(endRun, [
         runId,
         epoch,
         status,
@@ -270,11 +201,11 @@ export function postgresStore(database: Database, audited: () => void = () => un
     },
 
     async takeLostRuns({ limit, leaseMs, graceMs, except }) {
-      return (await database.query<RunRow>(takeLostRuns, [limit, leaseMs, graceMs, except])).map(toRun)
+      return (await reserved.query<RunRow>(takeLostRuns, [limit, leaseMs, graceMs, except])).map(toRun)
     },
 
     async takeUntold({ limit, retryMs }) {
-      const rows = await database.query<UntoldRow>(takeUntold, [limit, retryMs])
+      const rows = await reserved.query<UntoldRow>(takeUntold, [limit, retryMs])
       return rows.map((row) => {
         const key: RunKey = { workspace: row.workspace, kind: row.key_kind, key: row.key }
         return { runId: row.run_id, key, attempts: row.attempts, traceId: row.trace_id, spanId: row.span_id }
@@ -282,11 +213,11 @@ export function postgresStore(database: Database, audited: () => void = () => un
     },
 
     async told(runIds) {
-      await database.query(told, [runIds])
+      await reserved.query(told, [runIds])
     },
 
     async untold() {
-      const [row] = await database.query<{ count: number; lag: number }>(untold)
+      const [row] = await reserved.query<{ count: number; lag: number }>(untold)
       return { count: row!.count, lagMs: row!.lag }
     },
   }

@@ -3,7 +3,6 @@
  * are written in one step: both are there or neither.
  */
 import type { AuditEvent, Asker } from '#mesh/audit/event.ts'
-import type { PageEnd } from '#mesh/page-token.ts'
 import type { Run, RunKey, RunStatus } from './run.ts'
 
 export interface Preview {
@@ -61,14 +60,6 @@ export interface Untold extends Pick<Run, 'runId' | 'traceId' | 'spanId'> {
   attempts: number
 }
 
-export interface RunPage {
-  workspace: string
-  status: RunStatus | undefined
-  limit: number
-  /** The last run of the page before. */
-  after: PageEnd | undefined
-}
-
 export interface Store {
   /** Resolves to when it expires. */
   addPreview(preview: NewPreview): Promise<Date>
@@ -81,7 +72,8 @@ export interface Store {
    *  its own row has begun. */
   begin(begin: Begin): Promise<Begun>
   findRun(runId: string): Promise<Run | undefined>
-  listRuns(page: RunPage): Promise<{ runs: Run[]; next: RunPage['after'] }>
+  /** Undefined while it is under way too. */
+  findEndedRun(runId: string): Promise<Run | undefined>
 
   /** Extends the lease; false when the run has ended or is somebody else's by now. */
   holdRun(runId: string, epoch: number, leaseMs: number): Promise<boolean>

@@ -38,6 +38,7 @@ export const run: Run = {
   actor: 'tester',
   startedAt: '2025-10-06T06:15:00.000Z',
   endedAt: '2025-10-06T06:15:00.549Z',
+  withheld: '',
 }
 
 export const executed = (requestId: string, more: Partial<ExecuteActionResponse> = {}): ExecuteActionResponse => ({
@@ -49,6 +50,7 @@ export const executed = (requestId: string, more: Partial<ExecuteActionResponse>
   error: undefined,
   durationMs: 549,
   requestId,
+  withheld: '',
   ...more,
 })
 

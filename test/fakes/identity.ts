@@ -33,6 +33,7 @@ const everyPermission = [
   'keys:write',
   'keys:admin',
   'audit:read',
+  'runs:read_all',
 ] as const
 const everyService = ['gateway', 'access', 'actions', 'idempotency', 'ratelimit', 'oauth', 'envoy', 'tester'] as const
 export const lifeS = 300

@@ -15,10 +15,13 @@ const mostRaces = 5
 
 export class PostgresAuditStore implements AuditStore {
   readonly #database: Database
+  readonly #reads: Database
   readonly #chain: Chain
 
-  constructor(parts: { database: Database; chain: Chain }) {
+  /** `reads` is for lists; the same as `database` when unset. */
+  constructor(parts: { database: Database; reads?: Database; chain: Chain }) {
     this.#database = parts.database
+    this.#reads = parts.reads ?? parts.database
     this.#chain = parts.chain
   }
 
@@ -34,7 +37,7 @@ export class PostgresAuditStore implements AuditStore {
   }
 
   list(query: EntryQuery): Promise<EntryPage> {
-    return listEntries(this.#database, query)
+    return listEntries(this.#reads, query)
   }
 
   async #append(queries: Queries, events: readonly AuditEvent[]): Promise<Entry[]> {

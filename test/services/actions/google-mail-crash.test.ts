@@ -68,9 +68,9 @@ test.each([
     other.reconciler.start()
     const run = await vi.waitFor(
       async () => {
-        const { runs } = await other.store.listRuns({ workspace: askerOf().workspace, status: undefined, limit: 1, after: undefined })
+        const { runs } = await on.runs.list({ workspace: askerOf().workspace, status: undefined, limit: 1, after: undefined })
         expect(runs[0]?.status).toBe('success')
-        return runs[0] as Run
+        return (await on.runs.find(runs[0]!.runId)) as Run
       },
       { timeout: 10_000, interval: 50 },
     )

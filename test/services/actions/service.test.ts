@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { z } from 'zod'
 import { ActionsServiceService, PreviewActionRequest, PreviewActionResponse } from '#gen/relay/actions/v1/actions.ts'
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import { type Context, ownContext } from '#mesh/grpc/call.ts'
@@ -10,6 +11,7 @@ import { Channel, methodsOf } from '#mesh/grpc/client.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { GrpcServer } from '#mesh/grpc/server.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
+import type { Adapter } from '../../../services/actions/adapter.ts'
 import { Catalog } from '../../../services/actions/catalog.ts'
 import { noConnections } from '../../../services/actions/connections.ts'
 import { ActionMetrics } from '../../../services/actions/metrics.ts'
@@ -18,13 +20,25 @@ import { actionsService } from '../../../services/actions/service.ts'
 import { type Stage, stage } from './stage.ts'
 
 const log = pino({ level: 'silent' })
-/** A token is "workspace.actor" here. */
+/** A token is "workspace.actor" here, or "workspace.actor.all" of one who may read all runs. */
 const verifier: Verifier = {
   caller(token): Caller | undefined {
-    const [workspace, actor] = token.split('.')
-    return workspace === undefined || actor === undefined ? undefined : { workspace, actor, keyId: 'k', may: () => true }
+    const [workspace, actor, all] = token.split('.')
+    const may = (permission: string) => permission !== 'runs:read_all' || all !== undefined
+    return workspace === undefined || actor === undefined ? undefined : { workspace, actor, keyId: 'k', may }
   },
   peer: () => undefined,
+}
+
+/** Takes headers, and answers with one of them. */
+const echo: Adapter<{ headers: Record<string, string> }> = {
+  action: 'echo.headers',
+  provider: 'independent',
+  description: 'Says what it was sent.',
+  params: z.strictObject({ headers: z.record(z.string(), z.string()) }),
+  preview: async (params) => ({ params, summary: 'Echo', warnings: [] }),
+  execute: async ({ headers }) => ({ status: 'success', result: { response: `you sent ${headers['Authorization']}` } }),
+  reconcile: async () => ({ status: 'unknown', error: { reason: 'LOST', message: 'who knows' } }),
 }
 
 let on: Stage
@@ -33,9 +47,9 @@ const as = (callerToken: string): Context => ({ ...ownContext(), callerToken })
 
 async function serve(enabled: boolean) {
   const { store, execution } = on.replica()
-  const catalog = new Catalog([on.ledger])
+  const catalog = new Catalog([on.ledger, echo])
   const previews = new Previews({ catalog, store, connections: noConnections, ttlMs: 60_000 })
-  const service = actionsService({ enabled, catalog, previews, execution, store, metrics: new ActionMetrics(new Metrics('t'), store) })
+  const service = actionsService({ enabled, catalog, previews, execution, runs: on.runs, metrics: new ActionMetrics(new Metrics('t'), store) })
   const server = new GrpcServer({ services: [service], verifier, health: new Health({ services: [] }), log, metrics: new Metrics('t') })
   const channel = new Channel({ address: `127.0.0.1:${await server.listen({ host: '127.0.0.1', port: 0 })}` })
   ends.push(() => channel.close(), () => server.drain(1000))
@@ -45,7 +59,7 @@ async function serve(enabled: boolean) {
 let actions: Awaited<ReturnType<typeof serve>>['actions']
 let channel: Channel
 beforeAll(async () => {
-  on = await stage()
+  on = await stage({ adapters: [echo] })
   ;({ actions, channel } = await serve(true))
 })
 afterAll(async () => {
@@ -87,10 +101,59 @@ describe('preview', () => {
 describe('runs', () => {
   test('are found by their workspace alone; elsewhere they do not exist', async () => {
     const { runId } = await actions.executeAction({ previewId: await previewed('a'), idempotencyKey: randomUUID() }, as('acme.ada'))
-    expect((await actions.getRun({ runId }, as('acme.bob'))).run).toMatchObject({ runId, status: 'success', actor: 'ada', params: { note: 'a' } })
+    expect((await actions.getRun({ runId }, as('acme.bob'))).run).toMatchObject({ runId, status: 'success', actor: 'ada' })
     await expect(actions.getRun({ runId }, as('other.ada'))).rejects.toMatchObject({ reason: 'RUN_NOT_FOUND', code: 'NOT_FOUND' })
     await expect(actions.getRun({ runId: randomUUID() }, as('acme.ada'))).rejects.toMatchObject({ reason: 'RUN_NOT_FOUND' })
     await expect(actions.getRun({ runId: 'no-uuid' }, as('acme.ada'))).rejects.toMatchObject({ reason: 'INVALID_REQUEST' })
+  })
+
+  test("show an actor's parameters, result and error to that actor and to callers with runs:read_all alone, wherever a run is shown", async () => {
+    on.ledger.onExecute = async (_run, effect) => {
+      effect()
+      return { status: 'failed', error: { reason: 'LEDGER_FULL', message: 'no room for private mail' }, result: { line: 'private' } }
+    }
+    try {
+      const who = (caller: string) => as(`private.${caller}`)
+      const key = randomUUID()
+      const asked = { previewId: await previewed('to: cara, bcc: dan', 'private.ada'), idempotencyKey: key }
+      const own = await actions.executeAction(asked, who('ada'))
+      const open = { params: { note: 'to: cara, bcc: dan' }, result: { line: 'private' }, error: 'LEDGER_FULL: no room for private mail', withheld: '' }
+      const { params: _, ...outcome } = open
+      expect(own).toMatchObject(outcome)
+      const hidden = { result: undefined, error: expect.stringMatching(/^LEDGER_FULL: only /), withheld: 'permission' }
+      const list = async (caller: string) => (await actions.listRuns({ pageSize: 0, pageToken: '', status: '' }, who(caller))).runs[0]
+      for (const caller of ['ada', 'root.all']) {
+        expect((await actions.getRun({ runId: own.runId }, who(caller))).run, caller).toMatchObject(open)
+        expect(await list(caller), caller).toMatchObject(open)
+      }
+      for (const shown of [await list('bob'), (await actions.getRun({ runId: own.runId }, who('bob'))).run]) {
+        expect(shown).toMatchObject({ runId: own.runId, status: 'failed', actor: 'ada', params: {}, ...hidden })
+        expect(JSON.stringify(shown)).not.toMatch(/private|cara|dan/)
+      }
+      // By the key alone: whoever knows it learns how the run ended.
+      const replayed = await actions.executeAction({ previewId: 'expired-or-invalid', idempotencyKey: key }, who('bob'))
+      expect(replayed).toMatchObject({ runId: own.runId, status: 'failed', ...hidden })
+      expect(await actions.executeAction({ previewId: 'expired-or-invalid', idempotencyKey: key }, who('root.all'))).toMatchObject(outcome)
+    } finally {
+      on.ledger.onExecute = async (_run, effect) => {
+        effect()
+        return { status: 'success', result: { ok: true } }
+      }
+    }
+  })
+
+  test('show nobody the secrets in their parameters, nor where the other side repeats them', async () => {
+    const asked = { action: 'echo.headers', params: { headers: { Authorization: 'Bearer not-to-be-seen' } } }
+    const { previewId } = await actions.previewAction(asked, as('acme.ada'))
+    const { runId } = await actions.executeAction({ previewId, idempotencyKey: undefined }, as('acme.ada'))
+    const shown = [
+      await actions.executeAction({ previewId, idempotencyKey: undefined }, as('acme.ada')),
+      await actions.getRun({ runId }, as('acme.root.all')),
+      await actions.listRuns({ pageSize: 1, pageToken: '', status: '' }, as('acme.ada')),
+    ]
+    expect(JSON.stringify(shown)).not.toContain('not-to-be-seen')
+    const params = { headers: { Authorization: '[redacted]' } }
+    expect(shown[1]).toMatchObject({ run: { params, result: { response: 'you sent [redacted]' }, withheld: '' } })
   })
 
   test('are listed page by page, and a token that is no page token is refused by name', async () => {

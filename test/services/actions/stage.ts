@@ -24,7 +24,9 @@ import { Previews } from '../../../services/actions/preview.ts'
 import { Reconciler } from '../../../services/actions/reconciler.ts'
 import { RunWatch } from '../../../services/actions/run-watch.ts'
 import type { RunKey } from '../../../services/actions/run.ts'
+import type { RunReader } from '../../../services/actions/run-reader.ts'
 import { postgresStore } from '../../../services/actions/store.postgres.ts'
+import { postgresRunReader } from '../../../services/actions/store.runs.postgres.ts'
 import type { Store } from '../../../services/actions/store.ts'
 import { MemoryClaimStore } from '../../../services/idempotency/store.memory.ts'
 import { freshDatabase } from '../../setup/database.ts'
@@ -124,7 +126,9 @@ export interface Replica {
 }
 
 export interface Stage {
+  url: string
   database: Database
+  runs: RunReader
   ledger: Ledger
   claims: StageClaims
   connections: StageConnections
@@ -163,14 +167,16 @@ export async function stage({ adapters = [], connections: given }: StageOptions 
     return (await previews.preview(asked)).previewId
   }
   return {
+    url: fresh.url,
     database,
+    runs: postgresRunReader(database),
     ledger,
     claims,
     connections: staged,
     replica({ leaseMs = 15_000, waitMs = 2000, store: wrap = (each: Store) => each }: ReplicaOptions = {}) {
       const store = wrap(real)
       const metrics = new ActionMetrics(new Metrics('test'), store)
-      const watch = new RunWatch((runId) => store.findRun(runId))
+      const watch = new RunWatch((runId) => store.findEndedRun(runId))
       const outbox = new Outbox({ store, claims, log, everyMs: 50 })
       const driver = new RunDriver({ store, catalog, outbox, watch, metrics, log, leaseMs, actMs: 20_000 })
       const reconciler = new Reconciler({ store, driver, metrics, log, leaseMs, everyMs: 50, keepPreviewsMs: 3_600_000 })

@@ -6,7 +6,9 @@ import { Secret } from '#mesh/config.ts'
 import type { PageEnd } from '#mesh/page-token.ts'
 import { Database } from '#mesh/postgres/database.ts'
 import { canonicalBytes } from '../../../services/actions/canonical.ts'
+import type { RunReader } from '../../../services/actions/run-reader.ts'
 import { postgresStore } from '../../../services/actions/store.postgres.ts'
+import { postgresRunReader } from '../../../services/actions/store.runs.postgres.ts'
 import type { Begin, Store } from '../../../services/actions/store.ts'
 import { type FreshDatabase, freshDatabase } from '../../setup/database.ts'
 import { askerOf } from './stage.ts'
@@ -226,11 +228,11 @@ describe('listing', () => {
     const seen: string[] = []
     let after: PageEnd | undefined
     do {
-      const page: Awaited<ReturnType<Store['listRuns']>> = await store.listRuns({ workspace, status: undefined, limit: 3, after })
+      const page: Awaited<ReturnType<RunReader['list']>> = await postgresRunReader(database).list({ workspace, status: undefined, limit: 3, after })
       seen.push(...page.runs.map((run) => run.runId))
       after = page.next
     } while (after !== undefined)
     expect(seen).toEqual(made)
-    expect((await store.listRuns({ workspace, status: 'success', limit: 10, after: undefined })).runs).toEqual([])
+    expect((await postgresRunReader(database).list({ workspace, status: 'success', limit: 10, after: undefined })).runs).toEqual([])
   })
 })

@@ -81,6 +81,8 @@ export interface ExecuteActionResponse {
   error?: string | undefined;
   durationMs: number;
   requestId: string;
+  /** Why `result` is not shown: as in Run; empty where it is, or where there is none. */
+  withheld: string;
 }
 
 export interface ListRunsRequest {
@@ -116,7 +118,7 @@ export interface Run {
   provider: string;
   /** "executing", "success", "failed" or "unknown". */
   status: string;
-  /** Exactly what the preview showed. */
+  /** Exactly what the preview showed, but for secrets: their values are "[redacted]". An object without members where it is withheld. */
   params?: { [key: string]: any } | undefined;
   result?: { [key: string]: any } | undefined;
   error?: string | undefined;
@@ -127,7 +129,14 @@ export interface Run {
   actor: string;
   /** RFC 3339, UTC, with milliseconds. */
   startedAt: string;
-  endedAt?: string | undefined;
+  endedAt?:
+    | string
+    | undefined;
+  /**
+   * Why `params` and `result` are not shown; empty where they are. "size": a list leaves out what is large, and GET /actions/runs/{run_id}
+   * has it. "permission": the run is another actor's, and the caller lacks runs:read_all.
+   */
+  withheld: string;
 }
 
 function createBaseListActionsRequest(): ListActionsRequest {
@@ -654,6 +663,7 @@ function createBaseExecuteActionResponse(): ExecuteActionResponse {
     error: undefined,
     durationMs: 0,
     requestId: "",
+    withheld: "",
   };
 }
 
@@ -682,6 +692,9 @@ export const ExecuteActionResponse: MessageFns<ExecuteActionResponse> = {
     }
     if (message.requestId !== "") {
       writer.uint32(66).string(message.requestId);
+    }
+    if (message.withheld !== "") {
+      writer.uint32(74).string(message.withheld);
     }
     return writer;
   },
@@ -763,6 +776,14 @@ export const ExecuteActionResponse: MessageFns<ExecuteActionResponse> = {
             message.requestId = reader.string();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.withheld = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -788,6 +809,7 @@ export const ExecuteActionResponse: MessageFns<ExecuteActionResponse> = {
     message.error = object.error ?? undefined;
     message.durationMs = object.durationMs ?? 0;
     message.requestId = object.requestId ?? "";
+    message.withheld = object.withheld ?? "";
     return message;
   },
 };
@@ -1086,6 +1108,7 @@ function createBaseRun(): Run {
     actor: "",
     startedAt: "",
     endedAt: undefined,
+    withheld: "",
   };
 }
 
@@ -1126,6 +1149,9 @@ export const Run: MessageFns<Run> = {
     }
     if (message.endedAt !== undefined) {
       writer.uint32(98).string(message.endedAt);
+    }
+    if (message.withheld !== "") {
+      writer.uint32(106).string(message.withheld);
     }
     return writer;
   },
@@ -1239,6 +1265,14 @@ export const Run: MessageFns<Run> = {
             message.endedAt = reader.string();
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.withheld = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1268,6 +1302,7 @@ export const Run: MessageFns<Run> = {
     message.actor = object.actor ?? "";
     message.startedAt = object.startedAt ?? "";
     message.endedAt = object.endedAt ?? undefined;
+    message.withheld = object.withheld ?? "";
     return message;
   },
 };
@@ -1309,7 +1344,7 @@ export const ActionsServiceService = {
       Buffer.from(ExecuteActionResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ExecuteActionResponse => ExecuteActionResponse.decode(value),
   },
-  /** Lists the runs of the caller's workspace, newest first. */
+  /** Lists the runs of the caller's workspace, newest first. What a page shows of parameters and results is bounded: see Run.withheld. */
   listRuns: {
     path: "/relay.actions.v1.ActionsService/ListRuns" as const,
     requestStream: false as const,
@@ -1341,7 +1376,7 @@ export interface ActionsServiceServer extends UntypedServiceImplementation {
    * even when the preview has expired since. A run that ended answers OK with its status, at first and on replay.
    */
   executeAction: handleUnaryCall<ExecuteActionRequest, ExecuteActionResponse>;
-  /** Lists the runs of the caller's workspace, newest first. */
+  /** Lists the runs of the caller's workspace, newest first. What a page shows of parameters and results is bounded: see Run.withheld. */
   listRuns: handleUnaryCall<ListRunsRequest, ListRunsResponse>;
   /** Finds out what happened to one run. */
   getRun: handleUnaryCall<GetRunRequest, GetRunResponse>;
@@ -1399,7 +1434,7 @@ export interface ActionsServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ExecuteActionResponse) => void,
   ): ClientUnaryCall;
-  /** Lists the runs of the caller's workspace, newest first. */
+  /** Lists the runs of the caller's workspace, newest first. What a page shows of parameters and results is bounded: see Run.withheld. */
   listRuns(
     request: ListRunsRequest,
     callback: (error: ServiceError | null, response: ListRunsResponse) => void,

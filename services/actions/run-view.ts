@@ -1,0 +1,46 @@
+/** What a caller sees of a run. Pure. */
+import { parseCanonical } from './canonical.ts'
+import { redactSecrets } from './redaction.ts'
+import type { Run } from './run.ts'
+
+/** A run as lists read it: without what is large in it, and without what only its holder needs. */
+export interface ListedRun extends Pick<
+  Run,
+  'runId' | 'previewId' | 'workspace' | 'actor' | 'action' | 'provider' | 'status' | 'errorReason' | 'error' | 'startedAt' | 'endedAt'
+> {
+  /** Undefined where they are too large for the list. */
+  readonly details: RunDetails | undefined
+}
+
+/** What was sent and what came back: as large as it may be, and nobody's business but its actor's. */
+export type RunDetails = Pick<Run, 'params' | 'result'>
+
+/** Who looks. */
+export interface Viewer {
+  readonly actor: string
+  may(permission: string): boolean
+}
+
+/** Why the details are not shown; '' where they are. */
+export type Withheld = '' | 'permission' | 'size'
+
+export interface ShownDetails {
+  params: Record<string, unknown>
+  result: Record<string, unknown> | undefined
+  error: string | undefined
+  withheld: Withheld
+}
+
+/** See the details of other actors' runs. */
+export const readAll = 'runs:read_all'
+
+/** Undefined details are too large to be shown here. Values under the names of secrets are shown to nobody. */
+export function showDetails(run: Pick<Run, 'actor' | 'errorReason' | 'error'>, details: RunDetails | undefined, viewer: Viewer): ShownDetails {
+  if (run.actor !== viewer.actor && !viewer.may(readAll)) {
+    // An error may quote what came back.
+    const error = run.errorReason && `${run.errorReason}: only its actor and callers with ${readAll} see what happened.`
+    return { params: {}, result: undefined, error, withheld: 'permission' }
+  }
+  if (details === undefined) return { params: {}, result: undefined, error: run.error, withheld: 'size' }
+  return { ...redactSecrets({ params: parseCanonical(details.params), result: details.result, error: run.error }), withheld: '' }
+}

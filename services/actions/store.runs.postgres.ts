@@ -1,0 +1,73 @@
+import type { Database, Statement } from '#mesh/postgres/database.ts'
+import { type RunReader, detailBytes } from './run-reader.ts'
+import { type RunRow, fromJson, runColumns, toRun } from './run-row.ts'
+import type { ListedRun } from './run-view.ts'
+
+const statement = (name: string, text: string): Statement => ({ name: `actions.${name}`, text })
+
+type ListedRow = Pick<
+  RunRow,
+  'run_id' | 'preview_id' | 'workspace' | 'actor' | 'action' | 'provider' | 'status' | 'result' | 'error_reason' | 'error' | 'started_at' | 'ended_at'
+> & { params: Buffer | null; cursor: string }
+
+/** The length of a value is known without reading it: one that is too large is never fetched from where Postgres keeps large ones. */
+const fits = `octet_length(params) + coalesce(octet_length(result), 0) <= $2`
+const listedColumns = `run_id, preview_id, workspace, actor, action, provider, status, error_reason, left(error, 1000) AS error, started_at,
+  ended_at, CASE WHEN ${fits} THEN params END AS params, CASE WHEN ${fits} THEN result END AS result,
+  (extract(epoch FROM started_at) * 1000000)::bigint::text AS cursor`
+
+/** A statement for each set of filters, so that each is planned for itself. */
+function listing(filters: { status: boolean; after: boolean }): Statement {
+  const name = ['list-runs', filters.status && 'by-status', filters.after && 'after'].filter(Boolean).join('-')
+  const where = ['workspace = $1']
+  if (filters.status) where.push('status = $4')
+  const end = filters.status ? 5 : 4
+  if (filters.after) where.push(`(started_at, run_id) < ('epoch'::timestamptz + $${end}::bigint * interval '1 microsecond', $${end + 1}::uuid)`)
+  return statement(name, `SELECT ${listedColumns} FROM runs WHERE ${where.join(' AND ')} ORDER BY started_at DESC, run_id DESC LIMIT $3`)
+}
+
+const statements = {
+  list: listing({ status: false, after: false }),
+  listAfter: listing({ status: false, after: true }),
+  listByStatus: listing({ status: true, after: false }),
+  listByStatusAfter: listing({ status: true, after: true }),
+  read: statement('read-run', `SELECT ${runColumns} FROM runs WHERE run_id = $1`),
+}
+
+/** `database` is for this alone: readers wait for readers. */
+export function postgresRunReader(database: Database): RunReader {
+  return {
+    async find(runId) {
+      const [row] = await database.query<RunRow>(statements.read, [runId])
+      return row && toRun(row)
+    },
+
+    async list({ workspace, status, limit, after }) {
+      const [first, later] =
+        status === undefined ? [statements.list, statements.listAfter] : [statements.listByStatus, statements.listByStatusAfter]
+      const values: unknown[] = [workspace, detailBytes(limit), limit + 1]
+      if (status !== undefined) values.push(status)
+      if (after !== undefined) values.push(after.atUs, after.id)
+      const rows = await database.query<ListedRow>(after === undefined ? first : later, values)
+      const page = rows.slice(0, limit)
+      const last = page.at(-1)
+      const next = rows.length > limit && last !== undefined ? { atUs: last.cursor, id: last.run_id } : undefined
+      return { runs: page.map(toListed), next }
+    },
+  }
+}
+
+const toListed = (row: ListedRow): ListedRun => ({
+  runId: row.run_id,
+  previewId: row.preview_id,
+  workspace: row.workspace,
+  actor: row.actor,
+  action: row.action,
+  provider: row.provider,
+  status: row.status,
+  errorReason: row.error_reason ?? undefined,
+  error: row.error ?? undefined,
+  startedAt: row.started_at,
+  endedAt: row.ended_at ?? undefined,
+  details: row.params === null ? undefined : { params: row.params, result: fromJson(row.result) },
+})

@@ -1,0 +1,133 @@
+/** Large runs and many readers: everybody else goes on. Over real gRPC and the pools that the process has. */
+import { randomUUID } from 'node:crypto'
+import { pino } from 'pino'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { ActionsServiceService, ListRunsResponse } from '#gen/relay/actions/v1/actions.ts'
+import { auditEvent } from '#mesh/audit/event.ts'
+import { Secret } from '#mesh/config.ts'
+import { type Context, ownContext } from '#mesh/grpc/call.ts'
+import type { Caller } from '#mesh/grpc/caller.ts'
+import { Channel, methodsOf } from '#mesh/grpc/client.ts'
+import { Health } from '#mesh/grpc/health.ts'
+import { GrpcServer } from '#mesh/grpc/server.ts'
+import { type Pools, openPools } from '#mesh/postgres/pools.ts'
+import { Metrics } from '#mesh/telemetry/metrics.ts'
+import { Catalog } from '../../../services/actions/catalog.ts'
+import { noConnections } from '../../../services/actions/connections.ts'
+import { ActionMetrics } from '../../../services/actions/metrics.ts'
+import { Previews } from '../../../services/actions/preview.ts'
+import { actionsService } from '../../../services/actions/service.ts'
+import { postgresStore } from '../../../services/actions/store.postgres.ts'
+import { postgresRunReader } from '../../../services/actions/store.runs.postgres.ts'
+import { type Stage, askerOf, execute, stage } from './stage.ts'
+
+const log = pino({ level: 'silent' })
+const large = 900_000
+const readers = 25
+
+let on: Stage
+let pools: Pools<'reserved' | 'reads'>
+let actions: ReturnType<typeof methodsOf<typeof ActionsServiceService>>
+const ends: (() => unknown)[] = []
+const ada = (): Context => ({ ...ownContext(), callerToken: 'ada' })
+
+beforeAll(async () => {
+  on = await stage()
+  pools = openPools({ url: new Secret(on.url), log }, { reserved: 0.3, reads: 0.2 })
+  const store = postgresStore(pools.main, undefined, pools.reserved)
+  const { execution } = on.replica({ store: () => store })
+  const catalog = new Catalog([on.ledger])
+  const previews = new Previews({ catalog, store, connections: noConnections, ttlMs: 60_000 })
+  const metrics = new ActionMetrics(new Metrics('t'), store)
+  const service = actionsService({ enabled: true, catalog, previews, execution, runs: postgresRunReader(pools.reads), metrics })
+  const caller = (actor: string): Caller => ({ workspace: 'acme', actor, keyId: 'k', may: () => true })
+  const verifier = { caller, peer: () => undefined }
+  const server = new GrpcServer({ services: [service], verifier, health: new Health({ services: [] }), log, metrics: new Metrics('t') })
+  const channel = new Channel({ address: `127.0.0.1:${await server.listen({ host: '127.0.0.1', port: 0 })}` })
+  ends.push(() => channel.close(), () => server.drain(1000))
+  actions = methodsOf(ActionsServiceService, channel)
+  const replica = on.replica()
+  for (let index = 0; index < 5; index += 1) await execute(replica, await on.preview('x'.repeat(large)))
+})
+afterAll(async () => {
+  for (const end of ends) await end()
+  await pools?.close()
+  await on?.close()
+})
+
+test('a page of runs of 0.9 MB is an answer of a few kilobytes, that says what it leaves out and where that is', async () => {
+  const page = await actions.listRuns({ pageSize: 0, pageToken: '', status: '' }, ada())
+  expect(page.runs).toHaveLength(5)
+  for (const run of page.runs) expect(run).toMatchObject({ status: 'success', actor: 'ada', params: {}, result: undefined, withheld: 'size' })
+  expect(ListRunsResponse.encode(page).finish().length).toBeLessThan(4096)
+  const { run } = await actions.getRun({ runId: page.runs[0]!.runId }, ada())
+  expect(run).toMatchObject({ params: { note: 'x'.repeat(large) }, result: { ok: true }, withheld: '' })
+})
+
+test('a page of as many runs as there may be, each as large as a list shows, stays within its budget', async () => {
+  await on.database.pool.query(`INSERT INTO runs (run_id, preview_id, attempt_id, workspace, actor, action, provider, params, key_kind, key,
+      status, lease_until, request_id, trace_id, ended_at)
+    SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'full', 'ada', 'ledger.add', 'independent',
+      convert_to('{"note":"' || repeat('x', 5 * (at % 1200)) || '"}', 'UTF8'), 'client', at::text, 'success', now(), gen_random_uuid(), '', clock_timestamp()
+    FROM generate_series(1, 1200) AS at`)
+  const reader = postgresRunReader(pools.reads)
+  for (const limit of [1, 50, 200]) {
+    const { runs } = await reader.list({ workspace: 'full', status: 'success', limit, after: undefined })
+    expect(runs).toHaveLength(limit)
+    const bytes = runs.reduce((sum, { details }) => sum + (details?.params.length ?? 0), 0)
+    expect(bytes).toBeLessThanOrEqual(256 * 1024)
+    expect(runs.some(({ details }) => details !== undefined)).toBe(true)
+  }
+})
+
+test(`while ${readers} callers read large runs without pause, previews succeed and runs end at once`, async () => {
+  const { runs } = await actions.listRuns({ pageSize: 0, pageToken: '', status: '' }, ada())
+  let reading = true
+  let read = 0
+  const reader = async (index: number) => {
+    while (reading) {
+      // What one reads whole has to be moved in any case: two do that, one megabyte after the other.
+      if (index < 2) await actions.getRun({ runId: runs[index]!.runId }, ada())
+      else await actions.listRuns({ pageSize: 0, pageToken: '', status: '' }, ada())
+      read += 1
+    }
+  }
+  const all = Array.from({ length: readers }, (_, index) => reader(index))
+  try {
+    const took: number[] = []
+    for (let index = 0; index < 20; index += 1) {
+      const began = performance.now()
+      const { previewId } = await actions.previewAction({ action: 'ledger.add', params: { note: 'milk' } }, ada())
+      const { status, durationMs } = await actions.executeAction({ previewId, idempotencyKey: randomUUID() }, ada())
+      expect(status).toBe('success')
+      // From the row to its end: what the driver waited for.
+      expect(durationMs).toBeLessThan(3000)
+      took.push(performance.now() - began)
+    }
+    expect(Math.max(...took)).toBeLessThan(5000)
+    expect(read).toBeGreaterThan(readers)
+  } finally {
+    reading = false
+    await Promise.all(all)
+  }
+})
+
+test('a lease is renewed, a run ends and the process counts as ready while every other connection is taken', async () => {
+  const store = postgresStore(pools.main, undefined, pools.reserved)
+  const taken = Promise.withResolvers<void>()
+  const holding = [pools.main, pools.reads].flatMap((pool) =>
+    Array.from({ length: pool.pool.options.max ?? 10 }, () => pool.transaction(() => taken.promise)),
+  )
+  try {
+    expect(await store.holdRun(randomUUID(), 1, 1000)).toBe(false)
+    expect(await store.takeLostRuns({ limit: 10, leaseMs: 1000, graceMs: 60_000, except: [] })).toEqual([])
+    expect(await store.takeUntold({ limit: 1, retryMs: 1 })).toEqual(expect.any(Array))
+    const event = auditEvent('actions', askerOf(), { action: 'actions.test', outcome: 'success' })
+    expect(await store.endRun({ runId: randomUUID(), epoch: 1, status: 'success', tellAfterMs: 1, event })).toBeUndefined()
+    await pools.main.ping()
+    await expect(store.findRun(randomUUID())).rejects.toMatchObject({ reason: 'DEPENDENCY_UNAVAILABLE' })
+  } finally {
+    taken.resolve()
+    await Promise.all(holding)
+  }
+})
