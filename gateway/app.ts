@@ -14,10 +14,10 @@ import { ownRoutes } from './own-routes.ts'
 import { pageRoutes, refuseUnrouted } from './page-routes.ts'
 import { type AuthenticateParts, authenticate } from './plugins/authenticate.ts'
 import { allowOrigins } from './plugins/cors.ts'
-import { answerParserError, handleFailures } from './plugins/failures.ts'
+import { answerParserError, handleFailures, handleUnmatched } from './plugins/failures.ts'
 import { jsonBody } from './plugins/json-body.ts'
 import { observer } from './plugins/observe.ts'
-import { addressLimitPlugin, rateLimitPlugin } from './plugins/rate-limit.ts'
+import { addressLimit, rateLimitPlugin } from './plugins/rate-limit.ts'
 import { identify, newRequestId } from './plugins/request-id.ts'
 import { singleHeaders } from './plugins/single-headers.ts'
 import { verifySignature } from './plugins/verify-signature.ts'
@@ -114,20 +114,22 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     }
   })
   handleFailures(app)
+  const limitAddress = addressLimit({ perMinute: config.addressLimit })
+  const unmatched = handleUnmatched(app, limitAddress)
+  app.addHook('onRequest', unmatched.options)
   await allowOrigins(app, config.corsOrigins, headersOf(calls))
+  app.addHook('onRequest', limitAddress)
+  app.addHook('onRequest', unmatched.others)
   jsonBody(app)
 
   ownRoutes(app, { config, metrics, health, routes })
   const services = { upstreams, optional: config.optionalUpstreams }
-  await app.register(async (limited) => {
-    addressLimitPlugin(limited, { perMinute: config.addressLimit })
-    await limited.register(async (scope) => pageRoutes(scope, pages, services))
-    await limited.register(async (scope) => {
-      authenticate(scope, { signIn, refusals })
-      if (limiter !== undefined) rateLimitPlugin(scope, { limiter })
-      verifySignature(scope, { secret: config.signingSecret, required: config.requireSignature })
-      contractRoutes(scope, calls, services)
-    })
+  await app.register(async (scope) => pageRoutes(scope, pages, services))
+  await app.register(async (scope) => {
+    authenticate(scope, { signIn, refusals })
+    if (limiter !== undefined) rateLimitPlugin(scope, { limiter })
+    verifySignature(scope, { secret: config.signingSecret, required: config.requireSignature })
+    contractRoutes(scope, calls, services)
   })
   return app
 }

@@ -25,15 +25,22 @@ export function ownRoutes(app: FastifyInstance, { config, metrics, health, route
   const about = JSON.stringify({ version, commit: config.commit, node: process.version })
   const openApiText = JSON.stringify(document)
 
-  const get = (path: string, handler: (reply: FastifyReply, request: FastifyRequest) => unknown) =>
-    app.get(path, { config: { endpoint: path, untraced: true } }, (request, reply) => handler(reply, request))
+  const get = (path: string, handler: (reply: FastifyReply, request: FastifyRequest) => unknown, uncounted = false) =>
+    app.get(path, { config: { endpoint: path, untraced: true, uncounted } }, (request, reply) => handler(reply, request))
   const json = (reply: FastifyReply, text: string) => reply.header('content-type', jsonType).send(text)
 
-  get('/ready', async (reply) => {
+  const found = kept(async () => {
     const [ready, checks] = await Promise.all([health.ready(), health.dependencies()])
-    return json(reply.code(ready ? 200 : 503).header('cache-control', 'no-store'), JSON.stringify({ ready, checks }))
-  })
-  get('/healthz', (reply) => json(reply, '{"ok":true}'))
+    return { ready, checks }
+  }, readyForMs)
+  const ready = async (reply: FastifyReply) => {
+    const answer = await found()
+    // A process that ends says so at once, whatever it said a moment ago.
+    const isReady = answer.ready && !health.draining
+    return json(reply.code(isReady ? 200 : 503).header('cache-control', 'no-store'), JSON.stringify({ ready: isReady, checks: answer.checks }))
+  }
+  get('/ready', ready, true)
+  get('/healthz', (reply) => json(reply, '{"ok":true}'), true)
   get('/version', (reply) => json(reply, about))
   get('/metrics', async (reply, request) => {
     const { type, body } = await metrics.scrape(request.headers.accept)
@@ -43,4 +50,16 @@ export function ownRoutes(app: FastifyInstance, { config, metrics, health, route
   get('/docs', (reply) =>
     reply.header('content-type', 'text/html; charset=utf-8').header('content-security-policy', page.contentSecurityPolicy).send(page.html),
   )
+}
+
+/** How long an answer of /ready stands: whoever asks, and however often, asks the services once in that time. */
+const readyForMs = 1000
+
+/** Does the work again only when the last answer is older than that; meanwhile all wait for one. */
+function kept<T>(work: () => Promise<T>, forMs: number): () => Promise<T> {
+  let last: { at: number; answer: Promise<T> } | undefined
+  return () => {
+    if (last === undefined || performance.now() - last.at >= forMs) last = { at: performance.now(), answer: work() }
+    return last.answer
+  }
 }

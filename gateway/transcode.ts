@@ -17,14 +17,14 @@ import {
   hasOption,
   toBinary,
 } from '@bufbuild/protobuf'
-import { type FieldViolation, meshErrors } from '#mesh/errors.ts'
+import { type FieldViolation, Violations, meshErrors } from '#mesh/errors.ts'
 import { extension } from '#mesh/grpc/descriptors.ts'
 import { violationsIn } from '#mesh/grpc/interceptors/validate.ts'
 import { parseJsonObject } from './json.ts'
 import { toRouterPath } from './path-template.ts'
 import { parseQuery } from './query.ts'
 import { type Route, fieldAt } from './routes.ts'
-import { jsonViolations } from './violations.ts'
+import { addJsonViolations } from './violations.ts'
 
 /** One HTTP request, as far as a message can be made of it. */
 export interface Incoming {
@@ -62,12 +62,12 @@ export function requestReader(route: Route): (incoming: Incoming) => Uint8Array 
 
   return (incoming) => {
     if (route.body === undefined && incoming.body !== undefined && incoming.body.length > 0) {
-      throw invalid([{ field: '', description: 'this request takes no body' }])
+      throw invalid(listing([{ field: '', description: 'this request takes no body' }]))
     }
     if (plain && emptyIsValid && incoming.query === '') return empty
-    const violations: FieldViolation[] = []
+    const violations = new Violations()
     const json: JsonObject = route.body === undefined ? {} : bodyOf(route.body, incoming.body)
-    if (route.body === '*') violations.push(...misplaced(json, input, bound))
+    if (route.body === '*') addMisplaced(json, input, bound, violations)
     if (incoming.query !== '') readQuery(route, input, incoming.query, bound, json, violations)
     for (const { field, parameter } of variables) {
       const value = incoming.params[parameter] ?? ''
@@ -76,11 +76,11 @@ export function requestReader(route: Route): (incoming: Incoming) => Uint8Array 
     for (const { field, header, key } of headerFields) {
       const value = incoming.headers[key]
       if (value === undefined) continue
-      if (typeof value !== 'string') violations.push({ field: header, description: 'is sent more than once' })
-      else if (value === '') violations.push({ field: header, description: 'is empty' })
+      if (typeof value !== 'string') violations.add(header, 'is sent more than once')
+      else if (value === '') violations.add(header, 'is empty')
       else put(json, [field.name], scalarJson(field, value))
     }
-    if (violations.length > 0) throw invalid(violations)
+    if (violations.count > 0) throw invalid(violations)
     return toMessage(input, json, headerFields)
   }
 }
@@ -91,24 +91,28 @@ function toMessage(input: DescMessage, json: JsonObject, headerFields: readonly 
   try {
     message = fromJson(input, json)
   } catch (cause) {
-    const found = jsonViolations(input, json)
-    throw invalid(
-      found.length > 0
-        ? found.map((each) => ({ ...each, field: named(each.field) }))
-        : [{ field: '', description: 'does not fit the contract' }],
-      cause,
-    )
+    const found = new Violations()
+    addJsonViolations(input, json, found)
+    if (found.count === 0) found.add('', 'does not fit the contract')
+    throw invalid(found, named, cause)
   }
   const violations = violationsIn(input, message)
-  if (violations.length > 0) throw invalid(violations.map((each) => ({ ...each, field: named(each.field) })))
+  if (violations.length > 0) throw invalid(listing(violations), named)
   return toBinary(input, message)
 }
 
+function listing(found: readonly FieldViolation[]): Violations {
+  const violations = new Violations()
+  for (const { field, description } of found) violations.add(field, description)
+  return violations
+}
+
 /** INVALID_REQUEST that names the first field in its sentence and all of them in its violations. */
-function invalid(violations: FieldViolation[], cause?: unknown) {
+function invalid({ listed, count }: Violations, named = (field: string) => field, cause?: unknown) {
+  const violations = listed.map(({ field, description }) => ({ field: named(field), description }))
   const { field, description } = violations[0]!
   const what = field === '' ? description : `${field} ${description}`
-  return meshErrors.INVALID_REQUEST({ message: `The request is not valid: ${what}.`, violations, cause })
+  return meshErrors.INVALID_REQUEST({ message: `The request is not valid: ${what}.`, violations, violationCount: count, cause })
 }
 
 function headerFieldsOf(input: DescMessage): HeaderField[] {
@@ -127,12 +131,14 @@ function bodyOf(body: '*' | DescField, bytes: Uint8Array | undefined): JsonObjec
 }
 
 /** Fields in the body that come from elsewhere. Under both of their names: the JSON mapping knows two. */
-function misplaced(json: JsonObject, input: DescMessage, bound: ReadonlyMap<string, string>): FieldViolation[] {
-  return Object.keys(json).flatMap((key) => {
-    const name = input.fields.find((field) => field.name === key || field.jsonName === key)?.name
-    const source = name === undefined ? undefined : bound.get(name)
-    return source === undefined ? [] : [{ field: key, description: `comes from ${source}, not from the body` }]
-  })
+function addMisplaced(json: JsonObject, input: DescMessage, bound: ReadonlyMap<string, string>, violations: Violations): void {
+  for (const { name, jsonName } of input.fields) {
+    const source = bound.get(name)
+    if (source === undefined) continue
+    for (const key of new Set([name, jsonName])) {
+      if (Object.hasOwn(json, key)) violations.add(key, `comes from ${source}, not from the body`)
+    }
+  }
 }
 
 function readQuery(
@@ -141,7 +147,7 @@ function readQuery(
   query: string,
   bound: ReadonlyMap<string, string>,
   json: JsonObject,
-  violations: FieldViolation[],
+  violations: Violations,
 ): void {
   const seen = new Set<string>()
   for (const [name, value] of parseQuery(query)) {
@@ -152,19 +158,19 @@ function readQuery(
     // Whoever sent the browser here, an OAuth provider say, may have put things of its own into the URL (RFC 6749, 4.1.2: ignored).
     if (field === undefined && route.permission === undefined) continue
     if (field === undefined || (route.body !== undefined && route.body !== '*' && path[0] === route.body.name)) {
-      violations.push({ field: name, description: 'is not a query parameter of this request' })
-    } else if (source !== undefined) violations.push({ field: name, description: `comes from ${source}, not from the query` })
-    else if (!leaf) violations.push({ field: name, description: 'cannot be given in a query' })
-    else if (field.fieldKind !== 'list' && seen.has(name)) violations.push({ field: name, description: 'is given more than once' })
+      violations.add(name, 'is not a query parameter of this request')
+    } else if (source !== undefined) violations.add(name, `comes from ${source}, not from the query`)
+    else if (!leaf) violations.add(name, 'cannot be given in a query')
+    else if (field.fieldKind !== 'list' && seen.has(name)) violations.add(name, 'is given more than once')
     else if (checkText(name, value, violations)) put(json, path, scalarJson(field, value), field.fieldKind === 'list')
     seen.add(name)
   }
 }
 
 /** Database text cannot hold NUL; a URL can. */
-function checkText(field: string, value: string, violations: FieldViolation[]): boolean {
+function checkText(field: string, value: string, violations: Violations): boolean {
   const bad = value.includes('\0')
-  if (bad) violations.push({ field, description: 'holds the character NUL (%00), which text cannot' })
+  if (bad) violations.add(field, 'holds the character NUL (%00), which text cannot')
   return !bad
 }
 

@@ -1,31 +1,40 @@
 /** Why a JSON value is not a message: every field that is wrong, by path. Asked only once it was refused, so it may take its time. */
 import { type DescField, type DescMessage, ScalarType, fromJson } from '@bufbuild/protobuf'
 import type { JsonValue } from '@bufbuild/protobuf'
-import type { FieldViolation } from '#mesh/errors.ts'
+import type { Violations } from '#mesh/errors.ts'
 
-export function jsonViolations(message: DescMessage, value: Readonly<Record<string, unknown>>, path = ''): FieldViolation[] {
+/** Adds to `found` what is wrong with a value that is no such message. */
+export function addJsonViolations(message: DescMessage, value: Readonly<Record<string, unknown>>, found: Violations, path = ''): void {
   const seen = new Set<DescField>()
-  return Object.entries(value).flatMap(([key, each]) => {
-    const field = path + key
-    const found = message.fields.find(({ name, jsonName }) => name === key || jsonName === key)
-    if (found === undefined) return [{ field, description: 'is not a field of this request' }]
-    if (seen.has(found)) return [{ field, description: 'is given twice, by both of its names' }]
-    seen.add(found)
-    if (accepts(message, key, each)) return []
-    const inner = found.fieldKind === 'message' || (found.fieldKind === 'list' && found.listKind === 'message') ? found.message : undefined
-    if (inner !== undefined && !inner.typeName.startsWith('google.protobuf.')) {
-      const items =
-        found.fieldKind === 'message'
-          ? [[field, each] as const]
-          : Array.isArray(each)
-            ? each.map((item, index) => [`${field}.${index}`, item] as const)
-            : []
-      const deeper = items.flatMap(([at, item]) => (isObject(item) ? jsonViolations(inner, item, `${at}.`) : []))
-      if (deeper.length > 0) return deeper
+  const fields = fieldsByKey(message)
+  for (const [key, each] of Object.entries(value)) {
+    const at = path + key
+    const field = fields.get(key)
+    if (field === undefined) found.add(at, 'is not a field of this request')
+    else if (seen.has(field)) found.add(at, 'is given twice, by both of its names')
+    else if (!accepts(message, key, each)) {
+      const before = found.count
+      addWithin(field, each, found, at)
+      if (found.count === before) found.add(at, `must be ${wanted(field)}`)
     }
-    return [{ field, description: `must be ${wanted(found)}` }]
-  })
+    if (field !== undefined) seen.add(field)
+  }
 }
+
+/** What is wrong deeper down, where a field holds messages of ours. */
+function addWithin(field: DescField, value: unknown, found: Violations, at: string): void {
+  const inner = field.fieldKind === 'message' || (field.fieldKind === 'list' && field.listKind === 'message') ? field.message : undefined
+  if (inner === undefined || inner.typeName.startsWith('google.protobuf.')) return
+  if (field.fieldKind === 'message') {
+    if (isObject(value)) addJsonViolations(inner, value, found, `${at}.`)
+  } else if (Array.isArray(value)) {
+    value.forEach((item, index) => isObject(item) && addJsonViolations(inner, item, found, `${at}.${index}.`))
+  }
+}
+
+/** Under both names that the JSON mapping knows. */
+const fieldsByKey = (message: DescMessage): ReadonlyMap<string, DescField> =>
+  new Map(message.fields.flatMap((field) => [[field.name, field] as const, [field.jsonName, field] as const]))
 
 function accepts(message: DescMessage, key: string, value: unknown): boolean {
   try {

@@ -38,11 +38,32 @@ export interface FieldViolation {
   description: string
 }
 
+/** How many violations one error lists: a request can have more of them than it has bytes to spare. */
+export const maxViolations = 20
+/** Characters of one field or description, and of a whole message: what a client wrote is quoted in them. */
+const maxQuoted = 256
+const maxMessage = 2000
+
+export const shortened = (text: string, most = maxQuoted): string => (text.length <= most ? text : `${text.slice(0, most - 1)}…`.toWellFormed())
+
+/** Gathers what is wrong with a request: the first violations, and how many there are in all. */
+export class Violations {
+  readonly listed: FieldViolation[] = []
+  count = 0
+
+  add(field: string, description: string): void {
+    this.count += 1
+    if (this.listed.length < maxViolations) this.listed.push({ field: shortened(field), description: shortened(description) })
+  }
+}
+
 /** What an error may carry beside its reason. All of it is public. */
 export interface ErrorDetails {
   /** Replaces the table's sentence where the case can say more. */
   message?: string
-  violations?: FieldViolation[]
+  violations?: readonly FieldViolation[]
+  /** How many there are, where that is more than `violations` lists. */
+  violationCount?: number
   /** When it is worth trying again, in milliseconds. */
   retryAfterMs?: number
   /** Short machine-readable facts, e.g. the run_id that is in the way. */
@@ -57,19 +78,33 @@ export class MeshError extends Error {
   readonly domain: string
   readonly reason: string
   readonly code: Code
+  /** The first of them, shortened. */
   readonly violations: readonly FieldViolation[]
+  /** How many fields are wrong, listed or not. */
+  readonly violationCount: number
   readonly retryAfterMs: number | undefined
   readonly metadata: Readonly<Record<string, string>>
 
   constructor(domain: string, reason: string, code: Code, message: string, details: ErrorDetails = {}) {
-    super(details.message ?? message, details.cause === undefined ? undefined : { cause: details.cause })
+    super(shortened(details.message ?? message, maxMessage), details.cause === undefined ? undefined : { cause: details.cause })
     this.domain = domain
     this.reason = reason
     this.code = code
-    this.violations = details.violations ?? []
+    const { violations = [] } = details
+    this.violations = violations
+      .slice(0, maxViolations)
+      .map(({ field, description }) => ({ field: shortened(field), description: shortened(description) }))
+    this.violationCount = Math.max(violations.length, details.violationCount ?? 0)
     this.retryAfterMs = details.retryAfterMs
     this.metadata = details.metadata ?? {}
   }
+}
+
+/** The message as it is sent with so many of its violations. */
+export function messageListing({ message, violationCount }: MeshError, listed: number): string {
+  const more = violationCount - listed
+  if (listed === 0 || more <= 0) return message
+  return `${message} ${more} more ${more === 1 ? 'field is' : 'fields are'} wrong and not listed.`
 }
 
 export interface ErrorRow {

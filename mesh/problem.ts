@@ -3,7 +3,7 @@
  *
  * A reason that means something particular in HTTP has its own status; every other follows its gRPC code.
  */
-import { type Code, type MeshError, codes } from './errors.ts'
+import { type Code, type MeshError, codes, messageListing } from './errors.ts'
 
 /** A Map: reasons come from other processes, and `constructor` is no row. */
 const statusByReason: ReadonlyMap<string, number> = new Map([
@@ -66,7 +66,7 @@ export function toProblem(error: MeshError, requestId: string): Problem {
     type: `/docs#${error.reason}`,
     title: title(error.reason),
     status,
-    detail: error.message,
+    detail: messageListing(error, error.violations.length),
     reason: error.reason,
     request_id: requestId,
   }

@@ -1,7 +1,7 @@
 /** Whatever goes wrong with a request becomes a problem document: errors of the family, Fastify's, the router's, the HTTP parser's. */
 import type { Socket } from 'node:net'
 import { STATUS_CODES, type ServerResponse } from 'node:http'
-import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { MeshError, meshErrors } from '#mesh/errors.ts'
 import { toProblem } from '#mesh/problem.ts'
 import { errors } from '../errors.ts'
@@ -19,10 +19,22 @@ const byFastifyCode: Readonly<Record<string, (details: { cause: unknown }) => Me
   ECONNABORTED: errors.MALFORMED_REQUEST,
 }
 
+/** What Fastify, the router or Node refuses for a reason that has no row above is still the client's mistake where they say so. */
+const byStatus: Readonly<Record<number, (details: { cause: unknown }) => MeshError>> = {
+  404: errors.NOT_FOUND,
+  408: errors.REQUEST_TIMEOUT,
+  413: errors.BODY_TOO_LARGE,
+  414: errors.URL_TOO_LONG,
+  415: errors.UNSUPPORTED_MEDIA_TYPE,
+  431: errors.HEADERS_TOO_LARGE,
+}
+
 function familyOf(error: unknown): MeshError {
   if (error instanceof MeshError) return error
-  const known = byFastifyCode[(error as Partial<FastifyError> | undefined)?.code ?? '']
-  return known === undefined ? meshErrors.INTERNAL({ cause: error }) : known({ cause: error })
+  const { code = '', statusCode = 500 } = (error ?? {}) as Partial<FastifyError>
+  const refused = statusCode >= 400 && statusCode < 500
+  const known = byFastifyCode[code] ?? (refused ? (byStatus[statusCode] ?? errors.MALFORMED_REQUEST) : meshErrors.INTERNAL)
+  return known({ cause: error })
 }
 
 /** After these it is not certain where the next request on the connection begins. */
@@ -45,8 +57,16 @@ export function sendProblem(request: FastifyRequest, reply: FastifyReply, thrown
 
 const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
 
+/** To be added before anything that may fail. */
 export function handleFailures(app: FastifyInstance): void {
   app.setErrorHandler((error, request, reply) => sendProblem(request, reply, error))
+}
+
+/**
+ * Answers what no route takes, and OPTIONS, which asks what a path takes. Two hooks: what is asked by OPTIONS is answered before CORS, which
+ * would answer it otherwise, and everything else behind it, so that web pages may read the refusal. Both count against the address.
+ */
+export function handleUnmatched(app: FastifyInstance, limitAddress: onRequestHookHandler): { options: onRequestHookHandler; others: onRequestHookHandler } {
   const unmatched = (request: FastifyRequest, reply: FastifyReply) => {
     const path = request.raw.url!.split(/[?#]/)[0]!
     const allowed = methods.filter((method) => app.findRoute({ method, url: path }) !== null)
@@ -56,11 +76,15 @@ export function handleFailures(app: FastifyInstance): void {
     return request.method === 'OPTIONS' ? reply.code(204).send() : sendProblem(request, reply, errors.METHOD_NOT_ALLOWED())
   }
   app.setNotFoundHandler(unmatched)
-  app.addHook('onRequest', (request, reply, done) => {
-    // With this header it is a browser's preflight, which CORS answers.
-    if (request.method === 'OPTIONS' && request.headers['access-control-request-method'] === undefined) unmatched(request, reply)
-    else done()
-  })
+  return {
+    // With this header it is a browser's preflight.
+    options(request, reply, done) {
+      if (request.method !== 'OPTIONS' || request.headers['access-control-request-method'] !== undefined) return done()
+      limitAddress.call(app, request, reply, (error) => void (error === undefined ? unmatched(request, reply) : done(error)))
+    },
+    // Before its body is looked at.
+    others: (request, reply, done) => void (request.is404 ? unmatched(request, reply) : done()),
+  }
 }
 
 /**

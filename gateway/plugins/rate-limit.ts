@@ -1,8 +1,8 @@
 /**
- * Rate limits at the door: by address for everything, before anybody is authenticated; by workspace, after that, on routes whose config
+ * Rate limits at the door: by address for everything but health, also for what is not there, before anybody is authenticated; by workspace, after that, on routes whose config
  * says `limited`. Both are told in the headers of https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/.
  */
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance, FastifyReply, onRequestHookHandler } from 'fastify'
 import { AddressLimiter, type AddressLimiterParts } from '#mesh/address-limiter.ts'
 import { errors } from '../errors.ts'
 import type { Verdict } from '../lease.ts'
@@ -12,6 +12,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Whether requests count against the limit of the caller's workspace. */
     limited?: boolean
+    /** What machines ask to know how the gateway is: it counts against no address. */
+    uncounted?: boolean
   }
 }
 
@@ -27,17 +29,18 @@ export function rateLimitPlugin(app: FastifyInstance, { limiter }: { limiter: Pi
   })
 }
 
-/** To be added before authentication. `perMinute: 0` is no limit. Who is counted is `request.ip`: behind a proxy trustProxy says whose it is. */
-export function addressLimitPlugin(app: FastifyInstance, parts: AddressLimiterParts): void {
-  if (parts.perMinute === 0) return
+/** A hook for before authentication. `perMinute: 0` is no limit. Who is counted is `request.ip`: behind a proxy trustProxy says whose it is. */
+export function addressLimit(parts: AddressLimiterParts): onRequestHookHandler {
+  if (parts.perMinute === 0) return (_request, _reply, done) => done()
   const limiter = new AddressLimiter(parts)
   const terms = { limit: parts.perMinute, windowMs: 60_000, remaining: 0 }
-  app.addHook('onRequest', (request, reply, done) => {
+  return (request, reply, done) => {
+    if (request.routeOptions.config?.uncounted === true) return done()
     const retryAfterMs = limiter.take(request.ip)
     if (retryAfterMs === 0) return done()
     tell(reply, 'address', { ...terms, resetMs: retryAfterMs })
     done(errors.RATE_LIMITED({ message: 'Too many requests from this address. Retry-After says when to go on.', retryAfterMs }))
-  })
+  }
 }
 
 /** q: how many in a window of w seconds; r: what is left; t: seconds until there is more. */

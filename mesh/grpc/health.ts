@@ -44,6 +44,10 @@ export class Health {
     this.#draining = true
   }
 
+  get draining(): boolean {
+    return this.#draining
+  }
+
   /** Which dependencies answer. */
   async dependencies(): Promise<Record<string, boolean>> {
     const names = Object.keys(this.#checks)

@@ -3,7 +3,7 @@ import { Metadata, type ServiceError, type StatusObject } from '@grpc/grpc-js'
 import type { Any } from '#gen/google/protobuf/any.ts'
 import { BadRequest, ErrorInfo, RetryInfo } from '#gen/google/rpc/error_details.ts'
 import { Status } from '#gen/google/rpc/status.ts'
-import { type Code, type FieldViolation, MeshError, codes, meshErrors } from '../errors.ts'
+import { type Code, type FieldViolation, MeshError, codes, meshErrors, messageListing } from '../errors.ts'
 import { key } from '../telemetry/names.ts'
 
 const type = (name: string) => `type.googleapis.com/google.rpc.${name}`
@@ -34,7 +34,9 @@ function firstWithin(pairs: readonly (readonly [string, string])[], bytes: numbe
 
 /** What is sent of an error. Never throws, whatever a handler put into it; the cause stays here. */
 export function toStatus(error: MeshError): Partial<StatusObject> {
-  const message = cut(error.message, most.message)
+  const shortened = error.violations.map((each) => [cut(each.field, most.violation), cut(each.description, most.violation)] as const)
+  const fieldViolations = firstWithin(shortened, most.violations).map(([field, description]) => ({ field, description, reason: '' }))
+  const message = cut(messageListing(error, fieldViolations.length), most.message)
   const metadataSent = Object.fromEntries(firstWithin(Object.entries(error.metadata), most.metadata))
   const details: Any[] = [
     {
@@ -42,9 +44,7 @@ export function toStatus(error: MeshError): Partial<StatusObject> {
       value: ErrorInfo.encode({ reason: error.reason, domain: error.domain + suffix, metadata: metadataSent }).finish() as Buffer,
     },
   ]
-  if (error.violations.length > 0) {
-    const shortened = error.violations.map((each) => [cut(each.field, most.violation), cut(each.description, most.violation)] as const)
-    const fieldViolations = firstWithin(shortened, most.violations).map(([field, description]) => ({ field, description, reason: '' }))
+  if (fieldViolations.length > 0) {
     details.push({ typeUrl: type('BadRequest'), value: BadRequest.encode(BadRequest.fromPartial({ fieldViolations })).finish() as Buffer })
   }
   if (error.retryAfterMs !== undefined && !Number.isNaN(error.retryAfterMs)) {

@@ -11,14 +11,14 @@ const refuse = (field: string, description: string) => errors.INVALID_PARAMS({ v
 const deepest = 32
 
 /**
- * Refuses what cannot be shown and run as the same thing: names that change the object they are in, numbers that a double cannot hold
- * exactly, text that is not Unicode. Such values come only over gRPC; the gateway's JSON refuses them too.
+ * Refuses what cannot be shown and run as the same thing: names that change the object they are in, numbers that JSON has no word for, text
+ * that is not Unicode. Such values come only over gRPC; the gateway's JSON refuses them too. A number that comes over gRPC is a double, and
+ * stays that very double: where JSON's digits would have been rounded to it, the gateway has refused them.
  */
 function check(value: unknown, path: string, depth: number): void {
   if (depth > deepest) throw refuse(path, `is nested deeper than ${deepest} levels`)
   if (typeof value === 'number') {
     if (!Number.isFinite(value)) throw refuse(path, 'is not a finite number')
-    if (Number.isInteger(value) && !Number.isSafeInteger(value)) throw refuse(path, 'is an integer beyond ±2^53: send it as a string')
   } else if (typeof value === 'string') {
     if (!value.isWellFormed() || value.includes('\0')) throw refuse(path, 'has characters that are not text')
   } else if (Array.isArray(value)) {

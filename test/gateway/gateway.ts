@@ -6,6 +6,7 @@ import { newApiKey } from '#mesh/api-key.ts'
 import type { Refusal } from '#mesh/audit/refusals.ts'
 import { readConfig } from '#mesh/config.ts'
 import { Channel } from '#mesh/grpc/client.ts'
+import type { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import type { Runtime } from '#mesh/serve.ts'
 import { SignIn, exchangeThrough } from '#mesh/sign-in.ts'
@@ -34,6 +35,7 @@ export interface TestGateway {
   /** What the gateway refused by itself. */
   refused: Refusal[]
   metrics: Metrics
+  health: Health
   /** The lines logged so far, parsed. */
   logged: Record<string, unknown>[]
   /** Calls with the key, and JSON where there is a body. */
@@ -77,6 +79,7 @@ export async function startGateway(env: NodeJS.ProcessEnv = {}, parts: Partial<A
     keys,
     refused,
     metrics,
+    health,
     logged,
     call: (path, { method, body, headers } = {}) =>
       fetch(url + path, {

@@ -146,16 +146,26 @@ describe('a body', () => {
   const preview = (headers: Record<string, string>, body: string | Buffer = '{"action":"a"}') =>
     fetch(`${gateway.url}/actions/preview`, { method: 'POST', headers: { authorization: `Bearer ${apiKey}`, ...headers }, body })
 
-  test.each(['application/json', 'application/json; charset=utf-8', 'application/json;charset=UTF-8', 'Application/JSON; charset="utf-8"'])(
-    'is taken as %s',
-    async (type) => {
-      expect((await preview({ 'content-type': type })).status).toBe(200)
-    },
-  )
+  test.each([
+    'application/json',
+    'application/json; charset=utf-8',
+    'application/json;charset=UTF-8',
+    'Application/JSON; charset="utf-8"',
+    'application/json;',
+    'application/json; charset=utf8',
+    'application/json; charset="UTF8"; odata.metadata=none',
+    'application/json;odata=verbose',
+    'application/json;;charset=utf-8;',
+  ])('is taken as %s', async (type) => {
+    expect((await preview({ 'content-type': type })).status).toBe(200)
+  })
 
   test.each([
     'text/plain',
     'application/json; charset=latin1',
+    'application/json; charset=utf-16; charset=utf-8',
+    'application/json; charset=utf-8; charset=utf-16',
+    'application/json; charset=utf-8, text/plain',
     'application/xml',
     'application/jsonp',
     'application/x-www-form-urlencoded',

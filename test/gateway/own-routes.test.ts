@@ -34,6 +34,19 @@ describe('/ready', () => {
     await other.stop()
   })
 
+  test('is answered from one look at the services for a second, however often it is asked', async () => {
+    const other = await startGateway()
+    let looks = 0
+    const { ready } = other.health
+    other.health.ready = () => ((looks += 1), ready.call(other.health))
+    const statuses = await Promise.all(Array.from({ length: 50 }, async () => (await fetch(`${other.url}/ready`)).status))
+    expect([new Set(statuses), looks]).toEqual([new Set([200]), 1])
+    await expect.poll(async () => ((await fetch(`${other.url}/ready`)).status === 200 ? looks : 0), { timeout: 5000 }).toBe(2)
+    other.health.drain()
+    expect((await fetch(`${other.url}/ready`)).status).toBe(503)
+    await other.stop()
+  })
+
   const nowhere = new Channel({ address: '127.0.0.1:1' })
   const hanging = () => new Promise<never>(() => undefined)
   const verifier = { caller: () => undefined }

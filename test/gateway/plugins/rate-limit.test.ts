@@ -2,7 +2,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { MeshError } from '#mesh/errors.ts'
 import type { Done, Verdict } from '../../../gateway/lease.ts'
-import { addressLimitPlugin, rateLimitPlugin } from '../../../gateway/plugins/rate-limit.ts'
+import { addressLimit, rateLimitPlugin } from '../../../gateway/plugins/rate-limit.ts'
 
 let app: FastifyInstance
 let asked: string[]
@@ -80,7 +80,7 @@ describe('the limit of an address', () => {
   const get = (remoteAddress: string) => app.inject({ url: '/', remoteAddress })
 
   test('refuses the one address and no other, before anybody is authenticated', async () => {
-    addressLimitPlugin(app, { perMinute: 2, now: () => 0 })
+    app.addHook('onRequest', addressLimit({ perMinute: 2, now: () => 0 }))
     let authenticated = 0
     app.addHook('onRequest', (_request, _reply, done) => {
       authenticated += 1
@@ -99,7 +99,7 @@ describe('the limit of an address', () => {
   })
 
   test('is none when it is 0', async () => {
-    addressLimitPlugin(app, { perMinute: 0 })
+    app.addHook('onRequest', addressLimit({ perMinute: 0 }))
     app.get('/', () => 'done')
     for (let index = 0; index < 20; index += 1) expect((await get('192.0.2.1')).statusCode).toBe(200)
   })

@@ -50,8 +50,13 @@ describe('canonical parameters', () => {
     )
   })
 
+  test('keep every number that a double holds, also beyond 2^53', () => {
+    const bytes = canonicalBytes({ n: [1e20, 2 ** 53 + 2, -1.7976931348623157e308, 1e21] })
+    expect(bytes.toString()).toBe('{"n":[100000000000000000000,9007199254740994,-1.7976931348623157e+308,1e+21]}')
+    expect(canonicalBytes(parseCanonical(bytes))).toEqual(bytes)
+  })
+
   test.each([
-    ['an integer that a double cannot hold', { n: 2 ** 53 }, 'params.n'],
     ['a number that is none', { deep: [{ n: Number.NaN }] }, 'params.deep.0.n'],
     ['infinity', { n: -Infinity }, 'params.n'],
     ['half a character', { s: '\ud800' }, 'params.s'],
