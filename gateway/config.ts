@@ -39,7 +39,7 @@ const upstreams: Variable<ReadonlyMap<string, string>> = {
 
 export const gatewayVariables = {
   ...identityVariables,
-  httpListen: listenAddress('HTTP_LISTEN', 'Where HTTP is served', { default: '127.0.0.1:8080' }),
+  httpListen: listenAddress('HTTP_LISTEN', 'Where HTTP is served', { default: '127.0.0.1:8080', carries: 'keys' }),
   upstreams,
   optionalUpstreams: list(
     'OPTIONAL_UPSTREAMS',

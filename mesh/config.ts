@@ -15,7 +15,12 @@ export interface Variable<T> {
   /** Shown by --help: what an unset variable means. */
   fallback: string
   parse: (text: string | undefined) => T
+  /** Where the value is a listener: what travels there (mesh/plaintext.ts). */
+  carries?: Carried
 }
+
+/** `tokens`: those of callers and services, over gRPC; `keys`: the API keys of callers, over HTTP; `nothing`: no credential and nothing of a caller's. */
+export type Carried = 'tokens' | 'keys' | 'nothing'
 
 // `any` is the only way to say "a variable of whatever type" here.
 // oxlint-disable-next-line typescript/no-explicit-any
@@ -160,10 +165,12 @@ export interface ListenAddress {
 /** `host:port`, with the brackets that an IPv6 address needs there. */
 export const formatAddress = ({ host, port }: ListenAddress): string => `${host.includes(':') ? `[${host}]` : host}:${port}`
 
-/** Where to listen, as `host:port`; port 0 takes a free one. */
-export const listenAddress = (name: string, doc: string, options?: Options): Variable<ListenAddress> =>
-  variable(name, doc, options, (value) => {
+/** Where to listen, as `host:port`; port 0 takes a free one. `keys` where it is not said what travels there. */
+export const listenAddress = (name: string, doc: string, options: Options & { carries?: Carried } = {}): Variable<ListenAddress> => ({
+  ...variable(name, doc, options, (value) => {
     const match = /^(\[[0-9a-fA-F:]+\]|[^:\s]+):(\d{1,5})$/.exec(value)
     if (match === null || Number(match[2]) > 65535) throw new Error(`is ${JSON.stringify(value)}, not host:port`)
     return Object.freeze({ host: match[1]!.replace(/^\[|\]$/g, ''), port: Number(match[2]) })
-  })
+  }),
+  carries: options.carries ?? 'keys',
+})

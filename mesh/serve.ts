@@ -23,6 +23,7 @@ import { GrpcServer, type Served } from './grpc/server.ts'
 import type { Tls } from './grpc/tls.ts'
 import { collectWhenIdle } from './idle.ts'
 import { instanceId } from './telemetry/instance.ts'
+import { plaintextProblems } from './plaintext.ts'
 import { createLogger } from './telemetry/log.ts'
 import type { Logger } from './telemetry/log.ts'
 import { Metrics } from './telemetry/metrics.ts'
@@ -64,6 +65,8 @@ export async function run<S extends Spec>(
   let config: Config<S> & ProcessConfig
   try {
     config = readConfig(spec) as unknown as Config<S> & ProcessConfig
+    const problems = plaintextProblems(spec, config)
+    if (problems.length > 0) throw new ConfigError(problems.join('\n'))
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     console.error(`${name}: ${error.message}`)

@@ -4,10 +4,17 @@ import { telemetryVariables } from './telemetry/variables.ts'
 
 /** What every process of the mesh reads. */
 export const processVariables = {
-  environment: choice('RELAY_ENV', 'Where this runs; production refuses weak secrets', ['local', 'test', 'development', 'production'], {
+  environment: choice('RELAY_ENV', 'Where this runs; production refuses weak secrets, and credentials in the clear', ['local', 'test', 'development', 'production'], {
     default: 'development',
   }),
-  adminListen: listenAddress('ADMIN_LISTEN', 'Where /metrics, /healthz and /readyz are served', { default: '127.0.0.1:0' }),
+  networkEncrypted: flag(
+    'NETWORK_ENCRYPTED',
+    'The network encrypts what processes send each other (WireGuard, a service mesh): production may then listen beyond loopback in plain text',
+  ),
+  adminListen: listenAddress('ADMIN_LISTEN', 'Where /metrics, /healthz and /readyz are served', {
+    default: '127.0.0.1:0',
+    carries: 'nothing',
+  }),
   drainMs: duration('DRAIN_TIMEOUT', 'How long calls under way may take to finish when the process is told to stop', {
     default: '10s',
     maxMs: 3_600_000,
@@ -19,7 +26,7 @@ export const processVariables = {
 
 /** Where a service's gRPC port is. */
 export const grpcVariables = {
-  grpcListen: listenAddress('GRPC_LISTEN', 'Where gRPC is served', { default: '127.0.0.1:0' }),
+  grpcListen: listenAddress('GRPC_LISTEN', 'Where gRPC is served', { default: '127.0.0.1:0', carries: 'tokens' }),
 }
 
 /** Of a REDIS_URL. */

@@ -89,6 +89,7 @@ describe('the gateway as a process', () => {
 
   test.each([
     ['in production without origins', { RELAY_ENV: 'production' }, 'CORS_ORIGINS is not set'],
+    ['in production in plain text beyond loopback', { RELAY_ENV: 'production', HTTP_LISTEN: '0.0.0.0:0' }, 'HTTP_LISTEN is 0.0.0.0:0, where API keys'],
     ['without upstreams', { UPSTREAMS: '' }, 'UPSTREAMS is not set'],
     ['with an upstream missing', { UPSTREAMS: 'access=127.0.0.1:1' }, 'UPSTREAMS does not say where that is'],
     ['without access', { UPSTREAMS: 'actions=127.0.0.1:1' }, 'UPSTREAMS does not say where access is'],

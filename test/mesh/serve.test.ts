@@ -87,6 +87,14 @@ describe('a process that starts', () => {
     expect(running.text.stderr).toBe('fixture: MESH_PEERS_FILE does not list this key for idempotency\n')
   })
 
+  test('in production in plain text on an address that others reach, says so in the same way; with NETWORK_ENCRYPTED=true it serves', async () => {
+    const exposed = { RELAY_ENV: 'production', GRPC_LISTEN: '0.0.0.0:0' }
+    const running = start(exposed)
+    expect(await running.ended).toBe(78)
+    expect(running.text.stderr).toMatch(/^fixture: GRPC_LISTEN is 0\.0\.0\.0:0, where access tokens would travel unencrypted: /)
+    expect((await start({ ...exposed, NETWORK_ENCRYPTED: 'true' }).listening()).grpc).toMatch(/^0\.0\.0\.0:/)
+  })
+
   test('on a port that is taken ends with 1 and says why, having closed what it had opened', async () => {
     const { grpc } = await start().listening()
     const running = start({ GRPC_LISTEN: grpc })

@@ -1,0 +1,73 @@
+import { describe, expect, test } from 'vitest'
+import { type ListenAddress, type Spec, formatAddress, listenAddress, readConfig } from '#mesh/config.ts'
+import { isLoopback, plaintextProblems } from '#mesh/plaintext.ts'
+import { grpcVariables, processVariables } from '#mesh/variables.ts'
+import { gatewayVariables } from '../../gateway/config.ts'
+import { identityVariables } from '#mesh/identity/variables.ts'
+
+const everywhere = ['0.0.0.0', '::', '10.1.2.3', 'relay.internal', '169.254.1.1', '2001:db8::1']
+
+/** Where gRPC is served by a process with this environment. */
+const problems = (env: Record<string, string>, more: Spec = {}): string[] => {
+  const { tlsCa, tlsCert, tlsKey } = identityVariables
+  const spec = { ...processVariables, ...grpcVariables, tlsCa, tlsCert, tlsKey, ...more }
+  return plaintextProblems(spec, readConfig(spec, { RELAY_ENV: 'production', ...env }) as never)
+}
+const at = (host: string): string => formatAddress({ host, port: 7101 })
+
+describe('in production', () => {
+  test.each(everywhere)('gRPC in plain text on %s is refused, and it is said what to do', (host) => {
+    expect(problems({ GRPC_LISTEN: at(host) })).toEqual([
+      `GRPC_LISTEN is ${at(host)}, where access tokens would travel unencrypted: listen on 127.0.0.1, set MESH_TLS_CA, MESH_TLS_CERT and ` +
+        'MESH_TLS_KEY (docs/mtls.md), or set NETWORK_ENCRYPTED=true if the network encrypts what processes send each other',
+    ])
+  })
+
+  test.each(['127.0.0.1', '127.8.8.8', '::1', 'localhost'])('gRPC in plain text on %s is accepted', (host) => {
+    expect(problems({ GRPC_LISTEN: at(host) })).toEqual([])
+  })
+
+  test('mTLS or a network that encrypts makes any address acceptable for gRPC', () => {
+    expect(problems({ GRPC_LISTEN: '0.0.0.0:7101', MESH_TLS_CA: 'ca.pem', MESH_TLS_CERT: 'a.pem', MESH_TLS_KEY: 'a.key' })).toEqual([])
+    expect(problems({ GRPC_LISTEN: '0.0.0.0:7101', NETWORK_ENCRYPTED: 'true' })).toEqual([])
+  })
+
+  test('the HTTP port of the gateway, where API keys travel, is refused beyond loopback even with mTLS, which is not spoken there', () => {
+    const { httpListen } = gatewayVariables
+    const mtls = { MESH_TLS_CA: 'ca.pem', MESH_TLS_CERT: 'a.pem', MESH_TLS_KEY: 'a.key' }
+    const [problem, ...others] = problems({ HTTP_LISTEN: '0.0.0.0:8080', ...mtls }, { httpListen })
+    expect(problem).toMatch(/^HTTP_LISTEN is 0\.0\.0\.0:8080, where API keys would travel unencrypted/)
+    expect(others).toEqual([])
+    expect(problems({ HTTP_LISTEN: '0.0.0.0:8080', NETWORK_ENCRYPTED: 'true' }, { httpListen })).toEqual([])
+    expect(problems({}, { httpListen })).toEqual([])
+  })
+
+  test('the admin port, where no credential travels, may be reached by probes and by Prometheus', () => {
+    expect(problems({ ADMIN_LISTEN: '0.0.0.0:9101' })).toEqual([])
+  })
+
+  test('a listener of which nobody said what it carries is judged by the worst', () => {
+    expect(problems({ NEW_LISTEN: '0.0.0.0:1' }, { listen: listenAddress('NEW_LISTEN', 'New') })).toHaveLength(1)
+  })
+})
+
+test.each(['local', 'test', 'development'])('in %s any address is accepted', (environment) => {
+  expect(problems({ RELAY_ENV: environment, GRPC_LISTEN: '0.0.0.0:7101' })).toEqual([])
+})
+
+test.each<[ListenAddress['host'], boolean]>([
+  ['127.0.0.1', true],
+  ['127.255.0.1', true],
+  ['::1', true],
+  ['0:0:0:0:0:0:0:1', true],
+  ['::ffff:127.0.0.1', true],
+  ['localhost', true],
+  ['127.0.0.1.example.com', false],
+  ['localhost.example.com', false],
+  ['::', false],
+  ['::2', false],
+  ['1::1', false],
+  ['::ffff:10.0.0.1', false],
+])('%s is loopback: %s', (host, expected) => {
+  expect(isLoopback(host)).toBe(expected)
+})
