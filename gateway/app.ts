@@ -14,9 +14,9 @@ import { ownRoutes } from './own-routes.ts'
 import { pageRoutes, refuseUnrouted } from './page-routes.ts'
 import { type AuthenticateParts, authenticate } from './plugins/authenticate.ts'
 import { allowOrigins } from './plugins/cors.ts'
-import { answerParserError, handleFailures, handleUnmatched } from './plugins/failures.ts'
+import { answerParserError, handleFailures, handleUnmatched, parserStatuses } from './plugins/failures.ts'
 import { jsonBody } from './plugins/json-body.ts'
-import { observer } from './plugins/observe.ts'
+import { methodLabel, observer } from './plugins/observe.ts'
 import { addressLimit, rateLimitPlugin } from './plugins/rate-limit.ts'
 import { identify, newRequestId } from './plugins/request-id.ts'
 import { singleHeaders } from './plugins/single-headers.ts'
@@ -50,10 +50,10 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   const pages = routes.filter(({ permission }) => permission === undefined)
   const calls = routes.filter(({ permission }) => permission !== undefined)
   const refuse = refuseUnrouted(pages)
-  const observe = observer(log, metrics)
-  const parserErrors = metrics.counter('http_parser_errors_total', 'What came in and was no HTTP request, by the status it got', [
-    'status_code',
-  ])
+  const { begin: observe, expect } = observer(log, metrics)
+  const parserErrors = metrics.counter('http_parser_errors_total', 'What came in and was no HTTP request, by the status it got', {
+    status_code: parserStatuses,
+  })
 
   const responses = new WeakMap<Socket, ServerResponse>()
 
@@ -81,7 +81,8 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     },
     clientErrorHandler: (error, socket) => {
       const status = answerParserError(error, socket, responses.get(socket))
-      if (status !== undefined) parserErrors.inc({ status_code: status })
+      const counted = parserStatuses.find((each) => each === String(status))
+      if (counted !== undefined) parserErrors.inc({ status_code: counted })
     },
     // The router's own refusals come here, past every hook.
     frameworkErrors: (error, request, reply) => {
@@ -97,6 +98,9 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
 
   decorateRequests(app)
+  app.addHook('onRoute', ({ config: about, method }) => {
+    if (about?.endpoint !== undefined) for (const each of [method].flat()) expect(about.endpoint, methodLabel(each))
+  })
 
   const checkHeaders = singleHeaders(headersOf(routes).map((name) => name.toLowerCase()))
   const link = config.grafanaUrl === undefined ? undefined : traceLink(config.grafanaUrl, config.tempoUrl !== undefined)

@@ -30,5 +30,6 @@ export function channelOf({ upstreams, optional }: Services, route: Route): Chan
   if (channel === undefined && !optional.includes(route.upstream)) {
     throw new ConfigError(`${route.httpMethod} ${route.endpoint} is served by ${route.upstream}, and UPSTREAMS does not say where that is`)
   }
+  channel?.expect([route.method])
   return channel
 }

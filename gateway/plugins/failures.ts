@@ -114,6 +114,9 @@ export function answerParserError(error: Error & { code?: string }, socket: Sock
   return problem.status
 }
 
+/** Every status that it answers with. */
+export const parserStatuses = ['400', '408', '431'] as const
+
 function parserFailure(code: string | undefined): MeshError {
   if (code === 'HPE_HEADER_OVERFLOW') return errors.HEADERS_TOO_LARGE()
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return errors.REQUEST_TIMEOUT()

@@ -11,12 +11,22 @@ import { workAttributes } from '#mesh/telemetry/tracing.ts'
 export const endpointOf = (request: FastifyRequest): string => request.routeOptions.config?.endpoint ?? 'unmatched'
 
 interface Counted {
-  requests: { inc(): void }
+  requests: { inc(by?: number): void }
   seconds: Timed
 }
 
-/** Gives what begins to watch a request. Called once for each, before anything else is done for it. */
-export function observer(log: Logger, metrics: Metrics): (request: FastifyRequest, reply: FastifyReply) => void {
+/** What is watched of a gateway. */
+export interface Observer {
+  /** Begins to watch a request. Called once for each, before anything else is done for it. */
+  begin(request: FastifyRequest, reply: FastifyReply): void
+  /** Counts a route from 0 on. */
+  expect(endpoint: string, method: string): void
+}
+
+/** Those that alerts and service levels count: each begins at 0. What clients do wrong begins when one does it. */
+const expected = [200, 500, 501, 503, 504]
+
+export function observer(log: Logger, metrics: Metrics): Observer {
   const requests = metrics.counter('http_requests_total', 'HTTP requests by how they ended', ['endpoint', 'method', 'status_code'])
   const seconds = metrics.seconds('http_request_seconds', 'Time from a request to the end of its response', ['endpoint', 'method'])
   // Labels are looked up once a combination, of which there are few: to do it for each request costs more than to count it.
@@ -30,7 +40,11 @@ export function observer(log: Logger, metrics: Metrics): (request: FastifyReques
     known.set(name, found)
     return found
   }
-  return (request, reply) => {
+  const expect = (endpoint: string, method: string) => {
+    for (const status of expected) of(endpoint, method, status).requests.inc(0)
+  }
+  expect('unmatched', 'OTHER')
+  const begin = (request: FastifyRequest, reply: FastifyReply) => {
     request.startedAt = performance.now()
     reply.raw.once('close', () => {
       const finished = reply.raw.writableFinished
@@ -65,6 +79,7 @@ export function observer(log: Logger, metrics: Metrics): (request: FastifyReques
       endSpan(request, status)
     })
   }
+  return { begin, expect }
 }
 
 function endSpan({ span, failure, scope: { work } }: FastifyRequest, status: number): void {

@@ -131,6 +131,11 @@ export class Channel {
     this.#client.close()
   }
 
+  /** Counts these from 0 on, before their first call. */
+  expect(methods: readonly Method[]): void {
+    if (this.#metrics !== undefined) methods.forEach(this.#metrics)
+  }
+
   /** Resolves when a replica says that it serves (grpc.health.v1); throws when none does within so many milliseconds. */
   async serving(withinMs: number): Promise<void> {
     const { path, requestSerialize, responseDeserialize } = HealthService.check
@@ -271,6 +276,9 @@ function serverOf(peer: string): Attributes {
 
 /** The methods of a contract over a channel. */
 export function methodsOf<Definition extends ServiceDefinition>(definition: Definition, channel: Channel): Methods<Definition> {
+  // What services call for themselves; what callers from outside may call is called through the gateway's routes.
+  const known = Object.values(definition).map(({ path }) => methodOf(path))
+  channel.expect(known.filter(({ peers, open }) => peers.length > 0 || open))
   const entries = Object.entries(definition).map(([name, rpc]) => [
     name,
     async (request: unknown, context: Context, options?: CallOptions) =>

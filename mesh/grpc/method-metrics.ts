@@ -1,4 +1,5 @@
 /** Counts and times of calls by method. A label is looked up once a method, not once a call: that costs more than the counting. */
+import { codes } from '../errors.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Timed } from '../telemetry/seconds.ts'
 import type { Method } from './descriptors.ts'
@@ -10,7 +11,12 @@ export interface MethodMetrics {
   readonly seconds: Timed
 }
 
-/** `<prefix>_handled_total` and `<prefix>_handling_seconds`, by the names that gRPC's own instrumentations use. */
+const begun = (counter: { inc(by?: number): void }) => {
+  counter.inc(0)
+  return counter
+}
+
+/** `<prefix>_handled_total` and `<prefix>_handling_seconds`, by the names that gRPC's own instrumentations use. A method is counted from 0 once it was asked for here. */
 export function methodMetrics(metrics: Metrics, prefix: string, help: { handled: string; handling: string }): (method: Method) => MethodMetrics {
   const handled = metrics.counter(`${prefix}_handled_total`, help.handled, ['grpc_service', 'grpc_method', 'grpc_code'])
   const handling = metrics.seconds(`${prefix}_handling_seconds`, help.handling, ['grpc_service', 'grpc_method'])
@@ -23,14 +29,9 @@ export function methodMetrics(metrics: Metrics, prefix: string, help: { handled:
 
   function make({ service, name }: Method): MethodMetrics {
     const labels = { grpc_service: service, grpc_method: name }
-    const byCode = new Map<string, { inc(): void }>()
-    return {
-      ended(code) {
-        const found = byCode.get(code) ?? handled.labels({ ...labels, grpc_code: code })
-        byCode.set(code, found)
-        return found
-      },
-      seconds: handling.labels(labels),
-    }
+    // All of a method's series begin as soon as it is known, so that its first failure is an increase.
+    const byCode = new Map(['OK', ...Object.keys(codes)].map((code) => [code, begun(handled.labels({ ...labels, grpc_code: code }))]))
+    const unknown = byCode.get('UNKNOWN')!
+    return { ended: (code) => byCode.get(code) ?? unknown, seconds: handling.labels(labels) }
   }
 }

@@ -103,7 +103,8 @@ export class GrpcServer {
 
   constructor(parts: ServerParts) {
     this.#parts = parts
-    this.#interceptors = interceptors(parts)
+    const methods = parts.services.flatMap(({ definition }) => Object.values(definition).map(({ path }) => methodOf(path)))
+    this.#interceptors = interceptors({ ...parts, methods })
     for (const { definition, handlers } of parts.services) this.#add(definition, handlers)
     const names = parts.services.map(({ definition }) => Object.values(definition)[0]!.path.split('/')[1]!)
     const { signal } = this.#draining

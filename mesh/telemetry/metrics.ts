@@ -38,28 +38,29 @@ export class Metrics {
   }
 
   /**
-   * Labels by name; or by name and every value they may have: then each combination is there from the start, as 0. A series that begins at
-   * its first event hides that event from `rate` and `increase`, and an alert waits for just that one.
+   * Labels by name and every value they may have: then each combination is there from the start, as 0. A series that begins at its first
+   * event hides that event from `rate` and `increase`, and an alert waits for just that one; one that is not there cannot be told from a
+   * process that is not. By name alone where the values are only known later: whoever comes to know them begins those series at 0.
    */
   counter<L extends string>(name: string, help: string, labelNames?: readonly L[]): Counter<L>
   counter<const C extends Closed>(name: string, help: string, labels: C): ClosedCounter<C>
   counter(name: string, help: string, labels: readonly string[] | Closed = []): Counter {
-    const closed: Closed = Array.isArray(labels) ? {} : (labels as Closed)
-    const labelNames = Array.isArray(labels) ? labels : Object.keys(closed)
+    const { labelNames, series } = labelled(labels)
     const counter = new Counter({ name, help, labelNames, registers: [this.registry] })
-    if (labelNames !== labels) for (const each of combinations(closed)) counter.inc(each, 0)
+    for (const each of series) counter.inc(each, 0)
     return counter
   }
 
-  /** `collect` is called at each scrape. */
+  /** Labels as those of a counter. `collect` is called at each scrape. */
   gauge<L extends string>(
     name: string,
     help: string,
-    labelNames: readonly L[] = [],
+    labels: readonly L[] | Readonly<Record<L, readonly string[]>> = [],
     collect?: (gauge: Gauge<L>) => void | Promise<void>,
   ): Gauge<L> {
-    const options = { name, help, labelNames: [...labelNames], registers: [this.registry] }
-    return new Gauge<L>(
+    const { labelNames, series } = labelled(labels)
+    const options = { name, help, labelNames, registers: [this.registry] }
+    const gauge = new Gauge<L>(
       collect === undefined
         ? options
         : {
@@ -69,12 +70,16 @@ export class Metrics {
             },
           },
     )
+    for (const each of series) gauge.set(each, 0)
+    return gauge
   }
 
-  /** In seconds, with buckets from 1 ms to 30 s, and with exemplars where what is observed has a recorded trace. */
-  seconds<L extends string>(name: string, help: string, labelNames: readonly L[] = []): Seconds<L> {
-    const histogram = new Histogram({ name, help, labelNames: [...labelNames], buckets, registers: [this.registry] })
+  /** Labels as those of a counter. In seconds, with buckets from 1 ms to 30 s, and with exemplars where what is observed has a recorded trace. */
+  seconds<L extends string>(name: string, help: string, labels: readonly L[] | Readonly<Record<L, readonly string[]>> = []): Seconds<L> {
+    const { labelNames, series } = labelled(labels)
+    const histogram = new Histogram({ name, help, labelNames, buckets, registers: [this.registry] })
     const seconds = new Seconds<L>(histogram, labelNames)
+    for (const each of series) seconds.labels(each)
     this.#seconds.set(name, seconds)
     return seconds
   }
@@ -101,6 +106,13 @@ export class Metrics {
       }),
     )
   }
+}
+
+/** The names of labels, and each series that is there from the start: none where the values are not known yet. */
+function labelled<L extends string>(labels: readonly L[] | Readonly<Record<L, readonly string[]>>) {
+  if (Array.isArray(labels)) return { labelNames: labels as L[], series: [] }
+  const closed = labels as Readonly<Record<L, readonly string[]>>
+  return { labelNames: Object.keys(closed) as L[], series: combinations(closed) as Record<L, string>[] }
 }
 
 /** Every combination of the labels' values. */

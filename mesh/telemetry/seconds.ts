@@ -34,12 +34,10 @@ export class Seconds<L extends string = string> {
     this.#labelNames = labelNames
   }
 
-  /** To be kept by whoever observes often: to look labels up costs more than to count. */
+  /** Its series begins here, at 0. To be kept by whoever observes often: to look labels up costs more than to count. */
   labels(labels: Record<L, string>): Timed {
     const counted = this.#histogram.labels(labels)
-    const key = this.#keyOf(labels)
-    const exemplars = this.#exemplars.get(key) ?? Array.from<Exemplar | undefined>({ length: buckets.length + 1 })
-    this.#exemplars.set(key, exemplars)
+    const exemplars = this.#begun(labels)
     return {
       observe(seconds, trace) {
         counted.observe(seconds)
@@ -50,14 +48,25 @@ export class Seconds<L extends string = string> {
 
   /** The returned function observes the time since now. */
   startTimer(labels = {} as Record<L, string>): () => void {
-    const started = performance.now()
-    return () => this.#histogram.observe(labels, (performance.now() - started) / 1000)
+    const [timed, started] = [this.labels(labels), performance.now()]
+    return () => timed.observe((performance.now() - started) / 1000)
   }
 
   /** What fell last into the bucket with these labels, of which `le` is one, a number or the text +Inf. */
   exemplar(labels: Labels): Exemplar | undefined {
     const { le } = labels
     return le === undefined ? undefined : this.#exemplars.get(this.#keyOf(labels))?.[bucketOf(le === '+Inf' ? Infinity : Number(le))]
+  }
+
+  /** The places of a series' exemplars. */
+  #begun(labels: Record<L, string>): (Exemplar | undefined)[] {
+    const key = this.#keyOf(labels)
+    const known = this.#exemplars.get(key)
+    if (known !== undefined) return known
+    this.#histogram.zero(labels)
+    const places = Array.from<Exemplar | undefined>({ length: buckets.length + 1 })
+    this.#exemplars.set(key, places)
+    return places
   }
 
   #keyOf(labels: Labels): string {

@@ -32,7 +32,7 @@ await run('access', variables, async (runtime) => {
   const stores = await openStores({ ...config, log, metrics, chain })
   onStop('databases', () => stores.close())
 
-  const [env, hash, instruments] = [keyEnvOf(config.environment), keyHash(config.pepper.reveal()), counted(metrics)]
+  const [env, hash, instruments] = [keyEnvOf(config.environment), keyHash(config.pepper.reveal()), counted(metrics, [...config.peers.keys()])]
   const { auditLog, heads, retaining } = auditTrail({ ...config, ...stores, chain, instruments, log })
   begin('audit heads', heads)
   begin('audit retention', retaining)

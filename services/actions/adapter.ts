@@ -19,6 +19,8 @@ export interface Adapter<Params = unknown> {
   readonly description: string
   /** The parameters as a strict schema; its JSON Schema is published. */
   readonly params: z.ZodType<Params>
+  /** Every reason that an outcome of it may have for not being a success. */
+  readonly reasons: readonly string[]
   /** Whose account acts; absent where none is needed. What is wrong with the connection itself is said by preview.ts and execute.ts. */
   readonly connects?: Connects
   /** What to configure, where the action cannot be offered here now. */
@@ -72,7 +74,7 @@ export type Outcome =
   | { status: 'failed' | 'unknown'; error: OutcomeError; result?: Record<string, unknown> }
 
 export interface OutcomeError {
-  /** In capitals, from a closed set of the adapter: it labels metrics. */
+  /** In capitals, one of the adapter's `reasons`: it labels metrics. */
   reason: string
   /** What happened, for a person; no secrets, at most a few hundred characters. */
   message: string

@@ -9,6 +9,8 @@ export interface Listed {
   provider: string
   description: string
   paramsSchema: Record<string, unknown>
+  /** Every reason that an outcome of it may have; it labels metrics. */
+  reasons: readonly string[]
   unavailable: string | undefined
 }
 
@@ -31,6 +33,7 @@ export class Catalog {
       provider: adapter.provider,
       description: adapter.description,
       paramsSchema: this.#schemas.get(adapter.action)!,
+      reasons: adapter.reasons,
       unavailable: this.#unavailable(adapter),
     }))
   }

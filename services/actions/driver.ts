@@ -16,7 +16,7 @@ import { Lease, LeaseLost } from './lease.ts'
 import type { ActionMetrics } from './metrics.ts'
 import { type Outbox, tellAfterMs } from './outbox.ts'
 import type { RunWatch } from './run-watch.ts'
-import { type Run, ending } from './run.ts'
+import { type DriverReason, type Run, ending } from './run.ts'
 import type { Store } from './store.ts'
 
 export interface DriverParts {
@@ -40,7 +40,7 @@ const recordAgainMs = 50
 /** A run that loses every holder is left for a person: something about it may be what ends them. */
 const mostAttempts = 20
 
-const unknown = (reason: string, message: string): Outcome => ({ status: 'unknown', error: { reason, message } })
+const unknown = (reason: DriverReason, message: string): Outcome => ({ status: 'unknown', error: { reason, message } })
 
 const isAway = (error: unknown): boolean => error instanceof MeshError && error.code === 'UNAVAILABLE'
 
@@ -176,7 +176,7 @@ function call(adapter: Adapter, run: Run, handle: RunHandle): Promise<Outcome> {
   } catch (error) {
     if (!(error instanceof MeshError)) throw error
     // The action's schema became stricter since the preview: what was shown can no longer be done, and nothing else may be.
-    const changed = { reason: 'PARAMS_NO_LONGER_VALID', message: 'the action no longer takes these parameters; preview again' }
+    const changed = { reason: 'PARAMS_NO_LONGER_VALID' satisfies DriverReason, message: 'the action no longer takes these parameters; preview again' }
     return Promise.resolve({ status: run.epoch === 1 ? 'failed' : 'unknown', error: changed })
   }
   return run.epoch === 1 ? adapter.execute(params, handle) : adapter.reconcile(params, handle)

@@ -3,7 +3,7 @@ import type { Metrics } from '#mesh/telemetry/metrics.ts'
 import type { TraceContext } from '#mesh/telemetry/trace-context.ts'
 import { type CountRequest, statusClasses } from './adapters/provider-http.ts'
 import { type DeliveryOutcome, deliveryReasons } from './adapters/webhook.ts'
-import { type Run, durationMs } from './run.ts'
+import { type Run, driverReasons, durationMs } from './run.ts'
 import type { Store } from './store.ts'
 
 /** What is sent to the outside. */
@@ -12,15 +12,17 @@ export interface OutgoingMetrics {
   request: CountRequest
 }
 
+const providers = ['google', 'microsoft'] as const
+
 export function outgoingMetrics(metrics: Metrics): OutgoingMetrics {
   const outcome = ['success', ...deliveryReasons] as const
   const deliveries = metrics.counter('webhook_attempts_total', 'Deliveries of webhooks by what came of them', { outcome })
   const deliverySeconds = metrics.seconds('webhook_attempt_seconds', 'Time from the look-up of a name to the end of the answer').labels({})
   const requests = metrics.counter('provider_requests_total', "Requests to providers' APIs by the class of their status; none: no answer", {
-    provider: ['google', 'microsoft'],
+    provider: providers,
     status_class: statusClasses,
   })
-  const requestSeconds = metrics.seconds('provider_request_seconds', 'Time from a request to a provider to the end of its answer', ['provider'])
+  const requestSeconds = metrics.seconds('provider_request_seconds', 'Time from a request to a provider to the end of its answer', { provider: providers })
   return {
     delivery(came, seconds) {
       deliveries.inc({ outcome: came })
@@ -42,15 +44,21 @@ export class ActionMetrics {
   readonly #taken
 
   /** `actions`: those that there are; what is counted by action begins at 0 for each. */
-  constructor(metrics: Metrics, store: Pick<Store, 'untold'>, actions: readonly Pick<Run, 'provider' | 'action'>[] = []) {
+  constructor(
+    metrics: Metrics,
+    store: Pick<Store, 'untold'>,
+    actions: readonly (Pick<Run, 'provider' | 'action'> & { readonly reasons: readonly string[] })[] = [],
+  ) {
     this.#executed = metrics.counter('action_exec_total', 'Runs that ended, by how', ['provider', 'action', 'status'])
     this.#failed = metrics.counter('action_error_total', 'Runs that failed or whose outcome is unknown, by reason', ['provider', 'action', 'reason'])
     this.#latency = metrics.seconds('action_latency_seconds', 'Time from the start of a run to its end', ['provider', 'action'])
     this.#previews = metrics.counter('action_preview_total', 'Previews made', ['provider', 'action'])
     this.#replays = metrics.counter('action_replay_total', 'Executes answered from an earlier run', ['provider', 'action'])
     this.#taken = metrics.counter('action_taken_over_total', 'Runs that the reconciler took over from a holder that was lost', ['provider', 'action'])
-    for (const { provider, action } of actions) {
+    for (const { provider, action, reasons } of actions) {
       for (const status of ['success', 'failed', 'unknown']) this.#executed.inc({ provider, action, status }, 0)
+      for (const reason of new Set([...reasons, ...driverReasons])) this.#failed.inc({ provider, action, reason }, 0)
+      this.#latency.labels({ provider, action })
       for (const each of [this.#previews, this.#replays, this.#taken]) each.inc({ provider, action }, 0)
     }
     const backlog = { count: 0, lagMs: 0, at: -Infinity }

@@ -4,6 +4,15 @@ import type { Outcome } from './adapter.ts'
 
 export type RunStatus = 'executing' | 'success' | 'failed' | 'unknown'
 
+/** Reasons of ends that no adapter gives, but the driver of the run. */
+export const driverReasons = [
+  'ACTION_GONE', // unknown: the action is not known here any more
+  'ATTEMPTS_EXHAUSTED', // unknown: every holder was lost
+  'PARAMS_NO_LONGER_VALID', // failed, or unknown after a crash: the action's schema became stricter
+  'INTERNAL', // unknown: the adapter failed in a way that it does not know
+] as const
+export type DriverReason = (typeof driverReasons)[number]
+
 /** Whose key a claim is held under: the client's own, or the preview itself where the client sent none. */
 export type KeyKind = 'client' | 'preview'
 

@@ -12,11 +12,14 @@ import { sandboxOf } from './sandbox.ts'
 
 let on: Journey
 let receiver: Receiver
+/** Every series of every process before it had anything to do. */
+let atStart: ReadonlySet<string>
 beforeAll(async () => {
   receiver = await startReceiver()
   // Nobody listens there: spans are recorded, and lost.
   const env = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1', RELAY_COMMIT: 'abc1234' }
   on = await journey({ sandbox: true, redisUrl: (await sharedRedis()).url, env })
+  atStart = await allSeries()
   await traffic()
 })
 afterAll(async () => {
@@ -80,6 +83,19 @@ test('every metric of every process, with its type and its labels, is in the lis
   // Some are only counted a moment later: spans when they could not be sent, events when the audit log has taken them.
   await until(async () => (await list()).filter((line) => line.includes(notSeen)), (without) => without.length === 0)
   expectGolden('metrics.txt', `${(await list()).join('\n')}\n`)
+})
+
+/** A series as its metric, its process and its labels say it; what Node and the process themselves have is not ours. */
+async function allSeries(): Promise<ReadonlySet<string>> {
+  const texts = await Promise.all(processes().map(async ([name, admin]) => [name, (await scrape(admin, 'text/plain')).text] as const))
+  const lines = texts.flatMap(([name, text]) => parseExposition(text).map((series) => `${name}: ${series.name} ${JSON.stringify(series.labels)}`))
+  return new Set(lines.filter((line) => !/: (?:nodejs|process)_/.test(line)))
+}
+
+test('a series of a closed set of labels is there from the start: no first event hides itself, no gauge waits to be more than 0', async () => {
+  const begun = [...(await allSeries())].filter((series) => !atStart.has(series))
+  // What a client does wrong has a status of its own, and is no alert's business.
+  expect(begun.filter((series) => !/: http_requests_total .*"status_code":"(?:2(?!00)|3|4)\d\d"/.test(series))).toEqual([])
 })
 
 test('the gateway shows to everybody who may call it what its admin port shows', async () => {

@@ -97,6 +97,22 @@ test('a counter whose labels are closed is there from the start, so that its fir
   closed.inc({ outcome: 'strange', by: 'us' })
 })
 
+test('a gauge and a histogram whose labels are closed are there from the start, as 0', async () => {
+  const metrics = new Metrics('tested')
+  metrics.gauge('refused', 'Refused', { provider: ['google', 'microsoft'] })
+  const seconds = metrics.seconds('asked_seconds', 'Asked', { provider: ['google', 'microsoft'] })
+  expect(await linesOf(metrics, 'refused')).toEqual([
+    'refused{provider="google",service="tested"} 0',
+    'refused{provider="microsoft",service="tested"} 0',
+  ])
+  seconds.labels({ provider: 'google' }).observe(2)
+  seconds.startTimer({ provider: 'google' })()
+  expect(await linesOf(metrics, 'asked_seconds_count')).toEqual([
+    'asked_seconds_count{provider="google",service="tested"} 2',
+    'asked_seconds_count{provider="microsoft",service="tested"} 0',
+  ])
+})
+
 const promtool = spawnSync('promtool', ['--version']).error === undefined
 test.runIf(promtool)('promtool reads the text format', async () => {
   const { metrics, seconds } = timed()

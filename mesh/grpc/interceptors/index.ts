@@ -11,6 +11,7 @@ import type { RefusalCounter } from '../../audit/refusals.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
 import type { Verifier } from '../caller.ts'
+import type { Method } from '../descriptors.ts'
 import { deadline } from './deadline.ts'
 import { errors } from './errors.ts'
 import type { Interceptor } from './interceptor.ts'
@@ -23,8 +24,10 @@ export interface InterceptorParts {
   metrics: Metrics
   verifier: Verifier
   refusals?: RefusalCounter | undefined
+  /** Those that are served: each is counted from 0. */
+  methods?: readonly Method[]
 }
 
-export function interceptors({ log, metrics, verifier, refusals }: InterceptorParts): readonly Interceptor[] {
-  return [observe(metrics, log), errors(), deadline(), policy(verifier, refusals), validate()]
+export function interceptors({ log, metrics, verifier, refusals, methods }: InterceptorParts): readonly Interceptor[] {
+  return [observe(metrics, log, methods), errors(), deadline(), policy(verifier, refusals), validate()]
 }

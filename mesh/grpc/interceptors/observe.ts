@@ -13,8 +13,9 @@ import type { Interceptor } from './interceptor.ts'
  * One log line, two metrics and a span a call. A failure of ours is logged with its cause; a refusal is the caller's business. A call that changed
  * nothing and went well is logged at `debug` alone: the gateway's line has the same request id, and a line costs a fifth of such a call.
  */
-export function observe(metrics: Metrics, log: Logger): Interceptor {
+export function observe(metrics: Metrics, log: Logger, methods: readonly Method[] = []): Interceptor {
   const of = methodMetrics(metrics, 'grpc_server', { handled: 'Calls by how they ended', handling: 'Time from the request to the response' })
+  methods.forEach(of)
   return async (call, next) => {
     const started = performance.now()
     let error: MeshError | undefined

@@ -65,6 +65,7 @@ export function calendarAdapter(options: CalendarOptions, parts: CalendarParts):
     action,
     provider: connects.provider,
     description,
+    reasons: calendarReasons,
     params: eventParams,
     connects,
     unavailable: () => connections.unavailable,

@@ -67,6 +67,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
     action: 'gmail.send_email',
     provider: 'google',
     description: 'Sends one mail from the connected Gmail account.',
+    reasons: googleMailReasons,
     params: mailParams,
     connects: { provider: 'google', scopes: [scope('compose'), scope('metadata')], warn: scopeWarnings },
     unavailable: () => connections.unavailable,

@@ -57,6 +57,7 @@ export function graphMailAdapter(options: GraphMailOptions): Adapter<Mail> {
     action: 'outlook.send_email',
     provider: connects.provider,
     description: 'Sends a mail from the connected Microsoft account.',
+    reasons: graphMailReasons,
     params: mailParams,
     connects,
     unavailable: () => connections.unavailable,

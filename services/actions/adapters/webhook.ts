@@ -81,6 +81,7 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
     action: 'webhook.save',
     provider: 'independent',
     description: 'Sends one signed HTTP request.',
+    reasons: webhookReasons,
     params,
 
     async preview({ url = defaultUrl, method, body, redeliver_after_crash }, { signal }) {

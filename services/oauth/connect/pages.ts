@@ -50,6 +50,7 @@ export const words = {
 } as const satisfies Record<string, Words>
 
 export type Refusal = keyof typeof words
+export const refusals = Object.keys(words) as readonly Refusal[]
 
 export function refusalPage(refusal: Refusal, requestId: string, setCookies: string[] = []): Answer {
   const { status, title, text } = words[refusal]

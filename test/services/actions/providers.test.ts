@@ -49,6 +49,7 @@ describe('what is said of a provider', () => {
 
 describe('the catalog', () => {
   const action = (name: string, more: Partial<Adapter> = {}): Adapter => ({
+    reasons: [],
     action: name,
     provider: 'google',
     description: '',

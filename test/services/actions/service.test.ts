@@ -33,6 +33,7 @@ const verifier: Verifier = {
 /** Takes headers, and answers with one of them. */
 const echo: Adapter<{ headers: Record<string, string> }> = {
   action: 'echo.headers',
+  reasons: ['LOST'],
   provider: 'independent',
   description: 'Says what it was sent.',
   params: z.strictObject({ headers: z.record(z.string(), z.string()) }),

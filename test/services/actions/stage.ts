@@ -39,6 +39,7 @@ export class Ledger implements Adapter<{ note: string }> {
   readonly action = 'ledger.add'
   readonly provider = 'independent'
   readonly description = 'Adds a line to the ledger.'
+  readonly reasons = ['LOST']
   readonly params = z.strictObject({ note: z.string() })
   readonly effects: string[] = []
   /** What execute does after the lease is checked; counting the effect is the default. */
