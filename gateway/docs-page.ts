@@ -71,7 +71,7 @@ Its <code>reason</code> is one of these.</p>
 }
 
 function section(document: OpenApi, path: string, method: string, operation: Operation): Html {
-  const body = operation.requestBody?.content['application/json'].schema
+  const body = Object.values(operation.requestBody?.content ?? {})[0]?.schema
   const ok = operation.responses['200'] as { content: Record<string, { schema: Schema }> }
   const answer = ok.content['application/json']?.schema
   return html`<h3 id="${operation.operationId}"><code><span class="method">${method}</span> ${path}</code></h3>

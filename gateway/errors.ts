@@ -21,6 +21,10 @@ export const errors = errorTable('gateway', {
     code: 'INVALID_ARGUMENT',
     message: 'Keys do not belong in a URL, where logs keep them: send Authorization: Bearer <API key>.',
   },
+  NOT_A_NAVIGATION: {
+    code: 'PERMISSION_DENIED',
+    message: 'This address is for a person who opens it in a browser tab. Nothing was done. Open the link itself.',
+  },
   SERVICE_NOT_CONFIGURED: {
     code: 'UNIMPLEMENTED',
     message: 'The service that would answer this is no part of this installation: UPSTREAMS does not say where it is.',

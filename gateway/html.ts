@@ -20,9 +20,12 @@ const escape = (text: string): string => text.replaceAll(/[&<>"']/g, (character)
 
 export const nothing = html``
 
-/** The Content-Security-Policy of a page that may have this one style (the text of its element), and else no script, form, frame or address. */
-export function contentPolicy(style: string | undefined): string {
+/**
+ * The Content-Security-Policy of a page that may have this one style (the text of its element), and a form for its own origin where it says
+ * so; and else no script, form, frame or address.
+ */
+export function contentPolicy(style: string | undefined, { form = false }: { form?: boolean } = {}): string {
   // https://www.w3.org/TR/CSP3/#grammardef-hash-source
   const source = style === undefined ? '' : `style-src 'sha256-${createHash('sha256').update(style).digest('base64')}'; `
-  return `default-src 'none'; ${source}base-uri 'none'; form-action 'none'; frame-ancestors 'none'`
+  return `default-src 'none'; ${source}base-uri 'none'; form-action ${form ? "'self'" : "'none'"}; frame-ancestors 'none'`
 }

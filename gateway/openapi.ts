@@ -21,7 +21,8 @@ export interface Operation {
   summary: string
   description: string
   parameters: Parameter[]
-  requestBody?: { required: true; content: { 'application/json': { schema: Schema } } }
+  /** JSON of a program; a form of a browser. */
+  requestBody?: { required: true; content: Record<string, { schema: Schema }> }
   responses: Record<string, unknown>
   /** Given, and empty, where no key is asked for. */
   security?: []
@@ -94,7 +95,7 @@ function operation(route: Route, schemas: Schemas): Operation {
     summary: /^.*?[.](?=\s|$)/.exec(description)?.[0].slice(0, -1) ?? descriptor.name,
     description,
     parameters,
-    ...(body === undefined ? {} : { requestBody: { required: true, content: { 'application/json': { schema: body } } } }),
+    ...(body === undefined ? {} : { requestBody: { required: true, content: { [bodyTypeOf(route)]: { schema: body } } } }),
     ...(route.permission === undefined
       ? { responses: pageResponses, security: [] }
       : {
@@ -110,6 +111,8 @@ function operation(route: Route, schemas: Schemas): Operation {
         }),
   }
 }
+
+const bodyTypeOf = ({ permission }: Route) => (permission === undefined ? 'application/x-www-form-urlencoded' : 'application/json')
 
 /** A contract does not say which content type an HttpBody will have. */
 const contentOf = ({ method: { descriptor } }: Route, schemas: Schemas): Record<string, { schema: Schema }> =>
@@ -138,7 +141,10 @@ function parametersOf(route: Route, schemas: Schemas): { parameters: Parameter[]
     parameters.push(...headerFields.map((field) => parameter(getOption(field, headerOption) as string, 'header', field, false)))
   const bound = new Set<string>([...inPath.map((path) => path[0]!), ...headerFields.map(({ name }) => name)])
   if (route.body !== '*') {
-    const inQuery = input.fields.filter((field) => !bound.has(field.name) && field !== route.body && field.fieldKind !== 'message')
+    const read = ({ proto }: DescField) => route.permission !== undefined || proto.options?.deprecated !== true
+    const inQuery = input.fields.filter(
+      (field) => !bound.has(field.name) && field !== route.body && field.fieldKind !== 'message' && read(field),
+    )
     parameters.push(...inQuery.map((field) => parameter(field.name, 'query', field, false)))
   }
   return { parameters, inBody: (field) => !bound.has(field.name) }

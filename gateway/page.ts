@@ -23,18 +23,21 @@ const mostCookies = 16
 
 /** Throws an Error that says what is wrong with the page, and never quotes it: locations and cookies are secrets. */
 export function readPage(bytes: Uint8Array): PageResponse {
-  const { status, location, setCookies, html } = Page.decode(bytes)
+  const { status, location, setCookies, html, forward, form } = Page.decode(bytes)
   if (!statuses.has(status)) throw new Error(`a page has the status ${status}, which pages do not have`)
   const redirect = redirects.has(status)
   if (redirect !== (location !== '')) throw new Error('a page has a location and does not redirect, or redirects nowhere')
   if (redirect !== (html === '')) throw new Error('a page has nothing to show, or redirects and has something')
   if (redirect && !mayBeLocation(location)) throw new Error('a page redirects to what is neither http(s) nor a path of ours')
+  if (forward !== '' && (status !== 200 || !mayBeLocation(forward))) throw new Error('a page goes on to what is neither http(s) nor a path of ours')
   if (setCookies.length > mostCookies || !setCookies.every(maySet)) throw new Error('a page sets a cookie that pages do not set')
   return {
     status,
     headers: {
-      ...pageHeaders(html),
+      ...pageHeaders(html, { form }),
       ...(redirect ? { location } : {}),
+      // https://html.spec.whatwg.org/multipage/document-lifecycle.html#the-refresh-header
+      ...(forward === '' ? {} : { refresh: `0;url=${forward}` }),
       ...(setCookies.length > 0 ? { 'set-cookie': setCookies } : {}),
     },
     body: html,
@@ -42,12 +45,12 @@ export function readPage(bytes: Uint8Array): PageResponse {
 }
 
 /** What every page has. Its first style element is allowed, and nothing else that acts or loads. */
-export function pageHeaders(html: string): Record<string, string> {
+export function pageHeaders(html: string, { form = false }: { form?: boolean } = {}): Record<string, string> {
   return {
     'content-type': 'text/html; charset=utf-8',
     'cache-control': 'no-store',
     'referrer-policy': 'no-referrer',
-    'content-security-policy': contentPolicy(/<style>([^<]*)<\/style>/.exec(html)?.[1]),
+    'content-security-policy': contentPolicy(/<style>([^<]*)<\/style>/.exec(html)?.[1], { form }),
   }
 }
 

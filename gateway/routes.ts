@@ -60,7 +60,8 @@ function routeOf(method: Method, rule: HttpRule): Route {
   const verb =
     verbs[rule.pattern.case as keyof typeof verbs] ?? fail(`has the pattern ${String(rule.pattern.case)}, which is not supported`)
   if (rule.responseBody !== '') fail('has a response_body, which is not supported')
-  if (method.permission === undefined && verb !== 'GET') fail(`is a Page by ${verb}, and browsers navigate by GET`)
+  if (method.permission === undefined && verb !== 'GET' && !(verb === 'POST' && rule.body === '*'))
+    fail(`is a Page by ${verb}, and browsers navigate by GET, or by POST with a form as the whole body`)
   const template = parsePathTemplate(rule.pattern.value as string)
   const { input } = method.descriptor
   for (const segment of template.segments) {

@@ -3,8 +3,11 @@
  *
  * A field is filled from one place only: the path where the template binds it, a header where the contract says so
  * (relay.mesh.v1.header), else the body, or the query where the route has no body. All of it is gathered into one JSON object and read by
- * protobuf's own JSON rules (https://protobuf.dev/programming-guides/json/), then held to the contract's validation rules. One exception:
- * the query of a route that answers a Page may hold more, which goes nowhere.
+ * protobuf's own JSON rules (https://protobuf.dev/programming-guides/json/), then held to the contract's validation rules.
+ *
+ * A route that answers a Page is for browsers, and differs in two ways. Its body is a form. And whoever sent the browser here, an OAuth
+ * provider say, may have put things of its own into the URL (RFC 6749, 4.1.2: ignored), in whatever encoding: only the fields that the
+ * contract reads count, and nothing in the others is looked at.
  */
 import {
   type DescField,
@@ -22,7 +25,7 @@ import { extension } from '#mesh/grpc/descriptors.ts'
 import { violationsIn } from '#mesh/grpc/interceptors/validate.ts'
 import { parseJsonObject } from './json.ts'
 import { toRouterPath } from './path-template.ts'
-import { parseQuery } from './query.ts'
+import { parseForm, parseQuery } from './query.ts'
 import { type Route, fieldAt } from './routes.ts'
 import { addJsonViolations } from './violations.ts'
 
@@ -59,6 +62,13 @@ export function requestReader(route: Route): (incoming: Incoming) => Uint8Array 
   const plain = route.body === undefined && variables.length === 0 && headerFields.length === 0
   const empty = toBinary(input, create(input))
   const emptyIsValid = violationsIn(input, create(input)).length === 0
+  const forBrowser = route.permission === undefined
+  const isForm = forBrowser && route.body === '*'
+  /** The field of a parameter, of those that may be given so. */
+  const fieldOf = (path: readonly string[]): DescField | undefined => {
+    const field = route.body === '*' && !isForm ? undefined : fieldAt(input, path)
+    return forBrowser && field?.proto.options?.deprecated === true ? undefined : field
+  }
 
   return (incoming) => {
     if (route.body === undefined && incoming.body !== undefined && incoming.body.length > 0) {
@@ -66,9 +76,14 @@ export function requestReader(route: Route): (incoming: Incoming) => Uint8Array 
     }
     if (plain && emptyIsValid && incoming.query === '') return empty
     const violations = new Violations()
-    const json: JsonObject = route.body === undefined ? {} : bodyOf(route.body, incoming.body)
+    const json: JsonObject = route.body === undefined || isForm ? {} : bodyOf(route.body, incoming.body)
     if (route.body === '*') addMisplaced(json, input, bound, violations)
-    if (incoming.query !== '') readQuery(route, input, incoming.query, bound, json, violations)
+    const given = isForm ? String(incoming.body ?? '') : incoming.query
+    if (given !== '') {
+      const isRead = (name: string) => !bound.has(name) && fieldOf(name.split('.')) !== undefined
+      const parameters = forBrowser ? parseForm(given).filter(([name]) => isRead(name)) : parseQuery(given)
+      readParameters({ route, parameters, fieldOf, bound }, json, violations)
+    }
     for (const { field, parameter } of variables) {
       const value = incoming.params[parameter] ?? ''
       if (checkText(field.join('.'), value, violations)) put(json, field, scalarJson(fieldAt(input, field)!, value))
@@ -141,22 +156,21 @@ function addMisplaced(json: JsonObject, input: DescMessage, bound: ReadonlyMap<s
   }
 }
 
-function readQuery(
-  route: Route,
-  input: DescMessage,
-  query: string,
-  bound: ReadonlyMap<string, string>,
-  json: JsonObject,
-  violations: Violations,
-): void {
+interface Parameters {
+  route: Route
+  parameters: readonly (readonly [name: string, value: string])[]
+  /** Undefined where it is not the contract's, or not given so. */
+  fieldOf: (path: readonly string[]) => DescField | undefined
+  bound: ReadonlyMap<string, string>
+}
+
+function readParameters({ route, parameters, fieldOf, bound }: Parameters, json: JsonObject, violations: Violations): void {
   const seen = new Set<string>()
-  for (const [name, value] of parseQuery(query)) {
+  for (const [name, value] of parameters) {
     const path = name.split('.')
-    const field = route.body === '*' ? undefined : fieldAt(input, path)
+    const field = fieldOf(path)
     const source = bound.get(name)
     const leaf = field?.fieldKind === 'list' ? field.listKind !== 'message' : field?.fieldKind === 'scalar' || field?.fieldKind === 'enum'
-    // Whoever sent the browser here, an OAuth provider say, may have put things of its own into the URL (RFC 6749, 4.1.2: ignored).
-    if (field === undefined && route.permission === undefined) continue
     if (field === undefined || (route.body !== undefined && route.body !== '*' && path[0] === route.body.name)) {
       violations.add(name, 'is not a query parameter of this request')
     } else if (source !== undefined) violations.add(name, `comes from ${source}, not from the query`)

@@ -120,13 +120,13 @@ function accountExamples({ sandbox }: Mesh, call: Call, keepField: (name: string
   const consent = `curl -sS -w '\\n' ${sandbox}/sandbox/consent -H 'Content-Type: application/json' -d "{\\"start_url\\":\\"$START\\"}"`
   return [
     '',
-    '4. Connect a Google account: open the start_url in a browser, once, within ten minutes.',
+    '4. Connect a Google account: open the start_url in a browser within ten minutes, and continue from the page that it shows.',
     `START=$(${call('/oauth/google/authorize')} | ${keepField('start_url')})`,
     ...(sandbox === undefined
       ? []
       : [
           '',
-          "The browser shows the sandbox's consent page: choose you@example.com, and Relay says that it is connected. Without a browser:",
+          "Then the browser shows the sandbox's consent page: choose you@example.com, and Relay says that it is connected. Without a browser:",
           consent,
         ]),
     '',

@@ -1,6 +1,6 @@
 /**
- * A person at a browser, for who has none: opens a start_url of Relay's, consents as an account of the sandbox, and goes back to Relay,
- * keeping cookies on the way. It goes only from Relay to this sandbox and back.
+ * A person at a browser, for who has none: opens a start_url of Relay's, continues from the page there, consents as an account of the
+ * sandbox, and goes back to Relay, keeping cookies on the way. It goes only from Relay to this sandbox and back.
  */
 import { accounts } from './emulators.ts'
 import type { Provider } from './tokens.ts'
@@ -32,6 +32,23 @@ function textOf(html: string): string {
   const body = html.replace(/<(style|script|head)\b[\s\S]*?<\/\1>/gi, ' ').replace(/<[^>]*>/g, ' ')
   return unescaped(body).replace(/\s+/g, ' ').trim()
 }
+
+interface Form {
+  action: string
+  fields: URLSearchParams
+}
+
+/** The forms of a page, each with its hidden fields. */
+const formsOf = (page: string): Form[] =>
+  [...page.matchAll(/<form[^>]*action="([^"]*)"[^>]*>([\s\S]*?)<\/form>/g)].map(([, action, inner]) => ({
+    action: unescaped(action!),
+    fields: new URLSearchParams(
+      [...inner!.matchAll(/<input type="hidden" name="([^"]*)" value="([^"]*)"\s*\/?>/g)].map(([, name, value]): [string, string] => [
+        name!,
+        unescaped(value!),
+      ]),
+    ),
+  }))
 
 /**
  * `relay` and `sandbox` are the origins it may go to. Where Relay asks to grant access once more it does, once. Throws VisitError where it
@@ -70,18 +87,19 @@ async function visitOnce({ startUrl, account }: Visit, relay: string, sandbox: s
     return { status: response.status, ...(location !== null && { location }), html: await response.text() }
   }
   const started = await go(startUrl, relay)
-  const toProvider = started.headers.get('location')
-  if (toProvider === null) return end(started)
-  const asked = new URL(toProvider, startUrl)
+  const shown = await started.text()
+  const [continuing] = formsOf(shown)
+  if (continuing === undefined) return { status: started.status, html: shown }
+  const sent = await go(new URL(continuing.action, startUrl), relay, continuing.fields)
+  const toProvider = /^0;url=(.*)$/.exec(sent.headers.get('refresh') ?? '')?.[1]
+  if (toProvider === undefined) return end(sent)
+  const asked = new URL(toProvider)
   const page = await (await go(asked, sandbox)).text()
   const provider: Provider = asked.pathname.startsWith('/oauth2/v2.0/') ? 'microsoft' : 'google'
   const email = account ?? accounts[provider][0]!.email
-  const forms = [...page.matchAll(/<form[^>]*action="([^"]*)"[^>]*>([\s\S]*?)<\/form>/g)]
-  const found = forms.find(([, , inner]) => inner!.includes(`name="email" value="${email}"`))
+  const found = formsOf(page).find(({ fields }) => fields.get('email') === email)
   if (found === undefined) throw new VisitError(`there is no account ${email} to consent as: ${textOf(page).slice(0, 300)}`)
-  const fields = [...found[2]!.matchAll(/<input type="hidden" name="([^"]*)" value="([^"]*)"\/>/g)]
-  const form = new URLSearchParams(fields.map(([, name, value]): [string, string] => [name!, unescaped(value!)]))
-  const consented = await go(new URL(found[1]!, asked), sandbox, form)
+  const consented = await go(new URL(found.action, asked), sandbox, found.fields)
   const back = consented.headers.get('location')
   return back === null ? end(consented) : end(await go(new URL(back), relay))
 }

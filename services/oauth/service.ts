@@ -5,7 +5,8 @@ import { meshErrors } from '#mesh/errors.ts'
 import { type Call, askerOf, callerOf } from '#mesh/grpc/call.ts'
 import { type Served, served } from '#mesh/grpc/server.ts'
 import { note } from '#mesh/telemetry/scope.ts'
-import type { Connecting, Visit } from './connect/connect.ts'
+import type { Visit } from './connect/callback.ts'
+import type { Connecting } from './connect/connect.ts'
 import type { Disconnecting } from './connect/disconnect.ts'
 import { type Connections, authorizePath } from './connections/connections.ts'
 import type { Connection } from './connections/store.ts'
@@ -22,8 +23,8 @@ export interface ServiceParts {
 
 export function oauthService({ connecting, disconnecting, connections, tokens, providers }: ServiceParts): Served {
   return served(OAuthServiceService, {
-    async authorize({ provider, scopes, returnTo }, call) {
-      const begun = await connecting.authorize(askerOf(call), { provider, scopes, returnTo })
+    async authorize({ provider, scopes, returnTo, sessionSha256: session }, call) {
+      const begun = await connecting.authorize(askerOf(call), { provider, scopes, returnTo, session })
       return {
         startUrl: begun.startUrl,
         provider: begun.provider,
@@ -33,7 +34,9 @@ export function oauthService({ connecting, disconnecting, connections, tokens, p
       }
     },
 
-    start: ({ ticket }, call) => connecting.start(ticket, visitOf(call)),
+    start: ({ ticket, cookie }, call) => connecting.start(ticket, cookie, visitOf(call)),
+
+    continue: (sent, call) => connecting.proceed(sent, visitOf(call)),
 
     callback({ provider, state, code, iss, error, cookie }, call) {
       return connecting.callback({ provider, state, code, iss, error, cookie }, visitOf(call))

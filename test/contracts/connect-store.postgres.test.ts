@@ -49,13 +49,14 @@ afterAll(async () => {
 
 const count = async () => Number((await database.pool.query('SELECT count(*) AS count FROM connect_steps')).rows[0].count)
 const key = () => ({ kind: 'ticket' as const, workspace: 'acme', hash: hashOf(randomBytes(32).toString('hex')) })
+const step = (content: string) => ({ ...key(), actor: 'ann', content, lifeMs: 600_000 })
 
 test('steps that nobody took are removed as others are added', async () => {
   const store = postgresConnectStore(database)
-  for (let index = 0; index < 30; index += 1) await store.put(key(), 'old', 600_000)
+  for (let index = 0; index < 30; index += 1) await store.put(step('old'))
   await database.pool.query(`UPDATE connect_steps SET expires_at = clock_timestamp() - interval '1 second'`)
-  await Promise.all([store.put(key(), 'new', 600_000), store.put(key(), 'new', 600_000)])
-  await store.put(key(), 'new', 600_000)
+  await Promise.all([store.put(step('new')), store.put(step('new'))])
+  await store.put(step('new'))
   expect(await count()).toBe(3)
 })
 

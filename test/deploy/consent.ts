@@ -12,9 +12,35 @@ export function formsOf(page: string): Form[] {
   return [...page.matchAll(/<form[^>]*action="([^"]*)"[^>]*>([\s\S]*?)<\/form>/g)].map(([, action, inner]) => ({
     action: unescaped(action!),
     fields: Object.fromEntries(
-      [...inner!.matchAll(/<input type="hidden" name="([^"]*)" value="([^"]*)"\/>/g)].map(([, name, value]) => [name!, unescaped(value!)]),
+      [...inner!.matchAll(/<input type="hidden" name="([^"]*)" value="([^"]*)"\s*\/?>/g)].map(([, name, value]) => [name!, unescaped(value!)]),
     ),
   }))
+}
+
+export interface SentOff {
+  /** Of the page, and then of the form. */
+  status: number
+  /** Where the browser goes on to; empty where it does not. */
+  location: string
+  cookie: string
+  text: string
+}
+
+/** A person who opens a start_url and continues from its page: what the browser is then told. */
+export async function continueFrom(startUrl: string | URL): Promise<SentOff> {
+  const page = await fetch(startUrl, { redirect: 'manual' })
+  const shown = await page.text()
+  const [form] = formsOf(shown)
+  if (form === undefined) return { status: page.status, location: '', cookie: '', text: shown }
+  const cookiesOf = (response: Response) => response.headers.getSetCookie().map((each) => each.split(';')[0]!)
+  const sent = await fetch(new URL(form.action, startUrl), {
+    method: 'POST',
+    redirect: 'manual',
+    headers: { cookie: cookiesOf(page).join('; ') },
+    body: new URLSearchParams(form.fields),
+  })
+  const location = /^0;url=(.*)$/.exec(sent.headers.get('refresh') ?? '')?.[1] ?? ''
+  return { status: sent.status, location, cookie: cookiesOf(sent).join('; '), text: await sent.text() }
 }
 
 /** Where the browser is sent after somebody consented at this URL of the sandbox; `edit` changes what the form sends. */

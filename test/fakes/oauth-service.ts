@@ -1,5 +1,5 @@
 /** A stand-in for the oauth service: a real gRPC server of the mesh, whose handlers a test decides. It keeps what it was asked. */
-import type { Page } from '#gen/relay/mesh/v1/page.ts'
+import { Page } from '#gen/relay/mesh/v1/page.ts'
 import { OAuthServiceService } from '#gen/relay/oauth/v1/oauth.ts'
 import type { Call } from '#mesh/grpc/call.ts'
 import type { Verifier } from '#mesh/grpc/caller.ts'
@@ -20,6 +20,7 @@ export interface OAuthStandIn {
 }
 
 export const binding = '__Host-relay-oauth-1a2b3c4d=c2VjcmV0; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=600'
+export const formBinding = '__Host-relay-oauth-form=c2VjcmV0; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=600'
 export const consent = 'https://provider.example/consent?client_id=relay&state=ZGVmYXVsdA.bm9uY2U&code_challenge_method=S256'
 
 const connection = {
@@ -33,7 +34,7 @@ const connection = {
   refreshedAt: undefined,
 }
 
-export const page = (more: Partial<Page>): Page => ({ status: 200, location: '', setCookies: [], html: '', ...more })
+export const page = (more: Partial<Page>): Page => Page.fromPartial({ status: 200, ...more })
 
 export const usual: OAuthHandlers = {
   authorize: async ({ provider, scopes }, call) => ({
@@ -43,7 +44,8 @@ export const usual: OAuthHandlers = {
     expiresAt: '2025-10-06T06:25:00.000Z',
     requestId: call.requestId,
   }),
-  start: async () => page({ status: 302, location: consent, setCookies: [binding] }),
+  start: async () => page({ html: '<!doctype html><title>Connect</title><form></form>', form: true, setCookies: [formBinding] }),
+  continue: async () => page({ html: '<!doctype html><title>Continuing</title>', forward: consent, setCookies: [binding] }),
   callback: async () => page({ html: '<!doctype html><title>Connected</title><h1>Connected</h1>' }),
   listConnections: async (_request, call) => ({ connections: [connection], requestId: call.requestId }),
   disconnect: async (_request, call) => ({ revoked: true, requestId: call.requestId }),

@@ -46,6 +46,29 @@ describe('a page', () => {
   })
 })
 
+describe('a page with a form, or that goes on by itself', () => {
+  const policyOf = (page: Partial<Page>) => read({ status: 200, html: 'x', ...page }).headers['content-security-policy']
+
+  test('may send the form to its own origin, and says by a header where it goes on to', () => {
+    expect(policyOf({ form: true })).toContain("form-action 'self';")
+    expect(policyOf({})).toContain("form-action 'none';")
+    const forward = `https://provider.example/o?state=a.b&x='%20"`
+    expect(read({ status: 200, html: 'x', forward }).headers.refresh).toBe(`0;url=${forward}`)
+    expect(read({ status: 200, html: 'x' }).headers).not.toHaveProperty('refresh')
+  })
+
+  test.each(['//evil.example', 'javascript:alert(1)', 'data:text/html,x', 'https://user:secret@host.example/', '/a\r\nset-cookie: relay-x=1'])(
+    'never goes on to %j',
+    (forward) => {
+      expect(() => read({ status: 200, html: 'x', forward })).toThrow('goes on to what is neither http(s) nor a path')
+    },
+  )
+
+  test('goes on only when it went well', () => {
+    for (const status of [303, 403, 503]) expect(() => read({ status, html: 'x', forward: '/' })).toThrow()
+  })
+})
+
 describe('a redirect', () => {
   test.each(['https://provider.example/o?state=a.b&x=%20', 'http://localhost:3000/done#x', 'https://[::1]/', '/docs', '/', '/a?b=//c'])(
     'goes to %s',

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { meshErrors } from '#mesh/errors.ts'
 import { fakeMesh } from '../fakes/identity.ts'
-import { type OAuthStandIn, binding, consent, page, startOAuth, usual } from '../fakes/oauth-service.ts'
+import { type OAuthStandIn, binding, consent, formBinding, page, startOAuth, usual } from '../fakes/oauth-service.ts'
 import { type TestGateway, apiKey, startGateway } from './gateway.ts'
 
 const mesh = fakeMesh()
@@ -34,13 +34,57 @@ async function expectFailure(response: Response, status: number, sentence: strin
 }
 
 describe('a navigation', () => {
-  test('needs no key, and is sent on with the cookie as the service says', async () => {
+  test('needs no key, and is shown a page with the cookie as the service says, whose form may be sent here and nowhere else', async () => {
     const response = await navigate('/oauth/start/dGlja2V0')
-    expect(response.status).toBe(302)
-    expect(response.headers.get('location')).toBe(consent)
-    expect(response.headers.getSetCookie()).toEqual([binding])
-    expect(await response.text()).toBe('')
+    expect(response.status).toBe(200)
+    expect(response.headers.getSetCookie()).toEqual([formBinding])
+    expect(response.headers.get('content-security-policy')).toContain("form-action 'self';")
+    expect(await response.text()).toContain('<form>')
     expect(oauth.asked).toMatchObject([{ method: 'start', request: { ticket: 'dGlja2V0' } }])
+  })
+
+  test('may be a form of ours, and goes on by itself to where the service says', async () => {
+    const body = new URLSearchParams({ form_token: 'a+b c', unknown: 'x' })
+    const headers = { cookie: formBinding.split(';')[0]!, 'sec-fetch-site': 'same-origin', 'sec-fetch-dest': 'document' }
+    const response = await fetch(`${gateway.url}/oauth/start/dGlja2V0?form_token=query`, { method: 'POST', redirect: 'manual', headers, body })
+    expect(response.status).toBe(200)
+    expect(response.headers.get('refresh')).toBe(`0;url=${consent}`)
+    expect(response.headers.get('content-security-policy')).toContain("form-action 'none';")
+    expect(response.headers.getSetCookie()).toEqual([binding])
+    const request = { ticket: 'dGlja2V0', formToken: 'a+b c', cookie: headers.cookie }
+    expect(oauth.asked).toEqual([expect.objectContaining({ method: 'continue', request })])
+  })
+
+  test.each([
+    ['JSON', 'application/json', '{"form_token":"x"}', 415, /sent as application\/x-www-form-urlencoded/],
+    ['text', 'text/plain', 'form_token=x', 415, /sent as application\/x-www-form-urlencoded/],
+    ['longer than any form', 'application/x-www-form-urlencoded', `form_token=${'x'.repeat(20_000)}`, 413, /larger/],
+    ['the same field twice', 'application/x-www-form-urlencoded', 'form_token=x&form_token=y', 400, /more than once/],
+  ])('does not take a form that is %s', async (_what, type, body, status, sentence) => {
+    const response = await fetch(`${gateway.url}/oauth/start/x`, { method: 'POST', headers: { 'content-type': type }, body })
+    await expectFailure(response, status, sentence)
+    expect(oauth.asked).toEqual([])
+  })
+
+  test.each([
+    ['100%', 'error_description=100%'],
+    ['Latin-1', 'error_description=%FCbel'],
+    ['Shift_JIS', 'error_description=%83A%83N%83Z%83X%82%AA%8B%91%94%DB'],
+    ['UTF-16', 'error_description=%FE%FF%00a'],
+    ['NUL', 'error_description=a%00b'],
+    ['an essay', `error_description=${'x'.repeat(9000)}`],
+    ['said twice', 'error_description=a&error_description=b&hd=a&hd=b&scope=a&scope=b'],
+    ['more than it was before', `scope=${'x'.repeat(5000)}&authuser=${'1'.repeat(100)}&hd=${'h'.repeat(300)}`],
+    ['an unknown parameter with broken encoding', '%zz=%&x=%e4&=&&=%'],
+    ['an unknown parameter that is called like a key', 'key=1&token=%ff&api_key='],
+    ['called like what comes from elsewhere', 'cookie=relay-x%3D1&provider=evil'],
+  ])('of a provider whose parameters that nobody reads are %s is told to the service as if they were not there', async (_what, query) => {
+    for (const where of [`${query}&state=a.b&error=access_denied`, `state=a.b&error=access_denied&${query}`]) {
+      expect((await navigate(`/oauth/google/callback?${where}`)).status).toBe(200)
+      const { request } = oauth.asked.pop()!
+      expect(request).toMatchObject({ provider: 'google', cookie: '', state: 'a.b', error: 'access_denied', errorDescription: '', scope: '', hd: '' })
+      expect(oauth.asked).toEqual([])
+    }
   })
 
   test('is answered a page that nobody keeps, frames or learns the address of', async () => {
@@ -91,7 +135,7 @@ describe('a navigation', () => {
       provider: 'microsoft',
       state: 'a.b',
       code: 'c',
-      sessionState: 's',
+      sessionState: '',
       iss: '',
       error: '',
       errorDescription: '',
@@ -116,8 +160,6 @@ describe('a navigation that fails is told so on a page', () => {
   test.each([
     ['a known field is given twice', '/oauth/google/callback?state=a.b&state=c.d', /state is given more than once/],
     ['a field is too long', `/oauth/google/callback?state=${'x'.repeat(600)}`, /state/],
-    ['the cookie is in the query', '/oauth/google/callback?cookie=relay-x%3D1', /comes from the header Cookie/],
-    ['the percent-encoding is broken', '/oauth/google/callback?state=%ff', /percent-encoding/],
     ['a key is in the query', `/oauth/google/callback?access_token=${apiKey}`, /Keys do not belong in a URL/],
   ])('when %s, and the service hears nothing', async (_what, path, sentence) => {
     await expectFailure(await navigate(path), 400, sentence)
@@ -132,7 +174,7 @@ describe('a navigation that fails is told so on a page', () => {
     await expectFailure(await navigate(path), status, sentence)
     expect(oauth.asked).toEqual([])
     // It is a page for a browser alone: what is called by programs goes on to be answered a document.
-    for (const [method, other] of [['POST', path], ['GET', path.replace('oauth', 'actions')]] as const) {
+    for (const [method, other] of [['PUT', path], ['GET', path.replace('oauth', 'actions')]] as const) {
       const response = await fetch(gateway.url + other, { method })
       expect(response.headers.get('content-type'), other).toContain('application/problem+json')
     }
@@ -189,7 +231,7 @@ describe('a navigation that fails is told so on a page', () => {
   test('when its address asks too often', async () => {
     const busy = await startGateway({ UPSTREAMS: upstreams(oauth), ADDRESS_LIMIT: '2' }, {}, mesh)
     try {
-      for (let count = 0; count < 2; count += 1) expect((await navigate('/oauth/start/x', {}, busy)).status).toBe(302)
+      for (let count = 0; count < 2; count += 1) expect((await navigate('/oauth/start/x', {}, busy)).status).toBe(200)
       const refused = await navigate('/oauth/start/x', {}, busy)
       expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
       await expectFailure(refused, 429, /Too many requests from this address/)
@@ -202,6 +244,30 @@ describe('a navigation that fails is told so on a page', () => {
 })
 
 describe('what looks before a person does', () => {
+  const paths = ['/oauth/start/dGlja2V0', '/oauth/google/callback?state=a.b&code=c']
+  const cookie = '__Host-relay-oauth-1a2b3c4d=c2VjcmV0'
+  test.each([
+    ['a prefetch', { 'sec-purpose': 'prefetch' }],
+    ['a prerender', { 'sec-purpose': 'prefetch;prerender' }],
+    ['a prefetch of an older browser', { purpose: 'prefetch' }],
+    ['a prefetch of Firefox as it was', { 'x-moz': 'prefetch' }],
+    ['a preview of Safari', { 'x-purpose': 'preview' }],
+    ['an image', { 'sec-fetch-dest': 'image', 'sec-fetch-mode': 'no-cors' }],
+    ['a frame', { 'sec-fetch-dest': 'iframe', 'sec-fetch-mode': 'navigate' }],
+    ['a script', { 'sec-fetch-dest': 'empty', 'sec-fetch-mode': 'cors' }],
+  ])('reaches no service as %s', async (_what, headers: Record<string, string>) => {
+    for (const path of paths) await expectFailure(await navigate(path, { ...headers, cookie }), 403, /Nothing was done/)
+    expect(oauth.asked).toEqual([])
+    for (const path of paths) expect((await navigate(path, { 'sec-fetch-dest': 'document', 'sec-fetch-site': 'cross-site', cookie })).status).toBe(200)
+  })
+
+  test.each(['cross-site', 'same-site', 'none'])('sends no form from a page that is %s', async (site) => {
+    const headers = { 'sec-fetch-site': site, 'sec-fetch-dest': 'document', cookie }
+    const response = await fetch(gateway.url + paths[0]!, { method: 'POST', headers, body: new URLSearchParams({ form_token: 'x' }) })
+    await expectFailure(response, 403, /Nothing was done/)
+    expect(oauth.asked).toEqual([])
+  })
+
   test.each(['/oauth/start/dGlja2V0', '/oauth/google/callback?state=a.b&code=c', '/oauth/google/authorize'])(
     'uses nothing up by HEAD: %s',
     async (path) => {

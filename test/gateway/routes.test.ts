@@ -55,9 +55,14 @@ describe('a contract', () => {
     ['a page for peers', { rule: get('/a'), peers: ['*'], output: 'relay.mesh.v1.Page' }, /has a route and no permission/],
     ['a page for those with a permission', { rule: get('/a'), permission: 'a:b', output: 'relay.mesh.v1.Page' }, /shows no key/],
     [
-      'a page that is posted to',
-      { rule: { pattern: { case: 'post', value: '/a' }, body: '*' }, open: true, output: 'relay.mesh.v1.Page' },
+      'a page that is posted to without a form',
+      { rule: { pattern: { case: 'post', value: '/a' }, body: '' }, open: true, output: 'relay.mesh.v1.Page' },
       /is a Page by POST/,
+    ],
+    [
+      'a page that is put',
+      { rule: { pattern: { case: 'put', value: '/a' }, body: '*' }, open: true, output: 'relay.mesh.v1.Page' },
+      /is a Page by PUT/,
     ],
     ['a route for peers', { rule: get('/a'), peers: ['*'] }, /has a route and no permission/],
     ['a route without permission', { rule: get('/a') }, /has a route and no permission/],

@@ -1,13 +1,19 @@
-/** The cookie that binds a state to the browser that was sent off with it (RFC 6265bis). */
-import { createHash, timingSafeEqual } from 'node:crypto'
+/** The cookies of connecting (RFC 6265bis): what ties a form, and then a state, to one browser; and the one of a session elsewhere in Relay. */
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 
 export interface Cookies {
+  /** The secret that a browser has for forms; undefined where it has none, or several. */
+  formSecret(header: string): string | undefined
+  /** The Set-Cookie header that gives it one. */
+  bindForm(secret: string, lifeMs: number): string
   /** The Set-Cookie header that binds a browser to the state of this hash. */
   bind(stateHash: string, secret: string, lifeMs: number): string
   /** The one that takes it back. */
   clear(stateHash: string): string
   /** Whether a Cookie header has exactly one of that name, with the secret of this hash. */
   holds(header: string, stateHash: string, secretHash: string): boolean
+  /** Whether a Cookie header has exactly one session, with this SHA-256 in hex. */
+  holdsSession(header: string, sha256: string): boolean
 }
 
 /**
@@ -15,24 +21,45 @@ export interface Cookies {
  * development) knows neither that prefix nor Secure.
  */
 export function cookies({ secure }: { secure: boolean }): Cookies {
+  const prefix = secure ? '__Host-' : ''
+  const formName = `${prefix}relay-oauth-form`
   // One for each state: who connects two accounts at once has two.
-  const nameOf = (stateHash: string) => `${secure ? '__Host-' : ''}relay-oauth-${stateHash.slice(0, 8)}`
-  // Lax: it is to come along when the provider sends the browser back, which is a navigation from another site.
-  const attributes = (maxAge: number) => `Path=/; ${secure ? 'Secure; ' : ''}HttpOnly; SameSite=Lax; Max-Age=${maxAge}`
+  const nameOf = (stateHash: string) => `${prefix}relay-oauth-${stateHash.slice(0, 8)}`
+  const attributes = (sameSite: 'Lax' | 'Strict', maxAge: number) =>
+    `Path=/; ${secure ? 'Secure; ' : ''}HttpOnly; SameSite=${sameSite}; Max-Age=${maxAge}`
+  const seconds = (ms: number) => Math.floor(ms / 1000)
   return {
-    bind: (stateHash, secret, lifeMs) => `${nameOf(stateHash)}=${secret}; ${attributes(Math.floor(lifeMs / 1000))}`,
-    clear: (stateHash) => `${nameOf(stateHash)}=; ${attributes(0)}`,
-    holds(header, stateHash, secretHash) {
-      const values = valuesOf(header, nameOf(stateHash))
-      if (values.length !== 1) return false
-      return timingSafeEqual(createHash('sha256').update(values[0]!).digest(), Buffer.from(secretHash, 'hex'))
+    formSecret(header) {
+      const value = only(header, formName)
+      return value !== undefined && /^[A-Za-z0-9_-]{43}$/.test(value) ? value : undefined
     },
+    // Strict: forms are sent by a page of this site.
+    bindForm: (secret, lifeMs) => `${formName}=${secret}; ${attributes('Strict', seconds(lifeMs))}`,
+    // Lax: it is to come along when the provider sends the browser back, which is a navigation from another site.
+    bind: (stateHash, secret, lifeMs) => `${nameOf(stateHash)}=${secret}; ${attributes('Lax', seconds(lifeMs))}`,
+    clear: (stateHash) => `${nameOf(stateHash)}=; ${attributes('Lax', 0)}`,
+    holds: (header, stateHash, secretHash) => isOf(only(header, nameOf(stateHash)), secretHash),
+    holdsSession: (header, sha256) => isOf(only(header, `${prefix}relay-session`), sha256),
   }
 }
 
-const valuesOf = (header: string, name: string): string[] =>
-  header
+/** What a form holds so that no page of others can send it: made of the browser's secret, for one ticket. 43 characters. */
+export const formToken = (secret: string, ticketHash: string): string => createHmac('sha256', secret).update(ticketHash).digest('base64url')
+
+export function isFormToken(shown: string, secret: string, ticketHash: string): boolean {
+  const [left, right] = [Buffer.from(shown), Buffer.from(formToken(secret, ticketHash))]
+  return left.length === right.length && timingSafeEqual(left, right)
+}
+
+const isOf = (value: string | undefined, sha256: string): boolean =>
+  value !== undefined && timingSafeEqual(createHash('sha256').update(value).digest(), Buffer.from(sha256, 'hex'))
+
+/** The value of the one cookie of this name. */
+function only(header: string, name: string): string | undefined {
+  const values = header
     .split(';')
     .map((pair) => pair.trim())
     .filter((pair) => pair.startsWith(`${name}=`))
     .map((pair) => pair.slice(name.length + 1))
+  return values.length === 1 ? values[0] : undefined
+}

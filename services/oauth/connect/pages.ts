@@ -10,6 +10,10 @@ export interface Answer {
   readonly location: string
   readonly setCookies: string[]
   readonly html: string
+  /** Where the browser goes by itself after the page; empty for nowhere. */
+  readonly forward: string
+  /** Whether the page has a form. */
+  readonly form: boolean
 }
 
 interface Words {
@@ -54,7 +58,41 @@ export const refusals = Object.keys(words) as readonly Refusal[]
 
 export function refusalPage(refusal: Refusal, requestId: string, setCookies: string[] = []): Answer {
   const { status, title, text } = words[refusal]
-  return { status, location: '', setCookies, html: document(title, [paragraph(text), reference(requestId)]) }
+  return { ...plain, status, setCookies, html: document(title, [paragraph(text), reference(requestId)]) }
+}
+
+export interface ConsentParts {
+  workspace: string
+  actor: string
+  /** As people read it. */
+  provider: string
+  /** What is asked for, in words. */
+  permissions: readonly string[]
+  /** Where the form is sent: a path here. */
+  action: string
+  formToken: string
+  setCookies: string[]
+}
+
+/** What somebody reads before anything happens: whoever sent them the link, they learn here whose Relay it is. */
+export function consentPage({ workspace, actor, provider, permissions, action, formToken, setCookies }: ConsentParts): Answer {
+  const lines = [
+    paragraph(`You are about to connect an account of yours at ${provider} to Relay. Nothing has happened yet.`),
+    `<dl>${[['Workspace', workspace], ['Actor', actor], ['Provider', provider]].map(definition).join('')}</dl>`,
+    paragraph(`Afterwards, whoever acts as this actor in this workspace can do the following as your ${provider} account:`),
+    list(permissions),
+    '<p><strong>Did somebody else send you this link? Then close this page.</strong>',
+    'Your account would belong to their workspace, and they could act as you.</p>',
+    `<form method="post" action="${escape(action)}"><input type="hidden" name="form_token" value="${escape(formToken)}">`,
+    `<button>Continue to ${escape(provider)}</button></form>`,
+  ]
+  return { ...plain, form: true, setCookies, html: document(`Connect an account at ${provider}`, lines) }
+}
+
+/** What is shown on the way to the provider, for as long as that takes. */
+export function forwardPage({ provider, url, setCookies }: { provider: string; url: string; setCookies: string[] }): Answer {
+  const lines = [`<p>If nothing happens, <a href="${escape(url)}">continue to ${escape(provider)}</a>.</p>`]
+  return { ...plain, forward: url, setCookies, html: document(`Continuing to ${provider}`, lines) }
 }
 
 export interface ConnectedParts {
@@ -70,9 +108,9 @@ export function connectedPage({ provider, account, missing, setCookies }: Connec
   const lines = [paragraph(`${account} is connected. You can close this page.`)]
   if (missing.length > 0) {
     lines.push(paragraph('This was not granted; what needs it will say so:'))
-    lines.push(`<ul>${missing.map((scope) => `<li>${escape(scope)}</li>`).join('')}</ul>`)
+    lines.push(list(missing))
   }
-  return { status: 200, location: '', setCookies, html: document(`${provider} is connected`, lines) }
+  return { ...plain, setCookies, html: document(`${provider} is connected`, lines) }
 }
 
 /** The provider gave nothing that lasts: it has to be asked for consent once more. `startUrl` is on our own origin. */
@@ -81,11 +119,15 @@ export function reconsentPage({ provider, startUrl, setCookies }: { provider: st
     paragraph(`${provider} gave access for an hour only, since access was granted before. To keep it, grant it once more.`),
     `<p><a href="${escape(startUrl)}">Go on to ${escape(provider)}</a></p>`,
   ]
-  return { status: 200, location: '', setCookies, html: document('One more step', lines) }
+  return { ...plain, setCookies, html: document('One more step', lines) }
 }
 
-export const redirect = (status: 302 | 303, location: string, setCookies: string[]): Answer => ({ status, location, setCookies, html: '' })
+export const redirect = (status: 302 | 303, location: string, setCookies: string[]): Answer => ({ ...plain, status, location, setCookies, html: '' })
 
+const plain = { status: 200, location: '', forward: '', form: false } as const
+
+const list = (texts: readonly string[]) => `<ul>${texts.map((text) => `<li>${escape(text)}</li>`).join('')}</ul>`
+const definition = ([term = '', text = '']: readonly string[]) => `<dt>${escape(term)}</dt><dd><bdi>${escape(text)}</bdi></dd>`
 const paragraph = (text: string) => `<p>${escape(text)}</p>`
 const reference = (requestId: string) => `<p><small>Request ${escape(requestId)}</small></p>`
 
@@ -111,5 +153,6 @@ function document(title: string, lines: readonly string[]): string {
 
 const entities: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;', '`': '&#96;' }
 
-/** For text and for quoted attributes. */
-const escape = (text: string): string => text.replace(/[&<>"'`]/g, (character) => entities[character]!)
+/** For text and for quoted attributes. What is not seen, or turns the text around it, is shown as U+FFFD. */
+const escape = (text: string): string =>
+  text.replace(/[&<>"'`]/g, (character) => entities[character]!).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\u{fffd}')

@@ -10,6 +10,8 @@ const askerForm = z.object({
   source: z.string(),
 })
 
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
+
 /** What somebody with a key began. */
 const ticketForm = z.object({
   /** Who asked. */
@@ -20,12 +22,14 @@ const ticketForm = z.object({
   returnTo: z.string(),
   /** Whether the provider is to ask for consent also where it had it before. */
   reconsent: z.boolean(),
+  /** SHA-256, as hex, of the session of the browser that it is for; any browser's where there is none. */
+  session: sha256.optional(),
 })
 
 /** What a browser was sent to the provider with. */
 const stateForm = ticketForm.extend({
   /** SHA-256 of the cookie, as hex. */
-  cookieHash: z.string().regex(/^[0-9a-f]{64}$/),
+  cookieHash: sha256,
   /** Of PKCE (RFC 7636), sealed by the vault. */
   verifier: z.string(),
   /** Of the id_token. */

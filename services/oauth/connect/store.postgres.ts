@@ -1,11 +1,16 @@
 /** Steps of connecting in Postgres: taken by the one DELETE that finds the row. All time is the database's. */
 import type { Database, Statement } from '#mesh/postgres/database.ts'
-import type { ConnectStore, StepKey } from './store.ts'
+import { type ConnectStore, type StepKey, maxSteps } from './store.ts'
 
 export function postgresConnectStore(database: Database): ConnectStore {
   return {
-    async put(key, content, lifeMs) {
-      await database.query(statements.put, [...columnsOf(key), content, lifeMs])
+    async put({ actor, content, lifeMs, ...key }) {
+      await database.query(statements.put, [...columnsOf(key), content, lifeMs, actor, maxSteps - 1])
+    },
+
+    async find(key) {
+      const [row] = await database.query<{ content: string }>(statements.find, columnsOf(key))
+      return row?.content
     },
 
     async take(key) {
@@ -20,15 +25,23 @@ const columnsOf = ({ kind, workspace, hash }: StepKey) => [kind, workspace, Buff
 const statement = (name: string, text: string): Statement => ({ name: `connect ${name}`, text })
 
 const statements = {
-  /** Who adds one removes some that have expired, so that they do not pile up. */
+  /** Who adds one removes some that have expired, so that they do not pile up, and the actor's oldest beyond so many. */
   put: statement(
     'put',
     `WITH expired AS (
        DELETE FROM connect_steps WHERE (kind, workspace, hash) IN (
          SELECT kind, workspace, hash FROM connect_steps WHERE expires_at <= clock_timestamp()
-         ORDER BY expires_at LIMIT 20 FOR UPDATE SKIP LOCKED))
-     INSERT INTO connect_steps (kind, workspace, hash, content, expires_at)
-     VALUES ($1, $2, $3, $4, clock_timestamp() + $5::float8 * interval '1 millisecond')`,
+         ORDER BY expires_at LIMIT 20 FOR UPDATE SKIP LOCKED)),
+     surplus AS (
+       DELETE FROM connect_steps WHERE (kind, workspace, hash) IN (
+         SELECT kind, workspace, hash FROM connect_steps WHERE workspace = $2 AND actor = $6
+         ORDER BY expires_at DESC OFFSET $7 LIMIT 20 FOR UPDATE SKIP LOCKED))
+     INSERT INTO connect_steps (kind, workspace, hash, content, expires_at, actor)
+     VALUES ($1, $2, $3, $4, clock_timestamp() + $5::float8 * interval '1 millisecond', $6)`,
+  ),
+  find: statement(
+    'find',
+    `SELECT content FROM connect_steps WHERE kind = $1 AND workspace = $2 AND hash = $3 AND expires_at > clock_timestamp()`,
   ),
   take: statement(
     'take',

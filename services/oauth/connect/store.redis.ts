@@ -1,7 +1,25 @@
-/** Steps of connecting in Redis: taken by GETDEL, forgotten by their time to live. */
+/** Steps of connecting in Redis: taken by GETDEL, forgotten by their time to live; and for each actor the keys of those that there may be. */
 import type { Redis } from 'ioredis'
 import { meshErrors } from '#mesh/errors.ts'
-import type { ConnectStore, StepKey } from './store.ts'
+import { Script } from '#mesh/redis/script.ts'
+import { type ConnectStore, type StepKey, maxSteps } from './store.ts'
+
+/**
+ * KEYS: the step; the actor's steps, by when they end. ARGV: content; life in ms; steps at the most. The oldest make room. Whether a key of the second is still there does not matter: it has been taken, or ended.
+ */
+const put = `
+if not redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2], 'NX') then return 0 end
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+redis.call('ZADD', KEYS[2], now + tonumber(ARGV[2]), KEYS[1])
+local surplus = redis.call('ZCARD', KEYS[2]) - tonumber(ARGV[3])
+if surplus > 0 then
+  for _, key in ipairs(redis.call('ZRANGE', KEYS[2], 0, surplus - 1)) do redis.call('DEL', key) end
+  redis.call('ZREMRANGEBYRANK', KEYS[2], 0, surplus - 1)
+end
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+return 1`
 
 export interface RedisConnectStoreParts {
   readonly redis: Redis
@@ -10,12 +28,20 @@ export interface RedisConnectStoreParts {
 }
 
 export function redisConnectStore({ redis, prefix = '' }: RedisConnectStoreParts): ConnectStore {
+  const script = new Script(put)
+  script.keepLoaded(redis)
   // The hash has one length and stands last: no workspace's name makes one key pass for another.
   const keyOf = ({ kind, workspace, hash }: StepKey) => `${prefix}oauth:${kind}:${workspace}:${hash}`
+  const stepsOf = (workspace: string, actor: string) => `${prefix}oauth:steps:${[workspace, actor].map(encodeURIComponent).join(':')}`
   return {
-    async put(key, content, lifeMs) {
-      const stored = await redis.set(keyOf(key), content, 'PX', Math.ceil(lifeMs), 'NX').catch(away)
-      if (stored === null) throw new Error('a step of this key is there already')
+    async put({ actor, content, lifeMs, ...key }) {
+      const keys = [keyOf(key), stepsOf(key.workspace, actor)]
+      const stored = await script.run(redis, keys, [content, Math.ceil(lifeMs), maxSteps]).catch(away)
+      if (stored === 0) throw new Error('a step of this key is there already')
+    },
+
+    async find(key) {
+      return (await redis.get(keyOf(key)).catch(away)) ?? undefined
     },
 
     async take(key) {

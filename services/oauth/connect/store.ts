@@ -10,9 +10,22 @@ export interface StepKey extends Reference {
   readonly kind: StepKind
 }
 
+export interface PutStep extends StepKey {
+  /** Whose it is, within the workspace. */
+  readonly actor: string
+  readonly content: string
+  /** In milliseconds. */
+  readonly lifeMs: number
+}
+
+/** Steps that one actor may have; a further one takes the place of the oldest. */
+export const maxSteps = 50
+
 export interface ConnectStore {
-  /** Keeps it for so many milliseconds. What stands under a key is never replaced: throws where there is something. */
-  put(key: StepKey, content: string, lifeMs: number): Promise<void>
-  /** Takes it away, in one step: of many who ask at once one gets it. Undefined: it was taken, has expired, or never was. */
+  /** Keeps it for its life. What stands under a key is never replaced: throws where there is something. */
+  put(step: PutStep): Promise<void>
+  /** Looks at it and leaves it there. Undefined: it was taken, has expired, or never was. */
+  find(key: StepKey): Promise<string | undefined>
+  /** Takes it away, in one step: of many who ask at once one gets it. Undefined as above. */
   take(key: StepKey): Promise<string | undefined>
 }

@@ -30,6 +30,8 @@ export interface Provider {
   readonly clientAuth: ClientAuth
   /** Asked for where a caller names none. */
   readonly scopes: readonly string[]
+  /** What scopes allow, in plain words for the account's owner. */
+  readonly permissions: Readonly<Record<string, string>>
   /** Further parameters of the authorization request. */
   readonly parameters: Readonly<Record<string, string>>
   /** Of these, those that make somebody who consented before consent again: what brings a refresh token anew. */
@@ -56,6 +58,22 @@ export const asksOffline = ({ parameters }: Pick<Provider, 'parameters'>, scopes
   scopes.includes('offline_access') || parameters.access_type === 'offline'
 
 export const speaksOpenId = (scopes: readonly string[]): boolean => scopes.includes('openid')
+
+const commonPermissions: Readonly<Record<string, string>> = {
+  openid: 'See which account it is',
+  email: 'See the email address of the account',
+  profile: 'See the name and the picture of the account',
+}
+const lasting = 'Do all of this until you disconnect the account, also while you are away'
+
+/** What is asked for, in plain words; a scope that has none stands as it is. */
+export function permissionsOf(provider: Pick<Provider, 'permissions' | 'parameters'>, scopes: readonly string[]): string[] {
+  const words = { ...commonPermissions, ...provider.permissions }
+  const named = scopes
+    .filter((scope) => scope !== 'offline_access')
+    .map((scope) => (Object.hasOwn(words, scope) ? words[scope]! : `Use the permission ${scope}`))
+  return asksOffline(provider, scopes) ? [...named, lasting] : named
+}
 
 /** Scopes as they were asked for, whatever way the provider writes them (RFC 6749, 3.3: separated by spaces). */
 export function readScopes(provider: Pick<Provider, 'scopePrefix'>, text: string): string[] {

@@ -106,6 +106,12 @@ function google(sandbox: URL | undefined): Declared {
     clientSecretVariable: 'GOOGLE_CLIENT_SECRET',
     clientAuth: 'client_secret_post',
     scopes: ['openid', 'email', ...['gmail.send', 'gmail.compose', 'gmail.metadata', 'calendar.events'].map(googleScope)],
+    permissions: {
+      [googleScope('gmail.send')]: 'Send email as you',
+      [googleScope('gmail.compose')]: 'Create, read, change, send and delete your drafts',
+      [googleScope('gmail.metadata')]: 'See the labels and headers of your email, not its text',
+      [googleScope('calendar.events')]: 'See, create, change and delete events in your calendars',
+    },
     // What was granted before stays granted: without this, connecting for one scope would take the others away.
     parameters: { access_type: 'offline', include_granted_scopes: 'true' },
     reconsent: { prompt: 'consent' },
@@ -133,6 +139,11 @@ function microsoft(tenant: string, sandbox: URL | undefined): Declared {
     clientSecretVariable: 'MICROSOFT_CLIENT_SECRET',
     clientAuth: 'client_secret_post',
     scopes: ['openid', 'email', 'offline_access', 'Mail.Send', 'Mail.ReadWrite', 'Calendars.ReadWrite'],
+    permissions: {
+      'Mail.Send': 'Send email as you',
+      'Mail.ReadWrite': 'Read, create, change and delete your email',
+      'Calendars.ReadWrite': 'See, create, change and delete events in your calendars',
+    },
     parameters: { response_mode: 'query', prompt: 'select_account' },
     reconsent: { prompt: 'consent' },
     scopePrefix: 'https://graph.microsoft.com/',
@@ -170,6 +181,7 @@ const declaration = z
     client_secret_env: variable.optional(),
     client_auth: z.enum(clientAuths).optional(),
     scopes: z.array(scope).min(1).max(32),
+    permissions: z.record(z.string().refine(isScope, 'is no scope of RFC 6749'), z.string().min(1).max(200)).default({}),
     parameters: parameters.default({}),
     reconsent: parameters.default({}),
     scope_prefix: z.string().max(256).default(''),
@@ -202,8 +214,8 @@ const file = z.strictObject({ providers: z.array(declaration).max(64) })
  *       client_secret_env: EXAMPLE_CLIENT_SECRET
  *       scopes: [openid, email, offline_access]
  *
- * Further: title, client_auth (client_secret_post, client_secret_basic, none), parameters and reconsent (of the authorization request),
- * scope_prefix, allow_http (loopback only). Throws an Error that says everything that is wrong with it.
+ * Further: title, permissions (what each scope allows, as people read it), client_auth (client_secret_post, client_secret_basic, none),
+ * parameters and reconsent (of the authorization request), scope_prefix, allow_http (loopback only). Throws an Error that says everything that is wrong with it.
  */
 export function parseProviders(yaml: string): Declared[] {
   const read = file.safeParse(parse(yaml, { maxAliasCount: 0 }))
@@ -236,6 +248,7 @@ function toDeclared(it: z.infer<typeof declaration>): Declared {
     clientSecretVariable: it.client_secret_env,
     clientAuth: it.client_auth ?? 'client_secret_basic',
     scopes: it.scopes,
+    permissions: it.permissions,
     parameters: it.parameters,
     reconsent: it.reconsent,
     scopePrefix: it.scope_prefix,

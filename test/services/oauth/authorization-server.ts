@@ -168,6 +168,7 @@ export async function startAuthorizationServer(): Promise<AuthorizationServer> {
       clientSecret: () => client.secret,
       clientAuth: 'client_secret_post',
       scopes: ['openid', 'email', 'offline_access', 'mail'],
+      permissions: { mail: 'Send <mail> as you' },
       parameters: {},
       reconsent: { prompt: 'consent' },
       scopePrefix: '',

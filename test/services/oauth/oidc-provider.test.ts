@@ -134,9 +134,9 @@ describe('a callback that comes twice', () => {
 
   test('with a store that lost what was taken, ends the grant, as it should: the next refresh asks to connect anew', async () => {
     const back = await stage.cameBack('dave')
-    let taken: string | undefined
-    const take = async (key: StepKey) => (taken ??= await stage.steps.take(key))
-    const connecting = stage.connectingWith({ store: { ...stage.steps, take } })
+    let kept: string | undefined
+    const find = async (key: StepKey) => (kept ??= await stage.steps.find(key))
+    const connecting = stage.connectingWith({ store: { ...stage.steps, find, take: async () => kept } })
     expect((await connecting.callback(back, visit)).status).toBe(200)
     const { connectionId, access } = await stage.opened('dave')
     expect(await connecting.callback(back, visit)).toEqual(page('ended'))

@@ -4,7 +4,8 @@ import { Secret } from '#mesh/config.ts'
 import { Database } from '#mesh/postgres/database.ts'
 import { createLogger } from '#mesh/telemetry/log.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
-import { type CameBack, Connecting } from '../../../services/oauth/connect/connect.ts'
+import type { CameBack } from '../../../services/oauth/connect/callback.ts'
+import { Connecting } from '../../../services/oauth/connect/connect.ts'
 import { Disconnecting } from '../../../services/oauth/connect/disconnect.ts'
 import type { ConnectStore } from '../../../services/oauth/connect/store.ts'
 import { postgresConnectStore } from '../../../services/oauth/connect/store.postgres.ts'
@@ -103,8 +104,12 @@ export async function openOidcStage() {
       return this.started(startUrl)
     },
     async started(startUrl: string) {
-      const { location, setCookies } = await connecting.start(startUrl.slice(startUrl.lastIndexOf('/') + 1), visit)
-      return { location, cookie: setCookies[0]?.split(';')[0] ?? '' }
+      const ticket = startUrl.slice(startUrl.lastIndexOf('/') + 1)
+      const cookieOf = (setCookies: string[]) => setCookies[0]?.split(';')[0] ?? ''
+      const shown = await connecting.start(ticket, '', visit)
+      const formToken = /name="form_token" value="([^"]*)"/.exec(shown.html)?.[1] ?? ''
+      const { forward: location, setCookies } = await connecting.proceed({ ticket, formToken, cookie: cookieOf(shown.setCookies) }, visit)
+      return { location, cookie: cookieOf(setCookies) }
     },
     /** Up to the callback. */
     async cameBack(actor: string, { provider = 'strict', ...person }: { provider?: string } & Partial<Person> = {}): Promise<CameBack> {

@@ -50,10 +50,13 @@ describe('the oauth service, for callers and browsers', () => {
   test('an account is connected, listed and disconnected; only its owner sees it', async () => {
     const begun = await client.authorize({ provider: 'example', scopes: [], returnTo: '' }, as('ann'))
     expect(begun.expiresAt).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
-    const sent = await client.start({ ticket: stage.ticketOf(begun.startUrl) }, browser('198.51.100.7'))
-    expect(sent.status).toBe(302)
+    const ticket = stage.ticketOf(begun.startUrl)
+    const shown = await client.start({ ticket, cookie: '' }, browser('198.51.100.7'))
+    const proof = { formToken: stage.formTokenOf(shown), cookie: stage.cookieOf(shown) }
+    const sent = await client.continue({ ticket, ...proof }, browser('198.51.100.7'))
+    expect(sent.status).toBe(200)
     const cookie = stage.cookieOf({ ...sent })
-    const back = { ...nothing, provider: 'example', error: '', cookie, ...stage.server.consent(sent.location) }
+    const back = { ...nothing, provider: 'example', error: '', cookie, ...stage.server.consent(sent.forward) }
     const page = await client.callback(back, browser('198.51.100.7'))
     expect(page).toMatchObject({ status: 200, location: '', html: expect.stringContaining('ann@example.com is connected') as string })
 
@@ -86,6 +89,7 @@ describe('the oauth service, for callers and browsers', () => {
     asActions.close()
     expect(providers).toEqual([
       { name: 'example', configured: true, missing: [] },
+      { name: 'discovered', configured: true, missing: [] },
       { name: 'second', configured: true, missing: [] },
       { name: 'unset', configured: false, missing: ['UNSET_ID', 'UNSET_SECRET'] },
     ])
@@ -93,7 +97,7 @@ describe('the oauth service, for callers and browsers', () => {
   })
 
   test('a browser that comes with nothing is shown a page, not an error', async () => {
-    expect(await client.start({ ticket: 'x' }, browser('198.51.100.7'))).toMatchObject({ status: 400, location: '' })
+    expect(await client.start({ ticket: 'x', cookie: '' }, browser('198.51.100.7'))).toMatchObject({ status: 400, location: '' })
     const back = { ...nothing, provider: 'example', state: '', code: '', iss: '', error: '', cookie: '' }
     expect(await client.callback(back, browser('198.51.100.7'))).toMatchObject({ status: 400, setCookies: [] })
   })

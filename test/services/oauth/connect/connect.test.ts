@@ -1,11 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { meshErrors } from '#mesh/errors.ts'
-import { words } from '../../../../services/oauth/connect/pages.ts'
 import { newNonce, writeReference } from '../../../../services/oauth/connect/reference.ts'
 import { Vault } from '../../../../services/oauth/vault/vault.ts'
 import { json } from '../authorization-server.ts'
-import { type Stage, asker, openStage, returnOrigin, visit } from './stage.ts'
+import { type Stage, asker, openStage, page, returnOrigin, visit } from './stage.ts'
 
 let stage: Stage
 beforeAll(async () => {
@@ -14,11 +12,6 @@ beforeAll(async () => {
 afterAll(() => stage.close())
 
 const refusal = (reason: string) => expect.objectContaining({ reason }) as Error
-/** The page of a refusal, with the request id and nothing else that the visitor could not know. */
-const page = (which: keyof typeof words) => {
-  const { status, title } = words[which]
-  return expect.objectContaining({ status, location: '', html: expect.stringContaining(`<h1>${title}</h1>`) as string }) as object
-}
 const owner = { workspace: 'acme', actor: 'ann', provider: 'example' }
 const wanted = { provider: 'example', scopes: [], returnTo: '' }
 
@@ -54,54 +47,6 @@ describe('authorizing', () => {
       await expect(stage.connecting.authorize(asker, { ...wanted, returnTo }), returnTo).rejects.toThrow(refusal('RETURN_NOT_ALLOWED'))
     }
     await stage.connecting.authorize(asker, { ...wanted, returnTo: `${returnOrigin}/settings` })
-  })
-})
-
-describe('starting', () => {
-  test('binds the browser by a cookie and sends it to the provider, keeping nothing that either could be made from', async () => {
-    const { answer, cookie } = await stage.sentOff()
-    expect(answer.status).toBe(302)
-    expect(answer.setCookies).toEqual([
-      expect.stringMatching(/^__Host-relay-oauth-[0-9a-f]{8}=[A-Za-z0-9_-]{43}; Path=\/; Secure; HttpOnly; SameSite=Lax; Max-Age=600$/),
-    ])
-    const { searchParams, origin, pathname } = new URL(answer.location)
-    expect(origin + pathname).toBe(`${stage.server.url}/authorize`)
-    expect(searchParams.get('redirect_uri')).toBe('https://relay.example.com/oauth/example/callback')
-    const kept = await stage.everything()
-    const nonce = searchParams.get('state')!.split('.')[1]!
-    for (const secret of [nonce, cookie.split('=')[1]!]) {
-      expect(secret).toHaveLength(43)
-      expect(kept).not.toContain(secret)
-      expect(kept).not.toContain(Buffer.from(secret).toString('hex'))
-    }
-  })
-
-  test('works once, also of many at the same time', async () => {
-    const { startUrl } = await stage.connecting.authorize(asker, wanted)
-    const answers = await Promise.all(Array.from({ length: 20 }, () => stage.connecting.start(stage.ticketOf(startUrl), visit)))
-    expect(answers.filter(({ status }) => status === 302)).toHaveLength(1)
-    expect(answers.filter(({ status }) => status === 410)).toHaveLength(19)
-    expect(answers.find(({ status }) => status === 410)).toEqual(page('ended'))
-  })
-
-  test('of a ticket that is none, of another workspace, or that is a state shows that the link is of no use', async () => {
-    for (const text of ['', 'x', 'YWNtZQ.short', `YWNtZQ.${'*'.repeat(43)}`]) {
-      expect(await stage.connecting.start(text, visit)).toEqual(page('malformed'))
-    }
-    const { startUrl } = await stage.connecting.authorize(asker, wanted)
-    const [, nonce] = stage.ticketOf(startUrl).split('.')
-    expect(await stage.connecting.start(writeReference('other', nonce ?? ''), visit)).toEqual(page('ended'))
-    const { answer } = await stage.sentOff()
-    expect(await stage.connecting.start(new URL(answer.location).searchParams.get('state')!, visit)).toEqual(page('ended'))
-  })
-
-  test('of a provider that was switched off since, and with a store that is away, says that it does not work just now', async () => {
-    const { startUrl } = await stage.connecting.authorize(asker, wanted)
-    const off = stage.with({ providers: stage.providersWithout() })
-    expect(await off.start(stage.ticketOf(startUrl), visit)).toEqual(page('unavailable'))
-    const away = () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE())
-    const gone = stage.with({ store: { put: away, take: away } })
-    expect(await gone.start(writeReference('acme', newNonce()), visit)).toEqual(page('unavailable'))
   })
 })
 
@@ -156,9 +101,9 @@ describe('coming back', () => {
     expect(await stage.connections.find({ ...owner, actor })).toBeUndefined()
     const startUrl = /href="([^"]+)"/.exec(answer.html)![1]!
     expect(startUrl).toMatch(/^https:\/\/relay\.example\.com\/oauth\/start\//)
-    const again = await stage.connecting.start(stage.ticketOf(startUrl), visit)
-    expect(new URL(again.location).searchParams.get('prompt')).toBe('consent')
-    const back = { provider: 'example', error: '', cookie: stage.cookieOf(again), ...stage.server.consent(again.location) }
+    const { answer: again, cookie } = await stage.continued(startUrl)
+    expect(new URL(again.forward).searchParams.get('prompt')).toBe('consent')
+    const back = { provider: 'example', error: '', cookie, ...stage.server.consent(again.forward) }
     expect((await stage.connecting.callback(back, visit)).status).toBe(200)
     expect(await stage.connections.find({ ...owner, actor })).toMatchObject({ status: 'connected' })
   })
@@ -184,7 +129,7 @@ describe('coming back is refused', () => {
     return came
   }
 
-  test('without the cookie, with another one, or with two of its name: to whoever has not begun it', async () => {
+  test('without the cookie, with another one, or with two of its name: to whoever has not begun it, who uses nothing up', async () => {
     const variants = [
       () => '',
       () => 'session=abc',
@@ -196,9 +141,11 @@ describe('coming back is refused', () => {
       const came = await back()
       const answer = await stage.connecting.callback({ ...came, cookie: variant(came.cookie) }, visit)
       expect(answer).toEqual(page('otherBrowser'))
+      expect(answer.setCookies).toEqual([])
       await nothingHappened()
-      // And the state is of no use any more, with the right one either.
-      expect(await stage.connecting.callback(came, visit)).toEqual(page('ended'))
+      expect((await stage.connecting.callback(came, visit)).status).toBe(200)
+      const { connectionId } = (await stage.connections.find({ ...owner, actor: 'refused' }))!
+      await stage.disconnecting.disconnect({ ...asker, actor: 'refused' }, connectionId)
     }
   })
 

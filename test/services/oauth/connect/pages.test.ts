@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { connectedPage, reconsentPage, refusalPage, words } from '../../../../services/oauth/connect/pages.ts'
+import { connectedPage, consentPage, forwardPage, reconsentPage, refusalPage, words } from '../../../../services/oauth/connect/pages.ts'
 
 /** Tags and attributes of a page, by a reader that knows no more than HTML's own characters. */
 const markup = (html: string) => html.match(/<[^>]*>/g)!.map((tag) => tag.replace(/"[^"]*"/g, '""'))
@@ -13,6 +13,8 @@ const page = (text: string) => [
   connectedPage({ provider: text, account: text, missing: [text], setCookies: [] }).html,
   reconsentPage({ provider: text, startUrl: text, setCookies: [] }).html,
   refusalPage('ended', text).html,
+  forwardPage({ provider: text, url: text, setCookies: [] }).html,
+  consentPage({ workspace: text, actor: text, provider: text, permissions: [text], action: text, formToken: text, setCookies: [] }).html,
 ]
 
 test('no text becomes markup: pages have the same tags whatever is in them', () => {

@@ -1,11 +1,13 @@
 /** Connecting with everything real but the person: Postgres, the vault, an authorization server. */
 import { randomBytes } from 'node:crypto'
+import { expect } from 'vitest'
 import { createLogger } from '#mesh/telemetry/log.ts'
 import { Secret } from '#mesh/config.ts'
 import { Database } from '#mesh/postgres/database.ts'
-import { type CameBack, Connecting } from '../../../../services/oauth/connect/connect.ts'
+import type { CameBack } from '../../../../services/oauth/connect/callback.ts'
+import { Connecting } from '../../../../services/oauth/connect/connect.ts'
 import { Disconnecting } from '../../../../services/oauth/connect/disconnect.ts'
-import type { Answer } from '../../../../services/oauth/connect/pages.ts'
+import { type Answer, words } from '../../../../services/oauth/connect/pages.ts'
 import type { ConnectStore } from '../../../../services/oauth/connect/store.ts'
 import { postgresConnectStore } from '../../../../services/oauth/connect/store.postgres.ts'
 import { Connections } from '../../../../services/oauth/connections/connections.ts'
@@ -34,6 +36,12 @@ export const visit = {
 }
 export const returnOrigin = 'https://studio.example.com'
 
+/** The page of a refusal, with the request id and nothing else that the visitor could not know. */
+export const page = (which: keyof typeof words) => {
+  const { status, title } = words[which]
+  return expect.objectContaining({ status, location: '', html: expect.stringContaining(`<h1>${title}</h1>`) as string }) as object
+}
+
 const migrations = new URL('../../../../services/oauth/migrations/', import.meta.url)
 const newKey = () => randomBytes(32).toString('base64url') + '='
 
@@ -44,6 +52,7 @@ interface Wish {
   scopes?: string[]
   returnTo?: string
   actor?: string
+  session?: string
 }
 
 export async function openStage(over: { publicUrl?: string } = {}) {
@@ -59,7 +68,7 @@ export async function openStage(over: { publicUrl?: string } = {}) {
   }
   const unset = { ...declared({ name: 'unset' }), clientIdVariable: 'UNSET_ID', clientSecretVariable: 'UNSET_SECRET' }
   const variables: Record<string, string> = { THE_ID: client.id, THE_SECRET: client.secret }
-  const all = [declared({}), declared({ name: 'second', title: '<Second> & "co"', scopes: ['openid', 'mail'] }), unset]
+  const all = [declared({}), declared({ name: 'discovered', endpoints: undefined }), declared({ name: 'second', title: '<Second> & "co"', scopes: ['openid', 'mail'] }), unset]
   const providers = new Providers(all, (name) => variables[name])
   const vault = new Vault([newKey()])
   const protocol = oauthProtocol({ requestMs: 1000 })
@@ -71,6 +80,7 @@ export async function openStage(over: { publicUrl?: string } = {}) {
 
   const ticketOf = (startUrl: string) => startUrl.slice(startUrl.lastIndexOf('/') + 1)
   const cookieOf = ({ setCookies }: Answer) => setCookies[0]?.split(';')[0] ?? ''
+  const formTokenOf = ({ html }: Answer) => /name="form_token" value="([^"]*)"/.exec(html)?.[1] ?? ''
 
   return {
     server,
@@ -84,21 +94,28 @@ export async function openStage(over: { publicUrl?: string } = {}) {
     logged: () => logged,
     ticketOf,
     cookieOf,
+    formTokenOf,
     /** The same service with another store, key or provider. */
     with: (changed: { store?: ConnectStore; vault?: Vault; providers?: Providers }) => new Connecting({ ...parts, ...changed }),
     providersWithout: () => new Providers(all, () => undefined),
 
     /** Up to the provider: what a browser was sent off with. */
-    async sentOff({ provider = 'example', scopes = [], returnTo = '', actor = 'ann' }: Wish = {}) {
-      const { startUrl } = await connecting.authorize({ ...asker, actor }, { provider, scopes, returnTo })
-      const answer = await connecting.start(ticketOf(startUrl), visit)
+    async sentOff({ provider = 'example', scopes = [], returnTo = '', actor = 'ann', session }: Wish = {}) {
+      const { startUrl } = await connecting.authorize({ ...asker, actor }, { provider, scopes, returnTo, session })
+      return this.continued(startUrl)
+    },
+    /** A person who reads the page of a link, and continues from it. */
+    async continued(startUrl: string) {
+      const ticket = ticketOf(startUrl)
+      const shown = await connecting.start(ticket, '', visit)
+      const answer = await connecting.proceed({ ticket, formToken: formTokenOf(shown), cookie: cookieOf(shown) }, visit)
       return { answer, cookie: cookieOf(answer) }
     },
 
     /** Up to the callback: what the browser would come back with after consent. */
     async cameBack(wanted: Wish = {}, grant: Grant = {}): Promise<CameBack> {
       const { answer, cookie } = await this.sentOff(wanted)
-      return { provider: wanted.provider ?? 'example', error: '', cookie, ...server.consent(answer.location, grant) }
+      return { provider: wanted.provider ?? 'example', error: '', cookie, ...server.consent(answer.forward, grant) }
     },
 
     events: () => eventsIn(database),

@@ -41,6 +41,7 @@ export const google: Provider = {
   clientSecret: () => 'client-secret',
   clientAuth: 'client_secret_post',
   scopes: ['mail'],
+  permissions: {},
   parameters: {},
   reconsent: {},
   scopePrefix: '',

@@ -14,10 +14,17 @@ export interface Page {
   setCookies: string[];
   /** HTML, UTF-8; empty for a redirect. */
   html: string;
+  /**
+   * Where the browser goes by itself after it has shown the page, by a navigation of its own: to what follows a form, a redirect is not possible,
+   * since the content policy of a form also binds every redirect after it.
+   */
+  forward: string;
+  /** Whether the page has a form, which is sent to its own origin. */
+  form: boolean;
 }
 
 function createBasePage(): Page {
-  return { status: 0, location: "", setCookies: [], html: "" };
+  return { status: 0, location: "", setCookies: [], html: "", forward: "", form: false };
 }
 
 export const Page: MessageFns<Page> = {
@@ -33,6 +40,12 @@ export const Page: MessageFns<Page> = {
     }
     if (message.html !== "") {
       writer.uint32(34).string(message.html);
+    }
+    if (message.forward !== "") {
+      writer.uint32(42).string(message.forward);
+    }
+    if (message.form !== false) {
+      writer.uint32(48).bool(message.form);
     }
     return writer;
   },
@@ -82,6 +95,22 @@ export const Page: MessageFns<Page> = {
             message.html = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.forward = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.form = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -103,6 +132,8 @@ export const Page: MessageFns<Page> = {
     message.location = object.location ?? "";
     message.setCookies = object.setCookies?.map((e) => e) || [];
     message.html = object.html ?? "";
+    message.forward = object.forward ?? "";
+    message.form = object.form ?? false;
     return message;
   },
 };

@@ -23,10 +23,15 @@ export interface AuthorizeRequest {
   scopes: string[];
   /** Where the browser ends up: one of the configured origins. A page of ours says how it went when empty. */
   returnTo: string;
+  /**
+   * The caller's own browser: the SHA-256, in hex, of the value of its cookie `__Host-relay-session` (over http on loopback, `relay-session`).
+   * In any other browser `start_url` then connects nothing.
+   */
+  sessionSha256?: string | undefined;
 }
 
 export interface AuthorizeResponse {
-  /** To be opened in the browser of whoever owns the account; works once. */
+  /** To be opened in a browser by whoever owns the account; one account can be connected with it. */
   startUrl: string;
   provider: string;
   scopes: string[];
@@ -37,6 +42,14 @@ export interface AuthorizeResponse {
 
 export interface StartRequest {
   ticket: string;
+  cookie: string;
+}
+
+export interface ContinueRequest {
+  ticket: string;
+  /** What the page's form holds: it fits the cookie that came with the page, and no other. */
+  formToken: string;
+  cookie: string;
 }
 
 export interface CallbackRequest {
@@ -45,12 +58,21 @@ export interface CallbackRequest {
   code: string;
   iss: string;
   error: string;
+  /**
+   * Providers send these along. They are not read, so nothing in them can stand in the way.
+   *
+   * @deprecated
+   */
   errorDescription: string;
-  /** Google and Microsoft send these along; nothing is made of them. */
+  /** @deprecated */
   scope: string;
+  /** @deprecated */
   authuser: string;
+  /** @deprecated */
   prompt: string;
+  /** @deprecated */
   hd: string;
+  /** @deprecated */
   sessionState: string;
   cookie: string;
 }
@@ -142,7 +164,7 @@ export interface GetTokenResponse {
 }
 
 function createBaseAuthorizeRequest(): AuthorizeRequest {
-  return { provider: "", scopes: [], returnTo: "" };
+  return { provider: "", scopes: [], returnTo: "", sessionSha256: undefined };
 }
 
 export const AuthorizeRequest: MessageFns<AuthorizeRequest> = {
@@ -155,6 +177,9 @@ export const AuthorizeRequest: MessageFns<AuthorizeRequest> = {
     }
     if (message.returnTo !== "") {
       writer.uint32(26).string(message.returnTo);
+    }
+    if (message.sessionSha256 !== undefined) {
+      writer.uint32(34).string(message.sessionSha256);
     }
     return writer;
   },
@@ -196,6 +221,14 @@ export const AuthorizeRequest: MessageFns<AuthorizeRequest> = {
             message.returnTo = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.sessionSha256 = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -216,6 +249,7 @@ export const AuthorizeRequest: MessageFns<AuthorizeRequest> = {
     message.provider = object.provider ?? "";
     message.scopes = object.scopes?.map((e) => e) || [];
     message.returnTo = object.returnTo ?? "";
+    message.sessionSha256 = object.sessionSha256 ?? undefined;
     return message;
   },
 };
@@ -324,13 +358,16 @@ export const AuthorizeResponse: MessageFns<AuthorizeResponse> = {
 };
 
 function createBaseStartRequest(): StartRequest {
-  return { ticket: "" };
+  return { ticket: "", cookie: "" };
 }
 
 export const StartRequest: MessageFns<StartRequest> = {
   encode(message: StartRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.ticket !== "") {
       writer.uint32(10).string(message.ticket);
+    }
+    if (message.cookie !== "") {
+      writer.uint32(18).string(message.cookie);
     }
     return writer;
   },
@@ -356,6 +393,14 @@ export const StartRequest: MessageFns<StartRequest> = {
             message.ticket = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.cookie = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -374,6 +419,86 @@ export const StartRequest: MessageFns<StartRequest> = {
   fromPartial(object: DeepPartial<StartRequest>): StartRequest {
     const message = createBaseStartRequest();
     message.ticket = object.ticket ?? "";
+    message.cookie = object.cookie ?? "";
+    return message;
+  },
+};
+
+function createBaseContinueRequest(): ContinueRequest {
+  return { ticket: "", formToken: "", cookie: "" };
+}
+
+export const ContinueRequest: MessageFns<ContinueRequest> = {
+  encode(message: ContinueRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.ticket !== "") {
+      writer.uint32(10).string(message.ticket);
+    }
+    if (message.formToken !== "") {
+      writer.uint32(18).string(message.formToken);
+    }
+    if (message.cookie !== "") {
+      writer.uint32(26).string(message.cookie);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ContinueRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseContinueRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.ticket = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.formToken = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.cookie = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ContinueRequest>): ContinueRequest {
+    return ContinueRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ContinueRequest>): ContinueRequest {
+    const message = createBaseContinueRequest();
+    message.ticket = object.ticket ?? "";
+    message.formToken = object.formToken ?? "";
+    message.cookie = object.cookie ?? "";
     return message;
   },
 };
@@ -1522,7 +1647,7 @@ export const GetTokenResponse: MessageFns<GetTokenResponse> = {
 
 export type OAuthServiceService = typeof OAuthServiceService;
 export const OAuthServiceService = {
-  /** Begins to connect an account of the caller's. A browser is then sent to `start_url`, once, within ten minutes. */
+  /** Begins to connect an account of the caller's. Its owner then opens `start_url` in a browser, within ten minutes. */
   authorize: {
     path: "/relay.oauth.v1.OAuthService/Authorize" as const,
     requestStream: false as const,
@@ -1532,13 +1657,23 @@ export const OAuthServiceService = {
     responseSerialize: (value: AuthorizeResponse): Buffer => Buffer.from(AuthorizeResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): AuthorizeResponse => AuthorizeResponse.decode(value),
   },
-  /** Where the browser goes first: binds it by a cookie and sends it on to the provider. */
+  /** Where the browser goes first: a page that says who would act as the account and what they could do. It uses nothing up. */
   start: {
     path: "/relay.oauth.v1.OAuthService/Start" as const,
     requestStream: false as const,
     responseStream: false as const,
     requestSerialize: (value: StartRequest): Buffer => Buffer.from(StartRequest.encode(value).finish()),
     requestDeserialize: (value: Buffer): StartRequest => StartRequest.decode(value),
+    responseSerialize: (value: Page): Buffer => Buffer.from(Page.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Page => Page.decode(value),
+  },
+  /** Where that page's form is sent, once: binds the browser by a cookie and sends it to the provider. */
+  continue: {
+    path: "/relay.oauth.v1.OAuthService/Continue" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ContinueRequest): Buffer => Buffer.from(ContinueRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ContinueRequest => ContinueRequest.decode(value),
     responseSerialize: (value: Page): Buffer => Buffer.from(Page.encode(value).finish()),
     responseDeserialize: (value: Buffer): Page => Page.decode(value),
   },
@@ -1609,10 +1744,12 @@ export const OAuthServiceService = {
 } as const;
 
 export interface OAuthServiceServer extends UntypedServiceImplementation {
-  /** Begins to connect an account of the caller's. A browser is then sent to `start_url`, once, within ten minutes. */
+  /** Begins to connect an account of the caller's. Its owner then opens `start_url` in a browser, within ten minutes. */
   authorize: handleUnaryCall<AuthorizeRequest, AuthorizeResponse>;
-  /** Where the browser goes first: binds it by a cookie and sends it on to the provider. */
+  /** Where the browser goes first: a page that says who would act as the account and what they could do. It uses nothing up. */
   start: handleUnaryCall<StartRequest, Page>;
+  /** Where that page's form is sent, once: binds the browser by a cookie and sends it to the provider. */
+  continue: handleUnaryCall<ContinueRequest, Page>;
   /** Where the provider sends the browser back to. */
   callback: handleUnaryCall<CallbackRequest, Page>;
   /** The caller's connections. */
@@ -1628,7 +1765,7 @@ export interface OAuthServiceServer extends UntypedServiceImplementation {
 }
 
 export interface OAuthServiceClient extends Client {
-  /** Begins to connect an account of the caller's. A browser is then sent to `start_url`, once, within ten minutes. */
+  /** Begins to connect an account of the caller's. Its owner then opens `start_url` in a browser, within ten minutes. */
   authorize(
     request: AuthorizeRequest,
     callback: (error: ServiceError | null, response: AuthorizeResponse) => void,
@@ -1644,7 +1781,7 @@ export interface OAuthServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: AuthorizeResponse) => void,
   ): ClientUnaryCall;
-  /** Where the browser goes first: binds it by a cookie and sends it on to the provider. */
+  /** Where the browser goes first: a page that says who would act as the account and what they could do. It uses nothing up. */
   start(request: StartRequest, callback: (error: ServiceError | null, response: Page) => void): ClientUnaryCall;
   start(
     request: StartRequest,
@@ -1653,6 +1790,19 @@ export interface OAuthServiceClient extends Client {
   ): ClientUnaryCall;
   start(
     request: StartRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Page) => void,
+  ): ClientUnaryCall;
+  /** Where that page's form is sent, once: binds the browser by a cookie and sends it to the provider. */
+  continue(request: ContinueRequest, callback: (error: ServiceError | null, response: Page) => void): ClientUnaryCall;
+  continue(
+    request: ContinueRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Page) => void,
+  ): ClientUnaryCall;
+  continue(
+    request: ContinueRequest,
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Page) => void,

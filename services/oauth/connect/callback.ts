@@ -1,0 +1,163 @@
+/** The browser that comes back from the provider: with the state that it was sent off with, and the cookie that binds it. */
+import { randomUUID } from 'node:crypto'
+import type { Asker } from '#mesh/audit/event.ts'
+import type { Logger } from '#mesh/telemetry/log.ts'
+import type { Connections } from '../connections/connections.ts'
+import type { Connected, Protocol } from '../providers/protocol.ts'
+import { ProviderError, registeredCode } from '../providers/provider-error.ts'
+import { type Provider, asksOffline, isIssuer, missingScopes } from '../providers/provider.ts'
+import { type Vault, VaultError } from '../vault/vault.ts'
+import { redirectUri } from './addresses.ts'
+import type { Cookies } from './cookie.ts'
+import { type Answer, type Refusal, connectedPage, reconsentPage, redirect } from './pages.ts'
+import { readReference } from './reference.ts'
+import { returnUrl } from './return-to.ts'
+import { type PendingState, readState } from './step.ts'
+import type { ConnectStore } from './store.ts'
+import { issueTicket } from './ticket.ts'
+
+export interface CallbackParts {
+  readonly protocol: Pick<Protocol, 'exchangeCode'>
+  readonly store: ConnectStore
+  readonly vault: Pick<Vault, 'seal' | 'open'>
+  readonly connections: Pick<Connections, 'find' | 'made'>
+  readonly cookies: Cookies
+  readonly publicUrl: URL
+  readonly returnOrigins: readonly string[]
+  readonly log: Logger
+  /** Undefined where there is none, or it is not configured. */
+  readonly provider: (name: string) => Provider | undefined
+  readonly isKnown: (name: string) => boolean
+}
+
+/** What a browser brings back; empty where it has none of it. */
+export interface CameBack {
+  readonly provider: string
+  readonly state: string
+  readonly code: string
+  readonly iss: string
+  readonly error: string
+  readonly cookie: string
+}
+
+/** Of the call that a browser makes: whom it is for stands in the step. */
+export type Visit = Pick<Asker, 'requestId' | 'traceId' | 'source'>
+
+/** How it ended: `outcome` is for counting. */
+interface CallbackEnd {
+  readonly outcome: string
+  /** A refusal, with the cookies to take back, or a page of its own. */
+  readonly answer: Answer | { readonly refusal: Refusal; readonly setCookies: string[] }
+}
+
+export class Callback {
+  readonly #parts: CallbackParts
+
+  constructor(parts: CallbackParts) {
+    this.#parts = parts
+  }
+
+  async receive(back: CameBack, visit: Visit): Promise<CallbackEnd> {
+    const { store, cookies, isKnown } = this.#parts
+    if (!isKnown(back.provider)) return refused('unknownProvider')
+    const reference = readReference(back.state)
+    if (reference === undefined) return refused('malformed')
+    const key = { kind: 'state', ...reference } as const
+    const pending = readState((await store.find(key)) ?? '')
+    if (pending === undefined) return refused('ended')
+    // Whoever has not the cookie, be it a program that looks at links, uses nothing up.
+    if (!cookies.holds(back.cookie, reference.hash, pending.cookieHash)) return refused('otherBrowser')
+    // Whatever comes of it, this state has been used.
+    const done = [cookies.clear(reference.hash)]
+    if ((await store.take(key)) === undefined) return refused('ended', done)
+    const provider = this.#parts.provider(pending.provider)
+    const refusal = this.#refusal(back, pending, provider)
+    if (refusal !== undefined || provider === undefined) return refused(refusal ?? 'unavailable', done)
+    try {
+      return await this.#finish({ back, pending, provider, stateHash: reference.hash, visit, done })
+    } catch (error) {
+      return refused(this.#failed(error, provider, visit), done)
+    }
+  }
+
+  /** What speaks against an answer before anybody is asked. */
+  #refusal(back: CameBack, pending: PendingState, provider: Provider | undefined): Refusal | undefined {
+    if (pending.provider !== back.provider) return 'refused'
+    if (provider === undefined) return 'unavailable'
+    // Also of an error: one that another server sent says nothing (RFC 9207, 2.4).
+    if (back.iss !== '' && !isIssuer(provider, back.iss)) return 'refused'
+    if (back.error !== '') return this.#denied(back.error, provider)
+    return back.code === '' ? 'malformed' : undefined
+  }
+
+  /** RFC 6749, 4.1.2.1. */
+  #denied(error: string, { name }: Provider): Refusal {
+    const code = registeredCode(error)
+    if (code === 'server_error' || code === 'temporarily_unavailable') return 'unavailable'
+    const persons = ['access_denied', 'consent_required', 'interaction_required', 'login_required', 'account_selection_required']
+    if (persons.includes(code)) return 'notGranted'
+    // It is not the person's: this installation asks for what it may not.
+    this.#parts.log.error({ provider: name, code }, 'the provider refuses what this installation asks: look at its client and its scopes')
+    return 'unavailable'
+  }
+
+  async #finish(its: { back: CameBack; pending: PendingState; provider: Provider; stateHash: string; visit: Visit; done: string[] }) {
+    const { back, pending, provider, stateHash, visit, done: setCookies } = its
+    const { protocol, vault, connections, publicUrl, returnOrigins } = this.#parts
+    const { asker, scopes, nonce } = pending
+    const { workspace, actor } = asker
+    const verifier = vault.open({ workspace, connectionId: stateHash, kind: 'verifier' }, pending.verifier)
+    const parts = { code: back.code, iss: back.iss, redirectUri: redirectUri(publicUrl, provider), verifier, nonce, scopes }
+    const connected = await protocol.exchangeCode(provider, parts)
+
+    const owner = { workspace, actor, provider: provider.name }
+    const before = await connections.find(owner)
+    // The same account stays the same connection: what was previewed with it can still be executed.
+    const same = before?.account === connected.account ? before : undefined
+    if (connected.refreshToken === undefined && same?.tokens.refresh === undefined && asksOffline(provider, scopes)) {
+      const { returnTo, session } = pending
+      const startUrl = await issueTicket(this.#parts, { asker, provider: provider.name, scopes, returnTo, reconsent: true, session })
+      return { outcome: 'reconsent', answer: reconsentPage({ provider: provider.title, startUrl, setCookies }) }
+    }
+    const connectionId = same?.connectionId ?? randomUUID()
+    const tokens = this.#seal(workspace, connectionId, connected)
+    const { account } = connected
+    await connections.made({ ...owner, connectionId, account, scopes: connected.scopes, tokens }, { ...asker, ...visit })
+    const url = pending.returnTo === '' ? undefined : returnUrl(pending.returnTo, returnOrigins)
+    if (url === undefined) {
+      const missing = missingScopes(scopes, connected.scopes)
+      return { outcome: 'connected', answer: connectedPage({ provider: provider.title, account, missing, setCookies }) }
+    }
+    url.searchParams.set('connected', provider.name)
+    url.searchParams.set('connection_id', connectionId)
+    return { outcome: 'connected', answer: redirect(303, url.href, setCookies) }
+  }
+
+  #seal(workspace: string, connectionId: string, { accessToken, refreshToken, expiresInMs }: Connected) {
+    const { vault } = this.#parts
+    return {
+      access: vault.seal({ workspace, connectionId, kind: 'access' }, accessToken),
+      accessExpiresAt: new Date(Date.now() + expiresInMs),
+      refresh: refreshToken && vault.seal({ workspace, connectionId, kind: 'refresh' }, refreshToken),
+    }
+  }
+
+  /** What a person hears where something did not work; whoever operates this hears it by the log. */
+  #failed(error: unknown, { name: provider }: Pick<Provider, 'name'>, { requestId: request_id }: Visit): Refusal {
+    const { log } = this.#parts
+    if (error instanceof VaultError) {
+      log.error({ reason: error.reason, request_id }, 'the verifier of a state does not open')
+      return error.reason === 'swapped' ? 'refused' : 'ended'
+    }
+    if (!(error instanceof ProviderError)) throw error
+    const { failure } = error
+    if (failure.kind === 'foreign') return 'refused'
+    if (failure.kind === 'refused' && failure.code === 'invalid_grant') return 'ended'
+    // A client that is not accepted, or a request that is not: nobody connects until somebody has looked.
+    const level = failure.kind === 'refused' ? 'error' : 'warn'
+    log[level]({ provider, ...failure, request_id }, 'the provider did not exchange a code')
+    return 'unavailable'
+  }
+}
+
+const refused = (refusal: Refusal, setCookies: string[] = []): CallbackEnd => ({ outcome: refusal, answer: { refusal, setCookies } })

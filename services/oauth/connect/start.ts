@@ -1,0 +1,100 @@
+/**
+ * From a link to the provider. The link is a page that anybody may look at, as often as they like, without using anything up: people are
+ * sent links, and programs look at them first. What it leads to happens by its form alone, in the browser that was shown the page.
+ */
+import type { Protocol } from '../providers/protocol.ts'
+import { type Provider, permissionsOf } from '../providers/provider.ts'
+import type { Vault } from '../vault/vault.ts'
+import { redirectUri, startPath } from './addresses.ts'
+import { type Cookies, formToken, isFormToken } from './cookie.ts'
+import { type Answer, type Refusal, consentPage, forwardPage } from './pages.ts'
+import { type Reference, hashOf, newNonce, readReference, writeReference } from './reference.ts'
+import { type PendingState, type Ticket, readTicket, writeStep } from './step.ts'
+import type { ConnectStore } from './store.ts'
+import { stepMs } from './ticket.ts'
+
+export interface StartParts {
+  readonly protocol: Pick<Protocol, 'authorizationUrl'>
+  readonly store: ConnectStore
+  readonly vault: Pick<Vault, 'seal'>
+  readonly cookies: Cookies
+  readonly publicUrl: URL
+  /** Undefined where it is not configured. */
+  readonly provider: (name: string) => Provider | undefined
+}
+
+interface Found {
+  readonly reference: Reference
+  readonly ticket: Ticket
+  readonly provider: Provider
+}
+
+export class Start {
+  readonly #parts: StartParts
+
+  constructor(parts: StartParts) {
+    this.#parts = parts
+  }
+
+  /** What the link leads to, in words, and the form to continue by. */
+  async show(text: string, cookie: string): Promise<Answer | Refusal> {
+    const { cookies } = this.#parts
+    const found = await this.#find(text, cookie)
+    if (typeof found === 'string') return found
+    const { reference, ticket, provider } = found
+    const { workspace, actor } = ticket.asker
+    // One for all forms: two links in two tabs both work.
+    const secret = cookies.formSecret(cookie) ?? newNonce()
+    return consentPage({
+      workspace,
+      actor,
+      provider: provider.title,
+      permissions: permissionsOf(provider, ticket.scopes),
+      action: startPath(text),
+      formToken: formToken(secret, reference.hash),
+      setCookies: [cookies.bindForm(secret, stepMs)],
+    })
+  }
+
+  /** Exchanges the ticket for a state, and sends the browser on to the provider with it. */
+  async proceed(text: string, shown: string, cookie: string): Promise<Answer | Refusal> {
+    const { cookies, store } = this.#parts
+    const found = await this.#find(text, cookie)
+    if (typeof found === 'string') return found
+    const { reference, ticket, provider } = found
+    const secret = cookies.formSecret(cookie)
+    if (secret === undefined || !isFormToken(shown, secret, reference.hash)) return 'otherBrowser'
+    // A provider that has to be asked first, and does not answer, costs nobody their link.
+    const { url, pending, state } = await this.#prepare(ticket, provider)
+    if ((await store.take({ kind: 'ticket', ...reference })) === undefined) return 'ended'
+    const browser = newNonce()
+    const hash = hashOf(state)
+    const { workspace, actor } = ticket.asker
+    const content = writeStep({ ...pending, cookieHash: hashOf(browser) })
+    await store.put({ kind: 'state', workspace, hash, actor, content, lifeMs: stepMs })
+    return forwardPage({ provider: provider.title, url: url.href, setCookies: [cookies.bind(hash, browser, stepMs)] })
+  }
+
+  async #find(text: string, cookie: string): Promise<Found | Refusal> {
+    const { store, cookies } = this.#parts
+    const reference = readReference(text)
+    if (reference === undefined) return 'malformed'
+    const ticket = readTicket((await store.find({ kind: 'ticket', ...reference })) ?? '')
+    if (ticket === undefined) return 'ended'
+    if (ticket.session !== undefined && !cookies.holdsSession(cookie, ticket.session)) return 'otherBrowser'
+    const provider = this.#parts.provider(ticket.provider)
+    return provider === undefined ? 'unavailable' : { reference, ticket, provider }
+  }
+
+  async #prepare(ticket: Ticket, provider: Provider) {
+    const { protocol, vault, publicUrl } = this.#parts
+    const { workspace } = ticket.asker
+    const [state, verifier, nonce] = [newNonce(), newNonce(), newNonce()]
+    const sealed = vault.seal({ workspace, connectionId: hashOf(state), kind: 'verifier' }, verifier)
+    const { scopes, reconsent } = ticket
+    const asked = { redirectUri: redirectUri(publicUrl, provider), scopes, reconsent }
+    const url = await protocol.authorizationUrl(provider, { ...asked, state: writeReference(workspace, state), verifier, nonce })
+    const pending: Omit<PendingState, 'cookieHash'> = { ...ticket, verifier: sealed, nonce }
+    return { url, pending, state }
+  }
+}

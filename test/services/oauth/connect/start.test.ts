@@ -1,0 +1,136 @@
+import { createHash } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { meshErrors } from '#mesh/errors.ts'
+import { newNonce, writeReference } from '../../../../services/oauth/connect/reference.ts'
+import { json } from '../authorization-server.ts'
+import { type Stage, asker, openStage, page, visit } from './stage.ts'
+
+let stage: Stage
+beforeAll(async () => {
+  stage = await openStage()
+})
+afterAll(() => stage.close())
+
+const wanted = { provider: 'example', scopes: [], returnTo: '' }
+
+describe('a link', () => {
+  const link = async (more: object = {}) => stage.ticketOf((await stage.connecting.authorize(asker, { ...wanted, ...more })).startUrl)
+  const show = (ticket: string, cookie = '') => stage.connecting.start(ticket, cookie, visit)
+  const opened = async (ticket: string, cookie = '') => {
+    const shown = await show(ticket, cookie)
+    return { ticket, formToken: stage.formTokenOf(shown), cookie: stage.cookieOf(shown) }
+  }
+  const proceed = (sent: { ticket: string; formToken: string; cookie: string }) => stage.connecting.proceed(sent, visit)
+
+  test('leads to a page that says whose workspace and actor it is for, at which provider, and what they could do', async () => {
+    const by = { ...asker, workspace: 'acme & <co>', actor: 'ann\u202e"' }
+    const { startUrl } = await stage.connecting.authorize(by, wanted)
+    const { status, html, form, setCookies, location, forward } = await show(stage.ticketOf(startUrl))
+    expect({ status, form, location, forward }).toEqual({ status: 200, form: true, location: '', forward: '' })
+    for (const text of ['acme &amp; &lt;co&gt;', 'ann\ufffd&quot;', 'Example', 'Send &lt;mail&gt; as you', 'until you disconnect', 'somebody else send']) {
+      expect(html).toContain(text)
+    }
+    expect(setCookies).toEqual([
+      expect.stringMatching(/^__Host-relay-oauth-form=[A-Za-z0-9_-]{43}; Path=\/; Secure; HttpOnly; SameSite=Strict; Max-Age=600$/),
+    ])
+  })
+
+  test('may be looked at however often, by whomever, and sends nobody anywhere', async () => {
+    const ticket = await link()
+    const seen = stage.server.seen.length
+    for (let time = 0; time < 20; time += 1) expect((await show(ticket)).forward).toBe('')
+    expect(stage.server.seen).toHaveLength(seen)
+    expect((await proceed(await opened(ticket))).status).toBe(200)
+  })
+
+  test('is followed only by the form of its page, in the browser that was shown it: whatever else is sent uses nothing up', async () => {
+    const ticket = await link()
+    const [mine, theirs, another] = [await opened(ticket), await opened(ticket), await opened(await link())]
+    const wrong = [
+      { ...mine, formToken: '' },
+      { ...mine, cookie: '' },
+      { ...mine, cookie: theirs.cookie },
+      { ...mine, formToken: another.formToken },
+      { ...mine, formToken: newNonce() },
+      { ...mine, cookie: `${mine.cookie}; ${mine.cookie}` },
+      { ...mine, cookie: mine.cookie.replace('__Host-', '') },
+      { ...mine, formToken: mine.cookie.split('=')[1]! },
+    ]
+    for (const sent of wrong) expect(await proceed(sent)).toEqual(page('otherBrowser'))
+    expect((await proceed(mine)).forward).toMatch(`${stage.server.url}/authorize`)
+  })
+
+  test('in a second tab of the same browser leaves the first one usable', async () => {
+    const [first, second] = [await link(), await link()]
+    const one = await opened(first)
+    const two = await opened(second, one.cookie)
+    expect(two.cookie).toBe(one.cookie)
+    for (const each of [one, two]) expect((await proceed(each)).status).toBe(200)
+  })
+
+  test('binds the browser by a cookie and sends it to the provider, keeping nothing that either could be made from', async () => {
+    const { answer, cookie } = await stage.sentOff()
+    expect(answer).toMatchObject({ status: 200, location: '', form: false })
+    expect(answer.setCookies).toEqual([
+      expect.stringMatching(/^__Host-relay-oauth-[0-9a-f]{8}=[A-Za-z0-9_-]{43}; Path=\/; Secure; HttpOnly; SameSite=Lax; Max-Age=600$/),
+    ])
+    const { searchParams, origin, pathname } = new URL(answer.forward)
+    expect(origin + pathname).toBe(`${stage.server.url}/authorize`)
+    expect(answer.html).toContain(`href="${answer.forward.replaceAll('&', '&amp;')}"`)
+    expect(searchParams.get('redirect_uri')).toBe('https://relay.example.com/oauth/example/callback')
+    const kept = await stage.everything()
+    const nonce = searchParams.get('state')!.split('.')[1]!
+    for (const secret of [nonce, cookie.split('=')[1]!]) {
+      expect(secret).toHaveLength(43)
+      expect(kept).not.toContain(secret)
+      expect(kept).not.toContain(Buffer.from(secret).toString('hex'))
+    }
+  })
+
+  test('works once, also of many at the same time', async () => {
+    const sent = await opened(await link())
+    const answers = await Promise.all(Array.from({ length: 20 }, () => proceed(sent)))
+    expect(answers.filter(({ status }) => status === 200)).toHaveLength(1)
+    expect(answers.filter(({ status }) => status === 410)).toHaveLength(19)
+    expect(answers.find(({ status }) => status === 410)).toEqual(page('ended'))
+    expect(await show(sent.ticket)).toEqual(page('ended'))
+  })
+
+  test('for the browser of one session is of no use in any other, and is not used up there', async () => {
+    const secret = 'the session of ann'
+    const ticket = await link({ session: createHash('sha256').update(secret).digest('hex') })
+    const session = `__Host-relay-session=${secret}`
+    for (const cookie of ['', '__Host-relay-session=of eve', `relay-session=${secret}`, `${session}; ${session}`]) {
+      expect(await show(ticket, cookie)).toEqual(page('otherBrowser'))
+    }
+    const mine = await opened(ticket, session)
+    expect(await proceed(mine)).toEqual(page('otherBrowser'))
+    expect((await proceed({ ...mine, cookie: `${mine.cookie}; ${session}` })).status).toBe(200)
+  })
+
+  test('of a ticket that is none, of another workspace, or that is a state shows that the link is of no use', async () => {
+    for (const text of ['', 'x', 'YWNtZQ.short', `YWNtZQ.${'*'.repeat(43)}`]) {
+      expect(await show(text)).toEqual(page('malformed'))
+      expect(await proceed({ ticket: text, formToken: '', cookie: '' })).toEqual(page('malformed'))
+    }
+    const [, nonce] = (await link()).split('.')
+    expect(await show(writeReference('other', nonce ?? ''))).toEqual(page('ended'))
+    const { answer } = await stage.sentOff()
+    expect(await show(new URL(answer.forward).searchParams.get('state')!)).toEqual(page('ended'))
+  })
+
+  test('of a provider that was switched off since, and with a store that is away, says that it does not work just now', async () => {
+    const off = stage.with({ providers: stage.providersWithout() })
+    expect(await off.start(await link(), '', visit)).toEqual(page('unavailable'))
+    const away = () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE())
+    const gone = stage.with({ store: { put: away, find: away, take: away } })
+    expect(await gone.start(writeReference('acme', newNonce()), '', visit)).toEqual(page('unavailable'))
+  })
+
+  test('is not used up by a provider that does not answer when it has to be asked where to go', async () => {
+    const sent = await opened(await link({ provider: 'discovered' }))
+    stage.server.next('/.well-known/openid-configuration', json(503, {}))
+    expect(await proceed(sent)).toEqual(page('unavailable'))
+    expect((await proceed(sent)).forward).toMatch(`${stage.server.url}/authorize`)
+  })
+})
