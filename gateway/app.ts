@@ -20,7 +20,7 @@ import { methodLabel, observer } from './plugins/observe.ts'
 import { addressLimit, rateLimitPlugin } from './plugins/rate-limit.ts'
 import { identify, newRequestId } from './plugins/request-id.ts'
 import { singleHeaders } from './plugins/single-headers.ts'
-import { verifySignature } from './plugins/verify-signature.ts'
+import { type SignatureParts, verifySignature } from './plugins/verify-signature.ts'
 import { decorateRequests } from './request.ts'
 import { type Route, routesOf } from './routes.ts'
 import { traceLink } from './trace-link.ts'
@@ -34,6 +34,8 @@ const longestParameter = 1024
 const timeoutCheckMs = 1000
 
 export interface AppParts extends AuthenticateParts {
+  /** What verifies X-Signature; undefined where no secret is configured. */
+  signatures?: SignatureParts['signatures']
   config: GatewayConfig
   log: Logger
   metrics: Metrics
@@ -44,7 +46,7 @@ export interface AppParts extends AuthenticateParts {
 }
 
 export async function createApp(parts: AppParts): Promise<FastifyInstance> {
-  const { config, log, metrics, signIn, refusals, upstreams, health, limiter } = parts
+  const { config, log, metrics, signIn, signatures, refusals, upstreams, health, limiter } = parts
   const routes = routesOf(methods.values())
   // What browsers navigate to, and what programs call.
   const pages = routes.filter(({ permission }) => permission === undefined)
@@ -132,7 +134,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   await app.register(async (scope) => {
     authenticate(scope, { signIn, refusals })
     if (limiter !== undefined) rateLimitPlugin(scope, { limiter })
-    verifySignature(scope, { secret: config.signingSecret, required: config.requireSignature })
+    verifySignature(scope, { signatures, required: config.requireSignature, refusals, metrics })
     contractRoutes(scope, calls, services)
   })
   return app

@@ -9,12 +9,11 @@ import {
   list,
   listenAddress,
   optional,
-  secret,
   text,
   url,
 } from '#mesh/config.ts'
 import { identityVariables } from '#mesh/identity/variables.ts'
-import { weaknessOf } from '#mesh/secrets.ts'
+import { signatureProblems, signatureVariables } from '#mesh/signature-variables.ts'
 import { processVariables, redisSchemes } from '#mesh/variables.ts'
 
 /** `name=host:port` pairs as a map; the address is one that a Channel takes. */
@@ -54,7 +53,7 @@ export const gatewayVariables = {
   }),
   corsOrigins: list('CORS_ORIGINS', 'The web origins that may call, as https://host; production refuses to start without'),
   requireSignature: flag('REQUIRE_SIGNATURE', 'Refuse bodies without an X-Signature'),
-  signingSecret: optional(secret('ACTIONS_SIGNING_SECRET', 'What X-Signature is made with; the same as the actions service has')),
+  ...signatureVariables,
   redisUrl: optional(url('REDIS_URL', 'The Redis that /ready reports on', redisSchemes)),
   grafanaUrl: optional(url('GRAFANA_URL', 'Grafana, for X-Trace-Link', ['http', 'https'])),
   tempoUrl: optional(url('TEMPO_URL', 'Tempo, for X-Trace-Link to recorded traces', ['http', 'https'])),
@@ -72,15 +71,16 @@ export type GatewayConfig = Config<typeof gatewayVariables>
 /** What a single variable cannot know of itself. Throws ConfigError. */
 export function checkConfig(config: GatewayConfig & { environment: string }): void {
   const problems: string[] = []
-  if (config.requireSignature && config.signingSecret === undefined) problems.push('REQUIRE_SIGNATURE needs ACTIONS_SIGNING_SECRET')
+  if (config.requireSignature && config.signatureRoot === undefined && config.signingSecret === undefined) {
+    problems.push('REQUIRE_SIGNATURE needs SIGNATURE_ROOT_SECRET')
+  }
+  problems.push(...signatureProblems(config))
   for (const origin of config.corsOrigins) {
     if (URL.parse(origin)?.origin !== origin)
       problems.push(`CORS_ORIGINS has ${JSON.stringify(origin)}, which is not an origin like https://studio.example`)
   }
   if (config.environment === 'production') {
     if (config.corsOrigins.length === 0) problems.push('CORS_ORIGINS is not set')
-    const weakness = weaknessOf(config.signingSecret)
-    if (weakness !== undefined) problems.push(`ACTIONS_SIGNING_SECRET ${weakness}`)
   }
   if (problems.length > 0) throw new ConfigError(`The configuration is not usable:\n  ${problems.join('\n  ')}`)
 }

@@ -8,6 +8,7 @@ import { followAccess, identity } from '#mesh/identity.ts'
 import { openRedis } from '#mesh/redis/redis.ts'
 import { followCertificates, run } from '#mesh/serve.ts'
 import { SignIn, exchangeThrough } from '#mesh/sign-in.ts'
+import { signatureKeyring } from '#mesh/signature-variables.ts'
 import type { AddressInfo } from 'node:net'
 import { createApp, drain } from './app.ts'
 import { checkConfig, gatewayVariables } from './config.ts'
@@ -26,6 +27,7 @@ await run('gateway', gatewayVariables, async (runtime) => {
 
   const verifier = followAccess(runtime, own, { address: addressOf(config.upstreams, 'access') })
   const signIn = new SignIn({ exchange: exchangeThrough(verifier.access), verifier, env: keyEnvOf(config.environment) })
+  const signatures = signatureKeyring(config, verifier, log)
   const { refusals } = auditing(runtime, appendThrough(verifier.access))
 
   const redis = config.redisUrl === undefined ? undefined : openRedis({ url: config.redisUrl, log, metrics, commandMs: 2000 })
@@ -40,7 +42,7 @@ await run('gateway', gatewayVariables, async (runtime) => {
   const admin = await serveAdmin(config.adminListen, { metrics, health })
   runtime.onStop('admin port', () => admin.close())
 
-  const app = await createApp({ config, log, metrics, signIn, refusals, upstreams, health, limiter })
+  const app = await createApp({ config, log, metrics, signIn, signatures, refusals, upstreams, health, limiter })
   // The first call between two cold processes takes longer than a decision may.
   await limiter?.warm()
   await app.listen({ ...config.httpListen, listenTextResolver: () => 'HTTP is served' })

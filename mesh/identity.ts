@@ -18,6 +18,7 @@ import { AccessFeed } from './identity/follow.ts'
 import { type PeerKeys, PeerTokens, peerTokenOf } from './identity/peer-tokens.ts'
 import type { identityVariables } from './identity/variables.ts'
 import type { Runtime } from './serve.ts'
+import type { SignatureStates } from './signature-states.ts'
 
 export interface Identity {
   peers: Pick<Verifier, 'peer'>
@@ -38,6 +39,8 @@ export function identity(name: string, config: Config<typeof identityVariables>)
 export interface Following extends Verifier {
   /** The channel that it follows over: for whatever else is said to access. */
   readonly access: Channel
+  /** Which signature keys count. */
+  readonly signatures: SignatureStates
 }
 
 /** Follows access until the process stops; until it was heard of, callers are answered DEPENDENCY_UNAVAILABLE. */
@@ -56,7 +59,8 @@ export function followAccess(runtime: Runtime, { peers, peerToken, tls }: Identi
     return stopped
   })
   feed.start()
-  return { caller: (token) => feed.tokens.caller(token), peer: (token) => peers.peer(token), access: channel }
+  const { tokens, signatures } = feed
+  return { caller: (token) => tokens.caller(token), peer: (token) => peers.peer(token), access: channel, signatures }
 }
 
 function listed(peers: PeerKeys, name: string, key: KeyObject): boolean {

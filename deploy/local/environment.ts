@@ -5,6 +5,7 @@ import { identityKey } from './identities.ts'
 /** Who needs which secret. They are made at the first start, under their names in lower case, unless they were given. */
 const secrets: Readonly<Record<string, readonly string[]>> = {
   ACTIONS_SIGNING_SECRET: ['actions', 'gateway'],
+  SIGNATURE_ROOT_SECRET: ['access', 'actions', 'gateway'],
   ACCESS_KEY_PEPPER: ['access'],
   ACCESS_SIGNING_SECRET: ['access'],
   AUDIT_HMAC_KEY: ['access'],

@@ -1,29 +1,63 @@
-/** X-Signature on requests: the hex HMAC-SHA256 of the exact body, with the key of the caller's workspace (mesh/signature.ts). */
-import type { FastifyInstance } from 'fastify'
-import type { Secret } from '#mesh/config.ts'
-import { verify, workspaceSigningKey } from '#mesh/signature.ts'
+/**
+ * X-Signature on requests: the hex HMAC-SHA256 of the exact body, with the inbound key of the caller's workspace (mesh/signature-keys.ts).
+ * During an overlap the older key is taken too, and flagged: to the client in a header, to operators in a metric, to admins in the audit log.
+ */
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { RefusalCounter } from '#mesh/audit/refusals.ts'
+import { verify } from '#mesh/signature.ts'
+import type { CountingKeys, SignatureKeyring } from '#mesh/signature-states.ts'
+import type { Metrics } from '#mesh/telemetry/metrics.ts'
 import { errors } from '../errors.ts'
 
 export interface SignatureParts {
-  secret: Secret | undefined
+  /** Undefined where no secret is configured. */
+  signatures?: Pick<SignatureKeyring, 'of'> | undefined
   /** Whether bodies without a signature are refused. */
   required: boolean
+  /** Is told of signatures that an old key made. */
+  refusals?: RefusalCounter | undefined
+  metrics: Metrics
 }
 
 /** For every route of the instance; after authenticate. What is signed must verify, even where nothing has to be signed. */
-export function verifySignature(app: FastifyInstance, { secret, required }: SignatureParts): void {
-  app.addHook('preHandler', (request, _reply, done) => {
-    const signature = request.headers['x-signature']
+export function verifySignature(app: FastifyInstance, { signatures, required, refusals, metrics }: SignatureParts): void {
+  const verified = metrics.counter('http_signatures_total', 'Signed requests by the key that signed them', {
+    key: ['newest', 'previous', 'none'],
+  })
+  app.addHook('preHandler', (request, reply, done) => {
+    const signature = request.headers['x-signature'] as string | undefined
     if (signature === undefined) {
       done(required && request.routeOptions.config.takesBody === true ? errors.SIGNATURE_REQUIRED() : undefined)
       return
     }
-    if (secret === undefined) {
+    if (signatures === undefined) {
       done(errors.SIGNATURE_INVALID({ message: 'X-Signature cannot be verified here: no signing secret is configured.' }))
       return
     }
-    const key = workspaceSigningKey(secret.reveal(), request.caller!.workspace)
-    const body = (request.body as Buffer | undefined) ?? Buffer.alloc(0)
-    done(verify(key, body, signature as string) ? undefined : errors.SIGNATURE_INVALID())
+    let keys: CountingKeys
+    try {
+      keys = signatures.of('inbound', request.caller!.workspace)
+    } catch (error) {
+      done(error as Error)
+      return
+    }
+    const key = signedBy(keys, (request.body as Buffer | undefined) ?? Buffer.alloc(0), signature)
+    verified.inc({ key: key ?? 'none' })
+    if (key === 'previous') {
+      reply.header('X-Signature-Key', 'previous')
+      refusals?.note(flagOf(request))
+    }
+    done(key === undefined ? errors.SIGNATURE_INVALID() : undefined)
   })
+}
+
+function signedBy({ newest, previous }: CountingKeys, body: Buffer, signature: string): 'newest' | 'previous' | undefined {
+  if (verify(newest, body, signature)) return 'newest'
+  return previous !== undefined && verify(previous, body, signature) ? 'previous' : undefined
+}
+
+function flagOf(request: FastifyRequest) {
+  const { workspace, actor, keyId } = request.caller!
+  const asked = { requestId: request.id, traceId: request.scope.trace.traceId, source: request.source ?? '' }
+  return { action: 'signature.previous_key', outcome: 'success', reason: '', workspace, actor, keyId, ...asked } as const
 }

@@ -12,7 +12,10 @@ import { type Asker, type AuditEvent, auditEvent } from './event.ts'
 
 /** Empty strings for what is not known. */
 export interface Refusal extends Asker {
-  readonly action: 'sign_in.refused' | 'permission.refused'
+  /** The last one is none, but is counted alike: it is nobody's act, and a client may do it a thousand times a minute. */
+  readonly action: 'sign_in.refused' | 'permission.refused' | 'signature.previous_key'
+  /** "refused" when unset. */
+  readonly outcome?: 'refused' | 'success'
   /** Of a closed table. */
   readonly reason: string
 }
@@ -119,8 +122,8 @@ export class Refusals implements RefusalCounter {
 
   #close(): void {
     for (const { refusal, since, count } of this.#groups.values()) {
-      const { action, reason } = refusal
-      this.#ended.push({ ...auditEvent(this.#parts.service, refusal, { action, outcome: 'refused', reason }, new Date(since)), count })
+      const { action, outcome = 'refused', reason } = refusal
+      this.#ended.push({ ...auditEvent(this.#parts.service, refusal, { action, outcome, reason }, new Date(since)), count })
     }
     this.#groups.clear()
   }

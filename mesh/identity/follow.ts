@@ -4,6 +4,7 @@ import { meshErrors } from '../errors.ts'
 import { Loop } from '../loop.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import { SignatureStates } from '../signature-states.ts'
 import { CallerTokens } from './caller-tokens.ts'
 
 /** How often the feed is read, and at the most asked for beside that, in milliseconds. */
@@ -21,6 +22,7 @@ export interface AccessFeedParts {
 /** While access is away nothing changes: known callers go on, new ones cannot be told. */
 export class AccessFeed {
   readonly tokens = new CallerTokens({ onUnknownKid: () => this.#ask() })
+  readonly signatures = new SignatureStates()
   readonly #follow: AccessFeedParts['follow']
   readonly #now: () => number
   readonly #loop: Loop
@@ -70,15 +72,17 @@ export class AccessFeed {
   async #readOnce(): Promise<boolean> {
     const after = this.#sequence
     this.#away = true
-    const { signingKeys, revocations, sequence } = await this.#follow({ after })
+    const { signingKeys, revocations, sequence, signatures } = await this.#follow({ after, signaturesAfter: this.signatures.sequence })
     // A moment that cannot be read is past: what was meant is that the key is believed no longer.
     const moments = revocations.map(({ keyId, notAfter }) => ({ keyId, notAfterMs: Date.parse(notAfter) || 0 }))
+    // First: who is told by a token may sign.
+    const more = this.signatures.update(signatures)
     this.tokens.update({ signingKeys, revocations: moments })
     this.#away = false
     this.#readAtMs = this.#now()
     // Access that counts from an earlier number has lost some, or is another: everything is read again.
     const startedOver = sequence < after
     this.#sequence = startedOver ? 0 : sequence
-    return startedOver
+    return startedOver || more
   }
 }

@@ -2,6 +2,7 @@
 import { type Config, ConfigError, type Secret, duration, integer, optional, secret, text } from '#mesh/config.ts'
 import { identityVariables } from '#mesh/identity/variables.ts'
 import { weaknessOf } from '#mesh/secrets.ts'
+import { checkSignatureSecrets, rootVariable } from '#mesh/signature-variables.ts'
 import { grpcVariables } from '#mesh/variables.ts'
 import { SealBroken } from './tokens/key-pair.ts'
 import { longestTokenMs } from './tokens/signing-keys.ts'
@@ -26,6 +27,7 @@ export const variables = {
   ...identityVariables,
   ...keyVariables,
   ...signingVariables,
+  ...rootVariable,
   migrationDatabaseUrl: optional(
     secret('MIGRATION_DATABASE_URL', 'The same database as the owner of its tables; without it DATABASE_URL is, and may do anything'),
   ),
@@ -62,6 +64,7 @@ export const variables = {
 export const serviceNames = [
   'relay.access.v1.AccessService',
   'relay.access.v1.KeysService',
+  'relay.access.v1.SignaturesService',
   'relay.access.v1.AuditService',
   'envoy.service.auth.v3.Authorization',
 ]
@@ -69,7 +72,8 @@ export const serviceNames = [
 /** What a single variable cannot know of itself. Throws ConfigError. */
 export function checkConfig(config: Config<typeof variables> & { environment: string }): void {
   const secrets = { ACCESS_KEY_PEPPER: config.pepper, ACCESS_SIGNING_SECRET: config.signingSecret, AUDIT_HMAC_KEY: config.auditKey }
-  const named = Object.entries<Secret>(secrets)
+  checkSignatureSecrets({ ...config, signingSecret: undefined })
+  const named = Object.entries<Secret>({ ...secrets, ...(config.signatureRoot && { SIGNATURE_ROOT_SECRET: config.signatureRoot }) })
   for (const [name, value] of named) {
     const weakness = weaknessOf(value)
     if (config.environment === 'production' && weakness !== undefined) throw new ConfigError(`${name} ${weakness}`)

@@ -16,5 +16,10 @@ export const errors = errorTable('access', {
     code: 'PERMISSION_DENIED',
     message: 'This key made keys of other actors. Revoke it with a key that has keys:admin, or keep them: keep_children=true.',
   },
+  SIGNATURE_ROOT_MISSING: {
+    code: 'FAILED_PRECONDITION',
+    message: 'Signature keys cannot be shown or replaced here: SIGNATURE_ROOT_SECRET is not set.',
+  },
+  OVERLAP_OPEN: { code: 'FAILED_PRECONDITION', message: 'The key before this one still counts. End its overlap first.' },
   ACTOR_NOT_YOURS: { code: 'PERMISSION_DENIED', message: 'Only a caller with keys:admin makes keys for another actor.' },
 })

@@ -27,6 +27,7 @@ const serviceRights: Rights = {
   api_keys: 'SELECT, INSERT, UPDATE',
   revocations: 'SELECT, INSERT',
   signing_keys: 'SELECT, INSERT, DELETE',
+  signature_keys: 'SELECT, INSERT, UPDATE',
   audit_outbox: 'SELECT, INSERT, UPDATE, DELETE',
   audit_events: 'SELECT, INSERT',
   // Where the log was cut, and that it was, is for the role that cuts to say.

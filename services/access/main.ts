@@ -6,7 +6,7 @@ import { identity } from '#mesh/identity.ts'
 import { AccessFeed } from '#mesh/identity/follow.ts'
 import { run, serveGrpc } from '#mesh/serve.ts'
 import { SignIn } from '#mesh/sign-in.ts'
-import { Chain } from './audit/chain.ts'
+import { signatureKeysOf } from '#mesh/signature-variables.ts'
 import { auditService } from './audit/service.ts'
 import { auditTrail } from './audit/trail.ts'
 import { checkConfig, serviceNames, variables, wrongSecret } from './config.ts'
@@ -16,41 +16,44 @@ import { Keys } from './keys/keys.ts'
 import { LastUsed } from './keys/last-used.ts'
 import { keysService } from './keys/service.ts'
 import { instruments as counted } from './metrics.ts'
+import { signaturesService } from './signatures/service.ts'
+import { Signatures } from './signatures/signatures.ts'
 import { openStores } from './store.postgres.ts'
 import { accessService, exchangeHere, followHere } from './tokens/service.ts'
 import { tokens } from './tokens/tokens.ts'
 
 await run('access', variables, async (runtime) => {
   const { config, log, metrics, onStop } = runtime
-  const begin = (what: string, part: { start(): void; stop(): Promise<void> } | undefined) => {
-    part?.start()
-    onStop(what, () => part?.stop())
+  const begin = (parts: Record<string, { start(): void; stop(): Promise<void> } | undefined>) => {
+    for (const [what, part] of Object.entries(parts)) {
+      part?.start()
+      onStop(what, () => part?.stop())
+    }
   }
   checkConfig(config)
   const { peers, tls } = identity('access', config)
-  const chain = new Chain(config.auditKey.reveal())
-  const stores = await openStores({ ...config, log, metrics, chain })
+  const stores = await openStores({ ...config, log, metrics })
   onStop('databases', () => stores.close())
 
   const [env, hash, instruments] = [keyEnvOf(config.environment), keyHash(config.pepper.reveal()), counted(metrics, [...config.peers.keys()])]
-  const { auditLog, heads, retaining } = auditTrail({ ...config, ...stores, chain, instruments, log })
-  begin('audit heads', heads)
-  begin('audit retention', retaining)
+  const { auditLog, heads, retaining } = auditTrail({ ...config, ...stores, instruments, log })
+  begin({ 'audit heads': heads, 'audit retention': retaining })
   const { refusals, relay } = auditing(runtime, (events) => auditLog.append(events))
   const acted = relay(stores.database)
 
   const lastUsed = new LastUsed({ store: stores.keys, log })
-  begin('last used', lastUsed)
-  const parts = { ...config, ...stores, env, hash, used: (keyId: string) => lastUsed.note(keyId), refusals, instruments, log }
-  const { exchange, feed, loop } = await tokens({ ...parts, signingSecret: config.signingSecret.reveal() }).catch(wrongSecret)
-  begin('signing keys', loop)
+  const signatureKeys = signatureKeysOf(config)
+  const used = (keyId: string) => lastUsed.note(keyId)
+  const parts = { ...config, ...stores, signatureKeys, env, hash, used, refusals, instruments, log }
+  const { exchange, feed, loop } = await tokens(parts).catch(wrongSecret)
   const own = new AccessFeed({ follow: followHere(feed), log, metrics })
-  begin('own feed', own)
+  begin({ 'last used': lastUsed, 'signing keys': loop, 'own feed': own })
 
   const verifier = { caller: (token: string) => own.tokens.caller(token), peer: (token: string) => peers.peer(token) }
   const envoy = authorizationService({ signIn: new SignIn({ exchange: exchangeHere(exchange), verifier, env }), refusals })
   const keys = keysService({ keys: new Keys({ store: stores.keys, env, hash }), instruments, acted })
-  const services = [accessService({ exchange, feed }), keys, auditService({ log: auditLog, store: stores.audit }), envoy]
+  const signatures = signaturesService({ signatures: new Signatures({ store: stores.signatures, keys: signatureKeys }), acted })
+  const services = [accessService({ exchange, feed }), keys, signatures, auditService({ log: auditLog, store: stores.audit }), envoy]
   const health = new Health({ services: serviceNames, checks: { postgres: () => stores.database.ping() } })
   return serveGrpc(runtime, { services, verifier, refusals, health, tls })
 })

@@ -6,11 +6,12 @@ import type { Secret } from '#mesh/config.ts'
 import { Database, type DatabaseParts } from '#mesh/postgres/database.ts'
 import { migrate } from '#mesh/postgres/migrate.ts'
 import { openPools } from '#mesh/postgres/pools.ts'
-import type { Chain } from './audit/chain.ts'
+import { Chain } from './audit/chain.ts'
 import { PostgresChains } from './audit/store.chain.postgres.ts'
 import { PostgresAuditStore } from './audit/store.postgres.ts'
 import { grantRights } from './grants.ts'
 import { postgresKeyStore } from './keys/store.postgres.ts'
+import { signatureStore } from './signatures/store.postgres.ts'
 import { signingKeyStore } from './tokens/store.postgres.ts'
 
 export interface StoresParts extends Omit<DatabaseParts, 'url' | 'statementMs'> {
@@ -21,15 +22,16 @@ export interface StoresParts extends Omit<DatabaseParts, 'url' | 'statementMs'> 
   /** As who removes what is old from the audit log. */
   auditRetentionDatabaseUrl: Secret | undefined
   /** What the audit log is chained with. */
-  chain: Chain
+  auditKey: Secret
 }
 
 /** A statement gives up before the calls that wait for it do (deadline_ms in the contracts), so that they hear why. */
 const statementMs = 1500
 
 /** Once the tables are there and the roles have their rights. Rejects where that is not to be had. */
-export async function openStores({ chain, ...parts }: StoresParts) {
+export async function openStores({ auditKey, ...parts }: StoresParts) {
   const { databaseUrl, migrationDatabaseUrl, auditRetentionDatabaseUrl, log, metrics, connections } = parts
+  const chain = new Chain(auditKey.reveal())
   await migrate(migrationDatabaseUrl ?? databaseUrl, new URL('migrations/', import.meta.url), log)
   // Who reads the audit log, however much of it, waits for others who do: keys are looked up beside that.
   const { main: database, reads, close: closePools } = openPools({ url: databaseUrl, log, metrics, connections, statementMs }, { reads: 0.2 })
@@ -48,8 +50,10 @@ export async function openStores({ chain, ...parts }: StoresParts) {
   return {
     /** As the service. */
     database,
+    chain,
     keys: postgresKeyStore(database),
     signingKeys: signingKeyStore(database),
+    signatures: signatureStore(database),
     audit: new PostgresAuditStore({ database, reads, chain }),
     chains: new PostgresChains({ database }),
     /** Undefined where nothing removes what is old. */

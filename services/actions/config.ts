@@ -1,7 +1,7 @@
 /** The variables of the actions service. */
 import { type Config, ConfigError, duration, flag, integer, list, optional, secret, text, url } from '#mesh/config.ts'
 import { accessVariables, identityVariables } from '#mesh/identity/variables.ts'
-import { weaknessOf } from '#mesh/secrets.ts'
+import { checkSignatureSecrets, signatureVariables } from '#mesh/signature-variables.ts'
 import { grpcVariables } from '#mesh/variables.ts'
 
 export const variables = {
@@ -17,7 +17,7 @@ export const variables = {
   sandbox: optional(url('RELAY_SANDBOX', 'A sandbox on this machine in the place of all providers; never in production', ['http'])),
   providerMs: duration('PROVIDER_TIMEOUT', 'How long one request to a provider may take', { default: '15s', minMs: 100, maxMs: 60_000 }),
   enabled: flag('ACTIONS_ENABLED', 'false: every call answers 501', { default: 'true' }),
-  signingSecret: secret('ACTIONS_SIGNING_SECRET', 'Signs outgoing webhooks, and verifies what clients sign'),
+  ...signatureVariables,
   previewMs: duration('PREVIEW_TTL', 'How long a preview may be executed', { default: '1h' }),
   runLeaseMs: duration('RUN_LEASE', 'How long a run is held without a heartbeat before another replica may take it over', { default: '15s' }),
   runActMs: duration('RUN_DEADLINE', 'How long an action may take, whoever still waits for it', { default: '60s' }),
@@ -34,8 +34,8 @@ export const variables = {
 
 /** What a single variable cannot know of itself. Throws ConfigError. */
 export function checkConfig(config: Config<typeof variables> & { environment: string }): void {
-  const weakness = weaknessOf(config.signingSecret)
-  if (config.environment === 'production' && weakness !== undefined) throw new ConfigError(`ACTIONS_SIGNING_SECRET ${weakness}`)
+  checkSignatureSecrets(config)
+  if (config.signatureRoot === undefined && config.signingSecret === undefined) throw new ConfigError('SIGNATURE_ROOT_SECRET is not set')
   if (config.environment === 'production' && config.sandbox !== undefined) throw new ConfigError('RELAY_SANDBOX is not for production')
   if (config.sandbox !== undefined && !isLoopback(config.sandbox)) throw new ConfigError('RELAY_SANDBOX is not on this machine')
   // Tokens go there.

@@ -3,6 +3,7 @@ import { appendThrough } from '#mesh/grpc/audit.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { run, serveGrpc } from '#mesh/serve.ts'
+import { signatureKeyring } from '#mesh/signature-variables.ts'
 import { offered } from './adapters/offered.ts'
 import { parsePolicy } from './address-guard.ts'
 import { Catalog } from './catalog.ts'
@@ -32,7 +33,9 @@ await run('actions', variables, async (runtime) => {
   const { connections, providers } = throughOauth(runtime, channelTo, config.oauthAddress)
   const verifier = followAccess(runtime, own, { address: config.accessAddress })
   const { refusals, relay } = auditing(runtime, appendThrough(verifier.access))
-  const webhook = { signingSecret: config.signingSecret.reveal(), defaultUrl: config.webhookUrl, policy, timeoutMs: config.webhookMs }
+  const keyring = signatureKeyring(config, verifier, log)!
+  const signingKeys = (workspace: string, signal: AbortSignal) => keyring.soon('outbound', workspace, signal)
+  const webhook = { signingKeys, defaultUrl: config.webhookUrl, policy, timeoutMs: config.webhookMs }
   const catalog = new Catalog(offered({ webhook, connections, ...apis(config), counts: outgoingMetrics(instruments) }), providers)
   const store = stores.store(relay(stores.reserved))
   const metrics = new ActionMetrics(instruments, store, catalog.list())

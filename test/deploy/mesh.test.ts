@@ -80,6 +80,7 @@ test('every process is told where the others are, and has a database of its own'
 /** What only some may know, by who those are. */
 const needed: Record<string, string[]> = {
   ACTIONS_SIGNING_SECRET: ['actions', 'gateway'],
+  SIGNATURE_ROOT_SECRET: ['access', 'actions', 'gateway'],
   ACCESS_KEY_PEPPER: ['access'],
   ACCESS_SIGNING_SECRET: ['access'],
   AUDIT_HMAC_KEY: ['access'],

@@ -12,7 +12,7 @@ import { type KeyObject, generateKeyPairSync, randomUUID, sign } from 'node:cryp
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { AccessServiceService } from '#gen/relay/access/v1/access.ts'
+import { AccessServiceService, type FollowResponse } from '#gen/relay/access/v1/access.ts'
 import { meshErrors } from '#mesh/errors.ts'
 import type { Verifier } from '#mesh/grpc/caller.ts'
 import { Health } from '#mesh/grpc/health.ts'
@@ -62,6 +62,8 @@ export interface FakeMesh {
   /** What the issuer publishes now; may be changed, for verifiers that are made or told later. */
   readonly signingKeys: IssuerKey[]
   readonly revocations: Revocation[]
+  /** Which signature keys count; undefined: access is of a release that says nothing of them. */
+  signatures?: FollowResponse['signatures']
   newKey(kid?: string): IssuerKey
   callerToken(caller?: FakeCaller): string
   /** As a service of this name verifies; of several, for a server of several contracts. It knows what is published at this moment. */
@@ -208,7 +210,8 @@ export async function startFakeAccess(mesh: FakeMesh, { keys = new Map(), port =
             keyId,
             notAfter: new Date(notAfterMs).toISOString(),
           }))
-          return { signingKeys: mesh.signingKeys, revocations: revocations.slice(after), sequence: revocations.length }
+          const { signingKeys, signatures } = mesh
+          return { signingKeys, revocations: revocations.slice(after), sequence: revocations.length, signatures }
         },
       }),
     ],

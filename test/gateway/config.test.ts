@@ -27,14 +27,18 @@ describe('UPSTREAMS', () => {
 })
 
 describe('production', () => {
-  const whole = { CORS_ORIGINS: 'https://studio.example', ACTIONS_SIGNING_SECRET: strong }
+  const root = strong.split('').toReversed().join('')
+  const whole = { CORS_ORIGINS: 'https://studio.example', ACTIONS_SIGNING_SECRET: strong, SIGNATURE_ROOT_SECRET: root }
   test('starts with what it needs', () => {
     expect(check('production', whole)).not.toThrow()
+    // The secret from before is for receivers from before.
+    expect(check('production', { ...whole, ACTIONS_SIGNING_SECRET: '' })).not.toThrow()
   })
 
   test.each([
     ['no CORS_ORIGINS', { CORS_ORIGINS: '' }, 'CORS_ORIGINS is not set'],
-    ['no signing secret', { ACTIONS_SIGNING_SECRET: '' }, 'ACTIONS_SIGNING_SECRET is not set'],
+    ['no root of signature keys', { SIGNATURE_ROOT_SECRET: '' }, 'SIGNATURE_ROOT_SECRET is not set'],
+    ['a short root', { SIGNATURE_ROOT_SECRET: 'short' }, 'SIGNATURE_ROOT_SECRET is shorter than 32'],
     ['a short signing secret', { ACTIONS_SIGNING_SECRET: strong.slice(0, 31) }, 'shorter than 32'],
     ['a signing secret of one repeated part', { ACTIONS_SIGNING_SECRET: 'abcd'.repeat(10) }, 'anybody would try'],
     ['a signing secret from an example', { ACTIONS_SIGNING_SECRET: `change-me-${strong}` }, 'anybody would try'],
@@ -58,7 +62,15 @@ describe('anywhere', () => {
     },
   )
 
+  test('the root of signature keys is no secret that receivers have', () => {
+    const same = { ACTIONS_SIGNING_SECRET: strong, SIGNATURE_ROOT_SECRET: strong }
+    expect(check('development', same)).toThrow('SIGNATURE_ROOT_SECRET is ACTIONS_SIGNING_SECRET')
+  })
+
   test('REQUIRE_SIGNATURE needs something to verify with', () => {
-    expect(check('development', { REQUIRE_SIGNATURE: 'true' })).toThrow('REQUIRE_SIGNATURE needs ACTIONS_SIGNING_SECRET')
+    expect(check('development', { REQUIRE_SIGNATURE: 'true' })).toThrow('REQUIRE_SIGNATURE needs SIGNATURE_ROOT_SECRET')
+    for (const name of ['ACTIONS_SIGNING_SECRET', 'SIGNATURE_ROOT_SECRET']) {
+      expect(check('development', { REQUIRE_SIGNATURE: 'true', [name]: strong })).not.toThrow()
+    }
   })
 })

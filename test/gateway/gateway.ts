@@ -10,6 +10,7 @@ import type { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import type { Runtime } from '#mesh/serve.ts'
 import { SignIn, exchangeThrough } from '#mesh/sign-in.ts'
+import { signatureKeyring } from '#mesh/signature-variables.ts'
 import { createLogger } from '#mesh/telemetry/log.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
 import { type AppParts, createApp } from '../../gateway/app.ts'
@@ -65,7 +66,8 @@ export async function startGateway(env: NodeJS.ProcessEnv = {}, parts: Partial<A
   const refused: Refusal[] = []
   const refusals = { note: (refusal: Refusal) => void refused.push(refusal) }
   const health = readiness({ upstreams, optional: config.optionalUpstreams, verifier, redis: undefined })
-  const app = await createApp({ config, log, metrics, signIn, refusals, upstreams, health, limiter: undefined, ...parts })
+  const signatures = signatureKeyring(config, verifier, log)
+  const app = await createApp({ config, log, metrics, signIn, signatures, refusals, upstreams, health, limiter: undefined, ...parts })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo
   const url = `http://127.0.0.1:${port}`

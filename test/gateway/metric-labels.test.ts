@@ -18,6 +18,7 @@ const allowed: Record<string, (value: string) => boolean> = {
   endpoint: (value) => ours.includes(value) || routesOf(methods.values()).some(({ endpoint }) => endpoint === value),
   method: (value) => ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'OTHER'].includes(value),
   status_code: (value) => /^[2-5]\d\d$/.test(value),
+  key: (value) => ['newest', 'previous', 'none'].includes(value),
   le: (value) => value === '+Inf' || Number(value) > 0,
 }
 

@@ -2,6 +2,7 @@
 import type { Revocation } from '../keys/key.ts'
 import type { KeyStore } from '../keys/store.ts'
 import type { KeyRing, PublicKey } from './key-ring.ts'
+import type { SignatureStore } from '../signatures/store.ts'
 import { believedMs } from './signing-keys.ts'
 
 export interface News {
@@ -10,17 +11,32 @@ export interface News {
   readonly revocations: readonly Revocation[]
   /** What to go on from. */
   readonly sequence: number
+  readonly signatures: SignatureNews
 }
 
-/** All signing keys, and the revocations later than a sequence that a living token can still be of. */
-export type Feed = (after: number) => Promise<News>
+/** Which signature keys count, as far as that changed, and of which root they are. */
+export interface SignatureNews extends Awaited<ReturnType<SignatureStore['changedAfter']>> {
+  readonly rootId: string
+}
 
-export function feed(parts: { ring: Pick<KeyRing, 'published'>; keys: Pick<KeyStore, 'revocationsAfter'> }): Feed {
+/** All signing keys, the revocations later than a sequence that a living token can still be of, and the states of signature keys likewise. */
+export type Feed = (after: { revocations: number; signatures: number }) => Promise<News>
+
+export interface FeedParts {
+  ring: Pick<KeyRing, 'published'>
+  keys: Pick<KeyStore, 'revocationsAfter'>
+  signatures: Pick<SignatureStore, 'changedAfter'>
+  /** Of the signature keys. */
+  rootId: string
+}
+
+export function feed(parts: FeedParts): Feed {
   return async (after) => {
-    const [signingKeys, { revocations, sequence }] = await Promise.all([
+    const [signingKeys, { revocations, sequence }, signatures] = await Promise.all([
       parts.ring.published(),
-      parts.keys.revocationsAfter(after, believedMs),
+      parts.keys.revocationsAfter(after.revocations, believedMs),
+      parts.signatures.changedAfter(after.signatures),
     ])
-    return { signingKeys, revocations, sequence }
+    return { signingKeys, revocations, sequence, signatures: { ...signatures, rootId: parts.rootId } }
   }
 }

@@ -51,11 +51,15 @@ export const exchangeHere =
 /** The feed in the contract's words, for this process as well. */
 export const followHere =
   (feed: Feed) =>
-  async ({ after }: FollowRequest): Promise<FollowResponse> => {
-    const { signingKeys, revocations, sequence } = await feed(after)
+  async ({ after, signaturesAfter }: FollowRequest): Promise<FollowResponse> => {
+    const { signingKeys, revocations, sequence, signatures } = await feed({ revocations: after, signatures: signaturesAfter })
     return {
       signingKeys: signingKeys.map(({ kid, x }) => ({ kid, x })),
       revocations: revocations.map((each) => ({ ...each, notAfter: each.notAfter.toISOString() })),
       sequence,
+      signatures: {
+        ...signatures,
+        states: signatures.states.map(({ previous, ...state }) => ({ ...state, previousGeneration: previous })),
+      },
     }
   }

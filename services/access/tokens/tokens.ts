@@ -2,6 +2,7 @@
 import { AddressLimiter } from '#mesh/address-limiter.ts'
 import type { Loop } from '#mesh/loop.ts'
 import type { KeyStore } from '../keys/store.ts'
+import type { SignatureStore } from '../signatures/store.ts'
 import { type Exchange, type ExchangeParts, exchange } from './exchange.ts'
 import { type Feed, feed } from './feed.ts'
 import { issuer } from './issuer.ts'
@@ -13,10 +14,12 @@ export interface TokensParts extends Omit<ExchangeParts, 'keys' | 'limiter' | 'i
   keys: Pick<KeyStore, 'findByHash' | 'revocationsAfter'>
   signingKeys: SigningKeyStore
   /** What private halves are sealed with. */
-  signingSecret: string
+  signingSecret: { reveal(): string }
   /** How long a key signs, in milliseconds. */
   signingKeyLifeMs: number
   tokenMs: number
+  signatures: Pick<SignatureStore, 'changedAfter'>
+  signatureKeys: { readonly rootId: string }
   /** Exchanges of one address in a minute. */
   exchangeLimit: number
 }
@@ -34,12 +37,12 @@ const everyMs = 1000
 /** Once there is a key to sign with. Throws SealBroken where the secret does not open it. */
 export async function tokens({ signingKeys, signingSecret, signingKeyLifeMs, ...parts }: TokensParts): Promise<Tokens> {
   const { tokenMs, exchangeLimit } = parts
-  const ring = new KeyRing({ store: signingKeys, sealer: new Sealer(signingSecret), lifeMs: signingKeyLifeMs })
+  const ring = new KeyRing({ store: signingKeys, sealer: new Sealer(signingSecret.reveal()), lifeMs: signingKeyLifeMs })
   await ring.begin()
   const limiter = new AddressLimiter({ perMinute: exchangeLimit })
   return {
     exchange: exchange({ ...parts, limiter, issue: issuer({ ring, ttlMs: tokenMs }) }),
-    feed: feed({ ring, keys: parts.keys }),
+    feed: feed({ ...parts, ring, rootId: parts.signatureKeys.rootId }),
     loop: ring.loop(everyMs, parts.log),
   }
 }

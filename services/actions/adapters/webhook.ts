@@ -7,7 +7,8 @@
  */
 import canonicalize from 'canonicalize'
 import { z } from 'zod'
-import { sign, standardWebhookHeaders, workspaceSigningKey } from '#mesh/signature.ts'
+import { sign, standardWebhookHeaders } from '#mesh/signature.ts'
+import type { CountingKeys } from '#mesh/signature-states.ts'
 import packageJson from '../../../package.json' with { type: 'json' }
 import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
 import type { TargetPolicy } from '../address-guard.ts'
@@ -54,8 +55,8 @@ export type WebhookReason = (typeof webhookReasons)[number]
 export type DeliveryOutcome = 'success' | (typeof deliveryReasons)[number]
 
 export interface WebhookOptions {
-  /** ACTIONS_SIGNING_SECRET. */
-  signingSecret: string
+  /** What signs for a workspace now; rejects where that is not known before the signal is aborted. */
+  signingKeys: (workspace: string, signal: AbortSignal) => Promise<CountingKeys>
   /** WEBHOOK_URL: the target of a preview that names none. */
   defaultUrl?: string | undefined
   policy: TargetPolicy
@@ -74,7 +75,7 @@ export interface WebhookOptions {
 const maxAttempts = 5
 
 export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> {
-  const { signingSecret, defaultUrl, policy, timeoutMs = 10_000, maxResponseBytes = 64 * 1024, lookup, count, now = Date.now } = options
+  const { signingKeys, defaultUrl, policy, timeoutMs = 10_000, maxResponseBytes = 64 * 1024, lookup, count, now = Date.now } = options
   const network = outgoing(lookup === undefined ? { policy } : { policy, lookup })
 
   return {
@@ -126,13 +127,15 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
   }
 
   async function delivered(shown: WebhookParams, run: RunHandle): Promise<Delivered> {
-    const delivery = signedDelivery(shown, run)
     const deadline = new AbortController()
     const stop = () => deadline.abort()
     const timer = setTimeout(stop, timeoutMs)
     run.signal.addEventListener('abort', stop)
     if (run.signal.aborted) stop()
     try {
+      const keys = await signingKeys(run.workspace, deadline.signal).catch(() => undefined)
+      if (keys === undefined) return notSent(new ConnectError('failed', 'which key signs for the workspace is not known now'), run)
+      const delivery = signedDelivery(shown, run, keys)
       const connection = await network.connect(shown.url ?? '', deadline.signal).catch((error: unknown) => {
         if (error instanceof ConnectError) return error
         throw error
@@ -162,18 +165,20 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
     }
   }
 
-  function signedDelivery({ method, body }: WebhookParams, run: RunHandle): Delivery {
+  function signedDelivery({ method, body }: WebhookParams, run: RunHandle, { newest, previous }: CountingKeys): Delivery {
     const bytes = bodyBytes(body)
-    const key = workspaceSigningKey(signingSecret, run.workspace)
+    // One value by inheritance: receivers that know no list go on with the key that they have until the overlap ends.
+    const signature = sign(previous ?? newest, bytes)
+    const keys = previous === undefined ? [newest] : [newest, previous]
     return {
       method,
       body: bytes,
       headers: {
         ...(bytes.length === 0 ? {} : { 'content-type': 'application/json' }),
         'user-agent': `Relay/${packageJson.version}`,
-        'X-Signature': sign(key, bytes),
+        'X-Signature': signature,
         'idempotency-key': run.runId,
-        ...standardWebhookHeaders(key, { id: run.runId, timestampSeconds: Math.floor(now() / 1000), body: bytes }),
+        ...standardWebhookHeaders(keys, { id: run.runId, timestampSeconds: Math.floor(now() / 1000), body: bytes }),
       },
     }
   }

@@ -1,10 +1,14 @@
+import type { KeyObject } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { newApiKey } from '#mesh/api-key.ts'
-import { workspaceSigningKey, sign } from '#mesh/signature.ts'
+import { sign } from '#mesh/signature.ts'
+import { SignatureKeys } from '#mesh/signature-keys.ts'
 import { key } from '#mesh/telemetry/names.ts'
+import { fakeMesh } from '../../fakes/identity.ts'
 import { type TestGateway, apiKey, startGateway } from '../gateway.ts'
 
 const secret = 'a-signing-secret-that-is-only-in-these-tests'
+const legacyKey = (text: string, workspace: string) => new SignatureKeys({ root: undefined, legacy: text }).key('inbound', workspace, 0)!
 const studio = 'https://studio.example'
 
 let gateway: TestGateway
@@ -128,7 +132,7 @@ describe('X-Request-ID', () => {
 
 describe('X-Signature', () => {
   const body = '{"preview_id": "p"}'
-  const signature = sign(workspaceSigningKey(secret, 'default'), Buffer.from(body))
+  const signature = sign(legacyKey(secret, 'default'), Buffer.from(body))
   const execute = (on: TestGateway, headers: Record<string, string>, sent = body) => on.call('/actions/execute', { body: sent, headers })
 
   test('that is right is let through, in either case', async () => {
@@ -147,6 +151,34 @@ describe('X-Signature', () => {
 
   test('covers the exact bytes: the same JSON written otherwise is another body', async () => {
     expect((await execute(gateway, { 'x-signature': signature }, '{"preview_id":"p"}')).status).toBe(401)
+  })
+
+  test('by the older key of an overlap is let through and flagged; once the overlap has ended it is refused', async () => {
+    const root = 'the root of these tests, known to no receiver'
+    const mesh = fakeMesh()
+    const state = { workspace: 'default', purpose: 'inbound', generation: 1 }
+    mesh.signatures = { states: [{ ...state, previousGeneration: 0 }], sequence: 1, more: false, rootId: '' }
+    const on = await startGateway({ ACTIONS_SIGNING_SECRET: secret, SIGNATURE_ROOT_SECRET: root }, {}, mesh)
+    try {
+      const keys = new SignatureKeys({ root, legacy: secret })
+      const signed = (key: KeyObject) => execute(on, { 'x-signature': sign(key, Buffer.from(body)) })
+      const newest = keys.key('inbound', 'default', 1)!
+      const [old, fresh] = [await signed(keys.key('inbound', 'default', 0)!), await signed(newest)]
+      expect([old.status, old.headers.get('x-signature-key')]).toEqual([200, 'previous'])
+      expect([fresh.status, fresh.headers.get('x-signature-key')]).toEqual([200, null])
+      const flagged = { action: 'signature.previous_key', outcome: 'success', workspace: 'default', keyId: 'key-of-tester' }
+      expect(on.refused).toEqual([expect.objectContaining(flagged)])
+      // What verifies webhooks of the workspace signs no requests.
+      expect((await signed(keys.key('outbound', 'default', 1)!)).status).toBe(401)
+
+      mesh.signatures = { states: [state], sequence: 2, more: false, rootId: '' }
+      await expect.poll(async () => (await signed(keys.key('inbound', 'default', 0)!)).status, { timeout: 5000 }).toBe(401)
+      expect((await signed(newest)).status).toBe(200)
+      const counted = await on.metrics.registry.metrics()
+      for (const key of ['newest', 'previous', 'none']) expect(counted).toMatch(new RegExp(`http_signatures_total\\{key="${key}",service="gateway"\\} [1-9]`))
+    } finally {
+      await on.stop()
+    }
   })
 
   test('is demanded of every body where configured, and of nothing else', async () => {

@@ -38,6 +38,7 @@ describe('the rights of access in its database', () => {
     api_keys: 'INSERT SELECT UPDATE',
     revocations: 'INSERT SELECT',
     signing_keys: 'DELETE INSERT SELECT',
+    signature_keys: 'INSERT SELECT UPDATE',
     audit_outbox: 'DELETE INSERT SELECT UPDATE',
     audit_events: 'INSERT SELECT',
     audit_checkpoints: 'SELECT',

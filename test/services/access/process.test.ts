@@ -24,6 +24,7 @@ describe('the access process', () => {
   const mesh = fakeMesh()
   const secretOf = () => randomBytes(24).toString('base64url')
   const secrets = { ACCESS_KEY_PEPPER: secretOf(), ACCESS_SIGNING_SECRET: secretOf(), AUDIT_HMAC_KEY: secretOf() }
+  const root = secretOf()
   let owned: OwnedDatabase<'service'>
   let proxy: TcpProxy
   let owner: Database
@@ -52,6 +53,7 @@ describe('the access process', () => {
     ...mesh.env('access'),
     ...secrets,
     RELAY_ENV: 'test',
+    SIGNATURE_ROOT_SECRET: root,
     // Tests ask again and again until something is so.
     EXCHANGE_LIMIT: '100000',
     DATABASE_URL: through(proxy, owned.urls.service),
@@ -73,7 +75,7 @@ describe('the access process', () => {
       admin,
       exchange: (apiKey: string) => methodsOf(AccessServiceService, outside).exchange({ apiKey }, ownContext()),
       keys: methodsOf(KeysServiceService, outside),
-      follow: (after = 0) => methodsOf(AccessServiceService, channelAs(mesh.peerToken('actions'))).follow({ after }, ownContext()),
+      follow: (after = 0) => methodsOf(AccessServiceService, channelAs(mesh.peerToken('actions'))).follow({ after, signaturesAfter: 0 }, ownContext()),
       async stop() {
         started.child.kill('SIGTERM')
         expect(await started.ended).toBe(0)
@@ -280,6 +282,8 @@ describe('the access process', () => {
     for (const name of Object.keys(secrets)) {
       expect(await refused({ RELAY_ENV: 'production', [name]: 'short' })).toContain(`${name} is shorter than`)
     }
+    expect(await refused({ SIGNATURE_ROOT_SECRET: secrets.ACCESS_KEY_PEPPER })).toContain('is SIGNATURE_ROOT_SECRET')
+    expect(await refused({ RELAY_ENV: 'production', SIGNATURE_ROOT_SECRET: '' })).toContain('SIGNATURE_ROOT_SECRET is not set')
     expect(await refused({ RELAY_ENV: 'production', MIGRATION_DATABASE_URL: '' })).toContain('MIGRATION_DATABASE_URL is not set')
     expect(await refused({ TOKEN_TTL: '6m' })).toContain('TOKEN_TTL is 6m')
   })

@@ -11,8 +11,12 @@ const env = {
   ACCESS_ADDR: '127.0.0.1:1',
   ...fakeMesh().env('actions'),
 }
-const check = (environment: string, secret: string) => () =>
-  checkConfig({ ...readConfig(variables, { ...env, ACTIONS_SIGNING_SECRET: secret }), environment })
+const root = strong.split('').toReversed().join('')
+const check = (environment: string, secret: string, signatureRoot = root) => () =>
+  checkConfig({
+    ...readConfig(variables, { ...env, ACTIONS_SIGNING_SECRET: secret, SIGNATURE_ROOT_SECRET: signatureRoot }),
+    environment,
+  })
 
 describe('production', () => {
   test.each([
@@ -25,8 +29,16 @@ describe('production', () => {
     expect(check('local', secret)).not.toThrow()
   })
 
+  test('refuses to start without a root of signature keys; elsewhere there is one, or the secret from before', () => {
+    expect(check('production', strong, '')).toThrow('SIGNATURE_ROOT_SECRET is not set')
+    expect(check('local', strong, '')).not.toThrow()
+    expect(check('local', '', '')).toThrow('SIGNATURE_ROOT_SECRET is not set')
+    expect(check('local', strong, strong)).toThrow('SIGNATURE_ROOT_SECRET is ACTIONS_SIGNING_SECRET')
+  })
+
   test('takes a strong one', () => {
     expect(check('production', strong)).not.toThrow()
+    expect(check('production', '')).not.toThrow()
     expect(weaknessOf(new Secret(strong))).toBeUndefined()
     expect(weaknessOf(undefined)).toBe('is not set')
   })
@@ -34,7 +46,7 @@ describe('production', () => {
 
 describe('where tokens go', () => {
   const checkWith = (environment: string, over: Record<string, string>) => () =>
-    checkConfig({ ...readConfig(variables, { ...env, ACTIONS_SIGNING_SECRET: strong, ...over }), environment })
+    checkConfig({ ...readConfig(variables, { ...env, ACTIONS_SIGNING_SECRET: strong, SIGNATURE_ROOT_SECRET: root, ...over }), environment })
 
   test.each([
     ['a sandbox in production', 'production', { RELAY_SANDBOX: 'http://127.0.0.1:9' }],

@@ -1,4 +1,5 @@
 /** A webhook adapter, receivers for it, and runs to execute: what the tests of webhook.save have in common. */
+import { SignatureKeys } from '#mesh/signature-keys.ts'
 import type { Outcome, RunHandle } from '../../../services/actions/adapter.ts'
 import { webhookAdapter, webhookReasons } from '../../../services/actions/adapters/webhook.ts'
 import type { WebhookOptions, WebhookReason } from '../../../services/actions/adapters/webhook.ts'
@@ -8,10 +9,13 @@ import type { Receiver, ReceiverOptions } from '../../fakes/receiver.ts'
 import { closing, expectError as expectErrorOf, run, stored } from './adapter-stage.ts'
 
 export const signingSecret = 'a secret that is only in this test'
+const keys = new SignatureKeys({ root: undefined, legacy: signingSecret })
+/** As where there is no root: the key from before alone. */
+const signingKeys = async (workspace: string) => ({ newest: keys.key('outbound', workspace, 0)!, previous: undefined })
 export const loopback = parsePolicy(['127.0.0.0/8', '::1/128'])
 
 /** May reach loopback. */
-export const adapter = (options: Partial<WebhookOptions> = {}) => webhookAdapter({ signingSecret, policy: loopback, ...options })
+export const adapter = (options: Partial<WebhookOptions> = {}) => webhookAdapter({ signingKeys, policy: loopback, ...options })
 
 /** May reach only public addresses, to which every name resolves. */
 export const publicAdapter = (options: Partial<WebhookOptions> = {}) =>

@@ -1,7 +1,9 @@
-import { createHmac, hkdfSync } from 'node:crypto'
+import { createHmac, createSecretKey, hkdfSync } from 'node:crypto'
 import tls from 'node:tls'
 import { Webhook } from 'standardwebhooks'
 import { describe, expect, test } from 'vitest'
+import { webhookSecretOf } from '#mesh/signature-keys.ts'
+import { SignatureStates } from '#mesh/signature-states.ts'
 import type { WebhookOptions } from '../../../services/actions/adapters/webhook.ts'
 import { selfSignedCertificate } from '../../fakes/certificate.ts'
 import { previewing, run, runId, stored } from './adapter-stage.ts'
@@ -123,6 +125,25 @@ describe('a request', () => {
     const key = Buffer.from(hkdfSync('sha256', signingSecret, 'relay/signature/v1', 'workspace:acme', 32))
     expect(headers['x-signature']).toBe(createHmac('sha256', key).update(body).digest('hex'))
     expect(new Webhook(`whsec_${key.toString('base64')}`).verify(body, headers as Record<string, string>)).toBe('text')
+  })
+
+  test('is signed with the older key and the newer one during an overlap: with the older one where there is but one value', async () => {
+    const receiver = await receive()
+    const [newest, previous] = ['the newer key', 'the older key'].map((text) => createSecretKey(text, 'utf8'))
+    await send({ url: receiver.url, body: 'text' }, { signingKeys: async () => ({ newest: newest!, previous }) })
+    const { headers, body } = receiver.deliveries[0]!
+    expect(headers['x-signature']).toBe(createHmac('sha256', previous!).update(body).digest('hex'))
+    for (const key of [newest!, previous!]) {
+      expect(new Webhook(webhookSecretOf(key)).verify(body, headers as Record<string, string>)).toBe('text')
+    }
+  })
+
+  test('is not sent while it is not known which key signs', async () => {
+    const receiver = await receive()
+    const signingKeys = (_: string, signal: AbortSignal) => new SignatureStates().whenKnown(signal) as Promise<never>
+    const outcome = await send({ url: receiver.url }, { signingKeys, timeoutMs: 50 })
+    expect(expectError(outcome, 'failed', 'WEBHOOK_CONNECTION')).toContain('Nothing was sent')
+    expect(receiver.deliveries).toEqual([])
   })
 
   test.each(['GET', 'POST', 'DELETE'])('by %s without a body has none, and a signature of no bytes', async (method) => {

@@ -16,6 +16,7 @@ describe('AccessService over gRPC', () => {
     signingKeys: [at.signer],
     revocations: [{ sequence: 7, keyId: 'k', notAfter: new Date('2026-01-02T03:04:05.000Z') }],
     sequence: 7,
+    signatures: { states: [{ workspace: 'acme', purpose: 'inbound', generation: 2, previous: 1 } as const], sequence: 3, more: false, rootId: 'r' },
   }
   let server: TestServer
   const channels: Channel[] = []
@@ -76,12 +77,18 @@ describe('AccessService over gRPC', () => {
   })
 
   test('Follow is for services of the mesh alone', async () => {
-    expect(await failureOf(outsider.follow({ after: 0 }, ownContext()))).toMatchObject({ code: 'UNAUTHENTICATED' })
-    const followed = await clientOf(mesh.peerToken('actions')).follow({ after: 0 }, ownContext())
+    expect(await failureOf(outsider.follow({ after: 0, signaturesAfter: 0 }, ownContext()))).toMatchObject({ code: 'UNAUTHENTICATED' })
+    const followed = await clientOf(mesh.peerToken('actions')).follow({ after: 0, signaturesAfter: 0 }, ownContext())
     expect(followed).toEqual({
       signingKeys: [at.signer],
       revocations: [{ sequence: 7, keyId: 'k', notAfter: '2026-01-02T03:04:05.000Z' }],
       sequence: 7,
+      signatures: {
+        states: [{ workspace: 'acme', purpose: 'inbound', generation: 2, previousGeneration: 1 }],
+        sequence: 3,
+        more: false,
+        rootId: 'r',
+      },
     })
   })
 })

@@ -40,6 +40,8 @@ export interface ExchangeResponse {
 export interface FollowRequest {
   /** The `sequence` of the last answer; 0 for everything that still matters. */
   after: number;
+  /** The `sequence` of the last `signatures`; 0 for all of them. */
+  signaturesAfter: number;
 }
 
 export interface FollowResponse {
@@ -48,6 +50,28 @@ export interface FollowResponse {
   /** Later than `after`, in order. What no living token can be of is left out. */
   revocations: Revocation[];
   sequence: number;
+  /** Which keys bodies are signed with; an access that does not know of them says nothing. */
+  signatures?: SignatureKeys | undefined;
+}
+
+/** What changed later than `signatures_after`, a page of it. No key is here, only which ones count. */
+export interface SignatureKeys {
+  states: SignatureKeyState[];
+  sequence: number;
+  /** There is more to be read at once. */
+  more: boolean;
+  /** Tells whether two processes have the same root, without telling the root; empty where access has none. */
+  rootId: string;
+}
+
+/** Of a workspace that is not among them, generation 1 alone counts. */
+export interface SignatureKeyState {
+  workspace: string;
+  /** "outbound" or "inbound". */
+  purpose: string;
+  generation: number;
+  /** During an overlap: counts too. */
+  previousGeneration?: number | undefined;
 }
 
 /** A public Ed25519 key (RFC 8037). */
@@ -281,13 +305,16 @@ export const ExchangeResponse: MessageFns<ExchangeResponse> = {
 };
 
 function createBaseFollowRequest(): FollowRequest {
-  return { after: 0 };
+  return { after: 0, signaturesAfter: 0 };
 }
 
 export const FollowRequest: MessageFns<FollowRequest> = {
   encode(message: FollowRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.after !== 0) {
       writer.uint32(8).uint32(message.after);
+    }
+    if (message.signaturesAfter !== 0) {
+      writer.uint32(16).uint32(message.signaturesAfter);
     }
     return writer;
   },
@@ -313,6 +340,14 @@ export const FollowRequest: MessageFns<FollowRequest> = {
             message.after = reader.uint32();
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.signaturesAfter = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -331,12 +366,13 @@ export const FollowRequest: MessageFns<FollowRequest> = {
   fromPartial(object: DeepPartial<FollowRequest>): FollowRequest {
     const message = createBaseFollowRequest();
     message.after = object.after ?? 0;
+    message.signaturesAfter = object.signaturesAfter ?? 0;
     return message;
   },
 };
 
 function createBaseFollowResponse(): FollowResponse {
-  return { signingKeys: [], revocations: [], sequence: 0 };
+  return { signingKeys: [], revocations: [], sequence: 0, signatures: undefined };
 }
 
 export const FollowResponse: MessageFns<FollowResponse> = {
@@ -349,6 +385,9 @@ export const FollowResponse: MessageFns<FollowResponse> = {
     }
     if (message.sequence !== 0) {
       writer.uint32(24).uint32(message.sequence);
+    }
+    if (message.signatures !== undefined) {
+      SignatureKeys.encode(message.signatures, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -390,6 +429,14 @@ export const FollowResponse: MessageFns<FollowResponse> = {
             message.sequence = reader.uint32();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.signatures = SignatureKeys.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -410,6 +457,191 @@ export const FollowResponse: MessageFns<FollowResponse> = {
     message.signingKeys = object.signingKeys?.map((e) => SigningKey.fromPartial(e)) || [];
     message.revocations = object.revocations?.map((e) => Revocation.fromPartial(e)) || [];
     message.sequence = object.sequence ?? 0;
+    message.signatures = (object.signatures !== undefined && object.signatures !== null)
+      ? SignatureKeys.fromPartial(object.signatures)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseSignatureKeys(): SignatureKeys {
+  return { states: [], sequence: 0, more: false, rootId: "" };
+}
+
+export const SignatureKeys: MessageFns<SignatureKeys> = {
+  encode(message: SignatureKeys, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.states) {
+      SignatureKeyState.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.sequence !== 0) {
+      writer.uint32(16).uint32(message.sequence);
+    }
+    if (message.more !== false) {
+      writer.uint32(24).bool(message.more);
+    }
+    if (message.rootId !== "") {
+      writer.uint32(34).string(message.rootId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SignatureKeys {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSignatureKeys();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.states.push(SignatureKeyState.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sequence = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.more = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.rootId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SignatureKeys>): SignatureKeys {
+    return SignatureKeys.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SignatureKeys>): SignatureKeys {
+    const message = createBaseSignatureKeys();
+    message.states = object.states?.map((e) => SignatureKeyState.fromPartial(e)) || [];
+    message.sequence = object.sequence ?? 0;
+    message.more = object.more ?? false;
+    message.rootId = object.rootId ?? "";
+    return message;
+  },
+};
+
+function createBaseSignatureKeyState(): SignatureKeyState {
+  return { workspace: "", purpose: "", generation: 0, previousGeneration: undefined };
+}
+
+export const SignatureKeyState: MessageFns<SignatureKeyState> = {
+  encode(message: SignatureKeyState, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.workspace !== "") {
+      writer.uint32(10).string(message.workspace);
+    }
+    if (message.purpose !== "") {
+      writer.uint32(18).string(message.purpose);
+    }
+    if (message.generation !== 0) {
+      writer.uint32(24).uint32(message.generation);
+    }
+    if (message.previousGeneration !== undefined) {
+      writer.uint32(32).uint32(message.previousGeneration);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SignatureKeyState {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSignatureKeyState();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.workspace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.purpose = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.generation = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.previousGeneration = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SignatureKeyState>): SignatureKeyState {
+    return SignatureKeyState.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SignatureKeyState>): SignatureKeyState {
+    const message = createBaseSignatureKeyState();
+    message.workspace = object.workspace ?? "";
+    message.purpose = object.purpose ?? "";
+    message.generation = object.generation ?? 0;
+    message.previousGeneration = object.previousGeneration ?? undefined;
     return message;
   },
 };

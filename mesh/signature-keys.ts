@@ -1,0 +1,68 @@
+/**
+ * The keys that bodies are signed with (docs/decisions/0018-signature-keys.md): one per workspace, purpose and generation.
+ *
+ * - From generation 1 on: HKDF-SHA256 (RFC 5869) of the root, which no receiver and no client ever has; salt `relay/signature/v2`, info the
+ *   JSON array [purpose, workspace, generation], 32 bytes.
+ * - Generation 0, from before there were any, is the same for both purposes: for workspace `default` the UTF-8 bytes of
+ *   ACTIONS_SIGNING_SECRET; for others HKDF-SHA256 of those bytes, salt `relay/signature/v1`, info `workspace:<name>`, 32 bytes.
+ *
+ * Which generations count is not decided here: access says so (signature-states.ts).
+ */
+import { type KeyObject, createSecretKey, hkdfSync } from 'node:crypto'
+
+/** `outbound`: what Relay sends. `inbound`: what clients send. */
+export type Purpose = 'outbound' | 'inbound'
+export const purposes = ['outbound', 'inbound'] as const satisfies readonly Purpose[]
+
+/** The key from before there were generations. */
+export const legacyGeneration = 0
+
+export interface SignatureSecrets {
+  /** SIGNATURE_ROOT_SECRET. */
+  readonly root: string | undefined
+  /** ACTIONS_SIGNING_SECRET. */
+  readonly legacy: string | undefined
+}
+
+const cachedKeys = 1000
+
+export class SignatureKeys {
+  readonly #root: string | undefined
+  readonly #legacy: string | undefined
+  readonly #cache = new Map<string, KeyObject>()
+  /** Tells whether two processes have the same root, without telling the root; empty where there is none. */
+  readonly rootId: string
+
+  constructor({ root, legacy }: SignatureSecrets) {
+    this.#root = root
+    this.#legacy = legacy
+    this.rootId = this.#root === undefined ? '' : derive(this.#root, 'relay/signature/root-id', '').export().toString('hex').slice(0, 16)
+  }
+
+  /** Undefined where the secret that it is made of is not configured. */
+  key(purpose: Purpose, workspace: string, generation: number): KeyObject | undefined {
+    const name = JSON.stringify([generation === legacyGeneration ? '' : purpose, workspace, generation])
+    const key = this.#cache.get(name) ?? this.#derive(purpose, workspace, generation)
+    if (key === undefined) return undefined
+    // A Map keeps the order of insertion: the first is the one longest unused.
+    this.#cache.delete(name)
+    this.#cache.set(name, key)
+    if (this.#cache.size > cachedKeys) this.#cache.delete(this.#cache.keys().next().value!)
+    return key
+  }
+
+  #derive(purpose: Purpose, workspace: string, generation: number): KeyObject | undefined {
+    if (generation !== legacyGeneration) {
+      return this.#root === undefined ? undefined : derive(this.#root, 'relay/signature/v2', JSON.stringify([purpose, workspace, generation]))
+    }
+    if (this.#legacy === undefined) return undefined
+    if (workspace === 'default') return createSecretKey(this.#legacy, 'utf8')
+    return derive(this.#legacy, 'relay/signature/v1', `workspace:${workspace}`)
+  }
+}
+
+const derive = (secretText: string, salt: string, info: string): KeyObject =>
+  createSecretKey(Buffer.from(hkdfSync('sha256', secretText, salt, info, 32)))
+
+/** A key as libraries of Standard Webhooks take it. */
+export const webhookSecretOf = (key: KeyObject): string => `whsec_${key.export().toString('base64')}`
