@@ -57,16 +57,29 @@ export interface RunHandle {
   readonly connectionId: string | undefined
   /** What calls to other services carry: the request id of who asked, and this run's own signal. */
   readonly context: Context
-  /** Aborted when the run's own deadline passes or its lease is lost. The caller going away does not abort it. */
+  /**
+   * Aborted when the run's own deadline passes, by nothing else: neither the caller going away nor a lease that ran out. What was sent may
+   * still be answered, and that answer counts whoever holds the run by then.
+   */
   readonly signal: AbortSignal
   /** What `record` kept last, in this attempt or an earlier one. */
   readonly recovery: Readonly<Record<string, unknown>> | undefined
+  /** How long before this attempt that was recorded, by the store's clock, in milliseconds; undefined where it is not known. */
+  readonly recordedAgoMs: number | undefined
   /** Which attempt this is: 1 in execute, from 2 on in reconcile. */
   readonly attempt: number
-  /** Makes a recovery point durable before it returns; throws when the run is no longer held. */
+  /** Makes a recovery point durable before it returns; throws as assertHeld does. */
   record(point: Record<string, unknown>): Promise<void>
-  /** Throws when the run is no longer held; called right before a step that cannot be taken back. */
-  assertHeld(): void
+  /**
+   * Awaited right before a step that cannot be taken back. Resolves at once while the run is held; while that cannot be known, because the
+   * store is away, it waits. Throws LeaseLost when somebody else holds the run, RunStopped when its time is up first.
+   */
+  assertHeld(): Promise<void>
+}
+
+/** Thrown by a run's handle: the run's time was up before the step that it was asked for. */
+export class RunStopped extends Error {
+  override readonly name = 'RunStopped'
 }
 
 export type Outcome =

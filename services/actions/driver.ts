@@ -3,20 +3,20 @@
  * cancellation counts but the run's own.
  */
 import { setTimeout as pause } from 'node:timers/promises'
-import { auditEvent } from '#mesh/audit/event.ts'
+import { type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
 import { MeshError } from '#mesh/errors.ts'
 import { ownContext } from '#mesh/grpc/call.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import { currentScope } from '#mesh/telemetry/scope.ts'
 import { traced } from '#mesh/telemetry/tracing.ts'
-import type { Adapter, Outcome, RunHandle } from './adapter.ts'
+import { type Adapter, type Outcome, type RunHandle, RunStopped } from './adapter.ts'
 import { parseCanonical } from './canonical.ts'
 import { type Catalog, parseParams } from './catalog.ts'
 import { Lease, LeaseLost } from './lease.ts'
 import type { ActionMetrics } from './metrics.ts'
 import { type Outbox, tellAfterMs } from './outbox.ts'
 import type { RunWatch } from './run-watch.ts'
-import { type DriverReason, type Run, ending } from './run.ts'
+import { type DriverReason, type Run, ending, hasEnded } from './run.ts'
 import type { Store } from './store.ts'
 
 export interface DriverParts {
@@ -30,9 +30,6 @@ export interface DriverParts {
   /** How long an adapter may act. */
   actMs: number
 }
-
-/** How long an end that cannot be written is tried again, before the run is left to whoever takes it over. */
-const writePatienceMs = 15 * 60_000
 
 /** Between tries to make a recovery point durable. */
 const recordAgainMs = 50
@@ -80,24 +77,25 @@ export class RunDriver {
     const { store, leaseMs, log } = this.#parts
     const lease = new Lease({ since, leaseMs, renew: () => store.holdRun(run.runId, run.epoch, leaseMs) })
     try {
-      const outcome = await this.#act(run, lease)
+      const attempt = { acted: false }
+      const outcome = await this.#act(run, lease, attempt)
       if (outcome === undefined) {
-        log.warn({ run_id: run.runId }, 'lost the run to another holder before its end')
+        log.warn({ run_id: run.runId }, lease.isLost ? 'lost the run to another holder before its end' : 'left the run to whoever takes it over')
         return run
       }
-      return await this.#end(run, outcome)
+      return await this.#end(run, outcome, attempt.acted)
     } finally {
       lease.stop()
     }
   }
 
-  /** Undefined when the run was lost before the adapter was done. */
-  async #act(run: Run, lease: Lease): Promise<Outcome | undefined> {
+  /** Undefined when the adapter could not go on, since the run was lost or the store away for too long. Notes in `attempt` whether it may have acted. */
+  async #act(run: Run, lease: Lease, attempt: { acted: boolean }): Promise<Outcome | undefined> {
     const { store, catalog, actMs, log } = this.#parts
     const adapter = catalog.find(run.action)
     if (adapter === undefined) return unknown('ACTION_GONE', 'this action is no longer known here; look at the other side')
     if (run.epoch > mostAttempts) return unknown('ATTEMPTS_EXHAUSTED', `every one of ${mostAttempts} holders of this run was lost; look at the other side`)
-    const signal = AbortSignal.any([lease.signal, AbortSignal.timeout(actMs)])
+    const signal = AbortSignal.timeout(actMs)
     const handle = {
       runId: run.runId,
       workspace: run.workspace,
@@ -105,12 +103,16 @@ export class RunDriver {
       connectionId: run.connectionId,
       signal,
       recovery: run.recovery,
+      recordedAgoMs: run.recordedAgoMs,
       attempt: run.epoch,
-      assertHeld: () => lease.assertHeld(),
+      async assertHeld() {
+        await lease.assertHeld(signal)
+        attempt.acted = true
+      },
       async record(point: Record<string, unknown>) {
-        // To write the same again is safe; while the store is away it is the lease that sets the end.
+        // To write the same again is safe; while the store is away it is the run's deadline that sets the end.
         for (;;) {
-          lease.assertHeld()
+          await lease.assertHeld(signal)
           try {
             if (await store.recordPoint(run.runId, run.epoch, point)) return
             lease.lose()
@@ -134,38 +136,80 @@ export class RunDriver {
         return outcome
       })
     } catch (error) {
-      if (error instanceof LeaseLost) return undefined
+      if (error instanceof LeaseLost || error instanceof RunStopped) return undefined
       log.error({ err: error, run_id: run.runId, action: run.action }, 'an adapter failed in a way that it does not know')
       return unknown('INTERNAL', 'something went wrong here while acting; whether it took effect is not known')
     }
   }
 
-  async #end(run: Run, outcome: Outcome): Promise<Run> {
+  /** Tries until it is written, however long the store is away: nobody else knows this outcome. Runs cannot begin meanwhile, so that few wait. */
+  async #end(run: Run, outcome: Outcome, acted: boolean): Promise<Run> {
+    const { store, outbox, watch, metrics, log } = this.#parts
+    const end = { runId: run.runId, epoch: run.epoch, tellAfterMs, acted, event: endEvent(run, outcome), ...ending(outcome) }
+    const ended = await this.#written(end, () => store.endRun(end))
+    if (ended !== undefined) {
+      metrics.ended(ended, currentScope()?.trace)
+      watch.tell(ended)
+      outbox.tell(ended)
+      return ended
+    }
+    log.warn({ run_id: run.runId, outcome: outcome.status }, 'this end came after another holder took the run')
+    return (await this.#endLate(run, outcome)) ?? (await store.findRun(run.runId)) ?? run
+  }
+
+  /** What this holder knows may be more than whoever took the run over could find out. */
+  async #endLate(run: Run, outcome: Outcome): Promise<Run | undefined> {
     const { store, outbox, watch, metrics, log } = this.#parts
     const { status } = outcome
-    const targets = [`run:${run.runId}`, `preview:${run.previewId}`]
-    const reason = status === 'success' ? undefined : outcome.error.reason
-    // Of who asked, whoever ends it. Made once: an end that is written again is the same event.
-    const event = auditEvent('actions', run, { action: 'actions.execute', outcome: status, reason, targets })
-    const until = performance.now() + writePatienceMs
-    for (let wait = 50; ; wait = Math.min(wait * 2, 1000)) {
+    if (status === 'unknown') return undefined
+    const end = { runId: run.runId, epoch: run.epoch, tellAfterMs, event: endEvent(run, outcome), ...ending(outcome), status }
+    for (let wait = firstWaitMs; ; wait = nextWaitMs(wait)) {
+      const late = await this.#written(end, () => store.endLate(end))
+      if (late !== undefined) {
+        log.warn({ run_id: run.runId, outcome: status, was: late.was }, 'the outcome that an earlier holder knows is written')
+        metrics.endedLate(late.run)
+        if (late.was === 'executing') metrics.ended(late.run, currentScope()?.trace)
+        watch.tell(late.run)
+        outbox.tell(late.run)
+        return late.run
+      }
+      // A failure waits for what the present holder finds.
+      const now = await this.#written(end, () => store.findRun(run.runId))
+      if (now === undefined || hasEnded(now)) {
+        if (now !== undefined && now.status !== status) log.error({ run_id: run.runId, outcome: status, stays: now.status }, 'an earlier holder knows another outcome')
+        return now
+      }
+      await this.#pause(wait)
+      if (this.#stop.signal.aborted) return undefined
+    }
+  }
+
+  /** Throws what `write` throws, but not while the store is away. */
+  async #written<T>({ runId, status }: { runId: string; status: string }, write: () => Promise<T>): Promise<T> {
+    for (let wait = firstWaitMs; ; wait = nextWaitMs(wait)) {
       try {
-        const ended = await store.endRun({ runId: run.runId, epoch: run.epoch, tellAfterMs, event, ...ending(outcome) })
-        if (ended === undefined) {
-          log.warn({ run_id: run.runId, outcome: outcome.status }, 'this end came too late: the run has another holder')
-          return (await store.findRun(run.runId)) ?? run
-        }
-        metrics.ended(ended, currentScope()?.trace)
-        watch.tell(ended)
-        outbox.tell(ended)
-        return ended
+        return await write()
       } catch (error) {
-        if (!isAway(error) || this.#stop.signal.aborted || performance.now() > until) throw error
-        log.warn({ run_id: run.runId, outcome: outcome.status }, 'the end of a run cannot be written yet')
-        await pause(wait, undefined, { signal: this.#stop.signal }).catch(() => undefined)
+        if (!isAway(error) || this.#stop.signal.aborted) throw error
+        this.#parts.log.warn({ run_id: runId, outcome: status }, 'the end of a run cannot be written yet')
+        await this.#pause(wait)
       }
     }
   }
+
+  async #pause(ms: number): Promise<void> {
+    await pause(ms, undefined, { signal: this.#stop.signal }).catch(() => undefined)
+  }
+}
+
+const firstWaitMs = 50
+const nextWaitMs = (wait: number): number => Math.min(wait * 2, 1000)
+
+/** Of who asked, whoever ends it. Made once: an end that is written again is the same event. */
+function endEvent(run: Run, outcome: Outcome): AuditEvent {
+  const targets = [`run:${run.runId}`, `preview:${run.previewId}`]
+  const reason = outcome.status === 'success' ? undefined : outcome.error.reason
+  return auditEvent('actions', run, { action: 'actions.execute', outcome: outcome.status, reason, targets })
 }
 
 /** The first holder executes; whoever takes over finds out. */

@@ -1,4 +1,15 @@
-/** A lease as its holder sees it: held until a moment on this process's own monotonic clock, renewed by a heartbeat, lost for good. */
+/**
+ * A lease as its holder sees it, in one of three states:
+ *
+ *   held ──(not renewed in time)──► lapsed ──(renewed)──► held
+ *     └──────────────┬──────────────────┘
+ *        (the store says: somebody else's) ──► lost, for good
+ *
+ * Who is lapsed may still be the holder: whoever takes over has to wait for the store (store.ts, takeLostRuns). So a lapsed holder does not
+ * act, goes on waiting for what it has begun, and asks the store until it knows.
+ */
+import { setTimeout as pause } from 'node:timers/promises'
+import { RunStopped } from './adapter.ts'
 
 /** Thrown where the holder asks and no longer holds: somebody else may be acting by now. */
 export class LeaseLost extends Error {
@@ -13,68 +24,96 @@ export interface LeaseParts {
   renew: () => Promise<boolean>
 }
 
+/** What the holder gives up of its lease, so that a clock that is slower than the store's by a tenth does no harm. */
+const marginShare = 0.1
+const renewShare = 1 / 3
+/** After a renewal that failed: soon, for the lease is running out. */
+const retryShare = 1 / 15
+
+/**
+ * Both clocks of this machine, since each misses something: the monotonic one stands still while the machine sleeps, the other can be set.
+ * Both count on while the process is stopped.
+ */
+interface Moment {
+  monotonic: number
+  wall: number
+}
+
 export class Lease {
   readonly #parts: LeaseParts
-  readonly #lost = new AbortController()
-  #heldUntil: number
-  #beat: NodeJS.Timeout | undefined
-  #expiry: NodeJS.Timeout | undefined
+  #held: Moment
+  #lost = false
   #stopped = false
+  #next: NodeJS.Timeout | undefined
+  #renewing: Promise<void> | undefined
 
   constructor(parts: LeaseParts) {
     this.#parts = parts
-    this.#heldUntil = parts.since + parts.leaseMs
-    this.#watchExpiry()
-    this.#scheduleBeat()
+    const ago = performance.now() - parts.since
+    this.#held = this.#until({ monotonic: parts.since, wall: Date.now() - ago })
+    this.#schedule(parts.leaseMs * renewShare - ago)
   }
 
-  /** Aborted when the lease is lost. */
-  get signal(): AbortSignal {
-    return this.#lost.signal
+  /** Whether the store has said that it is somebody else's. */
+  get isLost(): boolean {
+    return this.#lost
   }
 
-  assertHeld(): void {
-    if (this.#lost.signal.aborted || performance.now() >= this.#heldUntil) {
-      this.lose()
-      throw new LeaseLost('the run is no longer held')
+  /** Resolves at once while it is held; when it is lapsed, once the store has renewed it. Throws LeaseLost, and RunStopped once `signal` is aborted. */
+  async assertHeld(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      if (this.#lost) throw new LeaseLost('the run is no longer held')
+      if (this.#isHeld()) return
+      if (signal.aborted) throw new RunStopped("the run's time was up while its lease could not be renewed")
+      await this.#renew()
+      if (!this.#lost && !this.#isHeld()) await pause(this.#parts.leaseMs * retryShare, undefined, { signal }).catch(() => undefined)
     }
   }
 
   lose(): void {
+    this.#lost = true
     this.stop()
-    this.#lost.abort(new LeaseLost('the run is no longer held'))
   }
 
-  /** Ends the heartbeat; the lease runs out by itself. */
+  /** Ends the renewals; the lease runs out by itself. */
   stop(): void {
     this.#stopped = true
-    clearTimeout(this.#beat)
-    clearTimeout(this.#expiry)
+    clearTimeout(this.#next)
   }
 
-  #watchExpiry(): void {
-    clearTimeout(this.#expiry)
-    this.#expiry = setTimeout(() => this.lose(), Math.max(0, this.#heldUntil - performance.now()))
+  #isHeld(): boolean {
+    return performance.now() < this.#held.monotonic && Date.now() < this.#held.wall
   }
 
-  #scheduleBeat(): void {
-    this.#beat = setTimeout(() => void this.#renew(), this.#parts.leaseMs / 3)
+  #until(from: Moment): Moment {
+    const heldMs = this.#parts.leaseMs * (1 - marginShare)
+    return { monotonic: from.monotonic + heldMs, wall: from.wall + heldMs }
   }
 
-  async #renew(): Promise<void> {
-    const sent = performance.now()
+  #schedule(waitMs: number): void {
+    clearTimeout(this.#next)
+    if (!this.#stopped) this.#next = setTimeout(() => void this.#renew(), Math.max(0, waitMs))
+  }
+
+  /** One renewal at a time, whoever asks; never throws. */
+  #renew(): Promise<void> {
+    this.#renewing ??= this.#ask().finally(() => (this.#renewing = undefined))
+    return this.#renewing
+  }
+
+  async #ask(): Promise<void> {
+    const { leaseMs, renew } = this.#parts
+    const sent = { monotonic: performance.now(), wall: Date.now() }
     try {
-      const held = await this.#parts.renew()
-      if (this.#stopped) return
-      if (!held) {
+      if (!(await renew())) {
         this.lose()
         return
       }
-      this.#heldUntil = sent + this.#parts.leaseMs
-      this.#watchExpiry()
+      this.#held = this.#until(sent)
+      this.#schedule(leaseMs * renewShare)
     } catch {
       // The store does not answer: what was granted still stands, until it runs out.
+      this.#schedule(leaseMs * retryShare)
     }
-    if (!this.#stopped) this.#scheduleBeat()
   }
 }

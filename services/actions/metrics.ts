@@ -42,6 +42,7 @@ export class ActionMetrics {
   readonly #previews
   readonly #replays
   readonly #taken
+  readonly #late
 
   /** `actions`: those that there are; what is counted by action begins at 0 for each. */
   constructor(
@@ -55,7 +56,13 @@ export class ActionMetrics {
     this.#previews = metrics.counter('action_preview_total', 'Previews made', ['provider', 'action'])
     this.#replays = metrics.counter('action_replay_total', 'Executes answered from an earlier run', ['provider', 'action'])
     this.#taken = metrics.counter('action_taken_over_total', 'Runs that the reconciler took over from a holder that was lost', ['provider', 'action'])
+    this.#late = metrics.counter('action_late_outcome_total', 'Outcomes that an earlier holder of a run knew and that were written after all', [
+      'provider',
+      'action',
+      'status',
+    ])
     for (const { provider, action, reasons } of actions) {
+      for (const status of ['success', 'failed']) this.#late.inc({ provider, action, status }, 0)
       for (const status of ['success', 'failed', 'unknown']) this.#executed.inc({ provider, action, status }, 0)
       for (const reason of new Set([...reasons, ...driverReasons])) this.#failed.inc({ provider, action, reason }, 0)
       this.#latency.labels({ provider, action })
@@ -81,6 +88,10 @@ export class ActionMetrics {
     this.#executed.inc({ provider, action, status })
     if (run.errorReason !== undefined) this.#failed.inc({ provider, action, reason: run.errorReason })
     this.#latency.labels({ provider, action }).observe((durationMs(run) ?? 0) / 1000, trace)
+  }
+
+  endedLate({ provider, action, status }: Run): void {
+    this.#late.inc({ provider, action, status })
   }
 
   replayed({ provider, action }: Run): void {

@@ -3,6 +3,7 @@ import { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import { tracedApart } from '#mesh/telemetry/tracing.ts'
 import type { RunDriver } from './driver.ts'
+import { Heartbeat, gapMs } from './heartbeat.ts'
 import type { ActionMetrics } from './metrics.ts'
 import { type Run, traceOf } from './run.ts'
 import type { Store } from './store.ts'
@@ -20,32 +21,35 @@ export interface ReconcilerParts {
 
 /** At a time, so that a crash of many does not become a burst of many. */
 const most = 10
-/** Time for a holder who could not reach the store to write what it knows. */
-const graceMs = 500
 const previewsAtOnce = 500
 
 export class Reconciler {
   readonly #parts: ReconcilerParts
   readonly #loop: Loop
+  readonly #heartbeat: Heartbeat
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts
     this.#loop = new Loop({ name: 'reconciler', everyMs: parts.everyMs, log: parts.log, work: () => this.round() })
+    this.#heartbeat = new Heartbeat(parts)
   }
 
   start(): void {
+    this.#heartbeat.start()
     this.#loop.start()
   }
 
-  stop(): Promise<void> {
-    return this.#loop.stop()
+  /** The heartbeat goes on while a round drives what it has taken over. */
+  async stop(): Promise<void> {
+    await this.#loop.stop()
+    await this.#heartbeat.stop()
   }
 
   /** True when there may be more. */
   async round(): Promise<boolean> {
     const { store, driver, metrics, log, leaseMs, keepPreviewsMs } = this.#parts
     const since = performance.now()
-    const lost = await store.takeLostRuns({ limit: most, leaseMs, graceMs, except: driver.held() })
+    const lost = await store.takeLostRuns({ limit: most, leaseMs, gapMs: gapMs(leaseMs), except: driver.held() })
     await Promise.all(
       lost.map((run) =>
         tracedApart({ name: 'reconcile run', kind: 'internal', attributes: aboutRun(run), links: traceOf(run) }, workOn(run), async () => {

@@ -16,6 +16,7 @@ export interface RunRow {
   status: RunStatus
   epoch: number
   recovery: string | null
+  recorded_ago: number | null
   result: string | null
   error_reason: string | null
   error: string | null
@@ -29,7 +30,7 @@ export interface RunRow {
 }
 
 export const runColumns = `run_id, preview_id, attempt_id, workspace, actor, action, provider, params, connection_id, key_kind, key, status, epoch, recovery,
-  result, error_reason, error, key_id, source, request_id, trace_id, span_id, started_at, ended_at`
+  extract(epoch FROM clock_timestamp() - recorded_at)::float8 * 1000 AS recorded_ago, result, error_reason, error, key_id, source, request_id, trace_id, span_id, started_at, ended_at`
 
 export const fromJson = (text: string | null) => (text === null ? undefined : (JSON.parse(text) as Record<string, unknown>))
 
@@ -48,6 +49,7 @@ export const toRun = (row: RunRow): Run => ({
   status: row.status,
   epoch: row.epoch,
   recovery: fromJson(row.recovery),
+  recordedAgoMs: row.recorded_ago ?? undefined,
   result: fromJson(row.result),
   errorReason: row.error_reason ?? undefined,
   error: row.error ?? undefined,

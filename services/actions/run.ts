@@ -41,6 +41,8 @@ export interface Run {
   /** Raised whenever somebody takes the run over; a writer with an older one is refused. */
   readonly epoch: number
   readonly recovery: Record<string, unknown> | undefined
+  /** How long ago that was recorded when the run was read, in milliseconds of the store's clock; undefined where it is not known. */
+  readonly recordedAgoMs: number | undefined
   readonly result: Record<string, unknown> | undefined
   readonly errorReason: string | undefined
   readonly error: string | undefined

@@ -1,6 +1,6 @@
 import type { Database, Statement } from '#mesh/postgres/database.ts'
 import { type RunRow, runColumns, toRun } from './run-row.ts'
-import type { RunKey } from './run.ts'
+import type { RunKey, RunStatus } from './run.ts'
 import type { Begin, Begun, NewPreview, Preview, Store } from './store.ts'
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
@@ -63,12 +63,12 @@ const holdRun = statement(
 )
 const recordPoint = statement(
   'record-point',
-  `UPDATE runs SET recovery = $3 WHERE run_id = $1 AND epoch = $2 AND status = 'executing' RETURNING run_id`,
+  `UPDATE runs SET recovery = $3, recorded_at = clock_timestamp() WHERE run_id = $1 AND epoch = $2 AND status = 'executing' RETURNING run_id`,
 )
 const endRun = statement(
   'end-run',
   `WITH ended AS (
-     UPDATE runs SET status = $3, result = $4, error_reason = $5, error = $6, ended_at = clock_timestamp()
+     UPDATE runs SET status = $3, result = $4, error_reason = $5, error = $6, acted = $10, ended_at = clock_timestamp()
      WHERE run_id = $1 AND epoch = $2 AND status = 'executing' RETURNING ${runColumns}),
    telling AS (
      INSERT INTO outbox (run_id, workspace, key_kind, key, due_at)
@@ -76,11 +76,42 @@ const endRun = statement(
    audited AS (INSERT INTO audit_outbox (event_id, event) SELECT $8::uuid, $9 FROM ended)
    SELECT * FROM ended`,
 )
+/** The end stays when it was: what is new is what is known of it. */
+const endLate = statement(
+  'end-late',
+  `WITH found AS (
+     SELECT run_id AS found_id, status AS was FROM runs
+     WHERE run_id = $1 AND epoch > $2
+       AND ($3 = 'success' AND status IN ('executing', 'unknown') OR status = 'unknown' AND epoch = $2 + 1 AND acted = false)
+     FOR UPDATE),
+   ended AS (
+     UPDATE runs SET status = $3, result = $4, error_reason = $5, error = $6, ended_at = coalesce(ended_at, clock_timestamp())
+     FROM found WHERE run_id = found_id RETURNING ${runColumns}, was),
+   telling AS (
+     INSERT INTO outbox (run_id, workspace, key_kind, key, due_at)
+     SELECT run_id, workspace, key_kind, key, ${inMs('$7::float8')} FROM ended ON CONFLICT DO NOTHING),
+   audited AS (INSERT INTO audit_outbox (event_id, event) SELECT $8::uuid, $9 FROM ended)
+   SELECT * FROM ended`,
+)
+/** The time is read while the row is locked: beats that wait for each other see each other. */
+const beat = statement(
+  'beat',
+  `INSERT INTO heartbeat AS seen (beat_at, steady_since) SELECT at, at FROM (SELECT clock_timestamp() AS at OFFSET 0) AS now
+   ON CONFLICT (only_row) DO UPDATE SET (beat_at, steady_since) = (
+     SELECT at, CASE WHEN at - seen.beat_at BETWEEN interval '0' AND $1::float8 * interval '1 millisecond' THEN seen.steady_since ELSE at END
+     FROM (SELECT clock_timestamp() AS at OFFSET 0) AS now)
+   WHERE NOT clock_timestamp() - seen.beat_at BETWEEN interval '0' AND $2::float8 * interval '1 millisecond'
+   RETURNING beat_at = steady_since AS after_gap`,
+)
+/** Evidence and leases are judged by one moment: a server that stands still in the middle of this takes nothing that it would not have before. */
 const takeLostRuns = statement(
   'take-lost-runs',
-  `UPDATE runs SET epoch = epoch + 1, lease_until = ${inMs('$2::float8')} WHERE run_id IN (
-     SELECT run_id FROM runs WHERE status = 'executing' AND lease_until < clock_timestamp() - $3::float8 * interval '1 millisecond'
-       AND run_id <> ALL ($4::uuid[])
+  `WITH now AS MATERIALIZED (SELECT clock_timestamp() AS at),
+   steady AS MATERIALIZED (
+     SELECT at FROM now, heartbeat
+     WHERE at - beat_at BETWEEN interval '0' AND $3::float8 * interval '1 millisecond' AND steady_since <= at - $2::float8 * interval '1 millisecond')
+   UPDATE runs SET epoch = epoch + 1, lease_until = ${inMs('$2::float8')} WHERE run_id IN (
+     SELECT run_id FROM runs WHERE status = 'executing' AND lease_until < (SELECT at FROM steady) AND run_id <> ALL ($4::uuid[])
      ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED)
    RETURNING ${runColumns}`,
 )
@@ -184,7 +215,7 @@ export function postgresStore(database: Database, audited: () => void = () => un
       return (await reserved.query(recordPoint, [runId, epoch, JSON.stringify(point)])).length === 1
     },
 
-    async endRun({ runId, epoch, status, result, errorReason, error, tellAfterMs, event }) {
+    async endRun({ runId, epoch, status, result, errorReason, error, acted, tellAfterMs, event }) {
       const rows = await reserved.query<RunRow>(endRun, [
         runId,
         epoch,
@@ -195,13 +226,27 @@ export function postgresStore(database: Database, audited: () => void = () => un
         tellAfterMs,
         event.eventId,
         JSON.stringify(event),
+        acted,
       ])
       if (rows.length > 0) audited()
       return rows[0] && toRun(rows[0])
     },
 
-    async takeLostRuns({ limit, leaseMs, graceMs, except }) {
-      return (await reserved.query<RunRow>(takeLostRuns, [limit, leaseMs, graceMs, except])).map(toRun)
+    async endLate({ runId, epoch, status, result, errorReason, error, tellAfterMs, event }) {
+      const values = [runId, epoch, status, result ?? null, errorReason ?? null, error ?? null, tellAfterMs, event.eventId, JSON.stringify(event)]
+      const [row] = await reserved.query<RunRow & { was: RunStatus }>(endLate, values)
+      if (row === undefined) return undefined
+      audited()
+      return { run: toRun(row), was: row.was }
+    },
+
+    async beat({ gapMs, restMs }) {
+      const [row] = await reserved.query<{ after_gap: boolean }>(beat, [gapMs, restMs])
+      return { afterGap: row?.after_gap ?? false }
+    },
+
+    async takeLostRuns({ limit, leaseMs, gapMs, except }) {
+      return (await reserved.query<RunRow>(takeLostRuns, [limit, leaseMs, gapMs, except])).map(toRun)
     },
 
     async takeUntold({ limit, retryMs }) {

@@ -49,10 +49,15 @@ export interface End {
   result?: string
   errorReason?: string
   error?: string
+  /** Whether this holder may have had an effect. */
+  acted: boolean
   /** How long the first, immediate telling has before the relay takes over. */
   tellAfterMs: number
   event: AuditEvent
 }
+
+/** What an earlier holder knows of its own attempt, told after somebody else took the run over. */
+export type LateEnd = Omit<End, 'acted'> & { status: 'success' | 'failed' }
 
 /** An end that the idempotency service has not heard of. */
 export interface Untold extends Pick<Run, 'runId' | 'traceId' | 'spanId'> {
@@ -81,8 +86,22 @@ export interface Store {
   recordPoint(runId: string, epoch: number, point: Record<string, unknown>): Promise<boolean>
   /** Writes the end, the outbox row and the audit event in one step; undefined as above. */
   endRun(end: End): Promise<Run | undefined>
-  /** Takes over runs whose lease ran out `graceMs` ago, each by one taker; `except` are those this process still holds. */
-  takeLostRuns(options: { limit: number; leaseMs: number; graceMs: number; except: string[] }): Promise<Run[]>
+  /**
+   * Ends the run by what an earlier holder knows of it. A success is proof, whoever holds the run now: it ends one that is under way, and
+   * replaces `unknown`. A failure says only that the earlier attempt had no effect: it replaces `unknown` where the holder right after that
+   * one ended the run without having acted. Whatever else is known stays; undefined then. `was`: what it was before.
+   */
+  endLate(end: LateEnd): Promise<{ run: Run; was: RunStatus } | undefined>
+  /**
+   * Says that the store can be written to. `afterGap`: it was not, for longer than `gapMs`, or its clock went back. A beat within `restMs`
+   * after another one writes nothing.
+   */
+  beat(options: { gapMs: number; restMs: number }): Promise<{ afterGap: boolean }>
+  /**
+   * Takes over runs whose lease ran out, each by one taker: none unless the store was beaten without a gap for `leaseMs`, so that a holder
+   * that is alive would have renewed its lease. `except` are those this process still holds.
+   */
+  takeLostRuns(options: { limit: number; leaseMs: number; gapMs: number; except: string[] }): Promise<Run[]>
 
   /** Takes what is due to be told, and puts it off by `retryMs` in case the teller dies. */
   takeUntold(options: { limit: number; retryMs: number }): Promise<Untold[]>

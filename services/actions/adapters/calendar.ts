@@ -86,11 +86,11 @@ export function calendarAdapter(options: CalendarOptions, parts: CalendarParts):
       if (run.recovery === undefined) return ask(event, run)
       const { made, failure } = await look(run)
       if (made !== undefined) return success(made)
-      const hidden = 'A crash here hides whether the event was made'
+      const hidden = 'A crash or an outage here hides whether the event was made'
       if (failure !== undefined)
         return ended('unknown', 'EVENT_OUTCOME_LOST', `${hidden}, and it could not be looked for: ${failure.message}`)
-      const { asked_at: askedAt } = run.recovery
-      if (typeof askedAt === 'number' && now() - askedAt > settledAfterMs) {
+      // By the store's clock: that of whoever asked may be another than that of this process.
+      if (run.recordedAgoMs !== undefined && run.recordedAgoMs > settledAfterMs) {
         return ended('failed', 'EVENT_NOT_MADE', 'The event was not made: long after a crash here it is not in the calendar.')
       }
       const soon = `It was not in the calendar shortly afterwards: look for "${brief(event)}" there.`

@@ -86,7 +86,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
         return send(mail, run)
       }
       const known = point.parse(run.recovery)
-      if (known.via === 'send') return lost('A crash here hides whether the mail was sent.')
+      if (known.via === 'send') return lost('A crash or an outage here hides whether the mail was sent.')
       const found = await lookUp(run, known)
       return found.at === 'drafts' ? sendDraft(run, known, false) : judge(found, known)
     },

@@ -224,7 +224,7 @@ const ended = (status: 'failed' | 'unknown', reason: GraphMailReason, message: s
 
 const doubt = 'Whether the mail was sent is not known: look among the drafts and the sent mails.'
 
-const lost = (more: string) => ended('unknown', 'MAIL_OUTCOME_LOST', `A crash here hides whether the mail was sent. ${more}`)
+const lost = (more: string) => ended('unknown', 'MAIL_OUTCOME_LOST', `A crash or an outage here hides whether the mail was sent. ${more}`)
 
 const gone = () =>
   ended(

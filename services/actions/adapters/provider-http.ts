@@ -8,7 +8,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Agent, request } from 'undici'
 import { MeshError } from '#mesh/errors.ts'
 import { tracedRequest } from '#mesh/telemetry/outgoing.ts'
-import type { RunHandle } from '../adapter.ts'
+import { type RunHandle, RunStopped } from '../adapter.ts'
 import type { Connections, Provider, Token } from '../connections.ts'
 
 /** What every adapter of a provider is told. */
@@ -135,7 +135,11 @@ export function providerApi(options: ApiOptions): ProviderApi {
   }
 
   async function once(run: RunHandle, call: ApiCall, token: string): Promise<ApiAnswer> {
-    if (call.effect) run.assertHeld()
+    if (call.effect) {
+      await run.assertHeld().catch((error: unknown) => {
+        throw error instanceof RunStopped ? stopped(error) : error
+      })
+    }
     if (run.signal.aborted) throw stopped()
     const signal = AbortSignal.any([run.signal, AbortSignal.timeout(timeoutMs)])
     const query = call.query === undefined ? '' : `?${new URLSearchParams(call.query).toString()}`

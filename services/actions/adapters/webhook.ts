@@ -10,7 +10,7 @@ import { z } from 'zod'
 import { sign, standardWebhookHeaders } from '#mesh/signature.ts'
 import type { CountingKeys } from '#mesh/signature-states.ts'
 import packageJson from '../../../package.json' with { type: 'json' }
-import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
+import { type Adapter, type Outcome, type RunHandle, RunStopped } from '../adapter.ts'
 import type { TargetPolicy } from '../address-guard.ts'
 import { errors } from '../errors.ts'
 import { ConnectError, outgoing } from '../outgoing.ts'
@@ -100,7 +100,7 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
         summary: [
           `Send ${method} request to ${url}`,
           'Request will be signed with X-Signature header.',
-          ...(redeliver_after_crash ? ['If a crash hides its outcome, the request is delivered again with the same webhook-id.'] : []),
+          ...(redeliver_after_crash ? ['If a crash or an outage here hides its outcome, the request is delivered again with the same webhook-id.'] : []),
         ].join('\n'),
         warnings: [...spellingWarnings(url, target.url), ...warnings],
       }
@@ -112,7 +112,7 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
       if (!shown.redeliver_after_crash || run.attempt > maxAttempts) return outcomeLost(run, '')
       const outcome = await attempt(shown, run)
       // Whatever came of this delivery, only a success speaks for the first one too.
-      if (outcome.status === 'success') return outcome
+      if (outcome.status === 'success') return { ...outcome, result: { ...outcome.result, redelivered: true } }
       const lost = outcomeLost(run, ` Delivering it again gave ${outcome.error.reason}: ${outcome.error.message}`)
       return outcome.result === undefined ? lost : { ...lost, result: outcome.result }
     },
@@ -127,6 +127,8 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
   }
 
   async function delivered(shown: WebhookParams, run: RunHandle): Promise<Delivered> {
+    // Waited for here, before a connection that would grow old meanwhile.
+    if (!(await held(run))) return stoppedBefore()
     const deadline = new AbortController()
     const stop = () => deadline.abort()
     const timer = setTimeout(stop, timeoutMs)
@@ -148,11 +150,14 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
   }
 
   async function send(connection: Connection, delivery: Delivery, run: RunHandle, signal: AbortSignal): Promise<Delivered> {
-    try {
-      run.assertHeld()
-    } catch (error) {
+    const goOn = await held(run).catch((error: unknown) => {
       connection.socket.destroy()
       throw error
+    })
+    // The time may have passed while the lease was renewed.
+    if (!goOn || signal.aborted) {
+      connection.socket.destroy()
+      return stoppedBefore()
     }
     try {
       return judgeAnswer(await deliver(connection, delivery, { maxResponseBytes, signal }), connection.target.url)
@@ -214,9 +219,22 @@ function ended<R extends WebhookReason>(status: 'failed' | 'unknown', reason: R,
   return { status, error: { reason, message } }
 }
 
+/** False when the run's time is up; throws LeaseLost. */
+async function held(run: RunHandle): Promise<boolean> {
+  try {
+    await run.assertHeld()
+    return true
+  } catch (error) {
+    if (error instanceof RunStopped) return false
+    throw error
+  }
+}
+
+const stoppedBefore = () => ended('failed', 'WEBHOOK_TIMEOUT', 'The run was stopped before the request was sent.')
+
 function notSent(error: ConnectError, run: RunHandle): Delivered {
   if (error.kind === 'refused') return ended('failed', 'TARGET_REFUSED', `The target ${error.message} Nothing was sent.`)
-  if (run.signal.aborted) return ended('failed', 'WEBHOOK_TIMEOUT', 'The run was stopped before the request was sent.')
+  if (run.signal.aborted) return stoppedBefore()
   return ended('failed', 'WEBHOOK_CONNECTION', `Nothing was sent: ${error.message}.`)
 }
 
@@ -236,5 +254,5 @@ function judgeAnswer({ status, location, text, truncated }: Answer, url: URL): D
 
 function outcomeLost(run: RunHandle, more: string) {
   const ask = `Ask the receiver whether it has webhook-id ${run.runId}; to send it anew, preview it again.`
-  return ended('unknown', 'WEBHOOK_OUTCOME_LOST', `A crash here hides whether the request was delivered. ${ask}${more}`)
+  return ended('unknown', 'WEBHOOK_OUTCOME_LOST', `A crash or an outage here hides whether the request was delivered. ${ask}${more}`)
 }

@@ -34,9 +34,10 @@ export const run = (part: Partial<RunHandle> = {}): RunHandle => ({
   context: ownContext(),
   signal: new AbortController().signal,
   recovery: undefined,
+  recordedAgoMs: undefined,
   attempt: 1,
   record: async () => undefined,
-  assertHeld: () => undefined,
+  assertHeld: async () => undefined,
   ...part,
 })
 

@@ -22,7 +22,6 @@ async function eventsOf(action: string): Promise<AuditEvent[]> {
 }
 
 /** The lease runs out, as it does when its holder was killed. */
-const lapse = () => rows(`UPDATE runs SET lease_until = clock_timestamp() - interval '1 minute' WHERE status = 'executing'`)
 
 /** Holds up whatever writes an event, has the server end it there, and gives way again. */
 async function killedBeforeItsEvent(act: () => Promise<unknown>): Promise<void> {
@@ -139,7 +138,7 @@ describe('the end of a run', () => {
     const previewId = await on.preview()
     await expect(execute(dead, previewId, 'k1', first)).rejects.toThrow('killed')
     expect(await eventsOf('actions.execute')).toEqual([])
-    await lapse()
+    await on.lapse()
     const replica = on.replica()
     await replica.reconciler.round()
     await execute(replica, previewId, 'k1', { keyId: 'second-key', source: '192.0.2.2', requestId: randomUUID() })
@@ -157,6 +156,7 @@ describe('the end of a run', () => {
        FROM previews WHERE preview_id = $2`,
       [runId, previewId],
     )
+    await on.lapse()
     await on.replica().reconciler.round()
     const asker = { workspace: 'acme', actor: 'ada', keyId: '', source: '', requestId: runId, traceId: 't' }
     expect(await eventsOf('actions.execute')).toEqual([expect.objectContaining(asker)])
@@ -170,7 +170,7 @@ describe('the end of a run', () => {
     const before = asked
     expect(before).toBe(1)
     const [event] = await eventsOf('actions.execute')
-    const late = { runId: run.runId, epoch: 1, status: 'failed', tellAfterMs: 0, event: { ...event!, eventId: randomUUID() } } as const
+    const late = { runId: run.runId, epoch: 1, status: 'failed', tellAfterMs: 0, acted: true, event: { ...event!, eventId: randomUUID() } } as const
     expect(await store.endRun(late)).toBeUndefined()
     expect(await eventsOf('actions.execute')).toEqual([event])
     // Nor is anybody woken for it.

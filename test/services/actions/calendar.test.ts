@@ -123,12 +123,21 @@ describe.each(providers)('an event in the calendar of $name', (provider) => {
   )
 
   test('is known not to be made where it is not there long after a crash', async () => {
+    const { adapter, event } = await stage(provider)
+    const life = new Life()
+    await expect(adapter.execute(event, life.attempt('before the effect'))).rejects.toThrow('before the effect')
+    expectEnded(await adapter.reconcile(event, life.attempt(undefined, { recordedAgoMs: 11 * 60_000 })), 'failed', 'EVENT_NOT_MADE')
+  })
+
+  test('is not said to be not made because the clocks of two replicas differ: how long ago it was asked for is the store’s to say', async () => {
     let time = Date.parse('2029-01-01T00:00:00Z')
     const { adapter, event } = await stage(provider, { now: () => time })
     const life = new Life()
     await expect(adapter.execute(event, life.attempt('before the effect'))).rejects.toThrow('before the effect')
-    time += 11 * 60_000
-    expectEnded(await adapter.reconcile(event, life.attempt()), 'failed', 'EVENT_NOT_MADE')
+    time += 24 * 60 * 60_000
+    expectEnded(await adapter.reconcile(event, life.attempt(undefined, { recordedAgoMs: 1_000 })), 'unknown', 'EVENT_OUTCOME_LOST')
+    // Runs that older code recorded.
+    expectEnded(await adapter.reconcile(event, life.attempt()), 'unknown', 'EVENT_OUTCOME_LOST')
   })
 
   test('is found by the next holder where the first was lost while it was made', async () => {

@@ -66,6 +66,7 @@ export class StoredRun {
       context: { ...ownContext(), signal },
       signal,
       recovery: this.recovery,
+      recordedAgoMs: undefined,
       attempt: this.attempt,
       record: async (point) => {
         this.onRecord('before')
@@ -73,7 +74,7 @@ export class StoredRun {
         this.recovery = JSON.parse(JSON.stringify(point)) as Record<string, unknown>
         this.onRecord('after')
       },
-      assertHeld: () => this.onHeld(),
+      assertHeld: async () => this.onHeld(),
     }
   }
 }

@@ -120,10 +120,10 @@ test('a lease is renewed, a run ends and the process counts as ready while every
   )
   try {
     expect(await store.holdRun(randomUUID(), 1, 1000)).toBe(false)
-    expect(await store.takeLostRuns({ limit: 10, leaseMs: 1000, graceMs: 60_000, except: [] })).toEqual([])
+    expect(await store.takeLostRuns({ limit: 10, leaseMs: 1000, gapMs: 300, except: [] })).toEqual([])
     expect(await store.takeUntold({ limit: 1, retryMs: 1 })).toEqual(expect.any(Array))
     const event = auditEvent('actions', askerOf(), { action: 'actions.test', outcome: 'success' })
-    expect(await store.endRun({ runId: randomUUID(), epoch: 1, status: 'success', tellAfterMs: 1, event })).toBeUndefined()
+    expect(await store.endRun({ runId: randomUUID(), epoch: 1, status: 'success', tellAfterMs: 1, acted: true, event })).toBeUndefined()
     await pools.main.ping()
     await expect(store.findRun(randomUUID())).rejects.toMatchObject({ reason: 'DEPENDENCY_UNAVAILABLE' })
   } finally {

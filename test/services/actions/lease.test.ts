@@ -1,50 +1,92 @@
 import { expect, test, vi } from 'vitest'
+import { RunStopped } from '../../../services/actions/adapter.ts'
 import { Lease, LeaseLost } from '../../../services/actions/lease.ts'
 import { RunWatch } from '../../../services/actions/run-watch.ts'
 import type { Run } from '../../../services/actions/run.ts'
 
-test('a lease runs out by itself, tells its holder, and is lost for good', async () => {
-  let renewals = 0
-  const renew = async (): Promise<boolean> => {
-    renewals += 1
-    throw new Error('cut off')
+const never = new AbortController().signal
+
+/** A store that a test takes away. */
+function storage() {
+  const store = { away: false, renewals: 0, renew: async (): Promise<boolean> => true }
+  store.renew = async () => {
+    store.renewals += 1
+    if (store.away) throw new Error('cut off')
+    return true
   }
-  const lease = new Lease({ since: performance.now(), leaseMs: 60, renew })
-  lease.assertHeld()
-  await vi.waitFor(() => expect(lease.signal.aborted).toBe(true))
-  expect(() => lease.assertHeld()).toThrow(LeaseLost)
-  expect(renewals).toBeGreaterThan(0)
-})
+  return store
+}
 
-test('a lease counts from when it was asked for, not from when the answer came', () => {
-  const lease = new Lease({ since: performance.now() - 100, leaseMs: 60, renew: async () => true })
-  expect(() => lease.assertHeld()).toThrow(LeaseLost)
-})
-
-test('a lease that is somebody else’s is lost at the next heartbeat, before it would have run out', async () => {
-  const started = performance.now()
-  const lease = new Lease({ since: started, leaseMs: 3000, renew: async () => false })
-  await vi.waitFor(() => expect(lease.signal.aborted).toBe(true), { timeout: 2500 })
-})
-
-test('a stopped lease beats no more', async () => {
-  let renewals = 0
-  const first = Promise.withResolvers<void>()
-  const lease = new Lease({
-    since: performance.now(),
-    leaseMs: 30,
-    renew: async () => {
-      renewals += 1
-      first.resolve()
-      return true
-    },
-  })
-  await first.promise
+test('a lease is renewed before it runs out', async () => {
+  const store = storage()
+  const lease = new Lease({ since: performance.now(), leaseMs: 600, renew: store.renew })
+  await vi.waitFor(() => expect(store.renewals).toBeGreaterThan(3), { timeout: 5000 })
   lease.stop()
-  const counted = renewals
+})
+
+test('a lease that could not be renewed in time is not held until the store has renewed it, and then is', async () => {
+  const store = storage()
+  store.away = true
+  const lease = new Lease({ since: performance.now() - 100, leaseMs: 60, renew: store.renew })
+  let held = false
+  const waiting = lease.assertHeld(never).then(() => (held = true))
+  await vi.waitFor(() => expect(store.renewals).toBeGreaterThan(3))
+  expect(held).toBe(false)
+  expect(lease.isLost).toBe(false)
+  store.away = false
+  await waiting
+  lease.stop()
+})
+
+test('a lease counts from when it was asked for, and its holder gives up a tenth of it, since the clock of the store may be faster', async () => {
+  const store = storage()
+  const renewalsAfter = async (agoMs: number) => {
+    store.renewals = 0
+    const lease = new Lease({ since: performance.now() - agoMs, leaseMs: 10_000, renew: store.renew })
+    await lease.assertHeld(never)
+    lease.stop()
+    return store.renewals
+  }
+  expect([await renewalsAfter(8_500), await renewalsAfter(9_500)]).toEqual([0, 1])
+})
+
+test('a lease of a machine that slept, whose monotonic clock stood still, is asked about before anything is done', async () => {
+  const store = storage()
+  const lease = new Lease({ since: performance.now(), leaseMs: 10_000, renew: store.renew })
+  await lease.assertHeld(never)
+  expect(store.renewals).toBe(0)
+  const slept = vi.spyOn(Date, 'now').mockImplementation(() => performance.timeOrigin + performance.now() + 60_000)
+  await lease.assertHeld(never)
+  expect(store.renewals).toBe(1)
+  slept.mockRestore()
+  lease.stop()
+})
+
+test('a lease that is somebody else’s is lost for good at the next renewal, before it would have run out', async () => {
+  let mine = false
+  const lease = new Lease({ since: performance.now(), leaseMs: 3000, renew: async () => mine })
+  await vi.waitFor(() => expect(lease.isLost).toBe(true), { timeout: 2500 })
+  mine = true
+  await expect(lease.assertHeld(never)).rejects.toThrow(LeaseLost)
+})
+
+test('a holder waits for a store that is away no longer than its time', async () => {
+  const store = storage()
+  store.away = true
+  const lease = new Lease({ since: performance.now() - 100, leaseMs: 60, renew: store.renew })
+  await expect(lease.assertHeld(AbortSignal.timeout(100))).rejects.toThrow(RunStopped)
+  lease.stop()
+})
+
+test('a stopped lease is renewed no more', async () => {
+  const store = storage()
+  const lease = new Lease({ since: performance.now(), leaseMs: 30, renew: store.renew })
+  await vi.waitFor(() => expect(store.renewals).toBeGreaterThan(0))
+  lease.stop()
+  const counted = store.renewals
   const other = new Lease({ since: performance.now(), leaseMs: 90, renew: async () => false })
-  await vi.waitFor(() => expect(other.signal.aborted).toBe(true))
-  expect(renewals).toBe(counted)
+  await vi.waitFor(() => expect(other.isLost).toBe(true))
+  expect(store.renewals).toBe(counted)
 })
 
 const run = (status: Run['status']): Run => ({ runId: 'r1', status }) as Run

@@ -37,7 +37,7 @@ test('a delivery that finds nobody is counted, one that another holder must make
   const webhook = adapter({ count: delivery })
   await webhook.execute(await stored(webhook, { url: 'http://127.0.0.1:1/' }), run())
   const receiver = await receive()
-  const lost = () => {
+  const lost = async () => {
     throw new LeaseLost()
   }
   const shown = await stored(webhook, { url: receiver.url })

@@ -152,7 +152,7 @@ describe('nothing is sent', () => {
   test('by who no longer holds the run, also where that shows only after the token came', async () => {
     const { receiver, refused, call } = await provider(() => ({}))
     const gone = new Error('no longer held')
-    const assertHeld = () => {
+    const assertHeld = async () => {
       if (refused.length > 0) throw gone
     }
     await expect(call({}, { assertHeld })).rejects.toBe(gone)

@@ -64,7 +64,7 @@ export class Life {
         this.recovery = structuredClone(point)
         if (lost() && crash === 'after the point') throw new Crash(crash)
       },
-      assertHeld: () => {
+      assertHeld: async () => {
         if (this.attempts !== attempt) throw new LeaseLost('another one holds the run')
         if (lost() && crash === 'before the effect') throw new Crash(crash)
       },

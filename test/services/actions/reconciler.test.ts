@@ -9,8 +9,7 @@ beforeEach(async () => {
 })
 afterEach(() => on.close())
 
-/** The lease runs out, as it does when its holder was killed: nothing renews it, nothing writes for it. */
-const lapse = () => on.database.pool.query(`UPDATE runs SET lease_until = clock_timestamp() - interval '1 minute' WHERE status = 'executing'`)
+const away = () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE())
 
 /** A run whose holder is gone for good between the effect and the end. */
 async function lostAfterEffect(key = 'k1'): Promise<{ runId: string; previewId: string }> {
@@ -20,7 +19,7 @@ async function lostAfterEffect(key = 'k1'): Promise<{ runId: string; previewId: 
   })
   const previewId = await on.preview()
   await expect(execute(dead, previewId, key)).rejects.toThrow('killed')
-  await lapse()
+  await on.lapse()
   return { runId: on.ledger.effects.at(-1)!, previewId }
 }
 
@@ -63,28 +62,30 @@ test('recovery points of the lost holder reach whoever takes over', async () => 
   expect(seen).toEqual({ draft: 'd-1' })
 })
 
-test('a holder that lost its run may neither act nor write its end', async () => {
+test('a holder that lost its run may not act, and answers with what the run became', async () => {
   const [reached, hold] = [gate(), gate()]
   let acted = false
   on.ledger.onExecute = async (run, effect) => {
     reached.open()
     await hold.opened
-    run.assertHeld()
+    await run.assertHeld()
     acted = true
     effect()
     return { status: 'success', result: {} }
   }
   // Its heartbeats do not get through, as when the process hangs or is cut off.
-  const slow = on.replica({ leaseMs: 200, store: (real) => ({ ...real, holdRun: () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE()) }) })
+  let cutOff = true
+  const started = performance.now()
+  const slow = on.replica({ leaseMs: 200, store: (real) => ({ ...real, holdRun: (...lease) => (cutOff ? away() : real.holdRun(...lease)) }) })
   const previewId = await on.preview()
   const late = execute(slow, previewId, 'k1')
   await reached.opened
-  const other = on.replica()
-  await vi.waitFor(async () => {
-    await other.reconciler.round()
-    const { rows } = await on.database.pool.query('SELECT status FROM runs')
-    expect(rows[0].status).toBe('unknown')
-  }, { timeout: 5000 })
+  await on.lapse()
+  await on.replica().reconciler.round()
+  expect((await on.database.pool.query('SELECT status FROM runs')).rows).toEqual([{ status: 'unknown' }])
+  // Its own clock says so too.
+  await vi.waitFor(() => expect(performance.now() - started).toBeGreaterThan(400))
+  cutOff = false
   hold.open()
   // It answers with what the run became, not with what it would have done.
   expect(await late).toMatchObject({ run: { status: 'unknown' } })
@@ -92,20 +93,18 @@ test('a holder that lost its run may neither act nor write its end', async () =>
   expect(on.ledger.effects).toEqual([])
 })
 
-test('a holder whose lease ran out before it acted leaves the run to the reconciler, and says nothing of how it ended', async () => {
+test('a holder that cannot renew its lease until its time is up leaves the run to the reconciler, and says nothing of how it ended', async () => {
   on.ledger.onExecute = async (run, effect) => {
     await new Promise((resolve) => run.signal.addEventListener('abort', resolve, { once: true }))
-    run.assertHeld()
+    await run.assertHeld()
     effect()
     return { status: 'success', result: {} }
   }
-  const cutOff = on.replica({ leaseMs: 200, waitMs: 50, store: (real) => ({ ...real, holdRun: () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE()) }) })
+  const cutOff = on.replica({ leaseMs: 200, waitMs: 50, actMs: 400, store: (real) => ({ ...real, holdRun: away }) })
   await expect(execute(cutOff, await on.preview(), 'k1')).rejects.toMatchObject({ reason: 'IN_PROGRESS' })
   const { rows } = await on.database.pool.query('SELECT status, epoch FROM runs')
   expect(rows).toEqual([{ status: 'executing', epoch: 1 }])
 })
-
-const away = () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE())
 
 /** Writes down what it is about to do, as an adapter does that makes a draft first. */
 const recordsFirst: typeof on.ledger.onExecute = async (run, effect) => {
@@ -126,16 +125,16 @@ test('a run outlives a store that is away while it writes a recovery point', asy
 
 test('where no recovery point can be written nothing is done, and whoever takes the run over finds that out', async () => {
   on.ledger.onExecute = recordsFirst
-  const cutOff = on.replica({ leaseMs: 200, waitMs: 50, store: (real) => ({ ...real, recordPoint: away, holdRun: away }) })
+  const cutOff = on.replica({ leaseMs: 200, waitMs: 50, actMs: 400, store: (real) => ({ ...real, recordPoint: away, holdRun: away }) })
   await expect(execute(cutOff, await on.preview(), 'k1')).rejects.toMatchObject({ reason: 'IN_PROGRESS' })
   on.ledger.onReconcile = async () => ({ status: 'failed', error: { reason: 'NOT_SENT', message: 'there is no draft' } })
-  await lapse()
+  await on.lapse()
   await on.replica().reconciler.round()
   expect((await on.database.pool.query('SELECT status FROM runs')).rows).toEqual([{ status: 'failed' }])
   expect(on.ledger.effects).toEqual([])
 })
 
-test('an end that comes after the run was taken over is refused, and the caller gets the truth', async () => {
+test('a success that its holder knows replaces the unknown of whoever took the run over, and the caller gets it', async () => {
   const [reached, hold] = [gate(), gate()]
   on.ledger.onExecute = async (_run, effect) => {
     effect()
@@ -146,10 +145,10 @@ test('an end that comes after the run was taken over is refused, and the caller 
   const slow = on.replica({ leaseMs: 200, store: (real) => ({ ...real, holdRun: () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE()) }) })
   const late = execute(slow, await on.preview(), 'k1')
   await reached.opened
-  await lapse()
+  await on.lapse()
   await on.replica().reconciler.round()
   hold.open()
-  expect((await late).run).toMatchObject({ status: 'unknown', epoch: 2 })
+  expect((await late).run).toMatchObject({ status: 'success', epoch: 2, error: undefined, errorReason: undefined })
   expect(on.ledger.effects).toHaveLength(1)
 })
 

@@ -60,7 +60,7 @@ export class Ledger implements Adapter<{ note: string }> {
   }
 
   async execute(_params: { note: string }, run: RunHandle): Promise<Outcome> {
-    run.assertHeld()
+    await run.assertHeld()
     return this.onExecute(run, () => this.effects.push(run.runId))
   }
 
@@ -130,10 +130,16 @@ export interface Stage {
   url: string
   database: Database
   runs: RunReader
+  databaseUrl: string
   ledger: Ledger
   claims: StageClaims
   connections: StageConnections
   replica(options?: ReplicaOptions): Replica
+  /**
+   * Leases run out, as they do when their holder was killed: nothing renews them, nothing writes for them. And the store has been there all
+   * the time, so that they may be taken.
+   */
+  lapse(): Promise<void>
   preview(note?: string, who?: Partial<Asker> & { ttlMs?: number }): Promise<string>
   previewOf(action: string, params: Record<string, unknown>, who?: Partial<Asker> & { ttlMs?: number }): Promise<string>
   close(): Promise<void>
@@ -149,6 +155,10 @@ export interface StageOptions {
 export interface ReplicaOptions {
   leaseMs?: number
   waitMs?: number
+  /** How long an adapter may act. */
+  actMs?: number
+  /** Its own way to the database. */
+  database?: Database
   store?: (real: Store) => Store
 }
 
@@ -171,20 +181,25 @@ export async function stage({ adapters = [], connections: given }: StageOptions 
     url: fresh.url,
     database,
     runs: postgresRunReader(database),
+    databaseUrl: fresh.url,
     ledger,
     claims,
     connections: staged,
-    replica({ leaseMs = 15_000, waitMs = 2000, store: wrap = (each: Store) => each }: ReplicaOptions = {}) {
-      const store = wrap(real)
+    replica({ leaseMs = 15_000, waitMs = 2000, actMs = 20_000, database: own, store: wrap = (each: Store) => each }: ReplicaOptions = {}) {
+      const store = wrap(own === undefined ? real : postgresStore(own))
       const metrics = new ActionMetrics(new Metrics('test'), store)
       const watch = new RunWatch((runId) => store.findEndedRun(runId))
       const outbox = new Outbox({ store, claims, log, everyMs: 50 })
-      const driver = new RunDriver({ store, catalog, outbox, watch, metrics, log, leaseMs, actMs: 20_000 })
+      const driver = new RunDriver({ store, catalog, outbox, watch, metrics, log, leaseMs, actMs })
       const reconciler = new Reconciler({ store, driver, metrics, log, leaseMs, everyMs: 50, keepPreviewsMs: 3_600_000 })
       const execution = new Execution({ store, claims, catalog, connections, driver, watch, leaseMs, waitMs })
       const replica = { store, execution, driver, outbox, reconciler }
       replicas.push(replica)
       return replica
+    },
+    async lapse() {
+      await database.pool.query(`UPDATE runs SET lease_until = clock_timestamp() - interval '1 minute' WHERE status = 'executing'`)
+      await steady(database)
     },
     preview: (note = 'milk', who = {}) => previewOf('ledger.add', { note }, who),
     previewOf,
@@ -198,6 +213,14 @@ export async function stage({ adapters = [], connections: given }: StageOptions 
       await fresh.drop()
     },
   }
+}
+
+/** The store has been beaten without a gap for an hour. */
+export async function steady(database: Database): Promise<void> {
+  await database.pool.query(
+    `INSERT INTO heartbeat (beat_at, steady_since) VALUES (clock_timestamp(), clock_timestamp() - interval '1 hour')
+     ON CONFLICT (only_row) DO UPDATE SET beat_at = EXCLUDED.beat_at, steady_since = EXCLUDED.steady_since`,
+  )
 }
 
 /** Ada of acme, unless it is said otherwise. */

@@ -184,7 +184,7 @@ describe('after a crash', () => {
     const receiver = await receive()
     const json = { url: receiver.url, body: { a: 1 }, redeliver_after_crash: true }
     await send(json)
-    expect(await reconcile(json)).toEqual({ status: 'success', result: { status_code: 200, response: 'OK' } })
+    expect(await reconcile(json)).toEqual({ status: 'success', result: { status_code: 200, response: 'OK', redelivered: true } })
     const [first, second] = receiver.deliveries
     for (const header of ['webhook-id', 'idempotency-key', 'x-signature']) expect(second!.headers[header]).toBe(first!.headers[header])
     expect(second!.body).toEqual(first!.body)

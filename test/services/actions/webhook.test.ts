@@ -182,7 +182,7 @@ describe('a request', () => {
 
   test('is not sent when the run is no longer held', async () => {
     const receiver = await receive()
-    const assertHeld = () => {
+    const assertHeld = async () => {
       throw new Error('no longer held')
     }
     await expect(send({ url: receiver.url }, {}, { assertHeld })).rejects.toThrow('no longer held')

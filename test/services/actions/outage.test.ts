@@ -1,0 +1,156 @@
+/** Two replicas, and a database that is away for longer than a lease while no process dies. */
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { type Acting, type OutageStage, type Placed, everyAction, leaseMs, outageStage, webhookActing } from './outage-stage.ts'
+import { startReceiver } from '../../fakes/receiver.ts'
+import { execute, gate } from './stage.ts'
+
+let at: OutageStage
+afterEach(() => at?.close())
+
+const patience = { timeout: 30_000, interval: 50 }
+const eventually = (check: () => Promise<unknown>) => vi.waitFor(check, patience)
+const staged = async (act: () => Promise<Acting>) => (at = await outageStage(act))
+const preview = () => at.on.previewOf(at.acting.action, at.acting.params)
+
+/** The outage has lasted for longer than any lease. */
+const longAway = () => eventually(async () => expect(await at.overdueMs()).toBeGreaterThan(leaseMs / 5))
+
+/** The database is back, for the holder last: the others have looked for lost runs by then. */
+async function isBack(holder: Placed, ...others: Placed[]): Promise<void> {
+  for (const other of others) {
+    other.way.restore()
+    await eventually(() => other.reconciler.round())
+  }
+  holder.way.restore()
+}
+
+describe.each(everyAction)('%s, the database away for longer than a lease', (_, act) => {
+  test('what was answered meanwhile is what the run says: nobody takes it over, and it happens once', async () => {
+    await staged(act)
+    const [holder, other] = [await at.place(), await at.place()]
+    const executed = execute(holder, await preview(), 'k1')
+    await at.acting.asked()
+    for (const { way } of [holder, other]) way.silence()
+    await longAway()
+    at.acting.release()
+    await isBack(holder, other)
+    expect(await executed).toMatchObject({ replayed: false, run: { status: 'success' } })
+    expect(await at.run()).toMatchObject({ status: 'success', epoch: 1, error: null })
+    expect(at.acting.effects()).toBe(1)
+  })
+})
+
+describe('who may take over', () => {
+  test('what is answered only after an outage is what the run says, and nobody has taken it over', async () => {
+    await staged(() => webhookActing({ redeliver_after_crash: true }))
+    const [holder, other] = [await at.place(), await at.place()]
+    const executed = execute(holder, await preview(), 'k1')
+    await at.acting.asked()
+    for (const { way } of [holder, other]) way.silence()
+    await longAway()
+    await isBack(holder, other)
+    await eventually(async () => expect(await at.overdueMs()).toBeLessThan(0))
+    at.acting.release()
+    expect(await executed).toMatchObject({ run: { status: 'success' } })
+    expect(await at.run()).toMatchObject({ status: 'success', epoch: 1 })
+    expect(at.acting.effects()).toBe(1)
+  })
+
+  test('a replica that started during the outage takes nothing from a holder that is alive', async () => {
+    await staged(() => webhookActing({ redeliver_after_crash: true }))
+    const holder = await at.place()
+    const executed = execute(holder, await preview(), 'k1')
+    await at.acting.asked()
+    holder.way.silence()
+    await longAway()
+    // It has never seen the outage, and finds a lease that ran out long ago. The holder is slower to come back.
+    const fresh = await at.place()
+    at.acting.release()
+    await isBack(holder, fresh)
+    expect(await executed).toMatchObject({ run: { status: 'success', epoch: 1 } })
+    expect(at.acting.effects()).toBe(1)
+  })
+
+  test('a replica that was cut off alone takes nothing from a holder that was not', async () => {
+    await staged(webhookActing)
+    const [holder, alone] = [await at.place(), await at.place()]
+    const executed = execute(holder, await preview(), 'k1')
+    await at.acting.asked()
+    const { rows } = await at.on.database.pool.query('SELECT clock_timestamp() AS at')
+    alone.way.silence()
+    // The holder keeps the run and the heartbeat meanwhile, for longer than a lease.
+    await eventually(async () => {
+      const { rows: now } = await at.on.database.pool.query(`SELECT clock_timestamp() > $1::timestamptz + $2 * interval '1 millisecond' AS late`, [rows[0].at, leaseMs * 1.2])
+      expect(now).toEqual([{ late: true }])
+    })
+    alone.way.restore()
+    await alone.reconciler.round()
+    at.acting.release()
+    expect(await executed).toMatchObject({ run: { status: 'success', epoch: 1 } })
+  })
+
+  test('a holder that was cut off alone is taken for lost, and what it knows replaces the unknown when it is back', async () => {
+    await staged(webhookActing)
+    const [holder, other] = [await at.place(), await at.place()]
+    const previewId = await preview()
+    const executed = execute(holder, previewId, 'k1')
+    await at.acting.asked()
+    holder.way.silence()
+    await eventually(async () => expect(await at.run()).toMatchObject({ status: 'unknown', epoch: 2 }))
+    expect(await execute(other, previewId, 'k1')).toMatchObject({ replayed: true, run: { status: 'unknown' } })
+    at.acting.release()
+    holder.way.restore()
+    expect(await executed).toMatchObject({ run: { status: 'success', epoch: 2, error: undefined } })
+    expect(await execute(other, previewId, 'k1')).toMatchObject({ replayed: true, run: { status: 'success' } })
+    expect(at.acting.effects()).toBe(1)
+  })
+
+  test('a holder that was cut off alone while another one delivered again: only a success speaks for both', async () => {
+    const [first, second] = [gate(), gate()]
+    const receiver = await startReceiver({
+      respond: async (_delivery, index) => {
+        await (index === 0 ? first : second).opened
+        return index === 0 ? { status: 500 } : { drop: 'before' }
+      },
+    })
+    await staged(async () => ({ ...(await webhookActing()), params: { url: receiver.url, redeliver_after_crash: true } }))
+    try {
+      const [holder, other] = [await at.place(), await at.place()]
+      const executed = execute(holder, await preview(), 'k1')
+      await receiver.waitForDeliveries(1)
+      holder.way.silence()
+      await receiver.waitForDeliveries(2)
+      // The first one is known to have failed by now, but the second one may have done it: it stays unknown.
+      first.open()
+      holder.way.restore()
+      second.open()
+      expect(await executed).toMatchObject({ run: { status: 'unknown', errorReason: 'WEBHOOK_OUTCOME_LOST', epoch: 2 } })
+      expect(other.driver.held()).toEqual([])
+      expect(receiver.deliveries).toHaveLength(2)
+    } finally {
+      first.open()
+      second.open()
+      await receiver.close()
+    }
+  })
+
+  test('a run whose holder is dead is taken over after an outage, once a lease has gone by', async () => {
+    await staged(webhookActing)
+    // Its process is gone: nothing renews, nothing is written.
+    const killed = () => Promise.reject(new Error('killed'))
+    const dead = await at.place({ store: (real) => ({ ...real, holdRun: killed, endRun: killed, beat: killed, takeLostRuns: async () => [] }) })
+    const executed = execute(dead, await preview(), 'k1')
+    executed.catch(() => undefined)
+    await at.acting.asked()
+    at.acting.release()
+    await expect(executed).rejects.toThrow('killed')
+    await longAway()
+    await at.place()
+    await eventually(async () => expect(await at.run()).toMatchObject({ status: 'unknown', epoch: 2 }))
+    const { rows } = await at.on.database.pool.query(
+      'SELECT runs.ended_at - steady_since >= $1 * interval \'1 millisecond\' AS waited FROM runs, heartbeat',
+      [leaseMs],
+    )
+    expect(rows).toEqual([{ waited: true }])
+  })
+})
