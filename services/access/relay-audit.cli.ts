@@ -11,6 +11,8 @@ import { pipeline } from 'node:stream/promises'
 import { ConfigError, type Secret, optional, readConfig, secret } from '#mesh/config.ts'
 import type { Database } from '#mesh/postgres/database.ts'
 import { UsageError, command, runProgram, withDatabase } from '#mesh/program.ts'
+import { parseTimeOrDay } from '#mesh/rfc3339.ts'
+import { boundOf } from './audit/bound.ts'
 import { Chain, type Statement } from './audit/chain.ts'
 import { entryLine } from './audit/entry-json.ts'
 import { endsOf, headLine, parseHead } from './audit/heads.ts'
@@ -152,9 +154,9 @@ const heads = command({
 
 function timeOf(option: string, text: string | undefined): string | undefined {
   if (text === undefined) return undefined
-  const time = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d))?$/.test(text) ? new Date(text) : undefined
-  if (time === undefined || Number.isNaN(time.getTime())) throw new UsageError(`--${option} is no time like 2026-01-31T12:00:00Z`)
-  return time.toISOString()
+  const time = parseTimeOrDay(text)
+  if (time === undefined) throw new UsageError(`--${option} is no time like 2026-01-31T12:00:00Z, or no time that exists`)
+  return boundOf(time)
 }
 
 /** In milliseconds; ten years at the most. */

@@ -71,5 +71,6 @@ function isTime(time: unknown): boolean {
   if (Object.keys(rest).length > 0) return false
   if (typeof date === 'string') return dateTime === undefined && timeZone === undefined && /^\d{4}-\d\d-\d\d$/.test(date)
   if (typeof dateTime !== 'string' || typeof timeZone !== 'string') return false
-  return /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)$/.test(dateTime)
+  // "A time zone offset is required unless a time zone is explicitly specified in timeZone."
+  return /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)?$/.test(dateTime)
 }

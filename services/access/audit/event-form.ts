@@ -4,6 +4,7 @@
  */
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import { type FieldViolation, meshErrors } from '#mesh/errors.ts'
+import { parseTime } from '#mesh/rfc3339.ts'
 
 /** Neither control characters nor halves of a character: no store keeps those as they are. */
 const name = /^[^\p{Cc}\p{Cs}]{0,128}$/u
@@ -30,8 +31,8 @@ const forms: { readonly [Field in keyof AuditEvent]: { readonly is: (value: Audi
 }
 
 function isTime(text: string): boolean {
-  const time = new Date(text)
-  return time.getTime() >= 0 && time.toISOString() === text
+  const time = parseTime(text)
+  return time !== undefined && time.getTime() >= 0 && time.toISOString() === text
 }
 
 /** What is wrong with an event, by field; nothing where it can be taken. */

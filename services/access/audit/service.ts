@@ -5,7 +5,9 @@ import { meshErrors } from '#mesh/errors.ts'
 import { callerOf } from '#mesh/grpc/call.ts'
 import { type Served, served } from '#mesh/grpc/server.ts'
 import { notAPageToken } from '#mesh/page-token.ts'
+import { parseTime } from '#mesh/rfc3339.ts'
 import { key } from '#mesh/telemetry/names.ts'
+import { boundOf } from './bound.ts'
 import type { Entry } from './chain.ts'
 import { exportPage } from './export.ts'
 import type { AuditLog } from './log.ts'
@@ -76,14 +78,11 @@ function given<Field extends string>(texts: Record<Field, string>): Partial<Reco
 
 const periodOf = ({ from, until }: { from: string; until: string }) => ({ from: timeOf('from', from), until: timeOf('until', until) })
 
-/** https://www.rfc-editor.org/rfc/rfc3339#section-5.6, to the millisecond. */
-const time = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)$/
-
 function timeOf(field: string, text: string): string | undefined {
   if (text === '') return undefined
-  const parsed = time.test(text) ? new Date(text) : undefined
-  if (parsed === undefined || Number.isNaN(parsed.getTime())) throw invalid(field, 'must be a time, as 2026-01-31T12:00:00Z')
-  return parsed.toISOString()
+  const time = parseTime(text)
+  if (time === undefined) throw invalid(field, 'must be a time that exists, as 2026-01-31T12:00:00Z')
+  return boundOf(time)
 }
 
 const writePageToken = (after: number | undefined): string =>

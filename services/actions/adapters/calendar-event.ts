@@ -55,7 +55,7 @@ export const eventParams = z
     const refuse = (path: (string | number)[], message: string) => context.addIssue({ code: 'custom', path, message })
     if ('date' in start !== 'date' in end) refuse(['end'], 'must be a day where the start is one, and a time where that is one')
     else if (instantOf(end) <= instantOf(start))
-      refuse(['end'], 'date' in end ? 'must be a later day than the start: the first one after the event' : 'must be later than the start')
+      refuse(['end'], 'date' in end ? 'must be a later day than the start: the first one after the event' : notLater(start, end))
     const seen = new Set<string>()
     for (const [index, { address: at }] of attendees.entries()) {
       if (seen.has(at.toLowerCase())) refuse(['attendees', index], 'is named twice')
@@ -64,6 +64,14 @@ export const eventParams = z
   })
 
 export type CalendarEvent = z.output<typeof eventParams>
+
+/** Why an end is none: where the clocks change, what they show does not say it. */
+function notLater(start: EventTime, end: EventTime): string {
+  const changes = [...clockWarnings('start', start), ...clockWarnings('end', end)]
+  const twice = !('date' in end) && momentOf(wallOf(end), end.time_zone).kind === 'twice'
+  if (changes.length === 0) return 'must be later than the start'
+  return ['must be later than the start.', ...changes, ...(twice ? ['To mean the second one, give it in UTC.'] : [])].join(' ')
+}
 
 /** Milliseconds since 1970; of a day its beginning, taken at UTC. */
 export function instantOf(at: EventTime): number {
@@ -75,6 +83,9 @@ const wallOf = (at: EventTime): Wall => parseWall('date' in at ? at.date : at.da
 
 /** `+02:00`: how far the clocks are ahead of UTC then. */
 export const offsetOf = (at: Exclude<EventTime, { date: string }>): string => formatOffset(offsetAt(instantOf(at), at.time_zone))
+
+/** Whether `offsetOf` says all of it. */
+export const hasWholeMinutes = (at: Exclude<EventTime, { date: string }>): boolean => offsetAt(instantOf(at), at.time_zone) % 60_000 === 0
 
 /** The event as it will be made: a time that the clocks skip becomes the one that they show instead. */
 export function settled<E extends CalendarEvent>(event: E): E {
@@ -102,8 +113,14 @@ export function eventSummary(event: CalendarEvent, account: string | undefined, 
   ].join('\n')
 }
 
+const dayFormat = new Intl.DateTimeFormat('en-GB', { timeZone: 'UTC', weekday: 'short', day: 'numeric', month: 'short', year: 'numeric' })
+
+/** The year with four digits: Intl writes the year 50 as 50, and the year 0 as 1. */
 const dayText = (wall: Wall) =>
-  new Intl.DateTimeFormat('en-GB', { timeZone: 'UTC', weekday: 'short', day: 'numeric', month: 'short', year: 'numeric' }).format(wall)
+  dayFormat
+    .formatToParts(wall)
+    .map(({ type, value }) => (type === 'year' ? formatWall(wall).slice(0, 4) : value))
+    .join('')
 
 const clockText = (wall: Wall) => formatWall(wall).slice(11).replace(/:00$/, '')
 

@@ -5,7 +5,7 @@
  */
 import { z } from 'zod'
 import type { Adapter } from '../adapter.ts'
-import { type CalendarEvent, type EventTime, offsetOf } from './calendar-event.ts'
+import { type CalendarEvent, type EventTime, hasWholeMinutes, offsetOf } from './calendar-event.ts'
 import { type CalendarOptions, type Made, calendarAdapter, link } from './calendar.ts'
 import { ApiFailure } from './provider-http.ts'
 
@@ -54,7 +54,7 @@ function toMade(json: unknown): Made {
 /** The event as Google takes it. The offset says which of two times is meant where the clocks go back. */
 function toGoogle({ title, description, location, start, end, attendees }: CalendarEvent, id: string) {
   const time = (at: EventTime) =>
-    'date' in at ? { date: at.date } : { dateTime: `${seconds(at.date_time)}${offsetOf(at)}`, timeZone: at.time_zone }
+    'date' in at ? { date: at.date } : { dateTime: `${seconds(at.date_time)}${offsetText(at)}`, timeZone: at.time_zone }
   return {
     id,
     summary: title,
@@ -65,5 +65,8 @@ function toGoogle({ title, description, location, start, end, attendees }: Calen
     attendees: attendees.map(({ address, name }) => ({ email: address, ...(name === undefined ? {} : { displayName: name }) })),
   }
 }
+
+/** Local time of before the zones has seconds in its offset, which RFC 3339 cannot write: the name of the zone says it then. */
+const offsetText = (at: Exclude<EventTime, { date: string }>) => (hasWholeMinutes(at) ? offsetOf(at) : '')
 
 const seconds = (text: string) => (text.length === 16 ? `${text}:00` : text)

@@ -3,6 +3,8 @@
  * they go back over it. Pure; the zones are those of the ICU data that Node has.
  */
 
+import { parseTime } from '#mesh/rfc3339.ts'
+
 const dayMs = 24 * 60 * 60 * 1000
 
 /** What a wall clock shows, as if the clock were at UTC: milliseconds since 1970. */
@@ -12,10 +14,7 @@ export type Wall = number
 export function parseWall(text: string): Wall | undefined {
   const found = /^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2})(:\d{2})?)?$/.exec(text)
   if (found === null) return undefined
-  const full = `${found[1]}T${found[2] ?? '00:00'}${found[3] ?? ':00'}`
-  const wall = Date.parse(`${full}Z`)
-  // Some days that are none, such as the 30th of February, are read as others.
-  return Number.isNaN(wall) || formatWall(wall) !== full ? undefined : wall
+  return parseTime(`${found[1]}T${found[2] ?? '00:00'}${found[3] ?? ':00'}Z`)?.getTime()
 }
 
 /** `YYYY-MM-DDTHH:MM:SS`. */
@@ -37,10 +36,14 @@ export function offsetAt(instant: number, zone: string): number {
   const parts = Object.fromEntries(
     formatterOf(zone)
       .formatToParts(instant)
-      .map(({ type, value }) => [type, Number(value)]),
+      .map(({ type, value }) => [type, value]),
   )
-  const wall = Date.UTC(parts['year']!, parts['month']! - 1, parts['day'], parts['hour'], parts['minute'], parts['second'])
-  return wall - Math.floor(instant / 1000) * 1000
+  const [year, month, day, ...clock] = ['year', 'month', 'day', 'hour', 'minute', 'second'].map((part) => Number(parts[part]))
+  // Date.UTC takes the years 0 to 99 for those from 1900 on. Before the year 1 is 1 BC, which is the year 0.
+  const wall = new Date(0)
+  wall.setUTCFullYear(parts['era'] === 'BC' ? 1 - year! : year!, month! - 1, day)
+  wall.setUTCHours(clock[0]!, clock[1], clock[2])
+  return wall.getTime() - Math.floor(instant / 1000) * 1000
 }
 
 /** What the zone's clocks show at that instant. */
@@ -78,6 +81,7 @@ function formatterOf(zone: string): Intl.DateTimeFormat {
   const formatter = new Intl.DateTimeFormat('en-u-ca-gregory-nu-latn', {
     timeZone: zone,
     hourCycle: 'h23',
+    era: 'short',
     year: 'numeric',
     month: 'numeric',
     day: 'numeric',

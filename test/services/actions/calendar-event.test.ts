@@ -46,6 +46,36 @@ describe('an event', () => {
     expect(parsed.error?.issues.map((issue) => issue.path)).toContainEqual(path)
   })
 
+  const newYork = (date_time: string) => ({ date_time, time_zone: 'America/New_York' })
+
+  test.each<[string, object, RegExp]>([
+    [
+      'that starts within the hour that the clocks skip, and ends at its end',
+      { start: newYork('2030-03-10T02:30'), end: newYork('2030-03-10T03:00') },
+      /^must be later than the start\. The start 2030-03-10T02:30 does not exist in America\/New_York: the clocks go forward.*03:30:00\.$/,
+    ],
+    [
+      'that starts after that hour, and ends within it',
+      { start: newYork('2030-03-10T03:45'), end: newYork('2030-03-10T02:30') },
+      /^must be later than the start\. The end 2030-03-10T02:30 does not exist in America\/New_York: the clocks go forward.*03:30:00\.$/,
+    ],
+    [
+      'that ends in the second of two hours of one name',
+      { start: newYork('2030-11-03T01:45'), end: newYork('2030-11-03T01:15') },
+      /^must be later than the start\. .*The end 2030-11-03T01:15 comes twice in America\/New_York: the clocks go back\. The first one.*give it in UTC/,
+    ],
+    ['whose clocks have nothing to do with it', { end: meeting.start }, /^must be later than the start$/],
+  ])('%s is refused, and the refusal names the change of the clocks where there is one', (_, part, sentence) => {
+    const parsed = eventParams.safeParse({ ...meeting, ...part })
+    expect(parsed.error?.issues).toMatchObject([{ path: ['end'], message: expect.stringMatching(sentence) }])
+  })
+
+  test('of the year 50 is of the year 50', () => {
+    const old = event({ start: newYork('0050-06-01T10:00'), end: newYork('0050-06-01T11:00') })
+    expect(settled(old)).toEqual({ ...old, start: newYork('0050-06-01T10:00:00'), end: newYork('0050-06-01T11:00:00') })
+    expect(eventSummary(old, undefined, '')).toMatch(/^When: .*\b0050, 10:00 to 11:00 \(America\/New_York/m)
+  })
+
   test('is the same event once it was shown', () => {
     const time = fc.record({
       date_time: fc

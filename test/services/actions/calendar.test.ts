@@ -52,6 +52,24 @@ describe.each(providers)('an event in the calendar of $name', (provider) => {
     expect(api.invitations).toEqual(['bob@example.com', 'eve@example.net'])
   })
 
+  test('of the year 50 is made in the year 50, at the time that the clocks there show', async () => {
+    const { api, adapter } = await stage(provider)
+    const at = (hour: string) => ({ date_time: `0050-06-01T${hour}:00`, time_zone: 'America/New_York' })
+    const event = await stored(adapter, { ...meeting, start: at('10'), end: at('11') })
+    expect(await driven(adapter, event, new Life())).toMatchObject({ status: 'success' })
+    // Its offset has seconds, which RFC 3339 cannot write: the zone alone says it.
+    expect([...api.events.values()]).toMatchObject([{ start: { dateTime: '0050-06-01T10:00:00', timeZone: 'America/New_York' } }])
+  })
+
+  test('that starts within an hour that the clocks skip is refused by the name of the change, where it ends by its end', async () => {
+    const { adapter } = await stage(provider)
+    const at = (time: string) => ({ date_time: `2030-03-10T${time}`, time_zone: 'America/New_York' })
+    const parsed = adapter.params.safeParse({ ...meeting, start: at('02:30'), end: at('03:15') })
+    expect(parsed.error?.issues.map(({ message }) => message)).toEqual([expect.stringContaining('the clocks go forward over it')])
+    const shown = await stored(adapter, { ...meeting, start: at('02:30'), end: at('04:00') })
+    expect(shown.start).toEqual(at('03:30:00'))
+  })
+
   test('is made also where the token has just ceased to be good', async () => {
     const { api, adapter, event } = await stage(provider)
     api.tokens.delete('token-1')

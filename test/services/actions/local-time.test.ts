@@ -40,7 +40,7 @@ describe('a wall-clock time', () => {
 
   test('of any day is read as it is written', () => {
     fc.assert(
-      fc.property(fc.date({ min: new Date('1000-01-01'), max: new Date('9999-12-31'), noInvalidDate: true }), (date) => {
+      fc.property(fc.date({ min: new Date('0000-01-01'), max: new Date('9999-12-31'), noInvalidDate: true }), (date) => {
         const text = date.toISOString().slice(0, 19)
         expect(formatWall(wall(text))).toBe(text)
       }),
@@ -77,9 +77,21 @@ describe('the instant of a wall-clock time', () => {
     ['a gap of half an hour', '2026-10-04T02:15', 'Australia/Lord_Howe', '2026-10-03T15:45:00Z', 'skipped'],
     ['a day that an island skipped', '2011-12-30T12:00', 'Pacific/Apia', '2011-12-30T22:00:00Z', 'skipped'],
     ['a fold west of Greenwich', '2026-11-01T01:30', 'America/New_York', '2026-11-01T05:30:00Z', 'twice'],
+    ['a year of two digits', '0050-01-01T10:00', 'America/New_York', '0050-01-01T14:56:02Z', 'once'],
+    ['the first year that there is', '0000-01-02T00:00', 'UTC', '0000-01-02T00:00:00Z', 'once'],
+    ['the last hour of the last year', '9999-12-31T23:59:59', 'America/New_York', '+010000-01-01T04:59:59Z', 'once'],
     ['a quarter of an hour off', '2026-01-01T00:00', 'Asia/Kathmandu', '2025-12-31T18:15:00Z', 'once'],
   ])('is known: %s', (_, text, zone, instant, kind) => {
     expect(momentOf(wall(text), zone)).toEqual({ instant: utc(instant), kind })
+  })
+
+  test('in the years of which Date.UTC makes others, is one that the clocks there show it at', () => {
+    const walls = fc.integer({ min: utc('0000-01-01T00:00:00Z') / 60_000, max: utc('0100-01-01T00:00:00Z') / 60_000 })
+    fc.assert(
+      fc.property(walls, fc.constantFrom('America/New_York', 'Asia/Tokyo', 'Europe/Berlin', 'UTC'), (minutes, zone) => {
+        expect(wallAt(momentOf(minutes * 60_000, zone).instant, zone)).toBe(minutes * 60_000)
+      }),
+    )
   })
 
   test('is one that the clocks there show it at, unless they skip it', () => {

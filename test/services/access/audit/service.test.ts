@@ -159,10 +159,20 @@ describe('the audit service', () => {
     ['page_token', { pageToken: Buffer.from('after 1 OR 1=1').toString('base64url') }],
     ['from', { from: 'yesterday' }],
     ['until', { until: '2026-13-01T00:00:00Z' }],
+    ['from', { from: '2026-02-30T00:00:00Z' }],
+    ['from', { from: '2026-01-31T24:00:00Z' }],
+    ['until', { until: '2016-12-31T23:59:60Z' }],
+    ['until', { until: '9999-12-31T23:59:59-01:00' }],
     ['actor', { actor: 'a\0' }],
     ['key_id', { keyId: '\0' }],
   ])('refuses a wrong %s by name: %o', async (field, over) => {
     await expect(list('acme', over)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', violations: [expect.objectContaining({ field })] })
+  })
+
+  test('from a year that Postgres does not have is from the beginning', async () => {
+    await append([eventOf({ workspace: 'ancient' })])
+    expect((await list('ancient', { from: '0000-01-01T00:00:00Z' })).events).toHaveLength(1)
+    expect((await list('ancient', { until: '0000-01-01T00:00:00Z' })).events).toEqual([])
   })
 
   test('exports lines, oldest first, that join to the whole whatever the pages, as they are listed', async () => {

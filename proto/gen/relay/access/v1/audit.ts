@@ -85,7 +85,10 @@ export interface ListEventsRequest {
   actor: string;
   keyId: string;
   target: string;
-  /** Only what occurred at or after this, and before that (RFC 3339). */
+  /**
+   * Only what occurred at or after this, and before that (RFC 3339). A time that does not exist is refused: 30 February, 24:00:00, and leap
+   * seconds, which no clock here shows.
+   */
   from: string;
   until: string;
 }
@@ -102,7 +105,10 @@ export interface ExportEventsRequest {
   pageSize: number;
   /** From the Link of the page before. */
   pageToken: string;
-  /** Only what occurred at or after this, and before that (RFC 3339). */
+  /**
+   * Only what occurred at or after this, and before that (RFC 3339). A time that does not exist is refused: 30 February, 24:00:00, and leap
+   * seconds, which no clock here shows.
+   */
   from: string;
   until: string;
 }
