@@ -29,5 +29,10 @@ export const grpcVariables = {
   grpcListen: listenAddress('GRPC_LISTEN', 'Where gRPC is served', { default: '127.0.0.1:0', carries: 'tokens' }),
 }
 
+/** Who migrates a service's own database. */
+export const databaseVariables = {
+  migrateOnStart: flag('MIGRATE_ON_START', 'false: the service waits for its database to be migrated, by relay-migrate', { default: 'true' }),
+}
+
 /** Of a REDIS_URL. */
 export const redisSchemes = ['redis', 'rediss'] as const

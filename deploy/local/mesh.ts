@@ -178,11 +178,17 @@ class LocalMesh implements Mesh {
 
     this.#further.access = await accessEnvironment(server, `${prefix}_access`)
     writeOperatorsFile(this.folder, { ...this.#environmentOf('access'), ...this.#further.access })
-    // The others are told where it listens; while it starts they get their databases.
+    // The others are told where it listens; while it starts they get their databases. Who starts before its tables are there waits for them.
     const [access, databases] = await all([
       this.#startService('access', this.#further.access),
       otherDatabases(server, prefix, publicUrl, given),
+      this.#migrate({ ACCESS_DATABASE_URL: this.#further.access.MIGRATION_DATABASE_URL! }),
     ])
+    const migrated = this.#migrate({
+      ACTIONS_DATABASE_URL: databases.actions.owner,
+      IDEMPOTENCY_DATABASE_URL: databases.idempotency.owner,
+      OAUTH_DATABASE_URL: databases.oauth.DATABASE_URL!,
+    })
     const toAccess = { ACCESS_ADDR: access }
     this.#further.oauth = databases.oauth
     writeOauthFile(this.folder, { ...this.#environmentOf('oauth'), ...this.#further.oauth })
@@ -199,6 +205,7 @@ class LocalMesh implements Mesh {
       startOauth(),
       this.#startService('idempotency', { ...toAccess, DATABASE_URL: databases.idempotency.owner }),
       this.#startService('ratelimit', { ...toAccess, ...toRedis, ...(existsSync(limits) ? { RATELIMIT_FILE: limits } : {}) }),
+      migrated,
     ])
     const owns = { DATABASE_URL: databases.actions.owner, IDEMPOTENCY_ADDR: idempotency, OAUTH_ADDR: oauth }
     const actions = await this.#startService('actions', { ...toAccess, ...toSandbox, ...owns })
@@ -210,11 +217,17 @@ class LocalMesh implements Mesh {
     await this.#admit(keptKey)
   }
 
+  /** As an operator does before a release. */
+  async #migrate(databases: Variables): Promise<void> {
+    const { code, stderr } = await runNode([join(this.#root, 'deploy/relay-migrate.ts'), 'run'], databases)
+    if (code !== 0) throw new Error(`relay-migrate failed:\n${stderr}`)
+  }
+
   /** All replicas of a service; resolves to their addresses as a client of theirs wants them. */
   async #startService(service: ServiceName, told: Variables): Promise<string> {
     this.#options.signal?.throwIfAborted()
     const nameOf = (index: number): string => (index === 0 ? service : `${service}-${index + 1}`)
-    const env = () => ({ ...this.#environmentOf(service), ...told })
+    const env = () => ({ ...this.#environmentOf(service), MIGRATE_ON_START: 'false', ...told })
     const names = Array.from({ length: this.#options.replicas?.[service] ?? 1 }, (_, index) => nameOf(index))
     const started = await this.#processes.start(names.map((name) => ({ name, main: mainOf(service), env })))
     return started.map(({ listening }) => listening.grpc).join('+')

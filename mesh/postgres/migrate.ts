@@ -1,15 +1,91 @@
-/** Brings a database up to the code: forward-only SQL files, under a lock, so that replicas may start together. */
+/**
+ * Brings a database up to the code: forward-only SQL files, each recorded in the table `migrations`, under a lock, so that several may
+ * migrate at once. Files that follow each other run in one transaction, all of them or none. One that begins with
+ *
+ *   -- relay: no transaction
+ *
+ * runs by itself, statement by statement (each ends with a semicolon at the end of its line), for what Postgres does beside writers, such as
+ * CREATE INDEX CONCURRENTLY. It is run again from its beginning when it was interrupted: it begins with what removes its own remains.
+ */
+import { readFile, readdir } from 'node:fs/promises'
 import { setTimeout as pause } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { Client } from 'pg'
 import type { Secret } from '../config.ts'
+import { ConfigError } from '../config.ts'
 import type { Logger } from '../telemetry/log.ts'
 
-const patienceMs = 60_000
+export interface MigrateOptions {
+  /** How long a migration may wait for a lock that others hold, in milliseconds: whoever comes after it waits as long. 2000 when unset. */
+  lockMs?: number
+  /** How long it is tried again then, in milliseconds; five minutes when unset. */
+  patienceMs?: number
+}
 
-/** Waits for a database that is still starting, a minute at the most. */
-async function connect(url: Secret, log: Logger): Promise<Client> {
+/** How long a database may take to answer at all. */
+const connectPatienceMs = 60_000
+const retryMs = 500
+/** Between two looks at whether somebody else is done. */
+const lookMs = 100
+const separate = '-- relay: no transaction\n'
+
+/** Held by whoever migrates, from before the first file until after the last. */
+const migratorsLock = 7241865325823965n
+/** Held by releases that migrate at their start, and in our transactions; never while an index is built, which waits for those who wait here. */
+const startersLock = 7241865325823964n
+
+interface File {
+  name: string
+  text: string
+}
+
+/** `folder` holds NNNN_what.sql files. */
+export async function migrate(url: Secret, folder: URL, log: Logger, options: MigrateOptions = {}): Promise<void> {
+  const { lockMs = 2000, patienceMs = 300_000 } = options
   const until = Date.now() + patienceMs
+  const client = await connect(url, log)
+  const ask = async (text: string, values?: unknown[]) => (await client.query<Record<string, unknown>>(text, values)).rows
+  try {
+    await takeLock(ask, log)
+    await ask(`SELECT set_config('lock_timeout', $1, false)`, [String(lockMs)])
+    await inTransaction(ask, () => ask('CREATE TABLE IF NOT EXISTS migrations (id serial PRIMARY KEY, name varchar(255) NOT NULL, run_on timestamp NOT NULL)'))
+    for (const group of groupsOf(await pending(ask, folder))) {
+      await withPatience(until, group, log, () => runGroup(ask, group))
+      for (const { name } of group) log.info({ migration: name }, 'migrated')
+    }
+  } finally {
+    await client.end()
+  }
+}
+
+/** Throws ConfigError where a migration of the folder has not run by then, naming it: whoever migrates has `patienceMs` to do it. */
+export async function requireMigrated(url: Secret, folder: URL, log: Logger, { patienceMs = 60_000 } = {}): Promise<void> {
+  const until = Date.now() + patienceMs
+  const client = await connect(url, log)
+  const ask = async (text: string) => (await client.query<Record<string, unknown>>(text)).rows
+  try {
+    for (let attempt = 1; ; attempt += 1) {
+      const missing = await pending(ask, folder)
+      if (missing.length === 0) return
+      const names = missing.map(({ name }) => name).join(', ')
+      if (Date.now() > until) throw new ConfigError(`The database at DATABASE_URL lacks the migrations ${names}: run relay-migrate`)
+      if (attempt === 1) log.warn({ missing: names }, 'waiting for migrations: relay-migrate runs them')
+      await pause(lookMs)
+    }
+  } finally {
+    await client.end()
+  }
+}
+
+/** At the start of a service: migrates, or waits until somebody has. */
+export function prepareDatabase(url: Secret, folder: URL, log: Logger, { migrateOnStart }: { migrateOnStart: boolean }): Promise<void> {
+  return migrateOnStart ? migrate(url, folder, log) : requireMigrated(url, folder, log)
+}
+
+type Ask = (text: string, values?: unknown[]) => Promise<Record<string, unknown>[]>
+
+/** Waits for a database that is still starting, a minute at most. */
+async function connect(url: Secret, log: Logger): Promise<Client> {
+  const until = Date.now() + connectPatienceMs
   for (let attempt = 1; ; attempt += 1) {
     const client = new Client({ connectionString: url.reveal(), connectionTimeoutMillis: 2000, application_name: 'relay migrate' })
     client.on('error', () => undefined)
@@ -25,24 +101,91 @@ async function connect(url: Secret, log: Logger): Promise<Client> {
   }
 }
 
-/** `folder` holds NNNN_what.sql files. */
-export async function migrate(url: Secret, folder: URL, log: Logger): Promise<void> {
-  const client = await connect(url, log)
+/** By asking again and again: whoever waits inside Postgres for a lock holds up the building of an index, which its holder waits for. */
+async function takeLock(ask: Ask, log: Logger): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    const [row] = await ask(`SELECT pg_try_advisory_lock(${migratorsLock}) AS taken`)
+    if (row!['taken'] === true) return
+    if (attempt === 1) log.debug('waiting for another migrator')
+    await pause(lookMs)
+  }
+}
+
+/** The files that have not run. Throws where one of them would slip in before one that has. */
+async function pending(ask: Ask, folder: URL): Promise<File[]> {
+  const [table] = await ask(`SELECT to_regclass('migrations') IS NOT NULL AS there`)
+  const rows = table!['there'] === true ? await ask('SELECT name FROM migrations') : []
+  const done = new Set(rows.map(({ name }) => String(name)))
+  const names = (await readdir(folder)).filter((name) => name.endsWith('.sql')).map((name) => name.slice(0, -'.sql'.length)).sort()
+  const missing = names.filter((name) => !done.has(name))
+  const last = [...done].sort().at(-1) ?? ''
+  const early = missing.find((name) => name < last)
+  if (early !== undefined) throw new Error(`The migration ${early} has not run, and ${last}, which comes after it, has`)
+  return Promise.all(missing.map(async (name) => ({ name, text: await readFile(new URL(`${name}.sql`, folder), 'utf8') })))
+}
+
+const isSeparate = ({ text }: File): boolean => text.startsWith(separate)
+
+/** What runs together: neighbours that may, and each of the others alone. */
+function groupsOf(files: readonly File[]): File[][] {
+  const groups: File[][] = []
+  for (const file of files) {
+    const last = groups.at(-1)
+    if (last === undefined || isSeparate(file) || isSeparate(last[0]!)) groups.push([file])
+    else last.push(file)
+  }
+  return groups
+}
+
+async function runGroup(ask: Ask, group: readonly File[]): Promise<void> {
+  const record = ({ name }: File) => ask('INSERT INTO migrations (name, run_on) VALUES ($1, now())', [name])
+  const [first] = group
+  if (isSeparate(first!)) {
+    for (const statement of statementsOf(first!.text)) await ask(statement)
+    await record(first!)
+    return
+  }
+  await inTransaction(ask, async () => {
+    await ask(`SELECT pg_advisory_xact_lock(${startersLock})`)
+    // A release that migrates at its start may have been there meanwhile.
+    const rows = await ask('SELECT name FROM migrations WHERE name = ANY ($1)', [group.map(({ name }) => name)])
+    for (const file of group.filter(({ name }) => !rows.some((row) => row['name'] === name))) {
+      await ask(file.text)
+      await record(file)
+    }
+  })
+}
+
+const statementsOf = (text: string): string[] =>
+  text
+    .slice(separate.length)
+    .split(/;[ \t]*(?:\n|$)/)
+    .filter((each) => each.replaceAll(/^\s*--.*$/gm, '').trim() !== '')
+
+async function inTransaction(ask: Ask, work: () => Promise<unknown>): Promise<void> {
+  await ask('BEGIN')
   try {
-    // Loaded only here: nothing needs it again once the process runs.
-    const { runner } = await import('node-pg-migrate')
-    const done = await runner({
-      dbClient: client,
-      dir: fileURLToPath(folder),
-      direction: 'up',
-      migrationsTable: 'migrations',
-      checkOrder: true,
-      advisoryLockMode: 'wait',
-      singleTransaction: true,
-      log: () => undefined,
-    })
-    for (const { name } of done) log.info({ migration: name }, 'migrated')
-  } finally {
-    await client.end()
+    await work()
+    await ask('COMMIT')
+  } catch (error) {
+    await ask('ROLLBACK').catch(() => undefined)
+    throw error
+  }
+}
+
+/** lock_not_available, and a deadlock of which we were the victim: https://www.postgresql.org/docs/current/errcodes-appendix.html */
+const inTheWay = new Set(['55P03', '40P01'])
+
+async function withPatience(until: number, group: readonly File[], log: Logger, work: () => Promise<void>): Promise<void> {
+  const names = group.map(({ name }) => name).join(', ')
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await work()
+    } catch (error) {
+      if (!inTheWay.has((error as { code?: string }).code ?? '')) throw error
+      if (Date.now() > until) throw new Error(`The migration ${names} did not get its locks: something holds them for long`, { cause: error })
+      if (attempt === 1) log.warn({ migration: names }, 'a lock is held by others: the migration is tried again')
+      await pause(retryMs * (1 + Math.random()))
+    }
   }
 }

@@ -3,7 +3,7 @@ import { type Config, ConfigError, type Secret, duration, integer, optional, sec
 import { identityVariables } from '#mesh/identity/variables.ts'
 import { weaknessOf } from '#mesh/secrets.ts'
 import { checkSignatureSecrets, rootVariable } from '#mesh/signature-variables.ts'
-import { grpcVariables } from '#mesh/variables.ts'
+import { databaseVariables, grpcVariables } from '#mesh/variables.ts'
 import { SealBroken } from './tokens/key-pair.ts'
 import { longestTokenMs } from './tokens/signing-keys.ts'
 
@@ -24,6 +24,7 @@ export const signingVariables = {
 
 export const variables = {
   ...grpcVariables,
+  ...databaseVariables,
   ...identityVariables,
   ...keyVariables,
   ...signingVariables,

@@ -4,7 +4,7 @@
  */
 import type { Secret } from '#mesh/config.ts'
 import { Database, type DatabaseParts } from '#mesh/postgres/database.ts'
-import { migrate } from '#mesh/postgres/migrate.ts'
+import { prepareDatabase } from '#mesh/postgres/migrate.ts'
 import { openPools } from '#mesh/postgres/pools.ts'
 import { Chain } from './audit/chain.ts'
 import { PostgresChains } from './audit/store.chain.postgres.ts'
@@ -19,6 +19,7 @@ export interface StoresParts extends Omit<DatabaseParts, 'url' | 'statementMs'> 
   databaseUrl: Secret
   /** As the owner; the service is the owner when unset. */
   migrationDatabaseUrl: Secret | undefined
+  migrateOnStart: boolean
   /** As who removes what is old from the audit log. */
   auditRetentionDatabaseUrl: Secret | undefined
   /** What the audit log is chained with. */
@@ -32,7 +33,7 @@ const statementMs = 1500
 export async function openStores({ auditKey, ...parts }: StoresParts) {
   const { databaseUrl, migrationDatabaseUrl, auditRetentionDatabaseUrl, log, metrics, connections } = parts
   const chain = new Chain(auditKey.reveal())
-  await migrate(migrationDatabaseUrl ?? databaseUrl, new URL('migrations/', import.meta.url), log)
+  await prepareDatabase(migrationDatabaseUrl ?? databaseUrl, new URL('migrations/', import.meta.url), log, parts)
   // Who reads the audit log, however much of it, waits for others who do: keys are looked up beside that.
   const { main: database, reads, close: closePools } = openPools({ url: databaseUrl, log, metrics, connections, statementMs }, { reads: 0.2 })
   const retention = auditRetentionDatabaseUrl && new Database({ url: auditRetentionDatabaseUrl, log, connections: 1 })

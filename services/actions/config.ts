@@ -2,10 +2,11 @@
 import { type Config, ConfigError, duration, flag, integer, list, optional, secret, text, url } from '#mesh/config.ts'
 import { accessVariables, identityVariables } from '#mesh/identity/variables.ts'
 import { checkSignatureSecrets, signatureVariables } from '#mesh/signature-variables.ts'
-import { grpcVariables } from '#mesh/variables.ts'
+import { databaseVariables, grpcVariables } from '#mesh/variables.ts'
 
 export const variables = {
   ...grpcVariables,
+  ...databaseVariables,
   ...identityVariables,
   ...accessVariables,
   databaseUrl: secret('DATABASE_URL', "The service's own Postgres database, as postgres://user:password@host:port/database"),

@@ -1,15 +1,21 @@
 /** What the service keeps, in one Postgres database with connections for each kind of work. */
 import type { Secret } from '#mesh/config.ts'
-import { migrate } from '#mesh/postgres/migrate.ts'
+import { prepareDatabase } from '#mesh/postgres/migrate.ts'
 import { openPools } from '#mesh/postgres/pools.ts'
 import type { Runtime } from '#mesh/serve.ts'
 import { postgresStore } from './store.postgres.ts'
 import { postgresRunReader } from './store.runs.postgres.ts'
 
+interface StoresConfig {
+  databaseUrl: Secret
+  databaseConnections: number
+  migrateOnStart: boolean
+}
+
 /** Once the tables are there. The pools close when the process stops. */
-export async function openStores({ config, log, metrics, onStop }: Runtime<{ databaseUrl: Secret; databaseConnections: number }>) {
+export async function openStores({ config, log, metrics, onStop }: Runtime<StoresConfig>) {
   const { databaseUrl: url, databaseConnections: connections } = config
-  await migrate(url, new URL('./migrations/', import.meta.url), log)
+  await prepareDatabase(url, new URL('./migrations/', import.meta.url), log, config)
   const pools = openPools({ url, log, metrics, connections }, { reserved: 0.3, reads: 0.2 })
   onStop('database', () => pools.close())
   return {

@@ -1,10 +1,11 @@
 /** The variables of the idempotency service. */
 import { duration, integer, secret } from '#mesh/config.ts'
 import { accessVariables, identityVariables } from '#mesh/identity/variables.ts'
-import { grpcVariables } from '#mesh/variables.ts'
+import { databaseVariables, grpcVariables } from '#mesh/variables.ts'
 
 export const variables = {
   ...grpcVariables,
+  ...databaseVariables,
   ...identityVariables,
   ...accessVariables,
   databaseUrl: secret('DATABASE_URL', "This service's own Postgres database, as postgres://user:password@host:port/database"),

@@ -4,7 +4,7 @@ import { appendThrough } from '#mesh/grpc/audit.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { Database } from '#mesh/postgres/database.ts'
-import { migrate } from '#mesh/postgres/migrate.ts'
+import { prepareDatabase } from '#mesh/postgres/migrate.ts'
 import { run, serveGrpc } from '#mesh/serve.ts'
 import { variables } from './config.ts'
 import { instruments } from './metrics.ts'
@@ -16,7 +16,7 @@ await run('idempotency', variables, async (runtime) => {
   const { config, log, metrics } = runtime
   const own = identity('idempotency', config)
 
-  await migrate(config.databaseUrl, new URL('migrations/', import.meta.url), log)
+  await prepareDatabase(config.databaseUrl, new URL('migrations/', import.meta.url), log, config)
   // A statement gives up before the calls that wait for it do (deadline_ms in the contract), so that they hear why.
   const database = new Database({ url: config.databaseUrl, log, metrics, connections: config.connections, statementMs: 1000 })
   runtime.onStop('database', () => database.close())

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { type Config, ConfigError, type Variable, duration, integer, list, optional, readConfig, secret, text, url } from '#mesh/config.ts'
 import { accessVariables, identityVariables } from '#mesh/identity/variables.ts'
-import { grpcVariables, redisSchemes } from '#mesh/variables.ts'
+import { databaseVariables, grpcVariables, redisSchemes } from '#mesh/variables.ts'
 import { isUsable } from './providers/provider.ts'
 import { type Declared, Providers, builtIn, parseProviders } from './providers/registry.ts'
 import { Vault } from './vault/vault.ts'
@@ -36,6 +36,7 @@ const clientSecret = (name: string, whose: string) => optional(secret(name, `The
 
 export const variables = {
   ...grpcVariables,
+  ...databaseVariables,
   ...identityVariables,
   ...accessVariables,
   ...storedVariables,

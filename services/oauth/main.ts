@@ -4,7 +4,7 @@ import { appendThrough } from '#mesh/grpc/audit.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { Database } from '#mesh/postgres/database.ts'
-import { migrate } from '#mesh/postgres/migrate.ts'
+import { prepareDatabase } from '#mesh/postgres/migrate.ts'
 import { openRedis, redisReady } from '#mesh/redis/redis.ts'
 import { run, serveGrpc } from '#mesh/serve.ts'
 import { checkConfig, providersOf, variables } from './config.ts'
@@ -29,7 +29,7 @@ await run('oauth', variables, async (runtime) => {
   const own = identity('oauth', config)
   const [providers, protocol] = [providersOf(config), oauthProtocol({ requestMs })]
   const instruments = counted(metrics, [...providers.list().keys()])
-  await migrate(databaseUrl, new URL('./migrations/', import.meta.url), log)
+  await prepareDatabase(databaseUrl, new URL('./migrations/', import.meta.url), log, config)
 
   const database = new Database({ url: databaseUrl, log, metrics, connections: config.connections, statementMs: 1500 })
   onStop('database', () => database.close())

@@ -6,7 +6,7 @@ import { Client } from 'pg'
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { Secret } from '#mesh/config.ts'
-import { migrate } from '#mesh/postgres/migrate.ts'
+import { migrate, requireMigrated } from '#mesh/postgres/migrate.ts'
 import { through, tcpProxy } from '../fakes/tcp-proxy.ts'
 import { until } from '../fixtures/mesh/until.ts'
 import { type FreshDatabase, freshDatabase } from '../setup/database.ts'
@@ -100,5 +100,100 @@ describe('migrations', () => {
     } finally {
       await proxy.close()
     }
+  })
+
+  const connected = async <T>(work: (client: Client) => Promise<T>): Promise<T> => {
+    const client = new Client({ connectionString: fresh.url })
+    await client.connect()
+    try {
+      return await work(client)
+    } finally {
+      await client.end()
+    }
+  }
+  const index = '-- relay: no transaction\n-- Beside writers.\nDROP INDEX CONCURRENTLY IF EXISTS by_name;\nCREATE INDEX CONCURRENTLY by_name ON things (name);\n'
+
+  test('may build an index beside a writer, outside a transaction, and those around it run as ever', async () => {
+    write('0001_things.sql', 'CREATE TABLE things (id int, name text);')
+    await run()
+    write('0002_index.sql', index)
+    write('0003_more.sql', 'CREATE TABLE more (id int);')
+    await connected(async (writer) => {
+      await writer.query('BEGIN')
+      await writer.query(`INSERT INTO things VALUES (1, 'a')`)
+      const migrated = run()
+      await connected(async (other) => {
+        const builds = async () => (await other.query(`SELECT 1 FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%' AND wait_event_type = 'Lock'`)).rowCount
+        await until('the build waits for the writer', async () => (await builds()) === 1)
+        // It keeps nobody else from writing.
+        await other.query(`SET statement_timeout = 2000; INSERT INTO things VALUES (2, 'b')`)
+      })
+      await writer.query('COMMIT')
+      await migrated
+    })
+    expect(await tables()).toEqual(['more', 'things'])
+    const { rows } = await connected((client) => client.query(`SELECT indisvalid FROM pg_index WHERE indexrelid = 'by_name'::regclass`))
+    expect(rows).toEqual([{ indisvalid: true }])
+  })
+
+  test('build an index anew whose building was interrupted', async () => {
+    write('0001_things.sql', `CREATE TABLE things (id int, name text); INSERT INTO things VALUES (1, 'a'), (2, 'a');`)
+    await run()
+    await connected((client) => client.query('CREATE UNIQUE INDEX CONCURRENTLY by_name ON things (name)').catch(() => undefined))
+    write('0002_index.sql', index)
+    await run()
+    const { rows } = await connected((client) => client.query(`SELECT indisvalid, indisunique FROM pg_index WHERE indexrelid = 'by_name'::regclass`))
+    expect(rows).toEqual([{ indisvalid: true, indisunique: false }])
+  })
+
+  test('that build indexes run once when several migrators start together, beside one that waits as earlier releases do', async () => {
+    write('0001_things.sql', 'CREATE TABLE things (id int, name text); INSERT INTO things SELECT at, at FROM generate_series(1, 10000) AS at;')
+    write('0002_index.sql', index)
+    write('0003_more.sql', 'CREATE TABLE more (id int);')
+    await connected(async (earlier) => {
+      const waits = earlier.query('SELECT pg_advisory_lock(7241865325823964); SELECT pg_advisory_unlock(7241865325823964)')
+      await Promise.all([run(), run(), run(), waits])
+    })
+    expect(lines.flatMap(({ migration }) => migration ?? [])).toEqual(['0001_things', '0002_index', '0003_more'])
+  })
+
+  test('do not hold others up while they wait for a lock, and go on once they get it', async () => {
+    write('0001_things.sql', 'CREATE TABLE things (id int);')
+    await run()
+    write('0002_column.sql', 'ALTER TABLE things ADD COLUMN name text;')
+    await connected(async (holder) => {
+      await holder.query('BEGIN')
+      await holder.query('SELECT * FROM things')
+      const migrated = migrate(new Secret(fresh.url), pathToFileURL(`${folder}/`), log, { lockMs: 200 })
+      await until('it says that a lock is held', () => lines.some(({ msg }) => msg.startsWith('a lock is held')))
+      // Who comes after it waits no longer than it does.
+      await connected((reader) => reader.query(`SET statement_timeout = 2000; SELECT * FROM things`))
+      await holder.query('COMMIT')
+      await migrated
+    })
+    expect(lines.map(({ migration }) => migration)).toContain('0002_column')
+  })
+
+  test('give up on a lock that is held for too long, and say which migration wants it', async () => {
+    write('0001_things.sql', 'CREATE TABLE things (id int);')
+    await run()
+    write('0002_column.sql', 'ALTER TABLE things ADD COLUMN name text;')
+    await connected(async (holder) => {
+      await holder.query('BEGIN')
+      await holder.query('SELECT * FROM things')
+      const options = { lockMs: 50, patienceMs: 100 }
+      await expect(migrate(new Secret(fresh.url), pathToFileURL(`${folder}/`), log, options)).rejects.toThrow('0002_column did not get its locks')
+    })
+  })
+
+  test('are waited for by a replica that starts meanwhile, which refuses in a clear sentence when they do not come', async () => {
+    write('0001_things.sql', 'CREATE TABLE things (id int);')
+    const require = (patienceMs: number) => requireMigrated(new Secret(fresh.url), pathToFileURL(`${folder}/`), log, { patienceMs })
+    await expect(require(0)).rejects.toThrow('The database at DATABASE_URL lacks the migrations 0001_things: run relay-migrate')
+    expect(await tables()).toEqual([])
+    const waiting = require(20_000)
+    await until('it says that it waits', () => lines.some(({ msg }) => msg.startsWith('waiting for migrations')))
+    await run()
+    await waiting
   })
 })
