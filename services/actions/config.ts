@@ -17,6 +17,11 @@ export const variables = {
   graphUrl: url('GRAPH_API_URL', 'Where Microsoft Graph is', ['https', 'http'], { default: 'https://graph.microsoft.com' }),
   sandbox: optional(url('RELAY_SANDBOX', 'A sandbox on this machine in the place of all providers; never in production', ['http'])),
   providerMs: duration('PROVIDER_TIMEOUT', 'How long one request to a provider may take', { default: '15s', minMs: 100, maxMs: 60_000 }),
+  providerRequests: integer('PROVIDER_CONCURRENCY', 'Requests to one provider under way at once; half of them for one workspace', {
+    default: '64',
+    min: 2,
+    max: 1000,
+  }),
   enabled: flag('ACTIONS_ENABLED', 'false: every call answers 501', { default: 'true' }),
   ...signatureVariables,
   previewMs: duration('PREVIEW_TTL', 'How long a preview may be executed', { default: '1h' }),
@@ -27,6 +32,11 @@ export const variables = {
   outboxMs: duration('OUTBOX_EVERY', 'How often ended runs that nobody has heard of are told again', { default: '1s' }),
   webhookUrl: optional(text('WEBHOOK_URL', 'Where webhook.save sends when a preview names no url')),
   webhookMs: duration('WEBHOOK_TIMEOUT', 'How long a webhook receiver may take to answer', { default: '10s' }),
+  webhookDeliveries: integer('WEBHOOK_CONCURRENCY', 'Webhooks under way at once; half of them for one workspace', {
+    default: '256',
+    min: 2,
+    max: 5000,
+  }),
   webhookAllowPrivate: list(
     'WEBHOOK_ALLOW_PRIVATE',
     'Address ranges (CIDR) that webhooks may go to although they are not public, e.g. 127.0.0.0/8,::1/128; for tests and local mode',
@@ -52,8 +62,9 @@ export function checkConfig(config: Config<typeof variables> & { environment: st
 
 const isLoopback = ({ hostname }: URL): boolean => hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.\d+){3}$/.test(hostname)
 
-/** Where the providers' APIs are, and how long one request to them may take. */
-export const apis = ({ sandbox, googleUrl, graphUrl, providerMs }: Config<typeof variables>) => ({
+/** Where the providers' APIs are, how long one request to them may take, and how many requests leave at once. */
+export const apis = ({ sandbox, googleUrl, graphUrl, providerMs, providerRequests, webhookDeliveries }: Config<typeof variables>) => ({
   urls: { google: sandbox ?? googleUrl, graph: sandbox ?? graphUrl },
   timeoutMs: providerMs,
+  concurrency: { deliveries: webhookDeliveries, providerRequests },
 })

@@ -1,20 +1,19 @@
 /** The instruments of the actions service. Labels come from the catalog and the adapters' closed sets. */
+import type { FairSlots } from '#mesh/fair-slots.ts'
+import { lookupOutcomes } from '#mesh/outgoing/resolver.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
 import type { TraceContext } from '#mesh/telemetry/trace-context.ts'
-import { type CountRequest, statusClasses } from './adapters/provider-http.ts'
-import { type DeliveryOutcome, deliveryReasons } from './adapters/webhook.ts'
+import type { OutgoingCounts } from './adapters/offered.ts'
+import { statusClasses } from './adapters/provider-http.ts'
+import { type Queue, queues } from './adapters/slots.ts'
+import { deliveryReasons } from './adapters/webhook.ts'
 import { type Run, driverReasons, durationMs } from './run.ts'
 import type { Store } from './store.ts'
 
-/** What is sent to the outside. */
-export interface OutgoingMetrics {
-  delivery(outcome: DeliveryOutcome, seconds: number): void
-  request: CountRequest
-}
-
 const providers = ['google', 'microsoft'] as const
 
-export function outgoingMetrics(metrics: Metrics): OutgoingMetrics {
+/** What leaves the process. */
+export function outgoingMetrics(metrics: Metrics): OutgoingCounts {
   const outcome = ['success', ...deliveryReasons] as const
   const deliveries = metrics.counter('webhook_attempts_total', 'Deliveries of webhooks by what came of them', { outcome })
   const deliverySeconds = metrics.seconds('webhook_attempt_seconds', 'Time from the look-up of a name to the end of the answer').labels({})
@@ -23,10 +22,39 @@ export function outgoingMetrics(metrics: Metrics): OutgoingMetrics {
     status_class: statusClasses,
   })
   const requestSeconds = metrics.seconds('provider_request_seconds', 'Time from a request to a provider to the end of its answer', { provider: providers })
+  const refused = metrics.counter('outgoing_queue_refused_total', 'Requests that left not at all, for their turn did not come', {
+    queue: queues,
+    reason: ['full', 'timeout'],
+  })
+  const waited = metrics.seconds('outgoing_queue_wait_seconds', 'Time that a request waits for its turn', ['queue'])
+  const lookups = metrics.counter('dns_lookups_total', 'Names of targets and providers that DNS was asked for', { outcome: lookupOutcomes })
+  const lookupSeconds = metrics.seconds('dns_lookup_seconds', 'Time that DNS took to answer').labels({})
+  const watched = new Map<Queue, FairSlots>()
+  const gauge = (name: string, help: string, read: (slots: FairSlots) => number) =>
+    metrics.gauge(name, help, ['queue'], (each) => {
+      for (const [queue, slots] of watched) each.set({ queue }, read(slots))
+    })
+  gauge('outgoing_in_flight', 'Requests under way', ({ held }) => held)
+  gauge('outgoing_queued', 'Requests that wait for their turn', ({ queued }) => queued)
   return {
+    watch(queue, slots) {
+      watched.set(queue, slots)
+      return slots
+    },
+    onTurn(queue) {
+      const wait = waited.labels({ queue })
+      return (outcome, seconds) => {
+        if (outcome === 'held') wait.observe(seconds)
+        else if (outcome !== 'stopped') refused.inc({ queue, reason: outcome })
+      }
+    },
+    onLookup(outcome, seconds) {
+      lookups.inc({ outcome })
+      lookupSeconds.observe(seconds)
+    },
     delivery(came, seconds) {
       deliveries.inc({ outcome: came })
-      deliverySeconds.observe(seconds)
+      if (seconds !== undefined) deliverySeconds.observe(seconds)
     },
     request(provider, status, seconds) {
       requests.inc({ provider, status_class: status })

@@ -40,8 +40,8 @@ export interface CalendarParts {
   invites: string
   /** What is particular to this provider in an event. */
   warn?: (event: CalendarEvent) => string[]
-  /** Asks for the event, once; throws as ProviderApi.call does. PROVIDER_CONFLICT where it is there already. */
-  make(event: CalendarEvent, run: RunHandle, api: ProviderApi): Promise<Made>
+  /** Asks for the event, once, with this recovery point; throws as ProviderApi.call does. PROVIDER_CONFLICT where it is there already. */
+  make(event: CalendarEvent, run: RunHandle, api: ProviderApi, point: Record<string, unknown>): Promise<Made>
   /** The event of this run; undefined where there is none. Throws ApiFailure. */
   find(run: RunHandle, api: ProviderApi): Promise<Made | undefined>
 }
@@ -99,9 +99,8 @@ export function calendarAdapter(options: CalendarOptions, parts: CalendarParts):
   }
 
   async function ask(event: CalendarEvent, run: RunHandle): Promise<Outcome> {
-    await run.record({ asked_at: now() })
     try {
-      return success(await make(event, run, api))
+      return success(await make(event, run, api, { asked_at: now() }))
     } catch (error) {
       if (!(error instanceof ApiFailure)) throw error
       const { kind, reason, message } = error

@@ -25,9 +25,9 @@ export const googleCalendarAdapter = (options: CalendarOptions): Adapter<Calenda
     invites: 'Google sends each of them an invitation by mail.',
     warn: ({ description = '' }) => (/<[a-z/!]|&[a-z#]/i.test(description) ? [htmlWarning] : []),
 
-    async make(event, run, api) {
+    async make(event, run, api, point) {
       const json = toGoogle(event, eventIdOf(run.runId))
-      const { json: made } = await api.call(run, { method: 'POST', path: events, query: { sendUpdates: 'all' }, json, effect: true })
+      const { json: made } = await api.call(run, { method: 'POST', path: events, query: { sendUpdates: 'all' }, json, effect: true, point })
       return toMade(made)
     },
 

@@ -192,9 +192,9 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
   }
 
   async function atOnce(run: RunHandle, raw: string, date: Date): Promise<Outcome> {
-    await run.record({ via: 'send', date: date.toISOString() })
+    const point = { via: 'send', date: date.toISOString() }
     try {
-      return sent(await read(message, run, { method: 'POST', path: `${me}/messages/send`, json: { raw }, effect: true }))
+      return sent(await read(message, run, { method: 'POST', path: `${me}/messages/send`, json: { raw }, effect: true, point }))
     } catch (error) {
       if (error instanceof ApiFailure && error.kind === 'unclear') return lost(`${error.message} Whether the mail was sent is not known.`)
       throw error

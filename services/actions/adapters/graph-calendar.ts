@@ -25,13 +25,14 @@ export const graphCalendarAdapter = (options: CalendarOptions): Adapter<Calendar
     description: 'Makes an event in the calendar of the connected Microsoft account and invites its attendees.',
     invites: 'Outlook sends each of them an invitation by mail.',
 
-    async make(event, run, api) {
+    async make(event, run, api, point) {
       const { json } = await api.call(run, {
         method: 'POST',
         path: events,
         headers: immutableIds,
         json: toGraph(event, run.runId),
         effect: true,
+        point,
       })
       return toMade(read(answer, json))
     },

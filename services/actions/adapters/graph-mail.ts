@@ -148,13 +148,13 @@ export function graphMailAdapter(options: GraphMailOptions): Adapter<Mail> {
   }
 
   async function sendWithoutDraft(mail: Mail, run: RunHandle): Promise<Outcome> {
-    await run.record({ without_draft: true })
     try {
       await api.call(run, {
         method: 'POST',
         path: '/v1.0/me/sendMail',
         json: { message: toGraph(mail), saveToSentItems: true },
         effect: true,
+        point: { without_draft: true },
       })
       return { status: 'success', result: {} }
     } catch (error) {

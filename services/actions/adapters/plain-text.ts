@@ -1,4 +1,4 @@
-/** Text of one line that reads as what it is: nothing in it ends a header or turns the order of what is shown around. Pure. */
+/** Text that reads as what it is: nothing in it ends a header, steers a terminal or turns the order of what is shown around. Pure. */
 import { z } from 'zod'
 
 /** Controls (line ends among them), line separators, and the marks that reorder text: with those, `exe.fdp` is shown as `pdf.exe`. */
@@ -13,3 +13,12 @@ export const plainLine = (most: number) =>
 
 /** The same, and there is something to read. */
 export const plainName = (most: number) => plainLine(most).refine((text) => text.trim() !== '', 'is empty')
+
+/**
+ * What another side wrote, as it is stored and shown: lines and tabs stay, every other control character and mark that reorders text is
+ * replaced by U+FFFD. A carriage return stands for a line's end or for nothing good.
+ */
+export const shownText = (text: string): string =>
+  text.replaceAll(/\r(?!\n)|[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu, (character, at: number) =>
+    character === '\n' || character === '\t' || (character === '\r' && text[at + 1] === '\n') ? character : '\uFFFD',
+  )

@@ -5,11 +5,16 @@
  * What went wrong is told apart by what it says of the effect (ApiFailure.kind), for that is what an outcome rests on.
  */
 import { setTimeout as pause } from 'node:timers/promises'
-import { Agent, request } from 'undici'
 import { MeshError } from '#mesh/errors.ts'
+import { type FairSlots, NoSlot, type Release } from '#mesh/fair-slots.ts'
+import { ConnectError } from '#mesh/outgoing/connect.ts'
+import { ExchangeError, type ExchangeResponse, type HttpConnection, headerLimits } from '#mesh/outgoing/exchange.ts'
+import { ConnectionPool } from '#mesh/outgoing/pool.ts'
+import type { Lookup } from '#mesh/outgoing/resolver.ts'
 import { tracedRequest } from '#mesh/telemetry/outgoing.ts'
 import { type RunHandle, RunStopped } from '../adapter.ts'
 import type { Connections, Provider, Token } from '../connections.ts'
+import { busySentence, providerSlots } from './slots.ts'
 
 /** What every adapter of a provider is told. */
 export interface ApiParts {
@@ -18,6 +23,9 @@ export interface ApiParts {
   connections: Connections
   /** For one request and its answer, in milliseconds. */
   timeoutMs?: number
+  /** How many requests to this provider are under way at once, of all its adapters, and how many wait for one of them. */
+  slots?: FairSlots
+  lookup?: Lookup | undefined
   /** Before what reads is asked again for the first time, in milliseconds; doubled each time. */
   retryMs?: number
   /** Told of each request that was sent, or that could not be. */
@@ -45,6 +53,8 @@ export interface ApiCall {
   json?: unknown
   /** Cannot be taken back: the run is checked to be held right before it leaves, after everything that takes time. */
   effect?: boolean
+  /** A recovery point that is made durable right before it leaves: while the request waits for its turn, nothing says that it was sent. */
+  point?: Record<string, unknown>
 }
 
 export interface ApiAnswer {
@@ -59,6 +69,7 @@ export const apiReasons = [
   'TOKEN_UNAVAILABLE', // not sent: the oauth service does not answer
   'CONNECTION_UNUSABLE', // not sent: it gives no token of this connection (any more)
   'PROVIDER_UNREACHABLE', // not sent: no connection
+  'OUTGOING_BUSY', // not sent: as many requests as may be were under way here
   'RUN_STOPPED', // not sent: the run's time was up
   'PROVIDER_UNAUTHORIZED', // refused: 401, also with a fresh token
   'PROVIDER_FORBIDDEN', // refused: 403
@@ -69,6 +80,7 @@ export const apiReasons = [
   'PROVIDER_ERROR', // unclear: 408 or a status of 500 and more
   'PROVIDER_TIMEOUT', // unclear: no answer in time
   'PROVIDER_CONNECTION_LOST', // unclear: sent, and then no answer
+  'PROVIDER_HEADERS_TOO_LARGE', // unclear: sent, and the headers of the answer are larger than what is read
   'PROVIDER_GARBLED', // unclear: done, as the status says, but the answer cannot be read
 ] as const
 export type ApiReason = (typeof apiReasons)[number]
@@ -102,23 +114,15 @@ export interface ProviderApi {
 }
 
 const connectMs = 5_000
+const maxConnects = 3
 const mostReads = 3
 const longestRetryMs = 5_000
 
 export function providerApi(options: ApiOptions): ProviderApi {
   const { provider, baseUrl, connections, timeoutMs = 15_000, maxResponseBytes = 1024 * 1024, retryMs = 250, count } = options
-  const base = baseUrl.href.replace(/\/$/, '')
-  // A socket is let go long before the other side would close it: what is sent into a closing one cannot be told from what arrived.
-  const dispatcher = new Agent({
-    connections: 16,
-    pipelining: 1,
-    keepAliveTimeout: 4_000,
-    keepAliveMaxTimeout: 4_000,
-    connect: { timeout: connectMs },
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    allowH2: false,
-  })
+  const base = baseUrl.pathname.replace(/\/$/, '')
+  const { slots = providerSlots(), lookup } = options
+  const pool = new ConnectionPool({ origin: baseUrl, lookup })
 
   async function tokenOf(run: RunHandle, refused?: string): Promise<Token> {
     const { workspace, actor, connectionId, context } = run
@@ -134,45 +138,108 @@ export function providerApi(options: ApiOptions): ProviderApi {
     }
   }
 
-  async function once(run: RunHandle, call: ApiCall, token: string): Promise<ApiAnswer> {
-    if (call.effect) {
-      await run.assertHeld().catch((error: unknown) => {
-        throw error instanceof RunStopped ? stopped(error) : error
-      })
+  /** Waits for its turn. Throws ApiFailure: not sent. */
+  async function turn(run: RunHandle): Promise<Release> {
+    try {
+      return await slots.acquire(run.workspace, run.signal)
+    } catch (error) {
+      if (!(error instanceof NoSlot)) throw error
+      if (error.why === 'stopped') throw stopped()
+      throw new ApiFailure('not-sent', 'OUTGOING_BUSY', `This was not sent to ${provider}: ${busySentence(error.why)}`)
     }
-    if (run.signal.aborted) throw stopped()
-    const signal = AbortSignal.any([run.signal, AbortSignal.timeout(timeoutMs)])
-    const query = call.query === undefined ? '' : `?${new URLSearchParams(call.query).toString()}`
-    const body = call.json === undefined ? undefined : JSON.stringify(call.json)
-    return tracedRequest(provider, call.method, baseUrl, async ({ headers: trace, answered }) => {
-      const headers = {
-        accept: 'application/json',
-        ...(body !== undefined && { 'content-type': 'application/json' }),
-        ...call.headers,
-        authorization: `Bearer ${token}`,
-        ...trace,
-      }
-      const started = performance.now()
-      let status: number | undefined
+  }
+
+  /** Throws ApiFailure: not sent. */
+  async function connected(run: RunHandle): Promise<HttpConnection> {
+    try {
+      return await pool.take(AbortSignal.any([run.signal, AbortSignal.timeout(connectMs)]))
+    } catch (cause) {
+      if (run.signal.aborted) throw stopped()
+      if (!(cause instanceof ConnectError)) throw cause
+      throw new ApiFailure('not-sent', 'PROVIDER_UNREACHABLE', `${provider} cannot be reached.`, { cause })
+    }
+  }
+
+  /** A connection on which the request may leave at once: whatever takes time has been waited for. Throws ApiFailure: not sent. */
+  async function readyConnection(run: RunHandle, { point, effect }: ApiCall): Promise<HttpConnection> {
+    let recorded = point === undefined
+    for (let tries = 1; ; tries += 1) {
+      const connection = await connected(run)
       try {
-        const response = await request(base + call.path + query, { method: call.method, headers, body: body ?? null, signal, dispatcher })
-        status = response.statusCode
-        answered(status)
-        const text = await readAll(response.body, maxResponseBytes)
-        if (status >= 200 && status < 300) return { status, json: text === '' ? undefined : JSON.parse(text) }
-        throw refusal(provider, status, text, response.headers['retry-after'])
+        if (!recorded) await run.record(point!)
+        recorded = true
+        if (effect) await run.assertHeld()
+        if (run.signal.aborted) throw stopped()
+        if (connection.open) return connection
+        // It grew old while the store was away.
+        if (tries === maxConnects) throw new ApiFailure('not-sent', 'PROVIDER_UNREACHABLE', `${provider} closed the connection before anything was sent.`)
       } catch (error) {
-        if (error instanceof ApiFailure) throw error
-        // A status was read: it says what came of the request, whatever became of the rest.
-        if (status !== undefined && (status < 200 || status >= 300)) throw refusal(provider, status, '', undefined)
-        if (status !== undefined) throw new ApiFailure('unclear', 'PROVIDER_GARBLED', `${provider} answered ${status}, but the answer cannot be read.`, { status })
-        if (neverLeft(error)) throw new ApiFailure('not-sent', 'PROVIDER_UNREACHABLE', `${provider} cannot be reached.`, { cause: error })
-        if (signal.aborted) throw new ApiFailure('unclear', 'PROVIDER_TIMEOUT', `${provider} did not answer in time.`)
-        throw new ApiFailure('unclear', 'PROVIDER_CONNECTION_LOST', `The connection to ${provider} was lost before an answer came.`, { cause: error })
-      } finally {
-        count?.(provider, classOf(status), (performance.now() - started) / 1000)
+        pool.give(connection)
+        throw error instanceof RunStopped ? stopped(error) : error
       }
-    })
+      pool.give(connection)
+    }
+  }
+
+  async function once(run: RunHandle, call: ApiCall, token: string): Promise<ApiAnswer> {
+    const release = await turn(run)
+    const started = performance.now()
+    let status: number | undefined
+    let counted = true
+    try {
+      return await tracedRequest(provider, call.method, baseUrl, async ({ headers: trace, answered }) => {
+        const connection = await readyConnection(run, call).catch((error: unknown) => {
+          counted = error instanceof ApiFailure && error.reason === 'PROVIDER_UNREACHABLE'
+          throw error
+        })
+        const body = call.json === undefined ? undefined : JSON.stringify(call.json)
+        const query = call.query === undefined ? '' : `?${new URLSearchParams(call.query).toString()}`
+        const headers = {
+          accept: 'application/json',
+          ...(body !== undefined && { 'content-type': 'application/json' }),
+          ...call.headers,
+          authorization: `Bearer ${token}`,
+          ...trace,
+        }
+        const signal = AbortSignal.any([run.signal, AbortSignal.timeout(timeoutMs)])
+        const onStatus = (read: number) => answered((status = read))
+        const path = base + call.path + query
+        try {
+          const response = await connection.request({ method: call.method, path, headers, body, signal, maxBytes: maxResponseBytes, onStatus })
+          return judge(response)
+        } catch (error) {
+          throw error instanceof ExchangeError ? noAnswer(error) : error
+        } finally {
+          pool.give(connection)
+        }
+      })
+    } finally {
+      release()
+      if (counted) count?.(provider, classOf(status), (performance.now() - started) / 1000)
+    }
+  }
+
+  /** A status was read: it says what came of the request, whatever became of the rest. */
+  function judge({ status, headers, bytes, complete }: ExchangeResponse): ApiAnswer {
+    if (status < 200 || status >= 300) throw refusal(provider, status, complete ? bytes.toString('utf8') : '', headers['retry-after'])
+    try {
+      if (!complete) throw new Error('the answer is not whole')
+      const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+      return { status, json: text === '' ? undefined : JSON.parse(text) }
+    } catch (cause) {
+      throw new ApiFailure('unclear', 'PROVIDER_GARBLED', `${provider} answered ${status}, but the answer cannot be read.`, { status, cause })
+    }
+  }
+
+  function noAnswer(cause: ExchangeError): ApiFailure {
+    switch (cause.kind) {
+      case 'stopped':
+        return new ApiFailure('unclear', 'PROVIDER_TIMEOUT', `${provider} did not answer in time.`, { cause })
+      case 'headers too large':
+        return new ApiFailure('unclear', 'PROVIDER_HEADERS_TOO_LARGE', `The answer of ${provider} has ${headerLimits}, and is not read.`, { cause })
+      case 'lost':
+        return new ApiFailure('unclear', 'PROVIDER_CONNECTION_LOST', `The connection to ${provider} was lost before an answer came.`, { cause })
+    }
   }
 
   async function freshened(run: RunHandle, call: ApiCall): Promise<ApiAnswer> {
@@ -241,29 +308,4 @@ function codeIn(text: string): string | undefined {
   } catch {
     return undefined
   }
-}
-
-/** Failures on the way to a connection: https://nodejs.org/api/errors.html, the tls ones among them. */
-function neverLeft(error: unknown): boolean {
-  if (!(error instanceof Error)) return false
-  const { code = '', syscall = '' } = error as NodeJS.ErrnoException
-  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every(neverLeft)
-  return (
-    syscall === 'connect' ||
-    syscall === 'getaddrinfo' ||
-    code === 'UND_ERR_CONNECT_TIMEOUT' ||
-    /^(?:ERR_TLS_CERT|CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_)/.test(code)
-  )
-}
-
-async function readAll(body: AsyncIterable<Buffer>, maxBytes: number): Promise<string> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of body) {
-    size += chunk.length
-    // Leaving the loop destroys the body, and with it the connection.
-    if (size > maxBytes) throw new Error('the answer is too large')
-    chunks.push(chunk)
-  }
-  return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks))
 }

@@ -7,14 +7,20 @@
  */
 import canonicalize from 'canonicalize'
 import { z } from 'zod'
+import { type FairSlots, NoSlot } from '#mesh/fair-slots.ts'
+import { ConnectError } from '#mesh/outgoing/connect.ts'
+import { ExchangeError, headerLimits } from '#mesh/outgoing/exchange.ts'
+import type { Lookup } from '#mesh/outgoing/resolver.ts'
 import { sign, standardWebhookHeaders } from '#mesh/signature.ts'
 import type { CountingKeys } from '#mesh/signature-states.ts'
 import packageJson from '../../../package.json' with { type: 'json' }
 import { type Adapter, type Outcome, type RunHandle, RunStopped } from '../adapter.ts'
 import type { TargetPolicy } from '../address-guard.ts'
 import { errors } from '../errors.ts'
-import { ConnectError, outgoing } from '../outgoing.ts'
-import type { Connection, Lookup } from '../outgoing.ts'
+import { outgoing } from '../outgoing.ts'
+import type { Connection } from '../outgoing.ts'
+import { shownText } from './plain-text.ts'
+import { busySentence, deliverySlots } from './slots.ts'
 import { deliver } from './webhook-delivery.ts'
 import type { Answer, Delivery } from './webhook-delivery.ts'
 
@@ -38,11 +44,13 @@ export type WebhookParams = z.output<typeof params>
 /** Every reason that one delivery may have for not being a success. */
 export const deliveryReasons = [
   'TARGET_REFUSED', // failed: the target is not public (any more); nothing was sent
+  'OUTGOING_BUSY', // failed: as many requests as may be were under way here; nothing was sent
   'WEBHOOK_CONNECTION', // failed: no connection; nothing was sent
   'WEBHOOK_REDIRECT', // failed: a status of 300 to 399
   'WEBHOOK_STATUS', // failed: a status of 400 or more
   'WEBHOOK_TIMEOUT', // unknown: no status in time; failed: the run was stopped before anything was sent
   'WEBHOOK_CONNECTION_LOST', // unknown: sent, and then no readable status
+  'WEBHOOK_HEADERS_TOO_LARGE', // unknown: sent, and the headers of the answer are larger than what is read
 ] as const
 
 /** Every reason that an outcome of this adapter may have. */
@@ -64,9 +72,11 @@ export interface WebhookOptions {
   timeoutMs?: number
   /** How much of an answer is kept. */
   maxResponseBytes?: number
-  lookup?: Lookup
-  /** Told of each delivery, and how long it took. */
-  count?: (outcome: DeliveryOutcome, seconds: number) => void
+  lookup?: Lookup | undefined
+  /** How many deliveries are under way at once, and how many wait for one of them. */
+  slots?: FairSlots
+  /** Told of each delivery, and how long it took; undefined where it had no turn. */
+  count?: (outcome: DeliveryOutcome, seconds: number | undefined) => void
   /** Milliseconds since the epoch. */
   now?: () => number
 }
@@ -76,7 +86,8 @@ const maxAttempts = 5
 
 export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> {
   const { signingKeys, defaultUrl, policy, timeoutMs = 10_000, maxResponseBytes = 64 * 1024, lookup, count, now = Date.now } = options
-  const network = outgoing(lookup === undefined ? { policy } : { policy, lookup })
+  const { slots = deliverySlots() } = options
+  const network = outgoing({ policy, lookup })
 
   return {
     action: 'webhook.save',
@@ -85,11 +96,11 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
     reasons: webhookReasons,
     params,
 
-    async preview({ url = defaultUrl, method, body, redeliver_after_crash }, { signal }) {
+    async preview({ url = defaultUrl, method, body, redeliver_after_crash }, { workspace, signal }) {
       if (url === undefined) throw invalid('url', 'is missing, and no WEBHOOK_URL is configured to take its place.')
       if (method === 'GET' && body !== undefined) throw invalid('body', 'must be left out: a GET has no body.')
       bodyBytes(body)
-      const { target, warnings } = await network.check(url, signal)
+      const { target, warnings } = await network.check(url, workspace, signal)
       return {
         params: {
           url,
@@ -118,11 +129,25 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
     },
   }
 
-  /** One delivery. Throws only what `assertHeld` throws, and then nothing was sent. */
+  /** One delivery, once it is its turn. Throws only what `assertHeld` throws, and then nothing was sent. */
   async function attempt(shown: WebhookParams, run: RunHandle): Promise<Outcome> {
-    const started = performance.now()
-    const outcome = await delivered(shown, run)
-    count?.(outcome.status === 'success' ? 'success' : outcome.error.reason, (performance.now() - started) / 1000)
+    let started: number | undefined
+    const outcome = await slots.acquire(run.workspace, run.signal).then(
+      async (release) => {
+        started = performance.now()
+        try {
+          return await delivered(shown, run)
+        } finally {
+          release()
+        }
+      },
+      (error: unknown) => {
+        if (error instanceof NoSlot) return noTurn(error, run)
+        throw error
+      },
+    )
+    const seconds = started === undefined ? undefined : (performance.now() - started) / 1000
+    count?.(outcome.status === 'success' ? 'success' : outcome.error.reason, seconds)
     return outcome
   }
 
@@ -137,12 +162,11 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
     try {
       const keys = await signingKeys(run.workspace, deadline.signal).catch(() => undefined)
       if (keys === undefined) return notSent(new ConnectError('failed', 'which key signs for the workspace is not known now'), run)
-      const delivery = signedDelivery(shown, run, keys)
-      const connection = await network.connect(shown.url ?? '', deadline.signal).catch((error: unknown) => {
+      const connection = await network.connect(shown.url ?? '', run.workspace, deadline.signal).catch((error: unknown) => {
         if (error instanceof ConnectError) return error
         throw error
       })
-      return connection instanceof ConnectError ? notSent(connection, run) : await send(connection, delivery, run, deadline.signal)
+      return connection instanceof ConnectError ? notSent(connection, run) : await send(connection, signedDelivery(shown, run, keys), run, deadline.signal)
     } finally {
       clearTimeout(timer)
       run.signal.removeEventListener('abort', stop)
@@ -161,12 +185,20 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
     }
     try {
       return judgeAnswer(await deliver(connection, delivery, { maxResponseBytes, signal }), connection.target.url)
-    } catch {
+    } catch (error) {
+      if (!(error instanceof ExchangeError)) throw error
       const sent = (why: string) =>
         `The request was sent, but ${why}. Whether it took effect is not known: ask the receiver about webhook-id ${run.runId}.`
-      if (!signal.aborted) return ended('unknown', 'WEBHOOK_CONNECTION_LOST', sent('no readable answer came back'))
-      const why = run.signal.aborted ? 'the run was stopped before an answer came' : `no answer came within ${timeoutMs / 1000} s`
-      return ended('unknown', 'WEBHOOK_TIMEOUT', sent(why))
+      switch (error.kind) {
+        case 'lost':
+          return ended('unknown', 'WEBHOOK_CONNECTION_LOST', sent('no readable answer came back'))
+        case 'headers too large':
+          return ended('unknown', 'WEBHOOK_HEADERS_TOO_LARGE', sent(`its answer has ${headerLimits}, and is not read`))
+        case 'stopped': {
+          const why = run.signal.aborted ? 'the run was stopped before an answer came' : `no answer came within ${timeoutMs / 1000} s`
+          return ended('unknown', 'WEBHOOK_TIMEOUT', sent(why))
+        }
+      }
     }
   }
 
@@ -238,8 +270,19 @@ function notSent(error: ConnectError, run: RunHandle): Delivered {
   return ended('failed', 'WEBHOOK_CONNECTION', `Nothing was sent: ${error.message}.`)
 }
 
-function judgeAnswer({ status, location, text, truncated }: Answer, url: URL): Delivered {
-  const result = { status_code: status, response: text, ...(truncated ? { response_truncated: true } : {}) }
+function noTurn({ why }: NoSlot, run: RunHandle): Delivered {
+  if (run.signal.aborted || why === 'stopped') return ended('failed', 'WEBHOOK_TIMEOUT', 'The run was stopped before the request was sent.')
+  return ended('failed', 'OUTGOING_BUSY', `Nothing was sent: ${busySentence(why)}`)
+}
+
+function judgeAnswer({ status, location, text, truncated, unknownCoding }: Answer, url: URL): Delivered {
+  const result = {
+    status_code: status,
+    response: text,
+    ...(truncated ? { response_truncated: true } : {}),
+    // Its letters are the receiver's.
+    ...(unknownCoding === undefined ? {} : { response_encoding: shownText(unknownCoding) }),
+  }
   if (status < 300) return { status: 'success', result }
   if (status < 400) {
     // A Location may hold a secret in its path or query.

@@ -6,7 +6,7 @@
 import * as oauth from 'oauth4webapi'
 import { type Provider, isIssuer, isUsable, readScopes, speaksOpenId } from './provider.ts'
 import { ProviderError, ownError, providerError } from './provider-error.ts'
-import { boundedFetch } from './provider-fetch.ts'
+import { ProviderConnections, boundedFetch } from './provider-fetch.ts'
 
 export interface AuthorizationParts {
   redirectUri: string
@@ -71,10 +71,11 @@ type Server = oauth.AuthorizationServer
 export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
   const discovered = new Map<string, { server: Promise<Server>; until: number }>()
   const keys = new Map<string, oauth.JWKSCacheInput>()
+  const connections = new ProviderConnections()
 
   /** Options of every request: to these endpoints alone. */
   const going = ({ name, allowHttp }: Provider, endpoints: readonly (string | undefined)[]) => ({
-    [oauth.customFetch]: boundedFetch({ provider: name, allowHttp, endpoints: endpoints.filter((url) => url !== undefined), requestMs }),
+    [oauth.customFetch]: boundedFetch({ provider: name, allowHttp, endpoints: endpoints.filter((url) => url !== undefined), requestMs, connections }),
     [oauth.allowInsecureRequests]: allowHttp,
   })
   const goingTo = (provider: Provider, server: Server) =>

@@ -1,4 +1,9 @@
 /** How a provider is reached: at its own endpoints, within a time, to an answer of a bounded size, and nowhere that it points to. */
+import { ConnectError } from '#mesh/outgoing/connect.ts'
+import { ExchangeError } from '#mesh/outgoing/exchange.ts'
+import type { ExchangeRequest, ExchangeResponse } from '#mesh/outgoing/exchange.ts'
+import { ConnectionPool } from '#mesh/outgoing/pool.ts'
+import { type Lookup, NameResolver } from '#mesh/outgoing/resolver.ts'
 import { tracedRequest } from '#mesh/telemetry/outgoing.ts'
 import { isUsable } from './provider.ts'
 import { ownError } from './provider-error.ts'
@@ -12,6 +17,7 @@ export interface FetchParts {
   endpoints: readonly string[]
   /** For the whole of it, in milliseconds. */
   requestMs: number
+  connections: ProviderConnections
 }
 
 interface Options {
@@ -21,45 +27,70 @@ interface Options {
 }
 
 /** Larger than any token answer or set of keys. */
-const mostBytes = 256 * 1024
+const maxBytes = 256 * 1024
 
-/** Throws ProviderError, with nothing in it of what was sent or came back. */
-export function boundedFetch({ provider, allowHttp, endpoints, requestMs }: FetchParts) {
-  const allowed = new Set(endpoints)
-  return async (url: string, { method, headers, body }: Options): Promise<Response> => {
-    if (!allowed.has(url) || !isUsable(new URL(url), allowHttp)) throw ownError('unreadable')
-    const signal = AbortSignal.timeout(requestMs)
-    let response: Response
-    try {
-      response = await tracedRequest(provider, method, new URL(url), async (outgoing) => {
-        const init = { method, headers: { ...headers, ...outgoing.headers }, body: body ?? null, redirect: 'manual', signal } as const
-        const answer = await fetch(url, init)
-        outgoing.answered(answer.status)
-        return answer
-      })
-    } catch {
-      throw ownError('unreachable')
-    }
-    const bytes = await read(response)
-    const { status, statusText } = response
-    // These have no body, whatever was sent (the Fetch standard, 2.2.3).
-    const bodiless = [101, 103, 204, 205, 304].includes(status)
-    return new Response(bodiless ? null : bytes, { status, statusText, headers: response.headers })
+/** Connections to the origins of providers: as many origins as operators configured. */
+export class ProviderConnections {
+  readonly #lookup: Lookup
+  readonly #pools = new Map<string, ConnectionPool>()
+
+  constructor(lookup: Lookup = new NameResolver().lookup) {
+    this.#lookup = lookup
+  }
+
+  to(url: URL): ConnectionPool {
+    const known = this.#pools.get(url.origin) ?? new ConnectionPool({ origin: url, lookup: this.#lookup })
+    this.#pools.set(url.origin, known)
+    return known
   }
 }
 
-async function read(response: Response): Promise<Uint8Array<ArrayBuffer>> {
-  const chunks: Uint8Array[] = []
-  let length = 0
-  try {
-    for await (const chunk of response.body ?? []) {
-      length += chunk.byteLength
-      if (length > mostBytes) throw ownError('unreadable')
-      chunks.push(chunk)
-    }
-  } catch (error) {
-    // What was too long stays that; whatever else ended it early is an answer that did not arrive.
-    throw length > mostBytes ? error : ownError('unreachable')
+/** Throws ProviderError, with nothing in it of what was sent or came back. */
+export function boundedFetch({ provider, allowHttp, endpoints, requestMs, connections }: FetchParts) {
+  const allowed = new Set(endpoints)
+  return async (address: string, { method, headers, body }: Options): Promise<Response> => {
+    const url = new URL(address)
+    if (!allowed.has(address) || !isUsable(url, allowHttp)) throw ownError('unreadable')
+    const signal = AbortSignal.timeout(requestMs)
+    const response = await tracedRequest(provider, method, url, async (outgoing) => {
+      const pool = connections.to(url)
+      try {
+        const connection = await pool.take(signal)
+        try {
+          return await connection.request({
+            method: method as ExchangeRequest['method'],
+            path: url.pathname + url.search,
+            headers: { ...contentType(body), ...headers, ...outgoing.headers },
+            body: body?.toString(),
+            signal,
+            maxBytes,
+            onStatus: outgoing.answered,
+          })
+        } finally {
+          pool.give(connection)
+        }
+      } catch (error) {
+        if (error instanceof ExchangeError && error.kind === 'headers too large') throw ownError('unreadable')
+        if (error instanceof ExchangeError || error instanceof ConnectError) throw ownError('unreachable')
+        throw error
+      }
+    })
+    return standardResponse(response)
   }
-  return new Uint8Array(Buffer.concat(chunks))
+}
+
+/** As the Fetch standard has it for such a body. */
+const contentType = (body: Options['body']): Record<string, string> =>
+  body instanceof URLSearchParams ? { 'content-type': 'application/x-www-form-urlencoded;charset=UTF-8' } : {}
+
+/** Only a whole answer is one: the rest of what was too long, or ended early, might say something else. */
+function standardResponse({ status, headers, bytes, complete, unknownCoding }: ExchangeResponse): Response {
+  if (!complete) throw ownError(bytes.length >= maxBytes || unknownCoding !== undefined ? 'unreadable' : 'unreachable')
+  const copied = new Headers()
+  for (const [name, value] of Object.entries(headers)) {
+    for (const each of Array.isArray(value) ? value : value === undefined ? [] : [value]) copied.append(name, each)
+  }
+  // These have no body, whatever was sent (the Fetch standard, 2.2.3).
+  const bodiless = [204, 205, 304].includes(status)
+  return new Response(bodiless ? null : new Uint8Array(bytes), { status, headers: copied })
 }

@@ -3,13 +3,17 @@ import net from 'node:net'
 import type { AddressInfo } from 'node:net'
 import tls from 'node:tls'
 import { afterEach, describe, expect, test } from 'vitest'
+import { ConnectError } from '#mesh/outgoing/connect.ts'
+import { type Lookup, NameResolver } from '#mesh/outgoing/resolver.ts'
 import { parsePolicy, publicOnly } from '../../../services/actions/address-guard.ts'
-import { ConnectError, outgoing } from '../../../services/actions/outgoing.ts'
-import type { Lookup } from '../../../services/actions/outgoing.ts'
+import { outgoing } from '../../../services/actions/outgoing.ts'
+
+import { type DnsServer, type Zone, startDnsServer } from '../../fakes/dns-server.ts'
 import { selfSignedCertificate } from '../../fakes/certificate.ts'
 
 const loopback = parsePolicy(['127.0.0.0/8', '::1/128'])
 const never = new AbortController().signal
+const workspace = 'default'
 const resolvesTo = (...addresses: string[]): Lookup => async () => addresses
 const notFound: Lookup = async () => {
   throw Object.assign(new Error('getaddrinfo ENOTFOUND'), { code: 'ENOTFOUND' })
@@ -17,7 +21,9 @@ const notFound: Lookup = async () => {
 
 const servers: net.Server[] = []
 const sockets: net.Socket[] = []
-afterEach(() => {
+const dnsServers: DnsServer[] = []
+afterEach(async () => {
+  for (const dns of dnsServers.splice(0)) await dns.close()
   for (const socket of sockets.splice(0)) socket.destroy()
   for (const server of servers.splice(0)) server.close()
 })
@@ -47,7 +53,7 @@ describe('the check for a preview', () => {
     ['a name that is never public', 'http://localhost/', 'leads to a name that is never public.'],
     ['no URL', 'example', 'must begin with http:// or https:// and a host.'],
   ])('refuses %s', async (_what, url, description) => {
-    await expect(outgoing({ policy: publicOnly, lookup: notFound }).check(url, never)).rejects.toMatchObject({
+    await expect(outgoing({ policy: publicOnly, lookup: notFound }).check(url, workspace, never)).rejects.toMatchObject({
       reason: 'TARGET_REFUSED',
       code: 'INVALID_ARGUMENT',
       violations: [{ field: 'params.url', description }],
@@ -56,28 +62,60 @@ describe('the check for a preview', () => {
 
   test('refuses a name when one address among good ones is not public, and does not say which', async () => {
     const { check } = outgoing({ policy: publicOnly, lookup: resolvesTo('93.184.216.34', '10.20.30.40', '2606:4700::1111') })
-    const error = await check('https://hook.example/', never).then(() => undefined, (reason: unknown) => reason)
+    const error = await check('https://hook.example/', workspace, never).then(() => undefined, (reason: unknown) => reason)
     expect(error).toMatchObject({ reason: 'TARGET_REFUSED' })
     expect(JSON.stringify(error)).not.toContain('10.20.30.40')
   })
 
   test('lets a name through whose addresses are all public', async () => {
     const { check } = outgoing({ policy: publicOnly, lookup: resolvesTo('93.184.216.34', '2606:4700::1111') })
-    expect(await check('https://hook.example/', never)).toMatchObject({ target: { host: 'hook.example', port: 443 }, warnings: [] })
+    expect(await check('https://hook.example/', workspace, never)).toMatchObject({ target: { host: 'hook.example', port: 443 }, warnings: [] })
   })
 
   test('warns of a target that only the configuration allows', async () => {
     const { check } = outgoing({ policy: loopback, lookup: resolvesTo('127.0.0.1') })
     const warnings = ['The target is not public: it is allowed by the configuration here.']
-    expect(await check('http://localhost/', never)).toMatchObject({ warnings })
-    expect(await check('http://127.1/', never)).toMatchObject({ warnings })
+    expect(await check('http://localhost/', workspace, never)).toMatchObject({ warnings })
+    expect(await check('http://127.1/', workspace, never)).toMatchObject({ warnings })
   })
 
   test('warns of a name that does not resolve, or not in time', async () => {
     const warnings = ['The name hook.example does not resolve now. It will be resolved again when the request is sent.']
-    expect(await outgoing({ policy: publicOnly, lookup: notFound }).check('https://hook.example/', never)).toMatchObject({ warnings })
+    expect(await outgoing({ policy: publicOnly, lookup: notFound }).check('https://hook.example/', workspace, never)).toMatchObject({ warnings })
     const slow = outgoing({ policy: publicOnly, lookup: () => new Promise(() => undefined) })
-    expect(await slow.check('https://hook.example/', AbortSignal.abort())).toMatchObject({ warnings })
+    expect(await slow.check('https://hook.example/', workspace, AbortSignal.abort())).toMatchObject({ warnings })
+  })
+})
+
+describe('a DNS server that lies', () => {
+  const world = async (zone: Zone) => {
+    const dns = await startDnsServer(zone)
+    dnsServers.push(dns)
+    return outgoing({ policy: loopback, lookup: new NameResolver({ servers: [dns.address] }).lookup })
+  }
+
+  test('leads nowhere that was not checked: not by one address among good ones, nor by another answer the next time', async () => {
+    const { accepted, port } = await listen(net.createServer())
+    let times = 0
+    const turned = ({ type }: { type: string }) => (type === 'A' ? { A: [(times += 1) === 1 ? '127.0.0.1' : '10.0.0.1'], ttl: 0 } : {})
+    const { check, connect } = await world({ 'mixed.example': { A: ['127.0.0.1', '10.0.0.1'] }, 'turned.example': turned, 'six.example': { A: ['127.0.0.1'], AAAA: ['fe80::1'] } })
+    for (const name of ['mixed', 'six']) {
+      await expect(check(`http://${name}.example:${port}/`, workspace, never)).rejects.toMatchObject({ reason: 'TARGET_REFUSED' })
+      expect((await failure(connect(`http://${name}.example:${port}/`, workspace, never))).kind).toBe('refused')
+    }
+    await check(`http://turned.example:${port}/`, workspace, never)
+    expect((await failure(connect(`http://turned.example:${port}/`, workspace, never))).kind).toBe('refused')
+    expect(accepted).toHaveLength(0)
+  })
+
+  test('or is silent keeps a preview no longer than a preview waits, and other targets not at all', async () => {
+    const { port } = await listen(net.createServer())
+    const { check, connect } = await world({ 'silent.example': 'silent', 'hook.example': { A: ['127.0.0.1'] } })
+    const stopping = AbortSignal.timeout(300)
+    const silent = Array.from({ length: 30 }, (_, index) => check(`http://silent.example/${index}`, 'hostile', stopping))
+    const { socket } = await connect(`http://hook.example:${port}/`, workspace, never)
+    sockets.push(socket)
+    for (const { warnings } of await Promise.all(silent)) expect(warnings).toEqual([expect.stringContaining('does not resolve now')])
   })
 })
 
@@ -86,7 +124,7 @@ describe('a connection', () => {
     const { accepted, port } = await listen(net.createServer())
     const answers = [['127.0.0.1'], ['10.0.0.1']]
     const { connect } = outgoing({ policy: loopback, lookup: async () => answers.shift() ?? [] })
-    const { socket } = await connect(`http://hook.example:${port}/`, never)
+    const { socket } = await connect(`http://hook.example:${port}/`, workspace, never)
     sockets.push(socket)
     expect(socket.remoteAddress).toBe('127.0.0.1')
     expect(answers).toEqual([['10.0.0.1']])
@@ -96,7 +134,7 @@ describe('a connection', () => {
   test('goes to another of the checked addresses where the first does not answer', async () => {
     const { port } = await listen(net.createServer())
     const { connect } = outgoing({ policy: loopback, lookup: resolvesTo('127.0.0.2', '::1', '127.0.0.1') })
-    const { socket } = await connect(`http://hook.example:${port}/`, never)
+    const { socket } = await connect(`http://hook.example:${port}/`, workspace, never)
     sockets.push(socket)
     expect(socket.remoteAddress).toBe('127.0.0.1')
   })
@@ -106,13 +144,13 @@ describe('a connection', () => {
     const addresses = ['127.0.0.1', '127.1', '0x7f.1', '2130706433', '017700000001', '127。0。0。1', '[::ffff:7f00:1]']
     for (const host of [...addresses, 'localhost', 'localhost.', 'LOCALHOST', 'hook.example']) {
       const { connect } = outgoing({ policy: publicOnly, lookup: resolvesTo('127.0.0.1') })
-      expect((await failure(connect(`http://${host}:${port}/`, never))).kind).toBe('refused')
+      expect((await failure(connect(`http://${host}:${port}/`, workspace, never))).kind).toBe('refused')
     }
     const mixed = outgoing({ policy: loopback, lookup: resolvesTo('127.0.0.1', '10.0.0.1') })
-    expect((await failure(mixed.connect(`http://hook.example:${port}/`, never))).kind).toBe('refused')
+    expect((await failure(mixed.connect(`http://hook.example:${port}/`, workspace, never))).kind).toBe('refused')
 
     // Connections are accepted in their order: when this one has come, any before it would have.
-    const { socket } = await outgoing({ policy: loopback }).connect(`http://127.0.0.1:${port}/`, never)
+    const { socket } = await outgoing({ policy: loopback }).connect(`http://127.0.0.1:${port}/`, workspace, never)
     sockets.push(socket)
     await expect.poll(() => accepted.length).toBeGreaterThan(0)
     expect(accepted.length).toBe(1)
@@ -125,10 +163,10 @@ describe('a connection', () => {
     const { connect } = outgoing({ policy: loopback })
     const [unknown, empty] = [notFound, resolvesTo()].map((lookup) => outgoing({ policy: loopback, lookup }))
     const expected = [
-      [() => connect(`http://127.0.0.1:${closed.port}/`, never), 'the connection was refused'],
-      [() => connect(`https://127.0.0.1:${port}/`, never), 'TLS: the handshake failed'],
-      [() => unknown!.connect('http://hook.example/', never), 'there is no such host'],
-      [() => empty!.connect('http://hook.example/', never), 'there is no such host'],
+      [() => connect(`http://127.0.0.1:${closed.port}/`, workspace, never), 'the connection was refused'],
+      [() => connect(`https://127.0.0.1:${port}/`, workspace, never), 'TLS: the handshake failed'],
+      [() => unknown!.connect('http://hook.example/', workspace, never), 'there is no such host'],
+      [() => empty!.connect('http://hook.example/', workspace, never), 'there is no such host'],
     ] as const
     for (const [attempt, message] of expected) expect(await failure(attempt())).toMatchObject({ kind: 'failed', message })
   })
@@ -138,19 +176,19 @@ describe('a connection', () => {
     const { connect } = outgoing({ policy: loopback, lookup: () => new Promise(() => undefined) })
     const [resolving, shaking] = [new AbortController(), new AbortController()]
 
-    const unresolved = failure(connect('http://hook.example/', resolving.signal))
+    const unresolved = failure(connect('http://hook.example/', workspace, resolving.signal))
     resolving.abort()
     expect((await unresolved).kind).toBe('stopped')
 
     // The listener speaks no TLS and says nothing: the handshake hangs.
-    const unshaken = failure(connect(`https://127.0.0.1:${port}/`, shaking.signal))
+    const unshaken = failure(connect(`https://127.0.0.1:${port}/`, workspace, shaking.signal))
     await expect.poll(() => accepted.length).toBe(1)
     const closed = once(accepted[0]!.resume(), 'close')
     shaking.abort()
     expect((await unshaken).kind).toBe('stopped')
     await closed
 
-    expect((await failure(connect(`http://127.0.0.1:${port}/`, AbortSignal.abort()))).kind).toBe('stopped')
+    expect((await failure(connect(`http://127.0.0.1:${port}/`, workspace, AbortSignal.abort()))).kind).toBe('stopped')
   })
 
   test('over TLS asks for the name, though it goes to an address, and takes only a trusted certificate of that name', async () => {
@@ -159,17 +197,17 @@ describe('a connection', () => {
     const server = tls.createServer(certificate, (socket) => names.push(socket.servername)).on('tlsClientError', () => undefined)
     const { port } = await listen(server)
     const { connect } = outgoing({ policy: loopback, lookup: resolvesTo('127.0.0.1') })
-    expect(await failure(connect(`https://hook.example:${port}/`, never))).toMatchObject({ message: 'TLS: the certificate is not trusted' })
+    expect(await failure(connect(`https://hook.example:${port}/`, workspace, never))).toMatchObject({ message: 'TLS: the certificate is not trusted' })
 
     const trusted = tls.getCACertificates('default')
     tls.setDefaultCACertificates([certificate.cert])
     try {
-      const { socket } = await connect(`https://hook.example.:${port}/`, never)
+      const { socket } = await connect(`https://hook.example.:${port}/`, workspace, never)
       sockets.push(socket)
       await expect.poll(() => names).toEqual(['hook.example'])
-      const other = await failure(connect(`https://other.example:${port}/`, never))
+      const other = await failure(connect(`https://other.example:${port}/`, workspace, never))
       expect(other).toMatchObject({ message: 'TLS: the certificate is for another host' })
-      const address = await failure(connect(`https://127.0.0.1:${port}/`, never))
+      const address = await failure(connect(`https://127.0.0.1:${port}/`, workspace, never))
       expect(address).toMatchObject({ message: 'TLS: the certificate is for another host' })
     } finally {
       tls.setDefaultCACertificates(trusted)

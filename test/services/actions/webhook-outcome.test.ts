@@ -100,16 +100,17 @@ describe('the outcome', () => {
   })
 
   test.each([
-    ['closes at once', ''],
-    ['does not speak HTTP', 'SSH-2.0-OpenSSH_9.9\r\n'],
-    ['never ends its headers', `HTTP/1.1 200 OK\r\nx: ${'a'.repeat(100_000)}`],
-  ])('of a receiver that %s is unknown', async (_what, bytes) => {
+    ['closes at once', '', 'WEBHOOK_CONNECTION_LOST'],
+    ['does not speak HTTP', 'SSH-2.0-OpenSSH_9.9\r\n', 'WEBHOOK_CONNECTION_LOST'],
+    ['has headers larger than are read', `HTTP/1.1 200 OK\r\nx: ${'a'.repeat(17_000)}\r\n\r\n`, 'WEBHOOK_HEADERS_TOO_LARGE'],
+    ['never ends its headers', `HTTP/1.1 200 OK\r\nx: ${'a'.repeat(100_000)}`, 'WEBHOOK_HEADERS_TOO_LARGE'],
+  ] as const)('of a receiver that %s is unknown, and says so', async (_what, bytes, reason) => {
     let connections = 0
     const url = await listen((socket) => {
       connections++
       socket.end(bytes)
     })
-    expectError(await send({ url, body: {} }), 'unknown', 'WEBHOOK_CONNECTION_LOST')
+    expectError(await send({ url, body: {} }), 'unknown', reason)
     expect(connections).toBe(1)
   })
 
