@@ -1,7 +1,6 @@
 /** How a provider is reached: at its own endpoints, within a time, to an answer of a bounded size, and nowhere that it points to. */
 import { ConnectError } from '#mesh/outgoing/connect.ts'
-import { ExchangeError } from '#mesh/outgoing/exchange.ts'
-import type { ExchangeRequest, ExchangeResponse } from '#mesh/outgoing/exchange.ts'
+import { ExchangeError, type ExchangeResponse } from '#mesh/outgoing/exchange.ts'
 import { ConnectionPool } from '#mesh/outgoing/pool.ts'
 import { type Lookup, NameResolver } from '#mesh/outgoing/resolver.ts'
 import { tracedRequest } from '#mesh/telemetry/outgoing.ts'
@@ -58,7 +57,7 @@ export function boundedFetch({ provider, allowHttp, endpoints, requestMs, connec
         const connection = await pool.take(signal)
         try {
           return await connection.request({
-            method: method as ExchangeRequest['method'],
+            method,
             path: url.pathname + url.search,
             headers: { ...contentType(body), ...headers, ...outgoing.headers },
             body: body?.toString(),

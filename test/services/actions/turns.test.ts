@@ -23,14 +23,15 @@ interface Action {
   name: string
   json: object
   /** Those that act in one step: a recovery point of theirs says that the step may have been taken. */
-  make(parts: ApiParts): Adapter
+  // oxlint-disable-next-line typescript/no-explicit-any -- adapters of whatever parameters
+  make(parts: ApiParts): Adapter<any>
 }
 const sending = account(['https://www.googleapis.com/auth/gmail.send', 'Mail.Send'])
 const atProviders: Action[] = [
-  { name: 'gmail.send_email', json: mail, make: (parts) => googleMailAdapter(parts) as Adapter },
-  { name: 'outlook.send_email', json: mail, make: (parts) => graphMailAdapter({ ...parts, lookMs: [0] }) as Adapter },
-  { name: 'google_calendar.create_event', json: event, make: (parts) => googleCalendarAdapter({ ...parts, lookMs: [0] }) as Adapter },
-  { name: 'outlook_calendar.create_event', json: event, make: (parts) => graphCalendarAdapter({ ...parts, lookMs: [0] }) as Adapter },
+  { name: 'gmail.send_email', json: mail, make: (parts) => googleMailAdapter(parts) },
+  { name: 'outlook.send_email', json: mail, make: (parts) => graphMailAdapter({ ...parts, lookMs: [0] }) },
+  { name: 'google_calendar.create_event', json: event, make: (parts) => googleCalendarAdapter({ ...parts, lookMs: [0] }) },
+  { name: 'outlook_calendar.create_event', json: event, make: (parts) => graphCalendarAdapter({ ...parts, lookMs: [0] }) },
 ]
 
 const start = async (options: ReceiverOptions): Promise<Receiver> => closing(await startReceiver(options))
