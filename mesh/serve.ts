@@ -16,7 +16,7 @@ import { flushCompileCache } from 'node:module'
 import packageJson from '../package.json' with { type: 'json' }
 import { serveAdmin } from './admin.ts'
 import type { RefusalCounter } from './audit/refusals.ts'
-import { type Config, ConfigError, type ListenAddress, type Spec, describeConfig, formatAddress, readConfig } from './config.ts'
+import { type Config, ConfigError, type Spec, describeConfig, formatAddress, readConfig } from './config.ts'
 import type { Verifier } from './grpc/caller.ts'
 import type { Health } from './grpc/health.ts'
 import { GrpcServer, type Served } from './grpc/server.ts'
@@ -28,7 +28,7 @@ import { createLogger } from './telemetry/log.ts'
 import type { Logger } from './telemetry/log.ts'
 import { Metrics } from './telemetry/metrics.ts'
 import { openRecording } from './telemetry/recording.ts'
-import { processVariables } from './variables.ts'
+import { type grpcVariables, processVariables } from './variables.ts'
 
 /** EX_CONFIG of sysexits.h. */
 const badConfiguration = 78
@@ -156,11 +156,11 @@ export interface GrpcParts {
 }
 
 /** Serves gRPC and the admin port, and drains both at the end. */
-export async function serveGrpc(runtime: Runtime<{ grpcListen: ListenAddress }>, parts: GrpcParts): Promise<Listening> {
+export async function serveGrpc(runtime: Runtime<Config<typeof grpcVariables>>, parts: GrpcParts): Promise<Listening> {
   const { config, log, metrics } = runtime
   const admin = await serveAdmin(config.adminListen, { metrics, health: parts.health })
   runtime.onStop('admin port', () => admin.close())
-  const server = new GrpcServer({ ...parts, log, metrics })
+  const server = new GrpcServer({ ...parts, log, metrics, maxConnectionAgeMs: config.maxConnectionAgeMs })
   const port = await server.listen(config.grpcListen)
   if (parts.tls !== undefined) followCertificates(runtime, parts.tls)
   runtime.onStop('gRPC server', async () => {

@@ -7,13 +7,11 @@ import {
   type ClientUnaryCall,
   Metadata,
   type ServiceDefinition,
-  type ServiceError,
   credentials,
   type requestCallback,
-  status,
 } from '@grpc/grpc-js'
 import { HealthService } from '#gen/grpc/health/v1/health.ts'
-import { MeshError, meshErrors } from '../errors.ts'
+import { meshErrors } from '../errors.ts'
 import { TokenCache } from '../identity/token-cache.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { key } from '../telemetry/names.ts'
@@ -25,6 +23,8 @@ import type { PeerToken } from './caller.ts'
 import { type Method, methodOf } from './descriptors.ts'
 import { methodMetrics } from './method-metrics.ts'
 import { methodSpan } from './method-span.ts'
+import { type NamesOptions, byName } from './names.ts'
+import { failureOf, waitBefore } from './retry.ts'
 import { fromServiceError } from './status.ts'
 import type { Tls } from './tls.ts'
 
@@ -60,6 +60,8 @@ export interface ChannelParts {
   /** Where it is set, only that service is spoken to, and we show it our certificate instead of a token. */
   tls?: Tls | undefined
   metrics?: Metrics
+  /** How a name is looked up. */
+  names?: NamesOptions
 }
 
 /** Callers whose tokens are kept as they go over the wire. */
@@ -80,26 +82,19 @@ const channelOptions: ClientOptions = {
   'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
 }
 
-/** `10.0.0.1:1+10.0.0.2:1` → `ipv4:10.0.0.1:1,10.0.0.2:1`, likewise IPv6; one name is resolved by DNS, to as many replicas as it has there. */
-function target(address: string): string {
+/** `10.0.0.1:1+10.0.0.2:1` → `ipv4:10.0.0.1:1,10.0.0.2:1`, likewise IPv6; one name is looked up again and again, and stands for as many replicas as it has. */
+function targetOf({ address, names }: ChannelParts): { target: string; options?: ClientOptions } {
   const replicas = address.split('+')
-  if (replicas.every((each) => /^[\d.]+:\d+$/.test(each))) return `ipv4:${replicas.join(',')}`
-  if (replicas.every((each) => /^\[[\da-fA-F:]+\]:\d+$/.test(each))) return `ipv6:${replicas.join(',')}`
+  if (replicas.every((each) => /^[\d.]+:\d+$/.test(each))) return { target: `ipv4:${replicas.join(',')}` }
+  if (replicas.every((each) => /^\[[\da-fA-F:]+\]:\d+$/.test(each))) return { target: `ipv6:${replicas.join(',')}` }
   if (replicas.length > 1)
     throw new Error(`${address}: replicas joined by + are IP addresses of one family with ports; a name stands alone`)
-  return `dns:${address}`
+  return byName(address, names)
 }
 
 /** grpc-js writes only a Buffer: the same memory under that type. */
 const bufferOf = (bytes: Uint8Array): Buffer =>
   Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-
-/** A call that was cancelled, but not by us, was cut by a service that ended: it says so with a reset of the stream alone. */
-function failure(error: ServiceError, context: Context): MeshError {
-  const meant = fromServiceError(error)
-  const cutByService = error.code === status.CANCELLED && meant.cause === error && !context.signal?.aborted
-  return cutByService ? meshErrors.DEPENDENCY_UNAVAILABLE({ cause: error }) : meant
-}
 
 /** How the other end is known. An address alone does not say who should be there. */
 function securityOf({ address, service, tls }: ChannelParts): { credentials: ChannelCredentials; options?: ClientOptions } {
@@ -120,7 +115,8 @@ export class Channel {
 
   constructor(parts: ChannelParts) {
     const security = securityOf(parts)
-    this.#client = new Client(target(parts.address), security.credentials, { ...channelOptions, ...security.options })
+    const { target, options } = targetOf(parts)
+    this.#client = new Client(target, security.credentials, { ...channelOptions, ...security.options, ...options })
     this.#peerToken = parts.tls === undefined ? parts.peerToken : undefined
     this.#service = parts.service
     this.#metrics = parts.metrics === undefined ? undefined : clientMetrics(parts.metrics)
@@ -165,13 +161,11 @@ export class Channel {
           const metadata = this.#metadata(context, trace, typeof shown === 'string' ? shown : await shown)
           return await this.#once(path, request, context, deadline, metadata, span)
         } catch (thrown) {
-          // What is not of the family never left: grpc-js would not begin the call.
-          const error = thrown instanceof MeshError ? thrown : meshErrors.INTERNAL({ cause: thrown })
-          code = error.code
-          reason = error.reason
-          // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-          const wait = Math.random() * 25 * 2 ** attempt
-          if (attempt >= attempts || error.code !== 'UNAVAILABLE' || Date.now() + wait >= deadline - 20) throw error
+          const failure = failureOf(thrown, context.signal?.aborted ?? false)
+          code = failure.error.code
+          reason = failure.error.reason
+          const wait = waitBefore(failure, attempt, attempts)
+          if (wait === undefined || Date.now() + wait >= deadline - 20) throw failure.error
           await pause(wait, undefined, { signal: context.signal }).catch(() => {
             const cancelled = meshErrors.CANCELLED()
             code = cancelled.code
@@ -210,7 +204,7 @@ export class Channel {
       const call = this.#begin(path, bufferOf(request), metadata, deadline, (error, bytes) => {
         context.signal?.removeEventListener('abort', abort)
         span?.set(serverOf(call.getPeer()))
-        if (error !== null) reject(failure(error, context))
+        if (error !== null) reject(error)
         response = bytes
         settle()
       })

@@ -54,6 +54,23 @@ export interface ServerParts {
   tls?: Tls | undefined
   log: Logger
   metrics: Metrics
+  /** How long one connection is used, give or take a tenth, in milliseconds; without end when unset. */
+  maxConnectionAgeMs?: number
+}
+
+/** For the last answers, after the longest deadline of all. */
+const graceMs = 1000
+
+/**
+ * A connection that has its age takes no more calls, so that its client comes again: perhaps to a replica that it did not know of. Those under way go on
+ * for as long as any may.
+ */
+function connectionAge(methods: readonly Method[], maxConnectionAgeMs: number | undefined): Record<string, number> {
+  if (maxConnectionAgeMs === undefined) return {}
+  return {
+    'grpc.max_connection_age_ms': maxConnectionAgeMs,
+    'grpc.max_connection_age_grace_ms': Math.max(...methods.map(({ deadlineMs }) => deadlineMs)) + graceMs,
+  }
 }
 
 /** Bounds on what one connection and one message may ask of the process. */
@@ -95,7 +112,7 @@ function headerOf({ metadata }: ServerUnaryCall<Buffer, Uint8Array>, name: strin
 const startOf = methodSpan('server')
 
 export class GrpcServer {
-  readonly #server = new Server(limits)
+  readonly #server: Server
   readonly #parts: ServerParts
   readonly #interceptors: readonly Interceptor[]
   readonly #draining = new AbortController()
@@ -104,6 +121,7 @@ export class GrpcServer {
   constructor(parts: ServerParts) {
     this.#parts = parts
     const methods = parts.services.flatMap(({ definition }) => Object.values(definition).map(({ path }) => methodOf(path)))
+    this.#server = new Server({ ...limits, ...connectionAge(methods, parts.maxConnectionAgeMs) })
     this.#interceptors = interceptors({ ...parts, methods })
     for (const { definition, handlers } of parts.services) this.#add(definition, handlers)
     const names = parts.services.map(({ definition }) => Object.values(definition)[0]!.path.split('/')[1]!)
@@ -188,31 +206,27 @@ export class GrpcServer {
     grpcCall.on('cancelled', () => {
       if (!answered) end.abort()
     })
+    const refusal = this.#refusalOf(grpcCall, peer)
+    // A call that nothing is done for is still seen.
+    const passed = refusal === undefined ? this.#interceptors : [this.#interceptors[0]!, () => Promise.reject(refusal)]
     try {
-      const passed = this.#refuses(grpcCall, peer) ?? this.#interceptors
       const response = await within({ work, trace: call.trace }, () => chain(passed, call, () => handle(call)))
       reply(null, response, trailer)
     } catch (error) {
-      reply(toStatus(error instanceof MeshError ? error : meshErrors.INTERNAL({ cause: error })))
+      const failed = toStatus(error instanceof MeshError ? error : meshErrors.INTERNAL({ cause: error }))
+      if (error === refusal) failed.metadata?.set(key.unprocessed, '1')
+      reply(failed)
     } finally {
       answered = true
       clearTimeout(timer)
     }
   }
 
-  /** What a call that nothing is done for passes through instead: it is still seen. */
-  #refuses(grpcCall: ServerUnaryCall<Buffer, Uint8Array>, { refusal }: Peer): readonly Interceptor[] | undefined {
-    const refuse = (error: MeshError): readonly Interceptor[] => [
-      this.#interceptors[0]!,
-      async () => {
-        throw error
-      },
-    ]
-    if (this.#draining.signal.aborted) return refuse(meshErrors.SHUTTING_DOWN())
-    if (bytesOf(grpcCall.metadata) > mostMetadata) {
-      return refuse(meshErrors.INVALID_REQUEST({ message: 'The metadata of a call may have 16 KiB.' }))
-    }
-    return refusal === undefined ? undefined : refuse(refusal)
+  /** Why nothing is done for a call, before anything is. */
+  #refusalOf({ metadata }: ServerUnaryCall<Buffer, Uint8Array>, { refusal }: Peer): MeshError | undefined {
+    if (this.#draining.signal.aborted) return meshErrors.SHUTTING_DOWN()
+    if (bytesOf(metadata) > mostMetadata) return meshErrors.INVALID_REQUEST({ message: 'The metadata of a call may have 16 KiB.' })
+    return refusal
   }
 
   /** The service that calls: over mTLS by its certificate, else by the token that it shows. A token that proves nothing is left to the policy. */

@@ -32,6 +32,8 @@ export const key = {
   run: 'x-relay-run',
   /** Sent back where there is more: the page_token of the next page. */
   nextPage: 'x-relay-next-page',
+  /** Sent back with a refusal before any handler saw the call: it may be made again, whatever it asks for. */
+  unprocessed: 'x-relay-unprocessed',
   statusDetails: 'grpc-status-details-bin',
   /** Sent back by a call that was answered from an earlier one. */
   replayed: 'idempotency-replayed',

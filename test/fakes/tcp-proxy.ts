@@ -5,6 +5,8 @@ import type { AddressInfo } from 'node:net'
 
 export interface TcpProxy {
   readonly port: number
+  /** How many connections were ever taken. */
+  readonly accepted: number
   /** From now on nothing passes either way, and no connection is closed: the other side seems to think for ever. */
   silence(): void
   /** Connections are passed on as before; those that were silenced are cut. */
@@ -17,6 +19,7 @@ export interface TcpProxy {
 export async function tcpProxy(target: { host: string; port: number }, port = 0): Promise<TcpProxy> {
   const sockets = new Set<Socket>()
   let silent = false
+  let accepted = 0
   const keep = (socket: Socket): Socket => {
     sockets.add(socket)
     socket.on('error', () => undefined)
@@ -24,6 +27,7 @@ export async function tcpProxy(target: { host: string; port: number }, port = 0)
     return socket
   }
   const server = createServer((client) => {
+    accepted += 1
     keep(client)
     if (silent) return
     const upstream = keep(connect(target))
@@ -38,6 +42,9 @@ export async function tcpProxy(target: { host: string; port: number }, port = 0)
   }
   return {
     port: (server.address() as AddressInfo).port,
+    get accepted() {
+      return accepted
+    },
     silence() {
       silent = true
       for (const socket of sockets) {

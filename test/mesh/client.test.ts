@@ -1,3 +1,4 @@
+import { ExecuteActionResponse } from '#gen/relay/actions/v1/actions.ts'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { CompleteRequest, IdempotencyServiceService } from '#gen/relay/idempotency/v1/idempotency.ts'
 import { MeshError, meshErrors } from '#mesh/errors.ts'
@@ -48,7 +49,7 @@ async function counting(handle: (call: Call, count: number) => Promise<void> | v
       },
       executeAction: async (_, call) => {
         await count(call)
-        return expect.unreachable('it should have thrown')
+        return ExecuteActionResponse.fromPartial({})
       },
     },
     ratelimit: {
@@ -154,9 +155,25 @@ describe('a call that is not safe to repeat', () => {
   test('is made once, whatever comes of it', async () => {
     const server = await counting(unavailable)
     const { ratelimit, actions } = connected(server.address)
-    await expect(ratelimit.check(requests.check, ownContext(), { attempts: 5 })).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    // The connection stands before what may take 150 ms is called.
     await expect(actions.executeAction(requests.execute, asCaller(), { attempts: 5 })).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    await expect(ratelimit.check(requests.check, ownContext(), { attempts: 5 })).rejects.toMatchObject({ code: 'UNAVAILABLE' })
     expect(server.calls).toBe(2)
+  })
+
+  test('is made again where the server said before any handler saw it that it does nothing for it', async () => {
+    const server = await counting(() => undefined)
+    const other = await counting(() => undefined)
+    const { actions } = connected(`${server.address}+${other.address}`)
+    // Both are connected when one of them begins to drain.
+    for (let call = 0; call < 4; call += 1) await actions.executeAction(requests.execute, asCaller())
+    const [before, otherBefore] = [server.calls, other.calls]
+    expect(before * otherBefore).toBeGreaterThan(0)
+    const calls = Array.from({ length: 200 }, () => actions.executeAction(requests.execute, asCaller()))
+    const drained = server.grpc.drain(5000)
+    await Promise.all([...calls, ...Array.from({ length: 200 }, () => actions.executeAction(requests.execute, asCaller()))])
+    expect(await drained).toBe(true)
+    expect(server.calls + other.calls - before - otherBefore).toBe(400)
   })
 
   test('is made once when the connection breaks under it', async () => {

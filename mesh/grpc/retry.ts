@@ -1,0 +1,45 @@
+/** Which failed calls may be made again, and when. Pure but for chance. */
+import { Metadata, type ServiceError, status } from '@grpc/grpc-js'
+import { MeshError, meshErrors } from '../errors.ts'
+import { key } from '../telemetry/names.ts'
+import { fromServiceError } from './status.ts'
+
+/** How a call failed. */
+export interface Failure {
+  readonly error: MeshError
+  /** No handler has seen the call: whatever it asks for, it may be made again. */
+  readonly unprocessed: boolean
+}
+
+/** How often a call is made at most that no handler has seen: another replica may take it, or the same one on a new connection. */
+const maxUnprocessed = 6
+
+/**
+ * What grpc-js says of a stream that the server refused, which is a promise that nothing was done (RFC 9113, 8.7). It comes of a connection that the
+ * server is closing: the client has not read of that yet. grpc-js itself repeats such a call once, often on the same connection.
+ */
+const refusedStream = 'Stream refused by server'
+
+/** `cancelled` is whether we did so. */
+export function failureOf(thrown: unknown, cancelled: boolean): Failure {
+  if (thrown instanceof MeshError) return { error: thrown, unprocessed: false }
+  // What says no status never left: grpc-js would not begin the call.
+  if (!isServiceError(thrown)) return { error: meshErrors.INTERNAL({ cause: thrown }), unprocessed: false }
+  const error = fromServiceError(thrown)
+  // A call that was cancelled, but not by us, was cut by a service that ended: it says so with a reset of the stream alone.
+  const cutByService = thrown.code === status.CANCELLED && error.cause === thrown && !cancelled
+  if (cutByService) return { error: meshErrors.DEPENDENCY_UNAVAILABLE({ cause: thrown }), unprocessed: false }
+  const refused = thrown.code === status.UNAVAILABLE && thrown.details === refusedStream
+  return { error, unprocessed: refused || thrown.metadata.get(key.unprocessed).length > 0 }
+}
+
+const isServiceError = (thrown: unknown): thrown is ServiceError =>
+  thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'number' && 'metadata' in thrown && thrown.metadata instanceof Metadata
+
+/** Milliseconds until the next attempt after the `attempt`-th (from 1); undefined where there is none. `attempts` is for what is safe to repeat. */
+export function waitBefore({ error, unprocessed }: Failure, attempt: number, attempts: number): number | undefined {
+  const most = unprocessed ? Math.max(attempts, maxUnprocessed) : attempts
+  if (error.code !== 'UNAVAILABLE' || attempt >= most) return undefined
+  // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+  return Math.random() * 25 * 2 ** attempt
+}
