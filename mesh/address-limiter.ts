@@ -1,4 +1,4 @@
-/** A limit by remote address, before anybody is authenticated: keeps one machine from guessing keys or filling the gateway. */
+/** A limit by remote address, before anybody is authenticated: keeps one network from guessing keys or filling the gateway. */
 import ipaddr from 'ipaddr.js'
 import { TokenBuckets, untilOne } from './token-bucket.ts'
 
@@ -26,7 +26,16 @@ export class AddressLimiter {
   /** 0 when the address may make one more request; else how long until it may, in milliseconds. */
   take(address: string): number {
     const [key, now] = [networkOf(address), this.#now()]
-    if (this.#buckets.take(key, this.#rate, now, 1) === 1) return 0
+    return this.#buckets.take(key, this.#rate, now, 1) === 1 ? 0 : this.#untilOne(key, now)
+  }
+
+  /** The same, and counts nothing: for a limit of what fails, which is taken once it has failed. */
+  look(address: string): number {
+    const [key, now] = [networkOf(address), this.#now()]
+    return this.#buckets.available(key, this.#rate, now) >= 1 ? 0 : this.#untilOne(key, now)
+  }
+
+  #untilOne(key: string, now: number): number {
     return Math.max(1, Math.ceil(untilOne(this.#buckets.fullAt(key), this.#rate, now)))
   }
 }
@@ -36,7 +45,19 @@ export class AddressLimiter {
  * address is its IPv4 address.
  */
 export function networkOf(address: string): string {
+  const first = firstBitsOf(address)
+  return typeof first === 'string' ? first : Buffer.from(first).toString('hex')
+}
+
+/** The same for people to read: of IPv6 the address that the network begins with, e.g. `2001:db8:1:2::`. */
+export function networkAddressOf(address: string): string {
+  const first = firstBitsOf(address)
+  return typeof first === 'string' ? first : ipaddr.fromByteArray([...first, ...Buffer.alloc(8)]).toString()
+}
+
+/** The first 64 bits of an IPv6 address; any other address as it is. */
+function firstBitsOf(address: string): string | number[] {
   if (!address.includes(':') || !ipaddr.isValid(address)) return address
   const parsed = ipaddr.process(address)
-  return parsed.kind() === 'ipv4' ? parsed.toString() : Buffer.from(parsed.toByteArray().slice(0, 8)).toString('hex')
+  return parsed.kind() === 'ipv4' ? parsed.toString() : parsed.toByteArray().slice(0, 8)
 }

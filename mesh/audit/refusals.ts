@@ -4,9 +4,11 @@
  * count (docs/decisions/0008-audit-events.md).
  */
 import { setTimeout as pause } from 'node:timers/promises'
+import { networkAddressOf, networkOf } from '../address-limiter.ts'
 import { Loop } from '../loop.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import { TokenBuckets } from '../token-bucket.ts'
 import { type Append, deliver, mostAtOnce } from './delivery.ts'
 import { type Asker, type AuditEvent, auditEvent } from './event.ts'
 
@@ -38,7 +40,10 @@ export interface RefusalsParts {
 }
 
 interface Group {
+  /** The first of them. */
   readonly refusal: Refusal
+  /** Whether others of its network came too: then the network is named, and no address of it. */
+  ofNetwork: boolean
   readonly since: number
   count: number
 }
@@ -46,6 +51,11 @@ interface Group {
 const minuteMs = 60_000
 /** What the last events have to get out when the process stops. */
 const farewellMs = 2000
+/**
+ * Refused sign-ins that are told apart by where they come from: so many groups at once, and as many an hour. Whoever asks for them is not
+ * known, and each is a row that stays: beyond this all sources are counted together.
+ */
+const signInGroups = { capacity: 200, refillMs: 3_600_000 }
 /** Stands for the sources that are too many to tell apart. */
 export const others = 'others'
 
@@ -54,6 +64,7 @@ export class Refusals implements RefusalCounter {
   readonly #loop: Loop
   readonly #now: () => number
   readonly #most: number
+  readonly #signIns = new TokenBuckets(1)
   #minute = 0
   /** Of the minute under way. */
   readonly #groups = new Map<string, Group>()
@@ -90,6 +101,7 @@ export class Refusals implements RefusalCounter {
     this.#turn()
     const group = this.#groupOf(refusal)
     group.count = Math.min(group.count + 1, 0xffffffff)
+    if (group.refusal.source !== refusal.source && group.refusal.source !== others) group.ofNetwork = true
   }
 
   /** Tells of the minutes that are over. Throws where access is away; nothing is lost by it. */
@@ -121,21 +133,22 @@ export class Refusals implements RefusalCounter {
   }
 
   #close(): void {
-    for (const { refusal, since, count } of this.#groups.values()) {
+    for (const { refusal, ofNetwork, since, count } of this.#groups.values()) {
       const { action, outcome = 'refused', reason } = refusal
-      this.#ended.push({ ...auditEvent(this.#parts.service, refusal, { action, outcome, reason }, new Date(since)), count })
+      const asker = ofNetwork ? { ...refusal, source: networkAddressOf(refusal.source) } : refusal
+      this.#ended.push({ ...auditEvent(this.#parts.service, asker, { action, outcome, reason }, new Date(since)), count })
     }
     this.#groups.clear()
   }
 
-  /** Where there are too many sources they are counted together, and where there are too many callers those too. */
+  /** By network. Where there are too many sources they are counted together, and where there are too many callers those too. */
   #groupOf(refusal: Refusal): Group {
     const room = (most: number, asked: Refusal): Group | undefined => {
       const { workspace, actor, keyId, source, action, reason } = asked
-      const key = JSON.stringify([workspace, actor, keyId, source, action, reason])
+      const key = JSON.stringify([workspace, actor, keyId, networkOf(source), action, reason])
       const known = this.#groups.get(key)
-      if (known !== undefined || this.#groups.size >= most) return known
-      const group = { refusal: asked, since: this.#now(), count: 0 }
+      if (known !== undefined || this.#groups.size >= most || !this.#mayBeTold(asked)) return known
+      const group = { refusal: asked, ofNetwork: false, since: this.#now(), count: 0 }
       this.#groups.set(key, group)
       return group
     }
@@ -146,5 +159,11 @@ export class Refusals implements RefusalCounter {
       // Only actions and reasons are left, and both are closed sets.
       room(Infinity, { ...anywhere, workspace: '', actor: '', keyId: '' })!
     )
+  }
+
+  /** Whether there may be one more group with this source. */
+  #mayBeTold({ action, source }: Refusal): boolean {
+    if (action !== 'sign_in.refused' || source === others) return true
+    return this.#signIns.take('', signInGroups, this.#now(), 1) === 1
   }
 }

@@ -45,6 +45,11 @@ export const variables = {
       minMs: 3_600_000,
     }),
   ),
+  auditAnonymousRetentionMs: duration(
+    'AUDIT_ANONYMOUS_RETENTION',
+    'How long refused sign-ins of callers that are not known are kept in the audit log; it needs AUDIT_RETENTION_DATABASE_URL too',
+    { default: '720h', minMs: 3_600_000 },
+  ),
   auditRetentionDatabaseUrl: optional(
     secret('AUDIT_RETENTION_DATABASE_URL', 'The same database as the role that removes what is older: no other one may'),
   ),
@@ -58,7 +63,7 @@ export const variables = {
     minMs: 10_000,
     maxMs: longestTokenMs,
   }),
-  exchangeLimit: integer('EXCHANGE_LIMIT', 'API keys that may be shown from one address in a minute to sign in', { default: '120', min: 1 }),
+  exchangeLimit: integer('EXCHANGE_LIMIT', 'API keys that may fail to sign in from one address (IPv6: /64) in a minute; good keys are not counted', { default: '120', min: 1 }),
 }
 
 /** The contracts that access serves, for those who ask after its health. */

@@ -2,7 +2,7 @@
 import { errorTable } from '#mesh/errors.ts'
 
 export const errors = errorTable('access', {
-  SIGN_IN_LIMITED: { code: 'RESOURCE_EXHAUSTED', message: 'Too many sign-ins from this address in this minute. Retry-After says when to go on.' },
+  SIGN_IN_LIMITED: { code: 'RESOURCE_EXHAUSTED', message: 'Too many failed sign-ins from this address. Wait for the time in Retry-After.' },
   KEY_NOT_FOUND: { code: 'NOT_FOUND', message: 'There is no such key.' },
   KEY_ENDED: { code: 'FAILED_PRECONDITION', message: 'This key has expired or was revoked: make a new one.' },
   KEY_LIMIT: { code: 'FAILED_PRECONDITION', message: 'The workspace has as many living keys as it may: revoke some first.' },

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { AddressLimiter, networkOf } from '../../mesh/address-limiter.ts'
+import { AddressLimiter, networkAddressOf, networkOf } from '../../mesh/address-limiter.ts'
 
 test('an address may make its requests of a minute at once, then one at a time', () => {
   let now = 0
@@ -11,6 +11,21 @@ test('an address may make its requests of a minute at once, then one at a time',
   expect(limiter.take('192.0.2.1')).toBe(0)
   expect(limiter.take('192.0.2.1')).toBe(1000)
 })
+
+test('to look takes nothing: a limit of failures is taken once something has failed', () => {
+  const limiter = new AddressLimiter({ perMinute: 2, now: () => 0 })
+  for (let count = 0; count < 10; count += 1) expect(limiter.look('192.0.2.1')).toBe(0)
+  for (let count = 0; count < 2; count += 1) expect(limiter.take('192.0.2.1')).toBe(0)
+  expect(limiter.look('192.0.2.1')).toBe(30_000)
+})
+
+test.each([
+  ['192.0.2.1', '192.0.2.1'],
+  ['::ffff:192.0.2.1', '192.0.2.1'],
+  ['2001:DB8:1:2:3:4:5:6', '2001:db8:1:2::'],
+  ['2001:db8::1', '2001:db8::'],
+  ['others', 'others'],
+])('the network of %s is written %s', (address, network) => expect(networkAddressOf(address)).toBe(network))
 
 test.each([
   ['two addresses of one /64 are one', '2001:db8:1:2::1', '2001:db8:1:2:ffff:ffff:ffff:ffff', true],

@@ -14,8 +14,19 @@ export interface RetentionParts {
   ageMs: number
   /** One workspace alone. */
   workspace?: string | undefined
+  /**
+   * Nothing is cut before the oldest entry is so much older: each cut leaves a checkpoint, which is never removed, and one a day is enough.
+   * 0 when unset.
+   */
+  slackMs?: number
   /** Entries in one transaction at the most; 2000 when unset. */
   most?: number
+}
+
+export interface RetentionLoopParts extends Pick<RetentionParts, 'chain' | 'cutter'> {
+  periods: readonly Period[]
+  everyMs: number
+  log: Logger
 }
 
 export interface Retained {
@@ -35,8 +46,9 @@ export class BrokenChain extends Error {
 }
 
 /** Cuts what is due; a chain that is broken does not hold up the others. */
-export async function retain({ chain, cutter, ageMs, workspace: only, most = 2000 }: RetentionParts): Promise<Retained[]> {
-  const due = only === undefined ? await cutter.workspacesOlderThan(ageMs) : [only]
+export async function retain({ chain, cutter, ageMs, workspace: only, slackMs = 0, most = 2000 }: RetentionParts): Promise<Retained[]> {
+  const old = await cutter.workspacesOlderThan(ageMs + slackMs)
+  const due = only === undefined ? old : old.filter((workspace) => workspace === only)
   const retained: Retained[] = []
   for (const workspace of due) {
     const state = (checkpoint: Statement | undefined, entries: readonly Entry[], at: string): Statement =>
@@ -65,13 +77,19 @@ function wholeEnd(chain: Chain, workspace: string, checkpoint: Statement | undef
   return last
 }
 
-/** Not started yet. It may run in every replica: each waits for the other's cut. */
-export function retention(parts: RetentionParts & { everyMs: number; log: Logger }): Loop {
-  const { everyMs, log } = parts
+/** How long entries are kept: those of one workspace, or all. */
+export type Period = Pick<RetentionParts, 'ageMs' | 'workspace'>
+
+const dayMs = 86_400_000
+
+/** Not started yet. It may run in every replica: each waits for the other's cut. Of two periods for one workspace the shorter one holds. */
+export function retention({ periods, everyMs, log, ...parts }: RetentionLoopParts): Loop {
   const work = async (): Promise<boolean> => {
-    for (const { workspace, removed, broken } of await retain(parts)) {
-      if (removed > 0) log.info({ workspace_id: workspace, removed }, 'audit entries were removed behind a checkpoint')
-      if (broken !== undefined) log.error({ err: broken, workspace_id: workspace }, 'audit entries are kept beyond their time')
+    for (const period of periods) {
+      for (const { workspace, removed, broken } of await retain({ ...parts, ...period, slackMs: Math.min(dayMs, period.ageMs / 10) })) {
+        if (removed > 0) log.info({ workspace_id: workspace, removed }, 'audit entries were removed behind a checkpoint')
+        if (broken !== undefined) log.error({ err: broken, workspace_id: workspace }, 'audit entries are kept beyond their time')
+      }
     }
     return false
   }

@@ -18,6 +18,8 @@ export interface TrailParts {
   auditHeadsFile: string | undefined
   /** How long entries are kept, in milliseconds; for ever when undefined. */
   auditRetentionMs: number | undefined
+  /** Likewise those of nobody's workspace: refused sign-ins of callers that are not known. */
+  auditAnonymousRetentionMs: number
   instruments: AuditLogParts['instruments']
   log: Logger
 }
@@ -33,13 +35,14 @@ export interface Trail {
 const retainEveryMs = 3_600_000
 
 export function auditTrail({ chain, audit, chains, cutter, instruments, log, ...config }: TrailParts): Trail {
-  const { auditHeadsEveryMs, auditHeadsFile: file, auditRetentionMs: ageMs } = config
+  const { auditHeadsEveryMs, auditHeadsFile: file, auditRetentionMs: ageMs, auditAnonymousRetentionMs: anonymousMs } = config
   const keep = file === undefined ? undefined : (lines: readonly string[]) => appendHeads(file, lines)
   const heads = new Heads({ chain, reader: chains, everyMs: auditHeadsEveryMs, keep, log })
-  const retains = cutter !== undefined && ageMs !== undefined
+  const periods = [{ workspace: '', ageMs: anonymousMs }, ...(ageMs === undefined ? [] : [{ ageMs }])]
+  if (cutter === undefined) log.warn('AUDIT_RETENTION_DATABASE_URL is not set: nothing removes old audit entries, not even of unknown callers')
   return {
     auditLog: new AuditLog({ store: audit, heads, instruments }),
     heads,
-    retaining: retains ? retention({ chain, cutter, ageMs, everyMs: retainEveryMs, log }) : undefined,
+    retaining: cutter && retention({ chain, cutter, periods, everyMs: retainEveryMs, log }),
   }
 }

@@ -19,7 +19,8 @@ import type { Issue, Issued } from './issuer.ts'
 export interface ExchangeParts {
   /** What keys are of here; those of elsewhere are refused unseen. */
   env: KeyEnv
-  limiter: Pick<AddressLimiter, 'take'>
+  /** Of failures: who signs in well is not counted, however many keys one address has. */
+  limiter: Pick<AddressLimiter, 'look' | 'take'>
   hash: KeyHash
   keys: Pick<KeyStore, 'findByHash'>
   issue: Issue
@@ -54,7 +55,7 @@ export function exchange(parts: ExchangeParts): Exchange {
   const { env, limiter, hash, keys, issue, used, refusals, instruments, log } = parts
 
   const check = async (apiKey: string, source: string | undefined): Promise<FoundKey | Refused> => {
-    const retryAfterMs = limiter.take(source ?? '')
+    const retryAfterMs = limiter.look(source ?? '')
     if (retryAfterMs > 0) return { reason: 'SIGN_IN_LIMITED', error: errors.SIGN_IN_LIMITED({ retryAfterMs }) }
     // Its form alone tells what no key of this mesh can be: the store is not asked.
     if (parseApiKey(apiKey)?.env !== env) return { reason: 'KEY_MALFORMED', error: notValid() }
@@ -69,6 +70,7 @@ export function exchange(parts: ExchangeParts): Exchange {
   return async (apiKey, { source, requestId, trace: { traceId } }) => {
     const checked = await check(apiKey, source)
     if ('reason' in checked) {
+      if (checked.reason !== 'SIGN_IN_LIMITED') limiter.take(source ?? '')
       const { reason, key: { workspace, actor, keyId } = nobody } = checked
       instruments.exchanges.inc({ outcome: reason.toLowerCase() as Lowercase<Reason> })
       const line = { [field.requestId]: requestId, [field.reason]: reason, [field.keyId]: keyId, [field.source]: source }

@@ -20,7 +20,7 @@ export interface TokensParts extends Omit<ExchangeParts, 'keys' | 'limiter' | 'i
   tokenMs: number
   signatures: Pick<SignatureStore, 'changedAfter'>
   signatureKeys: { readonly rootId: string }
-  /** Exchanges of one address in a minute. */
+  /** Failed exchanges of one address in a minute. */
   exchangeLimit: number
 }
 

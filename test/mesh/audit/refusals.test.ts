@@ -49,6 +49,36 @@ describe('refusals', () => {
     ])
   })
 
+  test('from one IPv6 network are one event, which names the network where several of its addresses came', async () => {
+    for (let host = 1; host <= 5000; host += 1) refusals.note(unknown(`2001:db8:1:2::${host.toString(16)}`))
+    for (let count = 0; count < 3; count += 1) refusals.note(unknown('2001:db8:1:3::7'))
+    now += minute
+    await refusals.flush()
+    expect(told().map(({ source, count }) => [source, count])).toEqual([['2001:db8:1:2::', 5000], ['2001:db8:1:3::7', 3]])
+  })
+
+  test('of sign-ins add only so many rows with a source in an hour, however many networks and minutes there are; all are counted', async () => {
+    let noted = 0
+    const flood = async (minutes: number) => {
+      for (let passed = 0; passed < minutes; passed += 1) {
+        for (let index = 0; index < 500; index += 1, noted += 1) refusals.note(unknown(`10.${index >> 8}.${index & 255}.${noted % 200}`))
+        now += minute
+        await refusals.flush()
+      }
+    }
+    await flood(60)
+    const named = () => told().filter(({ source }) => source !== others).length
+    expect(named()).toBeGreaterThanOrEqual(200)
+    expect(named()).toBeLessThanOrEqual(400)
+    expect(told().length).toBeLessThanOrEqual(460)
+    expect(total(told())).toBe(noted)
+    // Whose key it is, is still told.
+    refusals.note(refusal({ action: 'sign_in.refused', reason: 'KEY_REVOKED', source: '198.51.100.1' }))
+    now += minute
+    await refusals.flush()
+    expect(told().at(-1)).toMatchObject({ workspace: asker.workspace, keyId: asker.keyId, reason: 'KEY_REVOKED' })
+  })
+
   test.each([
     ['workspace', { workspace: 'other' }],
     ['actor', { actor: 'peer:ratelimit' }],

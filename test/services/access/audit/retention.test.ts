@@ -116,10 +116,31 @@ describe('retention', () => {
     expect((await log.verify()).findings).toEqual([])
   })
 
+  test('of one workspace for a shorter time leaves the others as they are', async () => {
+    await record(40, 2, '')
+    const lines: Record<string, unknown>[] = []
+    const logger = createLogger('access', 'info', { write: (line) => void lines.push(JSON.parse(line)) })
+    const periods = [{ workspace: '', ageMs: 30 * dayMs }]
+    const loop = retention({ chain, cutter: log.cutter, periods, everyMs: 10, log: logger })
+    loop.start()
+    await until('the removal', () => lines.length > 0)
+    await loop.stop()
+    expect(lines).toMatchObject([{ workspace_id: '', removed: 2 }])
+    expect(await left('')).toEqual([])
+    expect(await left()).toHaveLength(8)
+    expect((await log.verify()).findings).toEqual([])
+  })
+
+  test('waits until a day’s worth is old, so that a chain has a checkpoint a day and not one per look', async () => {
+    const slackMs = dayMs
+    expect(await cut({ ageMs: 99.5 * dayMs, slackMs })).toEqual([])
+    expect(await cut({ ageMs: 98.5 * dayMs, slackMs })).toMatchObject([{ removed: 5 }])
+  })
+
   test('runs by itself, and says what it removed', async () => {
     const lines: Record<string, unknown>[] = []
     const logger = createLogger('access', 'info', { write: (line) => void lines.push(JSON.parse(line)) })
-    const loop = retention({ chain, cutter: log.cutter, ageMs: 90 * dayMs, everyMs: 10, log: logger })
+    const loop = retention({ chain, cutter: log.cutter, periods: [{ ageMs: 90 * dayMs }], everyMs: 10, log: logger })
     loop.start()
     await until('the removal', () => lines.length > 0)
     await loop.stop()

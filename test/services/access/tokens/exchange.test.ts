@@ -111,10 +111,27 @@ describe('the exchange of a key', () => {
     expect(expiresInMs).toBe(lives)
   })
 
-  test('counts every key that an address shows, and beyond the limit looks at none and says when to go on', async () => {
+  test('lets any number of good keys in from one address, and counts none of them', async () => {
+    const at = desk({ perMinute: 3 })
+    const keys = Array.from({ length: 135 }, () => at.add())
+    const exchanged = await Promise.all(keys.map((apiKey) => at.exchange(apiKey, from('192.0.2.1'))))
+    expect(exchanged).toHaveLength(135)
+    for (let count = 0; count < 3; count += 1) await failureOf(at.exchange(newApiKey('test'), from('192.0.2.1')))
+    expect(await failureOf(at.exchange(keys[0]!, from('192.0.2.1')))).toMatchObject({ reason: 'SIGN_IN_LIMITED' })
+  })
+
+  test('counts failures of an IPv6 network together, whichever of its addresses they come from', async () => {
+    const at = desk({ perMinute: 3 })
+    for (let host = 1; host <= 3; host += 1) await failureOf(at.exchange(newApiKey('test'), from(`2001:db8:1:2::${host}`)))
+    expect(await failureOf(at.exchange(at.add(), from('2001:db8:1:2::ffff')))).toMatchObject({ reason: 'SIGN_IN_LIMITED' })
+    await expect(at.exchange(at.add(), from('2001:db8:1:3::1'))).resolves.toBeDefined()
+  })
+
+  test('counts every key that fails from an address, and beyond the limit looks at none and says when to go on', async () => {
     const at = desk({ perMinute: 3 })
     const good = at.add()
     await at.exchange(good, from('192.0.2.1'))
+    await failureOf(at.exchange(at.add({ allowedSources: ['10.0.0.0/8'] }), from('192.0.2.1')))
     await failureOf(at.exchange('nonsense', from('192.0.2.1')))
     await failureOf(at.exchange(newApiKey('test'), from('192.0.2.1')))
     const asked = at.asked()
