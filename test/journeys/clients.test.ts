@@ -1,6 +1,8 @@
 /** Each service works with real clients, which sign in by Exchange: grpcurl, buf curl, and a JavaScript caller with no generated code. */
 import { execFile, spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import grpc from '@grpc/grpc-js'
 import protoLoader from '@grpc/proto-loader'
@@ -129,3 +131,34 @@ test('a caller’s token is no ticket to what only services may call, and an API
     if (name in shownBy) await expect(asked(name, service, token)).rejects.toThrow(/unauthenticated/)
   }
 })
+
+/** docs/internal-callers.md, as it stands there. */
+const callersPage = readFileSync('docs/internal-callers.md', 'utf8')
+const python = process.env.RELAY_PYTHON ?? 'python3'
+const noProtoc = spawnSync(python, ['-c', 'import grpc_tools, google.api.annotations_pb2']).status !== 0
+
+test('the include paths on the page for callers load every contract', () => {
+  const [, list = ''] = /includeDirs: \[([^\]]+)\]/.exec(callersPage) ?? []
+  const includeDirs = [...list.matchAll(/'([^']+)'/g)].map(([, path]) => path!)
+  const contractFiles = readdirSync('proto/relay', { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.proto'))
+  expect(contractFiles.length).toBeGreaterThan(5)
+  for (const path of contractFiles) {
+    expect(Object.keys(protoLoader.loadSync(`relay/${path}`, { keepCase: true, includeDirs })), path).not.toEqual([])
+  }
+})
+
+test.skipIf(noProtoc)('a Python caller made by the protoc command on the page signs in and lists the actions', async () => {
+  const [, command = ''] = /```sh\n(mkdir -p stubs\n[^]*?)```/.exec(callersPage) ?? []
+  const [, program = ''] = /```python\n([^]*?)```/.exec(callersPage) ?? []
+  const folder = mkdtempSync(join(tmpdir(), 'relay-stubs-'))
+  try {
+    await run('sh', ['-ec', command.replace('python3', python).replaceAll('stubs', join(folder, 'stubs'))])
+    const { access, actions } = on.mesh.services
+    mkdirSync(join(folder, '.relay'))
+    writeFileSync(join(folder, '.relay/local.json'), JSON.stringify({ services: { access, actions }, api_key: on.mesh.apiKey }))
+    const { stdout } = await run(python, ['-c', program], { cwd: folder, env: { ...process.env, PYTHONPATH: join(folder, 'stubs') } })
+    expect(stdout).toContain('webhook.save')
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}, 60_000)
