@@ -18,8 +18,11 @@ import { instruments as counted } from './metrics.ts'
 import { oauthProtocol } from './providers/protocol.ts'
 import { oauthService } from './service.ts'
 import { noCache } from './tokens/cache.ts'
+import { giveBack } from './tokens/give-back.ts'
+import { heartbeat } from './tokens/heartbeat.ts'
+import { noJournal } from './tokens/journal.ts'
 import { Refresh } from './tokens/refresh.ts'
-import { redisTokenCache } from './tokens/store.redis.ts'
+import { redisTokenCache, redisTokenJournal } from './tokens/store.redis.ts'
 import { Tokens } from './tokens/tokens.ts'
 
 await run('oauth', variables, async (runtime) => {
@@ -43,9 +46,13 @@ await run('oauth', variables, async (runtime) => {
   const store = postgresConnectionStore(database)
   const cache = redis === undefined ? noCache : redisTokenCache({ redis, onFailure: () => instruments.cacheFailures.inc() })
   const connections = new Connections({ store, cache, acted })
-  const parts = { ...config, store, cache, connections, providers, protocol, instruments, log, acted }
+  const journal = redis === undefined ? noJournal : redisTokenJournal({ redis, onFailure: () => instruments.cacheFailures.inc() })
+  const parts = { ...config, store, cache, journal, connections, providers, protocol, instruments, log, acted }
   // The provider may have to be discovered first; the rest is for writing what it gave.
-  const refresh = new Refresh({ ...parts, leaseMs: 2 * requestMs + 2000 })
+  const refresh = new Refresh({ ...parts, dropped: giveBack(parts), leaseMs: 2 * requestMs + 2000 })
+  const beating = heartbeat(parts)
+  beating.start()
+  onStop('heartbeat', () => beating.stop())
   onStop('refreshes under way', () => refresh.drain())
   const tokens = new Tokens({ ...parts, refresh, provider: (name) => providers.get(name) })
   onStop('tokens', () => tokens.stop())

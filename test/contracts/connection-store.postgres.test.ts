@@ -5,7 +5,7 @@ import { type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
 import { Secret } from '#mesh/config.ts'
 import { Database } from '#mesh/postgres/database.ts'
 import { postgresConnectionStore } from '../../services/oauth/connections/store.postgres.ts'
-import type { ConnectionStore, HeldConnection, MadeConnection, SealedTokens } from '../../services/oauth/connections/store.ts'
+import { type ConnectionStore, type HeldConnection, type MadeConnection, type SealedTokens, gapMs } from '../../services/oauth/connections/store.ts'
 import { type FreshDatabase, freshDatabase } from '../setup/database.ts'
 
 describe('connections in Postgres', () => {
@@ -54,13 +54,20 @@ describe('connections in Postgres', () => {
   const taken = async (held: HeldConnection) => (await store.takeRefresh(held.connectionId, held.epoch, leaseMs))!.epoch
   const leaseOver = ({ connectionId }: HeldConnection) =>
     database.pool.query(`UPDATE connections SET lease_until = clock_timestamp() WHERE connection_id = $1`, [connectionId])
+  /** As if the database had been written to without a gap for so long. */
+  const steadyFor = async (ms: number) => {
+    await store.beat()
+    await database.pool.query(`UPDATE heartbeat SET steady_since = beat_at - $1::float8 * interval '1 millisecond'`, [ms])
+  }
+  const written = ({ connectionId, version }: HeldConnection, tokens: SealedTokens) => store.writeRefreshed(connectionId, version, tokens, eventOf())
 
   test('a connection is found as it was made, and its event is told', async () => {
     const [made, event] = [newOne(), eventOf()]
     const connection = await store.upsert(made, event)
+    const fresh = { version: expect.stringMatching(/^\d{16}$/) as string }
     const { tokens, ...rest } = made
     expect(connection).toMatchObject({ ...rest, status: 'connected', reason: undefined, refreshedAt: undefined })
-    expect(await store.find(made)).toEqual({ ...connection, tokens, legacy: false, leasedMs: 0, restMs: 0, failures: 0 })
+    expect(await store.find(made)).toEqual({ ...connection, tokens, legacy: false, leasedMs: 0, restMs: 0, failures: 0, ...fresh, unfinished: false })
     expect(await told(event)).toEqual([event])
   })
 
@@ -107,7 +114,7 @@ describe('connections in Postgres', () => {
     expect(await told(event)).toEqual([event])
     const second = await added({ ...first })
     expect(second.epoch).toBeGreaterThan(epoch)
-    expect(await store.writeRefreshed(first.connectionId, epoch, tokensOf('late'))).toBeUndefined()
+    expect(await written(first, tokensOf('late'))).toBeUndefined()
     expect(await store.find(first)).toEqual(second)
   })
 
@@ -130,41 +137,88 @@ describe('connections in Postgres', () => {
     await store.releaseRefresh(held.connectionId, now.epoch)
     const second = await store.takeRefresh(held.connectionId, now.epoch, leaseMs)
     await leaseOver(held)
-    const third = await store.takeRefresh(held.connectionId, second!.epoch, leaseMs)
-    const written = await store.writeRefreshed(held.connectionId, third!.epoch, tokensOf('the second'))
-    expect(await store.takeRefresh(held.connectionId, written!.epoch, leaseMs)).toBeDefined()
+    await steadyFor(leaseMs + 1000)
+    expect(await store.find(held)).toMatchObject({ leasedMs: 0, unfinished: true })
+    expect(await store.takeRefresh(held.connectionId, second!.epoch, leaseMs)).toBeDefined()
+    const next = await written(held, tokensOf('the second'))
+    expect(await store.takeRefresh(held.connectionId, next!.epoch, leaseMs)).toBeDefined()
   })
 
-  test('who holds the lease writes once; whoever held it before writes nothing, lets nothing go and ends nothing', async () => {
+  test('a lease that ran out is taken over only once the database was written to for a whole lease without a gap', async () => {
+    const held = await added()
+    const epoch = await taken(held)
+    await leaseOver(held)
+    const tries = () => store.takeRefresh(held.connectionId, epoch, leaseMs)
+    await database.pool.query('DELETE FROM heartbeat')
+    expect(await tries()).toBeUndefined()
+    expect(await store.beat()).toEqual({ afterGap: true })
+    expect(await tries()).toBeUndefined()
+    await steadyFor(leaseMs - 1000)
+    expect(await tries()).toBeUndefined()
+    await steadyFor(leaseMs + 1000)
+    await database.pool.query(`UPDATE heartbeat SET beat_at = beat_at - $1::float8 * interval '1 millisecond'`, [gapMs + 1])
+    expect(await tries()).toBeUndefined()
+    // The gap ends what was known before it.
+    expect(await store.beat()).toEqual({ afterGap: true })
+    expect(await tries()).toBeUndefined()
+    await steadyFor(leaseMs + 1000)
+    expect(await store.beat()).toEqual({ afterGap: false })
+    expect(await tries()).toBeDefined()
+  })
+
+  test('who held the lease before concludes nothing and lets nothing go; but what they were given for the tokens that stand is written, once', async () => {
     const held = await added()
     const late = await taken(held)
     await leaseOver(held)
-    const epoch = await taken((await store.find(held))!)
+    await steadyFor(leaseMs + 1000)
+    await taken((await store.find(held))!)
     const before = await store.find(held)
     const event = eventOf()
-    expect(await store.writeRefreshed(held.connectionId, late, tokensOf('late'))).toBeUndefined()
     expect(await store.failRefresh(held.connectionId, late, 'GRANT_ENDED', event)).toBe(false)
     await store.releaseRefresh(held.connectionId, late, 1000)
     expect(await told(event)).toEqual([])
     expect(await store.find(held)).toEqual({ ...before, leasedMs: expect.any(Number) as number })
 
-    const written = await store.writeRefreshed(held.connectionId, epoch, { ...tokensOf('the second'), refresh: undefined })
-    const refreshed = await store.find(held)
+    const next = await written(held, { ...tokensOf('the second'), refresh: undefined })
+    const refreshed = (await store.find(held))!
     const tokens = { ...tokensOf('the second'), refresh: 'refresh of the first' }
-    expect(refreshed).toMatchObject({ epoch: written!.epoch, leasedMs: 0, tokens })
-    expect(refreshed!.refreshedAt).toBeInstanceOf(Date)
-    expect(await store.writeRefreshed(held.connectionId, epoch, tokensOf('twice'))).toBeUndefined()
+    expect(refreshed).toMatchObject({ epoch: next!.epoch, version: next!.version, leasedMs: 0, unfinished: false, tokens })
+    expect(next).toMatchObject({ recovered: false })
+    expect(refreshed.refreshedAt).toBeInstanceOf(Date)
+    // Whoever has the lease now was given something for the same tokens: too late.
+    expect(await written(held, tokensOf('twice'))).toBeUndefined()
+    expect(await store.find(held)).toEqual(refreshed)
+  })
+
+  test('of many who were given tokens for the same ones, one writes', async () => {
+    const held = await added()
+    const all = await Promise.all(Array.from({ length: 30 }, (_, index) => written(held, tokensOf(`number ${index}`))))
+    expect(all.filter((each) => each !== undefined)).toHaveLength(1)
+  })
+
+  test('a new refresh token takes back that the account has to be connected anew, with an event; an access token alone does not', async () => {
+    const held = await added()
+    await store.failRefresh(held.connectionId, await taken(held), 'GRANT_ENDED', eventOf())
+    expect(await written(held, { ...tokensOf('the second'), refresh: undefined })).toBeUndefined()
+    const event = eventOf()
+    expect(await store.writeRefreshed(held.connectionId, held.version, tokensOf('the second'), event)).toMatchObject({ recovered: true })
+    expect(await store.find(held)).toMatchObject({ status: 'connected', reason: undefined, tokens: tokensOf('the second') })
+    expect(await told(event)).toEqual([event])
+    // Connected anew since: what came late is of tokens that nobody has any more.
+    await store.upsert({ ...held, tokens: tokensOf('the third') }, eventOf())
+    expect(await written(held, tokensOf('late'))).toBeUndefined()
+    expect(await store.find(held)).toMatchObject({ tokens: tokensOf('the third') })
   })
 
   test('failures are counted with the time to leave the provider alone, until one goes well', async () => {
     const held = await added()
-    let epoch = await taken(held)
+    const epoch = await taken(held)
     await store.releaseRefresh(held.connectionId, epoch, 30_000)
     const failed = (await store.find(held))!
     expect(failed).toMatchObject({ failures: 1, leasedMs: 0 })
     expect(failed.restMs).toBeGreaterThan(20_000)
-    epoch = await taken(failed)
-    await store.writeRefreshed(held.connectionId, epoch, tokensOf('the second'))
+    await taken(failed)
+    await written(held, tokensOf('the second'))
     expect(await store.find(held)).toMatchObject({ failures: 0, restMs: 0 })
   })
 
@@ -196,7 +250,7 @@ describe('connections in Postgres', () => {
     await database.pool.query('UPDATE connections SET legacy = true WHERE connection_id = $1', [legacy.connectionId])
     const held = (await store.find(legacy))!
     expect(held.legacy).toBe(true)
-    const epoch = await taken(held)
+    await taken(held)
 
     const seen: string[] = []
     let after: string | undefined
@@ -216,7 +270,7 @@ describe('connections in Postgres', () => {
     const tokens = { access: 'access of the first, anew', refresh: 'refresh of the first, anew' }
     expect(await store.find(legacy)).toMatchObject({ legacy: false, tokens })
     // Whoever refreshes meanwhile goes on.
-    expect(await store.writeRefreshed(legacy.connectionId, epoch, tokensOf('the second'))).toBeDefined()
+    expect(await written(legacy, tokensOf('the second'))).toBeDefined()
 
     const before = await store.find(all[1]!)
     const failing = store.rotateBatch({ limit: 10 }, (each) => {

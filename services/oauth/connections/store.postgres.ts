@@ -1,7 +1,7 @@
 /** Connections in Postgres: each change is one statement that names the epoch it knows, or a short transaction; nothing is held between. */
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import type { Database, Queries, Statement } from '#mesh/postgres/database.ts'
-import type { Connection, ConnectionStore, HeldConnection } from './store.ts'
+import { type Connection, type ConnectionStore, type HeldConnection, gapMs } from './store.ts'
 
 export function postgresConnectionStore(database: Database): ConnectionStore {
   return {
@@ -36,14 +36,14 @@ export function postgresConnectionStore(database: Database): ConnectionStore {
     },
 
     async takeRefresh(connectionId, epoch, leaseMs) {
-      const [row] = await database.query<EpochRow>(statements.takeRefresh, [connectionId, epoch, leaseMs])
+      const [row] = await database.query<EpochRow>(statements.takeRefresh, [connectionId, epoch, leaseMs, gapMs])
       return row && toEpoch(row)
     },
 
-    async writeRefreshed(connectionId, epoch, { access, accessExpiresAt, refresh }) {
-      const values = [connectionId, epoch, access, accessExpiresAt, refresh ?? null]
-      const [row] = await database.query<EpochRow & { refreshed_at: Date }>(statements.writeRefreshed, values)
-      return row && { ...toEpoch(row), refreshedAt: row.refreshed_at }
+    async writeRefreshed(connectionId, version, { access, accessExpiresAt, refresh }, event) {
+      const values = [connectionId, version, access, accessExpiresAt, refresh ?? null, event.eventId, JSON.stringify(event)]
+      const [row] = await database.query<WrittenRow>(statements.writeRefreshed, values)
+      return row && { ...toEpoch(row), refreshedAt: row.refreshed_at, version: row.version, recovered: row.recovered }
     },
 
     failRefresh(connectionId, epoch, reason, event) {
@@ -60,6 +60,11 @@ export function postgresConnectionStore(database: Database): ConnectionStore {
 
     async expireAccess(connectionId, access) {
       return (await database.query(statements.expireAccess, [connectionId, access])).length > 0
+    },
+
+    async beat() {
+      const [row] = await database.query<{ after_gap: boolean }>(statements.beat, [gapMs, gapMs / 10])
+      return { afterGap: row?.after_gap ?? false }
     },
 
     rotateBatch({ after, limit }, reseal) {
@@ -85,6 +90,12 @@ interface EpochRow {
   epoch: string
 }
 
+interface WrittenRow extends EpochRow {
+  refreshed_at: Date
+  version: string
+  recovered: boolean
+}
+
 interface Row extends EpochRow {
   connection_id: string
   workspace: string
@@ -101,6 +112,8 @@ interface Row extends EpochRow {
   leased_ms: number
   rest_ms: number
   failures: number
+  version: string
+  unfinished: boolean
   connected_at: Date
   refreshed_at: Date | null
 }
@@ -128,6 +141,8 @@ const toHeld = (row: Row): HeldConnection => ({
   leasedMs: row.leased_ms,
   restMs: row.rest_ms,
   failures: row.failures,
+  version: row.version,
+  unfinished: row.unfinished,
 })
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
@@ -138,9 +153,12 @@ const statement = (name: string, text: string): Statement => ({ name: `connectio
 const msUntil = (column: string) => `greatest(coalesce(extract(epoch FROM ${column} - clock_timestamp()), 0), 0)::float8 * 1000`
 const inMs = (parameter: string) => `clock_timestamp() + ${parameter}::float8 * interval '1 millisecond'`
 
+/** When the tokens came, in microseconds. */
+const version = `(extract(epoch FROM coalesce(refreshed_at, connected_at)) * 1000000)::bigint`
+
 const columns = `connection_id, workspace, actor, provider, account, scopes, status, reason, access_sealed, access_expires_at,
-  refresh_sealed, legacy, epoch, ${msUntil('lease_until')} AS leased_ms, ${msUntil('rest_until')} AS rest_ms, failures,
-  connected_at, refreshed_at`
+  refresh_sealed, legacy, epoch, ${msUntil('lease_until')} AS leased_ms, lease_until IS NOT NULL AS unfinished,
+  ${msUntil('rest_until')} AS rest_ms, failures, ${version}::text AS version, connected_at, refreshed_at`
 
 const nextEpoch = `epoch = nextval('connection_epochs')`
 /** Whoever took this epoch. What has another status has no lease to end. */
@@ -169,15 +187,25 @@ const statements = {
   ),
   takeRefresh: statement(
     'take refresh',
-    `UPDATE connections SET ${nextEpoch}, lease_until = ${inMs('$3')}
-     WHERE ${holding} AND (lease_until IS NULL OR lease_until <= clock_timestamp()) RETURNING epoch`,
+    `WITH now AS MATERIALIZED (SELECT clock_timestamp() AS at),
+     steady AS MATERIALIZED (
+       SELECT at FROM now, heartbeat WHERE at - beat_at BETWEEN interval '0' AND $4::float8 * interval '1 millisecond'
+         AND steady_since <= at - $3::float8 * interval '1 millisecond')
+     UPDATE connections SET ${nextEpoch}, lease_until = ${inMs('$3')}
+     WHERE ${holding} AND (lease_until IS NULL OR lease_until <= (SELECT at FROM steady)) RETURNING epoch`,
   ),
   /** A provider that rotates says the new refresh token, one that does not says none. */
   writeRefreshed: statement(
     'write refreshed',
-    `UPDATE connections SET ${nextEpoch}, lease_until = NULL, rest_until = NULL, failures = 0, access_sealed = $3, access_expires_at = $4,
-       refresh_sealed = coalesce($5, refresh_sealed), legacy = legacy AND $5::text IS NULL, refreshed_at = clock_timestamp()
-     WHERE ${holding} RETURNING epoch, refreshed_at`,
+    `WITH before AS (SELECT status FROM connections WHERE connection_id = $1 FOR UPDATE),
+     written AS (
+       UPDATE connections SET ${nextEpoch}, lease_until = NULL, rest_until = NULL, failures = 0, access_sealed = $3, access_expires_at = $4,
+         refresh_sealed = coalesce($5, refresh_sealed), legacy = legacy AND $5::text IS NULL, refreshed_at = clock_timestamp(),
+         status = 'connected', reason = NULL
+       FROM before WHERE connection_id = $1 AND ${version} = $2::bigint AND (connections.status = 'connected' OR $5::text IS NOT NULL)
+       RETURNING epoch, refreshed_at, ${version}::text AS version, before.status = 'reauth_required' AS recovered),
+     told AS (INSERT INTO audit_outbox (event_id, event) SELECT $6::uuid, $7 FROM written WHERE recovered)
+     SELECT * FROM written`,
   ),
   failRefresh: statement(
     'fail refresh',
@@ -192,6 +220,15 @@ const statements = {
     'expire access',
     `UPDATE connections SET access_expires_at = least(access_expires_at, clock_timestamp())
      WHERE connection_id = $1 AND access_sealed = $2 RETURNING epoch`,
+  ),
+  beat: statement(
+    'beat',
+    `INSERT INTO heartbeat AS seen (beat_at, steady_since) SELECT at, at FROM (SELECT clock_timestamp() AS at OFFSET 0) AS now
+     ON CONFLICT (only_row) DO UPDATE SET (beat_at, steady_since) = (
+       SELECT at, CASE WHEN at - seen.beat_at BETWEEN interval '0' AND $1::float8 * interval '1 millisecond' THEN seen.steady_since ELSE at END
+       FROM (SELECT clock_timestamp() AS at OFFSET 0) AS now)
+     WHERE NOT clock_timestamp() - seen.beat_at BETWEEN interval '0' AND $2::float8 * interval '1 millisecond'
+     RETURNING beat_at = steady_since AS after_gap`,
   ),
   holdBatch: statement(
     'hold batch',

@@ -1,7 +1,8 @@
 /**
  * Where connections are kept, with their tokens sealed by the vault: nothing here is ever seen in the clear. One owner has one connection a
  * provider. Whoever refreshes holds a lease under an epoch; every change raises the epoch, out of one sequence for all, so that whoever
- * comes late finds another one and writes nothing, and no epoch comes twice, even where a connection was removed and made anew.
+ * comes late finds another one and concludes nothing, and no epoch comes twice, even where a connection was removed and made anew. What a
+ * provider gave in exchange for tokens is written as long as those are there: their version says so, whoever has the lease.
  *
  * A store that cannot be reached throws DEPENDENCY_UNAVAILABLE, and the outcome of a change is then not known.
  */
@@ -46,6 +47,10 @@ export interface HeldConnection extends Connection {
   readonly restMs: number
   /** Refreshes that failed since the last one that did not, with the connection still good. */
   readonly failures: number
+  /** Changes with the tokens, by a refresh or by connecting, and with nothing else. */
+  readonly version: string
+  /** Whether a lease was taken that nobody ended: who took it may have been given new tokens. */
+  readonly unfinished: boolean
 }
 
 /** What a provider granted. Whoever seals the tokens needs the id before: the one that stands where the account is the same. */
@@ -57,6 +62,12 @@ export interface MadeConnection extends Owner {
   readonly tokens: SealedTokens
 }
 
+/**
+ * How long the database may go without a beat before that counts as a gap, in milliseconds: shorter than what a lease has left when the
+ * provider was as slow as it may be, so that no outage in which a lease ran out goes unseen.
+ */
+export const gapMs = 1000
+
 export interface ConnectionStore {
   /** Makes the owner's connection, or puts this one in the place of it. The event commits with it. */
   upsert(made: MadeConnection, event: AuditEvent): Promise<Connection>
@@ -66,10 +77,16 @@ export interface ConnectionStore {
   /** Forgets it and its tokens, whoever refreshes it now. Undefined: there is none, and no event is written. */
   disconnect(workspace: string, actor: string, connectionId: string, event: AuditEvent): Promise<HeldConnection | undefined>
 
-  /** Undefined: it was changed, or somebody else refreshes it. */
+  /**
+   * Undefined: it was changed, somebody else refreshes it, or their lease ran out and there is no evidence yet that they could have written.
+   */
   takeRefresh(connectionId: string, epoch: number, leaseMs: number): Promise<{ epoch: number } | undefined>
-  /** Ends the lease of this epoch with new tokens. Undefined: too late, nothing was written. */
-  writeRefreshed(connectionId: string, epoch: number, tokens: SealedTokens): Promise<{ epoch: number; refreshedAt: Date } | undefined>
+  /**
+   * Puts tokens in the place of those of this version, which they were given for; whatever lease there is has ended. Where somebody concluded
+   * from the old ones that the owner has to connect anew, a new refresh token takes that back, and the event says so; without one it stands.
+   * Undefined: there are other tokens, nothing was written.
+   */
+  writeRefreshed(connectionId: string, version: string, tokens: SealedTokens, event: AuditEvent): Promise<Written | undefined>
   /** Ends the lease of this epoch: the owner has to connect anew. The refresh token is forgotten. False: too late. */
   failRefresh(connectionId: string, epoch: number, reason: string, event: AuditEvent): Promise<boolean>
   /** Ends the lease of this epoch with nothing changed, and leaves the provider alone for so many milliseconds after a failure. */
@@ -77,8 +94,19 @@ export interface ConnectionStore {
   /** The provider refuses this access token (sealed): it has expired, whatever its date said. False: it is another one by now. */
   expireAccess(connectionId: string, access: string): Promise<boolean>
 
+  /** Says that the database can be written to now. */
+  beat(): Promise<{ afterGap: boolean }>
+
   /** Seals tokens anew, in the order of ids; nobody changes them in between. */
   rotateBatch(batch: RotationBatch, reseal: Reseal): Promise<RotatedBatch>
+}
+
+export interface Written {
+  readonly epoch: number
+  readonly refreshedAt: Date
+  readonly version: string
+  /** Whether it had to be connected anew before. */
+  readonly recovered: boolean
 }
 
 export interface RotationBatch {

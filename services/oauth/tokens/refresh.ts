@@ -1,17 +1,18 @@
 /**
  * One refresh at the provider, however many ask: in this process they wait for the same promise, and among replicas for a lease in the
- * database, under an epoch. No database connection is held while the provider is asked. Whoever lost the lease meanwhile writes nothing.
+ * database, under an epoch. No database connection is held while the provider is asked. A lease that ran out is taken over only on
+ * evidence that its holder could have written (heartbeat.ts), and after a look for what it was given (journal.ts).
  *
- * What is lost when: killed before the provider was asked, nothing. Killed after it answered and before that was written, nothing where the
- * refresh token stays the same; a provider that gives a new one each time takes the old one back, and the next refresh then finds out that
- * the account has to be connected anew.
+ * What is lost when: killed before the provider was asked, nothing. Killed after it answered, nothing where the refresh token stays the same,
+ * or where the journal has the new one. What is left is a provider that gives a new refresh token each time, and an answer of it that only a
+ * process knew that died, or that never arrived: then the next refresh finds out that the account has to be connected anew.
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Asker } from '#mesh/audit/event.ts'
 import { MeshError, meshErrors } from '#mesh/errors.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import { authorizePath, connectionEvent, usable } from '../connections/connections.ts'
-import type { ConnectionStore, HeldConnection, SealedTokens } from '../connections/store.ts'
+import type { ConnectionStore, HeldConnection } from '../connections/store.ts'
 import { errors } from '../errors.ts'
 import type { Instruments } from '../metrics.ts'
 import type { Granted, Protocol } from '../providers/protocol.ts'
@@ -19,34 +20,33 @@ import { ProviderError } from '../providers/provider-error.ts'
 import type { Provider } from '../providers/provider.ts'
 import { type Vault, VaultError } from '../vault/vault.ts'
 import type { TokenCache } from './cache.ts'
+import { Keep, type KeepParts } from './keep.ts'
 import { type ReauthReason, outcomeOf, restMs } from './outcome.ts'
 
-export interface RefreshParts {
+export interface RefreshParts extends KeepParts {
   readonly store: ConnectionStore
   readonly cache: TokenCache
   readonly vault: Vault
-  readonly protocol: Pick<Protocol, 'refresh' | 'revoke'>
+  readonly protocol: Pick<Protocol, 'refresh'>
   readonly instruments: Instruments
   readonly log: Logger
   /** How long the provider and the write after it may take, in milliseconds; then another replica takes over. */
   readonly leaseMs: number
-  /** Called after each act: its audit event waits to be told. */
-  readonly acted?: () => void
 }
 
 /** How often those look who wait for another replica, in milliseconds: at first, and at the most. */
 const [firstLookMs, longestLookMs] = [20, 250]
-/** Between attempts to write what a provider gave while the database is away. */
-const writeEveryMs = 250
-/** How many leases long others are waited for, and a database that is to take what a provider gave. */
+/** How many leases long others are waited for. */
 const leasesWaited = 3
 
 export class Refresh {
   readonly #parts: RefreshParts
   readonly #flights = new Map<string, Promise<HeldConnection>>()
+  readonly #keep: Keep
 
   constructor(parts: RefreshParts) {
     this.#parts = parts
+    this.#keep = new Keep(parts)
   }
 
   /**
@@ -64,8 +64,9 @@ export class Refresh {
     return flight
   }
 
-  /** Resolves when none is under way. */
+  /** Resolves when none is under way. What cannot be written is given up after a while. */
   async drain(): Promise<void> {
+    this.#keep.stop()
     while (this.#flights.size > 0) await Promise.allSettled(this.#flights.values())
   }
 
@@ -74,13 +75,17 @@ export class Refresh {
     const patience = performance.now() + leasesWaited * leaseMs
     let current = held
     for (let lookMs = firstLookMs; performance.now() < patience; lookMs = Math.min(lookMs * 1.5, longestLookMs)) {
-      if (generationOf(current) !== generationOf(held)) return current
+      if (current.version !== held.version) return current
       if (current.restMs > 0) throw errors.PROVIDER_UNAVAILABLE({ retryAfterMs: current.restMs })
       if (current.leasedMs > 0) await pause(Math.min(current.leasedMs, lookMs * (0.75 + Math.random() / 2)))
       else {
+        const recovered = current.unfinished ? await this.#keep.recovered(current, by) : undefined
+        if (recovered !== undefined) return recovered
         const taken = await store.takeRefresh(held.connectionId, current.epoch, leaseMs)
         const fresh = taken && (await this.#ask({ ...current, epoch: taken.epoch }, provider, by))
         if (fresh !== undefined) return fresh
+        // Somebody else was quicker, or nobody may take it over yet.
+        if (taken === undefined) await pause(lookMs)
       }
       current = usable(await store.find(held), held)
     }
@@ -103,7 +108,7 @@ export class Refresh {
       throw error
     }
     instruments.clientRefused.set({ provider: provider.name }, 0)
-    return this.#keep(granted, lease, provider)
+    return this.#keep.granted(granted, lease, provider, by)
   }
 
   #open({ workspace, connectionId, legacy }: HeldConnection, refresh: string): string {
@@ -117,50 +122,6 @@ export class Refresh {
       }
       throw error
     }
-  }
-
-  /** Writes what was granted, again and again while the database is away: the provider may not take the old refresh token a second time. */
-  async #keep(granted: Granted, lease: HeldConnection, provider: Provider): Promise<HeldConnection | undefined> {
-    const { store, cache, instruments } = this.#parts
-    const tokens = this.#sealed(granted, lease)
-    const written = await this.#insisting(() => store.writeRefreshed(lease.connectionId, lease.epoch, tokens))
-    if (written !== undefined) {
-      instruments.refreshes.inc({ provider: provider.name, outcome: 'refreshed' })
-      const stands = { ...tokens, refresh: tokens.refresh ?? lease.tokens.refresh }
-      const legacy = lease.legacy && tokens.refresh === undefined
-      const fresh = { ...lease, ...written, tokens: stands, legacy, leasedMs: 0, restMs: 0, failures: 0 }
-      cache.put(fresh)
-      return fresh
-    }
-    // Or an attempt before wrote it and lost the answer alone: then that is found now.
-    instruments.refreshes.inc({ provider: provider.name, outcome: 'late' })
-    if ((await store.find(lease)) === undefined) await this.#giveBack(granted, provider)
-    return undefined
-  }
-
-  #sealed({ accessToken, refreshToken, expiresInMs }: Granted, { workspace, connectionId }: HeldConnection): SealedTokens {
-    const seal = (kind: 'access' | 'refresh', text: string) => this.#parts.vault.seal({ workspace, connectionId, kind }, text)
-    const refresh = refreshToken === undefined ? undefined : seal('refresh', refreshToken)
-    return { access: seal('access', accessToken), accessExpiresAt: new Date(Date.now() + expiresInMs), refresh }
-  }
-
-  async #insisting<T>(write: () => Promise<T>): Promise<T> {
-    for (const until = performance.now() + leasesWaited * this.#parts.leaseMs; ; await pause(writeEveryMs)) {
-      try {
-        return await write()
-      } catch (error) {
-        if (!(error instanceof MeshError) || performance.now() > until) throw error
-      }
-    }
-  }
-
-  /** Disconnected while the provider was asked: nobody is to have what it gave. */
-  async #giveBack({ accessToken, refreshToken }: Granted, provider: Provider): Promise<void> {
-    const { protocol, log } = this.#parts
-    const [token, kind] = refreshToken === undefined ? ([accessToken, 'access'] as const) : ([refreshToken, 'refresh'] as const)
-    await protocol.revoke(provider, token, kind).catch((error: unknown) => {
-      log.warn({ err: error, provider: provider.name }, 'disconnected during a refresh; the provider could not be told to forget it')
-    })
   }
 
   async #failed({ failure }: ProviderError, lease: HeldConnection, provider: Provider, by: Asker): Promise<undefined> {
@@ -190,6 +151,9 @@ export class Refresh {
     const { connectionId, epoch, provider, workspace } = lease
     const now = await store.find(lease)
     if (now?.connectionId !== connectionId || now.epoch !== epoch) return undefined
+    // The refresh token may be refused because another replica exchanged it, and could not say so.
+    const recovered = await this.#keep.recovered(now, by)
+    if (recovered !== undefined) return undefined
     const event = connectionEvent(by, 'connection.reauth_required', lease, reason)
     if (!(await store.failRefresh(connectionId, epoch, reason, event))) return undefined
     cache.forget(lease)
@@ -205,6 +169,3 @@ export class Refresh {
     })
   }
 }
-
-/** Changes with every refresh and with every connecting, and with nothing else. */
-const generationOf = ({ connectedAt, refreshedAt }: HeldConnection): number => (refreshedAt ?? connectedAt).getTime()

@@ -2,6 +2,7 @@
 import type { Redis } from 'ioredis'
 import { Script } from '#mesh/redis/script.ts'
 import { type TokenCache, cacheKey, readCached, writeCached } from './cache.ts'
+import { type TokenJournal, journalKey, readEntry, writeEntry } from './journal.ts'
 
 /** That a token was taken back is kept for as long as one that was read before might still be written, in milliseconds. */
 const takenBackMs = 3_600_000
@@ -49,6 +50,27 @@ export function redisTokenCache({ redis, onFailure = () => {}, prefix = '' }: Re
 
     forget(owner) {
       write(cacheKey(owner), owner.epoch, '', takenBackMs)
+    },
+  }
+}
+
+/** For longer than any outage that a process is worth keeping alive for. */
+const journalMs = 24 * 3_600_000
+
+export function redisTokenJournal({ redis, onFailure = () => {}, prefix = '' }: RedisTokenCacheParts): TokenJournal {
+  const keyOf = (connectionId: string) => prefix + journalKey(connectionId)
+  return {
+    async keep(entry) {
+      await redis.set(keyOf(entry.connectionId), writeEntry(entry), 'PX', journalMs).catch(onFailure)
+    },
+
+    async find(connectionId) {
+      const text = await redis.get(keyOf(connectionId)).catch(onFailure)
+      return typeof text === 'string' ? readEntry(connectionId, text) : undefined
+    },
+
+    forget(connectionId) {
+      void redis.del(keyOf(connectionId)).catch(onFailure)
     },
   }
 }

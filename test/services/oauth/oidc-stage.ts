@@ -15,6 +15,8 @@ import { instruments as counted } from '../../../services/oauth/metrics.ts'
 import { oauthProtocol } from '../../../services/oauth/providers/protocol.ts'
 import { Providers, parseProviders } from '../../../services/oauth/providers/registry.ts'
 import { noCache } from '../../../services/oauth/tokens/cache.ts'
+import { giveBack } from '../../../services/oauth/tokens/give-back.ts'
+import { noJournal } from '../../../services/oauth/tokens/journal.ts'
 import { Refresh } from '../../../services/oauth/tokens/refresh.ts'
 import { Tokens } from '../../../services/oauth/tokens/tokens.ts'
 import { Vault } from '../../../services/oauth/vault/vault.ts'
@@ -76,7 +78,7 @@ export async function openOidcStage() {
   /** What hands out tokens in another process. */
   const replica = (of: Providers = providers) => {
     const parts = { store, cache: noCache, vault, protocol, log, instruments: counted(new Metrics('oauth')) }
-    const refresh = new Refresh({ ...parts, leaseMs: 15_000 })
+    const refresh = new Refresh({ ...parts, journal: noJournal, dropped: giveBack(parts), leaseMs: 15_000 })
     return new Tokens({ ...parts, refresh, provider: (name) => of.get(name) })
   }
   const tokens = replica()

@@ -33,6 +33,8 @@ describe('sealed tokens in Redis', () => {
     scopes: ['mail', 'calendar'],
     status: 'connected',
     epoch: 7,
+    version: '1',
+    unfinished: false,
     connectedAt: new Date(),
     tokens: { access: 'v1.00000000.sealed', accessExpiresAt: new Date(Date.now() + 60_000), refresh: 'v1.00000000.refresh' },
     legacy: false,

@@ -13,6 +13,9 @@ import type { Granted } from '../../../../services/oauth/providers/protocol.ts'
 import { ProviderError, type ProviderFailure } from '../../../../services/oauth/providers/provider-error.ts'
 import type { Provider } from '../../../../services/oauth/providers/provider.ts'
 import { type TokenCache, noCache } from '../../../../services/oauth/tokens/cache.ts'
+import { giveBack } from '../../../../services/oauth/tokens/give-back.ts'
+import { heartbeat } from '../../../../services/oauth/tokens/heartbeat.ts'
+import { type TokenJournal, noJournal } from '../../../../services/oauth/tokens/journal.ts'
 import { Refresh } from '../../../../services/oauth/tokens/refresh.ts'
 import { Tokens } from '../../../../services/oauth/tokens/tokens.ts'
 import { Vault } from '../../../../services/oauth/vault/vault.ts'
@@ -94,18 +97,22 @@ export interface Replica {
 
 export interface ReplicaOptions {
   cache?: TokenCache
+  journal?: TokenJournal
   store?: (store: ConnectionStore) => ConnectionStore
 }
 
 export function openReplica(url: string, provider: FakeProvider, options: ReplicaOptions = {}): Replica {
-  const { cache = noCache, store: change = (store) => store } = options
+  const { cache = noCache, journal = noJournal, store: change = (store) => store } = options
   const lines: string[] = []
   const log = createLogger('oauth', 'trace', { write: (line: string) => void lines.push(line) })
   const metrics = new Metrics('oauth')
   const counted = instruments(metrics)
   const database = new Database({ url: new Secret(url), log, statementMs: 1500 })
   const [store, vault] = [change(postgresConnectionStore(database)), new Vault([vaultKey])]
-  const refresh = new Refresh({ store, cache, vault, protocol: provider, instruments: counted, log, leaseMs })
+  const dropped = giveBack({ protocol: provider, log })
+  const refresh = new Refresh({ store, cache, journal, vault, protocol: provider, instruments: counted, log, leaseMs, dropped })
+  const beating = heartbeat({ store, log })
+  beating.start()
   const tokens = new Tokens({ store, cache, vault, refresh, instruments: counted, log, provider: () => google })
   return {
     database,
@@ -118,6 +125,7 @@ export function openReplica(url: string, provider: FakeProvider, options: Replic
     async close() {
       tokens.stop()
       await refresh.drain()
+      await beating.stop()
       await database.close()
     },
   }

@@ -39,8 +39,8 @@ describe('a rotation', () => {
 
   test('changes nothing but how tokens are sealed: no epoch, no lease, no date', async () => {
     const [owner] = await connections.fill(1, before)
-    const { connectionId, epoch } = await connections.held(owner!)
-    const taken = await connections.store.takeRefresh(connectionId, epoch, 60_000)
+    const { connectionId, epoch, version } = await connections.held(owner!)
+    await connections.store.takeRefresh(connectionId, epoch, 60_000)
     const [was] = await connections.rows()
     await run(after)
     const [is] = await connections.rows()
@@ -49,7 +49,7 @@ describe('a rotation', () => {
     expect(unsealed(is!)).toBe(unsealed(was!))
     // Whoever refreshes meanwhile still writes what the provider gave, which is given once.
     const access = after.seal({ workspace: 'acme', connectionId, kind: 'access' }, 'the next')
-    expect(await connections.store.writeRefreshed(connectionId, taken!.epoch, { access, accessExpiresAt: new Date() })).toBeDefined()
+    expect(await connections.store.writeRefreshed(connectionId, version, { access, accessExpiresAt: new Date() }, eventOf('connection.recovered'))).toBeDefined()
     expect(await tokens(owner!, only)).toEqual({ access: 'the next', refresh: 'refresh-0' })
   })
 
@@ -136,11 +136,11 @@ describe('a rotation', () => {
   test('is done once by several at a time, while connections are refreshed and removed', async () => {
     const owners = await connections.fill(40, before)
     const write = async (owner: Owner) => {
-      const { connectionId, epoch } = await connections.held(owner)
-      const taken = (await connections.store.takeRefresh(connectionId, epoch, 60_000))!
+      const { connectionId, epoch, version } = await connections.held(owner)
+      await connections.store.takeRefresh(connectionId, epoch, 60_000)
       const seal = (kind: 'access' | 'refresh') => after.seal({ workspace: owner.workspace, connectionId, kind }, `new ${kind}`)
       const written = { access: seal('access'), accessExpiresAt: new Date(), refresh: seal('refresh') }
-      return connections.store.writeRefreshed(connectionId, taken.epoch, written)
+      return connections.store.writeRefreshed(connectionId, version, written, eventOf('connection.recovered'))
     }
     const remove = async (owner: Owner) => {
       const { connectionId } = await connections.held(owner)
