@@ -47,6 +47,7 @@ export const variables = {
   publicUrl: url('PUBLIC_URL', 'Where browsers reach Relay; providers send them to /oauth/<provider>/callback there', ['https', 'http']),
   returnOrigins: list('OAUTH_RETURN_ORIGINS', 'Origins that browsers may be sent to when they have connected, as https://app.example.com'),
   providerMs: duration('OAUTH_PROVIDER_TIMEOUT', 'How long one request to a provider may take', { default: '5s', minMs: 100, maxMs: 8000 }),
+  endedMs: duration('OAUTH_ENDED_RETENTION', 'How long a connection is kept whose owner has to connect anew', { default: '2160h', minMs: 3_600_000 }),
   providersFile,
   googleClientId: clientId('GOOGLE_CLIENT_ID', 'Google'),
   googleClientSecret: clientSecret('GOOGLE_CLIENT_SECRET', 'Google'),

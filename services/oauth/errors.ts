@@ -5,6 +5,10 @@ export const errors = errorTable('oauth', {
   UNKNOWN_PROVIDER: { code: 'NOT_FOUND', message: 'There is no such provider here.' },
   OAUTH_NOT_CONFIGURED: { code: 'UNIMPLEMENTED', message: 'This provider is not configured here: set the variables that are named.' },
   RETURN_NOT_ALLOWED: { code: 'INVALID_ARGUMENT', message: 'return_to is not at an origin of OAUTH_RETURN_ORIGINS.' },
+  CONNECTION_LIMIT: {
+    code: 'FAILED_PRECONDITION',
+    message: 'The workspace has reached its limit of connected accounts. Disconnect one first.',
+  },
   CONNECTION_NOT_FOUND: { code: 'NOT_FOUND', message: 'There is no such connection.' },
   NOT_CONNECTED: { code: 'FAILED_PRECONDITION', message: 'No account is connected at this provider: connect one.' },
   CONNECTION_CHANGED: { code: 'FAILED_PRECONDITION', message: 'Another account is connected now than was meant: preview again.' },

@@ -30,5 +30,10 @@ export const instruments = (metrics: Metrics, providers: readonly string[] = [])
   vaultRefused: metrics.counter('oauth_vault_refused_total', 'Sealed values that could not be opened where they were found', {
     reason: ['unreadable', 'swapped'],
   }),
+  revocations: metrics.counter('oauth_revocations_total', 'Attempts to have a provider forget a token, by what came of them', {
+    provider: providers,
+    outcome: ['revoked', 'unsupported', 'refused', 'shared', 'unreadable', 'later'],
+  }),
+  revocationsGivenUp: metrics.counter('oauth_revocations_given_up_total', 'Tokens that a provider could not be told to forget for a day'),
   cacheFailures: metrics.counter('oauth_cache_failures_total', 'Times that Redis did not answer as the token cache'),
 })

@@ -16,7 +16,7 @@ const about = `Tokens are served meanwhile. It may be stopped at any point and r
   1. Add the new key at the end of the list, in every replica: from now on all of them can read it.
   2. Put it first, in every replica: from now on all of them write it.
   3. Run rotate, with that list, until rotate --check finds nothing left.
-  4. Ten minutes later, when nobody is on the way to connect with the old key any more, remove it.
+  4. A day later, when no revocation and no step of connecting is left under the old key, remove it.
 
 Up to the last step it goes back in the same way: put the old key first, and run rotate.`
 

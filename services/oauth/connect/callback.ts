@@ -2,10 +2,12 @@
 import { randomUUID } from 'node:crypto'
 import type { Asker } from '#mesh/audit/event.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
+import { isSameAccount } from '../connections/account.ts'
 import type { Connections } from '../connections/connections.ts'
 import type { Connected, Protocol } from '../providers/protocol.ts'
 import { ProviderError, registeredCode } from '../providers/provider-error.ts'
 import { type Provider, asksOffline, isIssuer, missingScopes } from '../providers/provider.ts'
+import { replacedBy } from '../revocations/revocation.ts'
 import { type Vault, VaultError } from '../vault/vault.ts'
 import { redirectUri } from './addresses.ts'
 import type { Cookies } from './cookie.ts'
@@ -113,7 +115,7 @@ export class Callback {
     const owner = { workspace, actor, provider: provider.name }
     const before = await connections.find(owner)
     // The same account stays the same connection: what was previewed with it can still be executed.
-    const same = before?.account === connected.account ? before : undefined
+    const same = before !== undefined && isSameAccount(before, connected) ? before : undefined
     if (connected.refreshToken === undefined && same?.tokens.refresh === undefined && asksOffline(provider, scopes)) {
       const { returnTo, session } = pending
       const startUrl = await issueTicket(this.#parts, { asker, provider: provider.name, scopes, returnTo, reconsent: true, session })
@@ -121,8 +123,9 @@ export class Callback {
     }
     const connectionId = same?.connectionId ?? randomUUID()
     const tokens = this.#seal(workspace, connectionId, connected)
-    const { account } = connected
-    await connections.made({ ...owner, connectionId, account, scopes: connected.scopes, tokens }, { ...asker, ...visit })
+    const { account, issuer, subject } = connected
+    const made = { ...owner, connectionId, account, issuer, subject, scopes: connected.scopes, tokens }
+    await connections.made(made, { ...asker, ...visit }, replacedBy(made, provider))
     const url = pending.returnTo === '' ? undefined : returnUrl(pending.returnTo, returnOrigins)
     if (url === undefined) {
       const missing = missingScopes(scopes, connected.scopes)

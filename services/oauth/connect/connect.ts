@@ -26,7 +26,7 @@ export interface ConnectingParts {
   protocol: Pick<Protocol, 'authorizationUrl' | 'exchangeCode'>
   store: ConnectStore
   vault: Pick<Vault, 'seal' | 'open'>
-  connections: Pick<Connections, 'find' | 'made'>
+  connections: Pick<Connections, 'find' | 'made' | 'hasRoom'>
   /** Where browsers reach this; https, but for http on loopback. */
   publicUrl: URL
   /** Origins that a browser may be sent on to when it has connected. */
@@ -72,13 +72,15 @@ export class Connecting {
     this.#callback = new Callback({ ...own, isKnown: (name) => providers.find(name) !== undefined })
   }
 
-  /** Makes a ticket. Throws UNKNOWN_PROVIDER, OAUTH_NOT_CONFIGURED, RETURN_NOT_ALLOWED, INVALID_REQUEST. */
+  /** Makes a ticket. Throws UNKNOWN_PROVIDER, OAUTH_NOT_CONFIGURED, RETURN_NOT_ALLOWED, INVALID_REQUEST, CONNECTION_LIMIT. */
   async authorize(asker: Asker, { provider: name, scopes: wanted, returnTo, session }: Wanted): Promise<Begun> {
     const provider = this.#parts.providers.get(name)
     const description = 'is no scope (RFC 6749, 3.3)'
     const violations = wanted.flatMap((scope, index) => (isScope(scope) ? [] : [{ field: `scopes.${index}`, description }]))
     if (violations.length > 0) throw meshErrors.INVALID_REQUEST({ violations })
     if (returnTo !== '' && returnUrl(returnTo, this.#parts.returnOrigins) === undefined) throw errors.RETURN_NOT_ALLOWED()
+    const owner = { workspace: asker.workspace, actor: asker.actor, provider: name }
+    if (!(await this.#parts.connections.hasRoom(owner))) throw errors.CONNECTION_LIMIT()
     const scopes = withIdentity(provider, wanted)
     const startUrl = await issueTicket(this.#parts, { asker, provider: name, scopes, returnTo, reconsent: false, session })
     this.#told('authorize', 'begun')

@@ -13,6 +13,10 @@ export function postgresConnectStore(database: Database): ConnectStore {
       return row?.content
     },
 
+    async expire(limit) {
+      return (await database.query(statements.expire, [limit])).length
+    },
+
     async take(key) {
       const [row] = await database.query<{ content: string; living: boolean }>(statements.take, columnsOf(key))
       return row?.living === true ? row.content : undefined
@@ -42,6 +46,13 @@ const statements = {
   find: statement(
     'find',
     `SELECT content FROM connect_steps WHERE kind = $1 AND workspace = $2 AND hash = $3 AND expires_at > clock_timestamp()`,
+  ),
+  expire: statement(
+    'expire',
+    `DELETE FROM connect_steps WHERE (kind, workspace, hash) IN (
+       SELECT kind, workspace, hash FROM connect_steps WHERE expires_at <= clock_timestamp()
+       ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+     RETURNING kind`,
   ),
   take: statement(
     'take',

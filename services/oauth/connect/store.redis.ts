@@ -44,6 +44,9 @@ export function redisConnectStore({ redis, prefix = '' }: RedisConnectStoreParts
       return (await redis.get(keyOf(key)).catch(away)) ?? undefined
     },
 
+    // Redis forgets them by itself.
+    expire: async () => 0,
+
     async take(key) {
       return (await redis.getdel(keyOf(key)).catch(away)) ?? undefined
     },

@@ -28,4 +28,6 @@ export interface ConnectStore {
   find(key: StepKey): Promise<string | undefined>
   /** Takes it away, in one step: of many who ask at once one gets it. Undefined as above. */
   take(key: StepKey): Promise<string | undefined>
+  /** Forgets up to so many that have ended, where they do not go by themselves; how many. */
+  expire(limit: number): Promise<number>
 }

@@ -1,6 +1,8 @@
 /** What is done with connections, each act with its audit event: made, looked up, removed. Refreshing is in tokens/. */
+import { randomUUID } from 'node:crypto'
 import { type Asker, type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
 import { errors } from '../errors.ts'
+import type { Revokes } from '../revocations/revocation.ts'
 import type { TokenCache } from '../tokens/cache.ts'
 import type { Connection, ConnectionStore, HeldConnection, MadeConnection, Owner } from './store.ts'
 
@@ -27,10 +29,16 @@ export class Connections {
     return this.#parts.store.list(workspace, actor)
   }
 
-  /** Keeps what a provider granted, in the place of the owner's earlier connection. */
-  async made(made: MadeConnection, by: Asker): Promise<Connection> {
+  /** Whether the owner may have a connection: one more, where there is none yet. */
+  async hasRoom(owner: Owner): Promise<boolean> {
+    const { store } = this.#parts
+    return (await store.find(owner)) !== undefined || !(await store.isFull(owner.workspace))
+  }
+
+  /** Keeps what a provider granted, in the place of the owner's earlier connection; what is to be revoked of that one is written with it. */
+  async made(made: MadeConnection, by: Asker, revokes?: Revokes): Promise<Connection> {
     const { store, cache, acted } = this.#parts
-    const connection = await store.upsert(made, connectionEvent(by, 'connection.made', made))
+    const connection = await store.upsert(made, connectionEvent(by, 'connection.made', made), revokes)
     // What stood before it, not what may be read from now on.
     cache.forget({ ...connection, epoch: connection.epoch - 1 })
     acted?.()
@@ -38,16 +46,30 @@ export class Connections {
   }
 
   /** Forgets a connection of whoever asks. What comes back is for the provider to forget too; undefined: there was none. */
-  async remove(by: Asker, connectionId: string): Promise<HeldConnection | undefined> {
+  async remove(by: Asker, connectionId: string, revokes?: Revokes): Promise<HeldConnection | undefined> {
     const { store, cache, acted } = this.#parts
     // The provider is known only once the row is gone: the event is told without it.
     const event = auditEvent('oauth', by, { action: 'connection.removed', outcome: 'success', targets: [`connection:${connectionId}`] })
-    const removed = await store.disconnect(by.workspace, by.actor, connectionId, event)
+    const removed = await store.disconnect(by.workspace, by.actor, connectionId, event, revokes)
     if (removed === undefined) return undefined
     cache.forget(removed)
     acted?.()
     return removed
   }
+
+  /** Forgets up to so many whose owners have had to connect anew for so long; how many they were. */
+  async expire(endedMs: number, limit: number): Promise<number> {
+    const { store, acted } = this.#parts
+    const count = await store.expire(endedMs, limit, expiryOf)
+    if (count > 0) acted?.()
+    return count
+  }
+}
+
+/** What ends by time is nobody's act: the event is of its owner, without a key. */
+function expiryOf(connection: Connection): AuditEvent {
+  const { workspace, actor } = connection
+  return connectionEvent({ workspace, actor, keyId: '', requestId: randomUUID(), traceId: '', source: '' }, 'connection.removed', connection, 'EXPIRED')
 }
 
 /** An event about one connection. */

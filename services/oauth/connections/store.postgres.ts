@@ -1,17 +1,21 @@
 /** Connections in Postgres: each change is one statement that names the epoch it knows, or a short transaction; nothing is held between. */
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import type { Database, Queries, Statement } from '#mesh/postgres/database.ts'
-import { type Connection, type ConnectionStore, type HeldConnection, gapMs } from './store.ts'
+import { addRevocation } from '../revocations/store.postgres.ts'
+import { type Connection, type ConnectionStore, type HeldConnection, gapMs, maxOfWorkspace } from './store.ts'
 
 export function postgresConnectionStore(database: Database): ConnectionStore {
   return {
-    upsert(made, event) {
-      const { connectionId, workspace, actor, provider, account, scopes } = made
+    upsert(made, event, revokes) {
+      const { connectionId, workspace, actor, provider, account, scopes, issuer, subject } = made
       const { access, accessExpiresAt, refresh } = made.tokens
-      const values = [connectionId, workspace, actor, provider, account, scopes, access, accessExpiresAt, refresh ?? null]
+      const values = [connectionId, workspace, actor, provider, account, scopes, access, accessExpiresAt, refresh ?? null, issuer ?? null, subject ?? null]
       return database.transaction(async (queries) => {
+        const [before] = revokes === undefined ? [] : await queries.query<Row>(statements.hold, [workspace, actor, provider])
         const [row] = await queries.query<Row>(statements.upsert, values)
         await tell(queries, event)
+        const revocation = before && revokes?.(toHeld(before))
+        if (revocation !== undefined) await addRevocation(queries, revocation)
         return toConnection(row!)
       })
     },
@@ -25,14 +29,31 @@ export function postgresConnectionStore(database: Database): ConnectionStore {
       return (await database.query<Row>(statements.list, [workspace, actor])).map(toConnection)
     },
 
-    async disconnect(workspace, actor, connectionId, event) {
+    async disconnect(workspace, actor, connectionId, event, revokes) {
       if (!uuid.test(connectionId)) return undefined
       return database.transaction(async (queries) => {
         const [row] = await queries.query<Row>(statements.disconnect, [workspace, actor, connectionId])
         if (row === undefined) return undefined
         await tell(queries, event)
-        return toHeld(row)
+        const held = toHeld(row)
+        const revocation = revokes?.(held)
+        if (revocation !== undefined) await addRevocation(queries, revocation)
+        return held
       })
+    },
+
+    expire(endedMs, limit, eventOf) {
+      return database.transaction(async (queries) => {
+        await queries.query(statements.stampEnded, [limit])
+        const rows = await queries.query<Row>(statements.expire, [endedMs, limit])
+        for (const row of rows) await tell(queries, eventOf(toConnection(row)))
+        return rows.length
+      })
+    },
+
+    async isFull(workspace) {
+      const [row] = await database.query<{ full: boolean }>(statements.isFull, [workspace, maxOfWorkspace])
+      return row!.full
     },
 
     async takeRefresh(connectionId, epoch, leaseMs) {
@@ -102,6 +123,8 @@ interface Row extends EpochRow {
   actor: string
   provider: string
   account: string
+  issuer: string | null
+  subject: string | null
   scopes: string[]
   status: Connection['status']
   reason: string | null
@@ -126,6 +149,8 @@ const toConnection = (row: Row): Connection => ({
   actor: row.actor,
   provider: row.provider,
   account: row.account,
+  issuer: row.issuer ?? undefined,
+  subject: row.subject ?? undefined,
   scopes: row.scopes,
   status: row.status,
   reason: row.reason ?? undefined,
@@ -156,7 +181,7 @@ const inMs = (parameter: string) => `clock_timestamp() + ${parameter}::float8 * 
 /** When the tokens came, in microseconds. */
 const version = `(extract(epoch FROM coalesce(refreshed_at, connected_at)) * 1000000)::bigint`
 
-const columns = `connection_id, workspace, actor, provider, account, scopes, status, reason, access_sealed, access_expires_at,
+const columns = `connection_id, workspace, actor, provider, account, issuer, subject, scopes, status, reason, access_sealed, access_expires_at,
   refresh_sealed, legacy, epoch, ${msUntil('lease_until')} AS leased_ms, lease_until IS NOT NULL AS unfinished,
   ${msUntil('rest_until')} AS rest_ms, failures, ${version}::text AS version, connected_at, refreshed_at`
 
@@ -167,11 +192,12 @@ const holding = `connection_id = $1 AND epoch = $2 AND status = 'connected'`
 const statements = {
   upsert: statement(
     'upsert',
-    `INSERT INTO connections (connection_id, workspace, actor, provider, account, scopes, access_sealed, access_expires_at, refresh_sealed)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    `INSERT INTO connections (connection_id, workspace, actor, provider, account, scopes, access_sealed, access_expires_at, refresh_sealed,
+       issuer, subject)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
      ON CONFLICT (workspace, actor, provider) DO UPDATE SET
        connection_id = excluded.connection_id, account = excluded.account, scopes = excluded.scopes, status = 'connected', reason = NULL,
-       access_sealed = excluded.access_sealed, access_expires_at = excluded.access_expires_at,
+       ended_at = NULL, issuer = excluded.issuer, subject = excluded.subject, access_sealed = excluded.access_sealed, access_expires_at = excluded.access_expires_at,
        refresh_sealed = CASE WHEN connections.connection_id = excluded.connection_id
          THEN coalesce(excluded.refresh_sealed, connections.refresh_sealed) ELSE excluded.refresh_sealed END,
        legacy = connections.legacy AND connections.connection_id = excluded.connection_id
@@ -179,11 +205,30 @@ const statements = {
        ${nextEpoch}, lease_until = NULL, rest_until = NULL, failures = 0, connected_at = clock_timestamp(), refreshed_at = NULL
      RETURNING ${columns}`,
   ),
+  hold: statement('hold', `SELECT ${columns} FROM connections WHERE workspace = $1 AND actor = $2 AND provider = $3 FOR UPDATE`),
   find: statement('find', `SELECT ${columns} FROM connections WHERE workspace = $1 AND actor = $2 AND provider = $3`),
   list: statement('list', `SELECT ${columns} FROM connections WHERE workspace = $1 AND actor = $2 ORDER BY provider`),
   disconnect: statement(
     'disconnect',
     `DELETE FROM connections WHERE workspace = $1 AND actor = $2 AND connection_id = $3 RETURNING ${columns}`,
+  ),
+  /** Of code that did not say when. */
+  stampEnded: statement(
+    'stamp ended',
+    `UPDATE connections SET ended_at = clock_timestamp() WHERE connection_id IN (
+       SELECT connection_id FROM connections WHERE status = 'reauth_required' AND ended_at IS NULL LIMIT $1 FOR UPDATE SKIP LOCKED)`,
+  ),
+  expire: statement(
+    'expire',
+    `DELETE FROM connections WHERE status = 'reauth_required' AND connection_id IN (
+       SELECT connection_id FROM connections
+       WHERE status = 'reauth_required' AND ended_at < clock_timestamp() - $1::float8 * interval '1 millisecond'
+       ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+     RETURNING ${columns}`,
+  ),
+  isFull: statement(
+    'is full',
+    `SELECT count(*) >= $2 AS full FROM (SELECT FROM connections WHERE workspace = $1 LIMIT $2) AS own`,
   ),
   takeRefresh: statement(
     'take refresh',
@@ -201,7 +246,7 @@ const statements = {
      written AS (
        UPDATE connections SET ${nextEpoch}, lease_until = NULL, rest_until = NULL, failures = 0, access_sealed = $3, access_expires_at = $4,
          refresh_sealed = coalesce($5, refresh_sealed), legacy = legacy AND $5::text IS NULL, refreshed_at = clock_timestamp(),
-         status = 'connected', reason = NULL
+         status = 'connected', reason = NULL, ended_at = NULL
        FROM before WHERE connection_id = $1 AND ${version} = $2::bigint AND (connections.status = 'connected' OR $5::text IS NOT NULL)
        RETURNING epoch, refreshed_at, ${version}::text AS version, before.status = 'reauth_required' AS recovered),
      told AS (INSERT INTO audit_outbox (event_id, event) SELECT $6::uuid, $7 FROM written WHERE recovered)
@@ -209,7 +254,8 @@ const statements = {
   ),
   failRefresh: statement(
     'fail refresh',
-    `UPDATE connections SET ${nextEpoch}, lease_until = NULL, status = 'reauth_required', reason = $3, refresh_sealed = NULL
+    `UPDATE connections SET ${nextEpoch}, lease_until = NULL, status = 'reauth_required', reason = $3, refresh_sealed = NULL,
+       ended_at = clock_timestamp()
      WHERE ${holding} RETURNING epoch`,
   ),
   releaseRefresh: statement(

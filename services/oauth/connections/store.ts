@@ -7,6 +7,8 @@
  * A store that cannot be reached throws DEPENDENCY_UNAVAILABLE, and the outcome of a change is then not known.
  */
 import type { AuditEvent } from '#mesh/audit/event.ts'
+import type { Revokes } from '../revocations/revocation.ts'
+import type { Identity } from './account.ts'
 
 export interface Owner {
   readonly workspace: string
@@ -14,7 +16,7 @@ export interface Owner {
   readonly provider: string
 }
 
-export interface Connection extends Owner {
+export interface Connection extends Owner, Identity {
   /** A UUID. */
   readonly connectionId: string
   /** The account's address or name, as the provider says it. */
@@ -54,7 +56,7 @@ export interface HeldConnection extends Connection {
 }
 
 /** What a provider granted. Whoever seals the tokens needs the id before: the one that stands where the account is the same. */
-export interface MadeConnection extends Owner {
+export interface MadeConnection extends Owner, Identity {
   readonly connectionId: string
   readonly account: string
   readonly scopes: readonly string[]
@@ -68,14 +70,27 @@ export interface MadeConnection extends Owner {
  */
 export const gapMs = 1000
 
+/** Connections of one workspace. */
+export const maxOfWorkspace = 10_000
+
 export interface ConnectionStore {
-  /** Makes the owner's connection, or puts this one in the place of it. The event commits with it. */
-  upsert(made: MadeConnection, event: AuditEvent): Promise<Connection>
+  /**
+   * Makes the owner's connection, or puts this one in the place of it. The event commits with it, and what is to be revoked of the one that
+   * was there.
+   */
+  upsert(made: MadeConnection, event: AuditEvent, revokes?: Revokes): Promise<Connection>
   find(owner: Owner): Promise<HeldConnection | undefined>
   /** By provider. */
   list(workspace: string, actor: string): Promise<Connection[]>
-  /** Forgets it and its tokens, whoever refreshes it now. Undefined: there is none, and no event is written. */
-  disconnect(workspace: string, actor: string, connectionId: string, event: AuditEvent): Promise<HeldConnection | undefined>
+  /**
+   * Forgets it and its tokens, whoever refreshes it now; what is to be revoked of it is written with that. Undefined: there is none, and no
+   * event is written.
+   */
+  disconnect(workspace: string, actor: string, connectionId: string, event: AuditEvent, revokes?: Revokes): Promise<HeldConnection | undefined>
+  /** Forgets up to so many whose owners have had to connect anew for so many milliseconds, each with its event. How many they were. */
+  expire(endedMs: number, limit: number, eventOf: (connection: Connection) => AuditEvent): Promise<number>
+  /** Whether a workspace has as many as it may. */
+  isFull(workspace: string): Promise<boolean>
 
   /**
    * Undefined: it was changed, somebody else refreshes it, or their lease ran out and there is no evidence yet that they could have written.

@@ -44,6 +44,9 @@ export interface Connected extends Granted {
   readonly scopes: readonly string[]
   /** The account's address, or what else it is known by. */
   readonly account: string
+  /** What the provider itself knows the account by; undefined where it does not say. */
+  readonly issuer: string | undefined
+  readonly subject: string | undefined
 }
 
 export interface Protocol {
@@ -104,12 +107,12 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
     return server
   }
 
-  async function accountOf(provider: Provider, server: Server, accessToken: string, claims: oauth.IDToken | undefined): Promise<string> {
+  async function accountOf(provider: Provider, server: Server, accessToken: string, claims: oauth.IDToken | undefined): Promise<Account> {
     const named = accountName(claims)
-    if (named !== undefined || server.userinfo_endpoint === undefined) return named ?? subjectOf(claims)
+    if (named !== undefined || server.userinfo_endpoint === undefined) return accountBy(claims, claims?.iss, named)
     const response = await oauth.userInfoRequest(server, clientOf(provider), accessToken, goingTo(provider, server))
     const info = await oauth.processUserInfoResponse(server, clientOf(provider), claims?.sub ?? oauth.skipSubjectCheck, response)
-    return accountName(info) ?? subjectOf(info)
+    return accountBy(info, claims?.iss ?? server.issuer, accountName(info))
   }
 
   return {
@@ -155,7 +158,7 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
       }
       const account = await accountOf(provider, issued, tokens.access_token, claims)
       const granted = toGranted(provider, tokens)
-      return { ...granted, scopes: granted.scopes ?? [...scopes], account }
+      return { ...granted, scopes: granted.scopes ?? [...scopes], ...account }
     }),
 
     refresh: guarded(async (provider, refreshToken) => {
@@ -239,8 +242,10 @@ const isPlain = (value: unknown): value is string => typeof value === 'string' &
 const accountName = (claims: Readonly<Record<string, unknown>> | undefined): string | undefined =>
   [claims?.email, claims?.preferred_username].find(isPlain)
 
-function subjectOf(claims: { readonly sub: string } | undefined): string {
-  if (claims === undefined) return 'unknown'
+type Account = Pick<Connected, 'account' | 'issuer' | 'subject'>
+
+function accountBy(claims: { readonly sub: string } | undefined, issuer: string | undefined, name: string | undefined): Account {
+  if (claims === undefined) return { account: name ?? 'unknown', issuer: undefined, subject: undefined }
   if (!isPlain(claims.sub)) throw ownError('unreadable')
-  return claims.sub
+  return { account: name ?? claims.sub, issuer, subject: claims.sub }
 }

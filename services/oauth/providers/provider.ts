@@ -36,6 +36,8 @@ export interface Provider {
   readonly parameters: Readonly<Record<string, string>>
   /** Of these, those that make somebody who consented before consent again: what brings a refresh token anew. */
   readonly reconsent: Readonly<Record<string, string>>
+  /** What ends with a token that is revoked: all that the account ever granted us, or what the token was granted with. */
+  readonly revocationEnds: 'account' | 'grant'
   /** What scopes may begin with in an answer although they were asked for without it. */
   readonly scopePrefix: string
   /** Whether it may be spoken to over plain http; that is done on loopback alone. */

@@ -115,6 +115,7 @@ function google(sandbox: URL | undefined): Declared {
     // What was granted before stays granted: without this, connecting for one scope would take the others away.
     parameters: { access_type: 'offline', include_granted_scopes: 'true' },
     reconsent: { prompt: 'consent' },
+    revocationEnds: 'account',
     scopePrefix: '',
     allowHttp: sandbox !== undefined,
   }
@@ -146,6 +147,7 @@ function microsoft(tenant: string, sandbox: URL | undefined): Declared {
     },
     parameters: { response_mode: 'query', prompt: 'select_account' },
     reconsent: { prompt: 'consent' },
+    revocationEnds: 'account',
     scopePrefix: 'https://graph.microsoft.com/',
     allowHttp: sandbox !== undefined,
   }
@@ -184,6 +186,8 @@ const declaration = z
     permissions: z.record(z.string().refine(isScope, 'is no scope of RFC 6749'), z.string().min(1).max(200)).default({}),
     parameters: parameters.default({}),
     reconsent: parameters.default({}),
+    // What ends more is what is safe to assume.
+    revocation_ends: z.enum(['account', 'grant']).default('account'),
     scope_prefix: z.string().max(256).default(''),
     allow_http: z.boolean().default(false),
   })
@@ -215,7 +219,8 @@ const file = z.strictObject({ providers: z.array(declaration).max(64) })
  *       scopes: [openid, email, offline_access]
  *
  * Further: title, permissions (what each scope allows, as people read it), client_auth (client_secret_post, client_secret_basic, none),
- * parameters and reconsent (of the authorization request), scope_prefix, allow_http (loopback only). Throws an Error that says everything that is wrong with it.
+ * parameters and reconsent (of the authorization request), revocation_ends (account, or grant where a revoked token ends its own grant
+ * alone), scope_prefix, allow_http (loopback only). Throws an Error that says everything that is wrong with it.
  */
 export function parseProviders(yaml: string): Declared[] {
   const read = file.safeParse(parse(yaml, { maxAliasCount: 0 }))
@@ -251,6 +256,7 @@ function toDeclared(it: z.infer<typeof declaration>): Declared {
     permissions: it.permissions,
     parameters: it.parameters,
     reconsent: it.reconsent,
+    revocationEnds: it.revocation_ends,
     scopePrefix: it.scope_prefix,
     allowHttp: it.allow_http,
   }

@@ -13,6 +13,7 @@ import type { ConnectionStore, HeldConnection, SealedTokens } from '../connectio
 import type { Instruments } from '../metrics.ts'
 import type { Granted } from '../providers/protocol.ts'
 import type { Provider } from '../providers/provider.ts'
+import type { Revoking } from '../revocations/revoking.ts'
 import type { Vault } from '../vault/vault.ts'
 import type { TokenCache } from './cache.ts'
 import type { TokenJournal } from './journal.ts'
@@ -26,8 +27,8 @@ export interface KeepParts {
   readonly log: Logger
   /** Called after each act: its audit event waits to be told. */
   readonly acted?: () => void
-  /** What is of no use any more, for the provider to forget. */
-  readonly dropped: (granted: Granted, of: HeldConnection, provider: Provider) => Promise<void>
+  /** Of what is of no use any more: for the provider to forget. */
+  readonly revoking: Pick<Revoking, 'dropped'>
 }
 
 /** Between attempts to write while the database is away. */
@@ -61,7 +62,7 @@ export class Keep {
     if (kept !== undefined) return kept
     const now = await this.#insisting(lease, () => this.#parts.store.find(lease))
     // An attempt before may have written it, and lost the answer alone.
-    if (now?.connectionId !== connectionId) await this.#parts.dropped(granted, lease, provider)
+    if (now?.connectionId !== connectionId) await this.#parts.revoking.dropped(granted, lease)
     return undefined
   }
 

@@ -171,6 +171,7 @@ export async function startAuthorizationServer(): Promise<AuthorizationServer> {
       permissions: { mail: 'Send <mail> as you' },
       parameters: {},
       reconsent: { prompt: 'consent' },
+      revocationEnds: 'account',
       scopePrefix: '',
       allowHttp: true,
       ...over,

@@ -15,7 +15,8 @@ import { instruments as counted } from '../../../services/oauth/metrics.ts'
 import { oauthProtocol } from '../../../services/oauth/providers/protocol.ts'
 import { Providers, parseProviders } from '../../../services/oauth/providers/registry.ts'
 import { noCache } from '../../../services/oauth/tokens/cache.ts'
-import { giveBack } from '../../../services/oauth/tokens/give-back.ts'
+import { Revoking } from '../../../services/oauth/revocations/revoking.ts'
+import { postgresRevocationStore } from '../../../services/oauth/revocations/store.postgres.ts'
 import { noJournal } from '../../../services/oauth/tokens/journal.ts'
 import { Refresh } from '../../../services/oauth/tokens/refresh.ts'
 import { Tokens } from '../../../services/oauth/tokens/tokens.ts'
@@ -71,6 +72,7 @@ export async function openOidcStage() {
   const [store, steps] = [postgresConnectionStore(database), postgresConnectStore(database)]
   const connections = new Connections({ store, cache: noCache })
   const base = { providers, protocol, vault, connections, log }
+  const revoking = new Revoking({ ...base, store: postgresRevocationStore(database), instruments: counted(new Metrics('oauth')) })
   const connectingWith = (over: { publicUrl?: URL; store?: ConnectStore } = {}) =>
     new Connecting({ ...base, publicUrl, store: steps, returnOrigins: [], ...over })
   const connecting = connectingWith()
@@ -78,7 +80,7 @@ export async function openOidcStage() {
   /** What hands out tokens in another process. */
   const replica = (of: Providers = providers) => {
     const parts = { store, cache: noCache, vault, protocol, log, instruments: counted(new Metrics('oauth')) }
-    const refresh = new Refresh({ ...parts, journal: noJournal, dropped: giveBack(parts), leaseMs: 15_000 })
+    const refresh = new Refresh({ ...parts, journal: noJournal, revoking, leaseMs: 15_000 })
     return new Tokens({ ...parts, refresh, provider: (name) => of.get(name) })
   }
   const tokens = replica()
@@ -95,7 +97,7 @@ export async function openOidcStage() {
     connecting,
     connectingWith,
     steps,
-    disconnecting: new Disconnecting(base),
+    disconnecting: new Disconnecting({ connections, revoking }),
     logged: () => logged,
     find,
     askerOf,

@@ -90,6 +90,7 @@ describe('the oauth service, for callers and browsers', () => {
     expect(providers).toEqual([
       { name: 'example', configured: true, missing: [] },
       { name: 'discovered', configured: true, missing: [] },
+      { name: 'granting', configured: true, missing: [] },
       { name: 'second', configured: true, missing: [] },
       { name: 'unset', configured: false, missing: ['UNSET_ID', 'UNSET_SECRET'] },
     ])

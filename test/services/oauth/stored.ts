@@ -11,6 +11,6 @@ export async function eventsIn({ pool }: Database): Promise<AuditEvent[]> {
 /** All that there is, as text. */
 export async function everythingIn({ pool }: Database): Promise<string> {
   const rowsOf = (table: string) => pool.query<{ row: string }>(`SELECT t::text AS row FROM ${table} t`)
-  const texts = await Promise.all(['connect_steps', 'connections', 'audit_outbox'].map(rowsOf))
+  const texts = await Promise.all(['connect_steps', 'connections', 'revocations', 'audit_outbox'].map(rowsOf))
   return texts.flatMap(({ rows }) => rows.map(({ row }) => row)).join('\n')
 }

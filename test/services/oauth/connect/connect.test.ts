@@ -236,28 +236,6 @@ describe('coming back is refused', () => {
   })
 })
 
-test('disconnecting forgets the tokens here and at the provider; another’s connection is not there', async () => {
-  const actor = 'leaving'
-  await stage.connecting.callback(await stage.cameBack({ actor }, { refreshToken: 'to-be-revoked' }), visit)
-  const { connectionId } = (await stage.connections.find({ ...owner, actor }))!
-  for (const other of [{ ...asker, actor: 'eve' }, { ...asker, actor, workspace: 'other' }]) {
-    await expect(stage.disconnecting.disconnect(other, connectionId)).rejects.toThrow(refusal('CONNECTION_NOT_FOUND'))
-  }
-  expect(await stage.disconnecting.disconnect({ ...asker, actor }, connectionId)).toEqual({ revoked: true })
-  expect(stage.server.revoked).toContain('refresh_token to-be-revoked')
-  expect(await stage.connections.find({ ...owner, actor })).toBeUndefined()
-  await expect(stage.disconnecting.disconnect({ ...asker, actor }, connectionId)).rejects.toThrow(refusal('CONNECTION_NOT_FOUND'))
-})
-
-test('a provider that does not revoke keeps nobody connected', async () => {
-  const actor = 'stuck'
-  await stage.connecting.callback(await stage.cameBack({ actor }), visit)
-  const { connectionId } = (await stage.connections.find({ ...owner, actor }))!
-  stage.server.next('/revoke', json(503, {}))
-  expect(await stage.disconnecting.disconnect({ ...asker, actor }, connectionId)).toEqual({ revoked: false })
-  expect(await stage.connections.find({ ...owner, actor })).toBeUndefined()
-})
-
 test('nothing that was secret in all of this is in the log, an event or a row', async () => {
   const secrets = [
     ...stage.server.issued,

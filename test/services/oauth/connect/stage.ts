@@ -15,6 +15,10 @@ import { postgresConnectionStore } from '../../../../services/oauth/connections/
 import type { Provider } from '../../../../services/oauth/providers/provider.ts'
 import { oauthProtocol } from '../../../../services/oauth/providers/protocol.ts'
 import { type Declared, Providers } from '../../../../services/oauth/providers/registry.ts'
+import { Metrics } from '#mesh/telemetry/metrics.ts'
+import { instruments } from '../../../../services/oauth/metrics.ts'
+import { Revoking } from '../../../../services/oauth/revocations/revoking.ts'
+import { postgresRevocationStore } from '../../../../services/oauth/revocations/store.postgres.ts'
 import { noCache } from '../../../../services/oauth/tokens/cache.ts'
 import { Vault } from '../../../../services/oauth/vault/vault.ts'
 import { freshDatabase } from '../../../setup/database.ts'
@@ -68,11 +72,13 @@ export async function openStage(over: { publicUrl?: string } = {}) {
   }
   const unset = { ...declared({ name: 'unset' }), clientIdVariable: 'UNSET_ID', clientSecretVariable: 'UNSET_SECRET' }
   const variables: Record<string, string> = { THE_ID: client.id, THE_SECRET: client.secret }
-  const all = [declared({}), declared({ name: 'discovered', endpoints: undefined }), declared({ name: 'second', title: '<Second> & "co"', scopes: ['openid', 'mail'] }), unset]
+  const all = [declared({}), declared({ name: 'discovered', endpoints: undefined }), declared({ name: 'granting', revocationEnds: 'grant' }), declared({ name: 'second', title: '<Second> & "co"', scopes: ['openid', 'mail'] }), unset]
   const providers = new Providers(all, (name) => variables[name])
   const vault = new Vault([newKey()])
   const protocol = oauthProtocol({ requestMs: 1000 })
   const store = postgresConnectStore(database)
+  const revocations = postgresRevocationStore(database)
+  const revoking = new Revoking({ store: revocations, providers, protocol, vault, instruments: instruments(new Metrics('oauth')), log })
   const publicUrl = new URL(over.publicUrl ?? 'https://relay.example.com')
   const told: string[] = []
   const parts = { providers, protocol, store, vault, connections, publicUrl, returnOrigins: [returnOrigin], log }
@@ -90,7 +96,8 @@ export async function openStage(over: { publicUrl?: string } = {}) {
     providers,
     vault,
     told,
-    disconnecting: new Disconnecting({ providers, protocol, vault, connections, log }),
+    revoking,
+    disconnecting: new Disconnecting({ connections, revoking }),
     logged: () => logged,
     ticketOf,
     cookieOf,

@@ -123,7 +123,7 @@ describe('a link', () => {
     const off = stage.with({ providers: stage.providersWithout() })
     expect(await off.start(await link(), '', visit)).toEqual(page('unavailable'))
     const away = () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE())
-    const gone = stage.with({ store: { put: away, find: away, take: away } })
+    const gone = stage.with({ store: { put: away, find: away, take: away, expire: away } })
     expect(await gone.start(writeReference('acme', newNonce()), '', visit)).toEqual(page('unavailable'))
   })
 

@@ -13,7 +13,8 @@ import type { Granted } from '../../../../services/oauth/providers/protocol.ts'
 import { ProviderError, type ProviderFailure } from '../../../../services/oauth/providers/provider-error.ts'
 import type { Provider } from '../../../../services/oauth/providers/provider.ts'
 import { type TokenCache, noCache } from '../../../../services/oauth/tokens/cache.ts'
-import { giveBack } from '../../../../services/oauth/tokens/give-back.ts'
+import { Revoking } from '../../../../services/oauth/revocations/revoking.ts'
+import { postgresRevocationStore } from '../../../../services/oauth/revocations/store.postgres.ts'
 import { heartbeat } from '../../../../services/oauth/tokens/heartbeat.ts'
 import { type TokenJournal, noJournal } from '../../../../services/oauth/tokens/journal.ts'
 import { Refresh } from '../../../../services/oauth/tokens/refresh.ts'
@@ -47,6 +48,7 @@ export const google: Provider = {
   permissions: {},
   parameters: {},
   reconsent: {},
+  revocationEnds: 'account',
   scopePrefix: '',
   allowHttp: false,
 }
@@ -109,8 +111,9 @@ export function openReplica(url: string, provider: FakeProvider, options: Replic
   const counted = instruments(metrics)
   const database = new Database({ url: new Secret(url), log, statementMs: 1500 })
   const [store, vault] = [change(postgresConnectionStore(database)), new Vault([vaultKey])]
-  const dropped = giveBack({ protocol: provider, log })
-  const refresh = new Refresh({ store, cache, journal, vault, protocol: provider, instruments: counted, log, leaseMs, dropped })
+  const providers = { find: () => ({ provider: google }) }
+  const revoking = new Revoking({ store: postgresRevocationStore(database), providers, protocol: provider, vault, instruments: counted, log })
+  const refresh = new Refresh({ store, cache, journal, vault, protocol: provider, instruments: counted, log, leaseMs, revoking })
   const beating = heartbeat({ store, log })
   beating.start()
   const tokens = new Tokens({ store, cache, vault, refresh, instruments: counted, log, provider: () => google })

@@ -1,0 +1,58 @@
+/** The parts of the service, put together over whichever stores there are, and what runs beside the calls. */
+import type { Loop } from '#mesh/loop.ts'
+import type { Logger } from '#mesh/telemetry/log.ts'
+import { Connecting } from './connect/connect.ts'
+import { Disconnecting } from './connect/disconnect.ts'
+import type { ConnectStore } from './connect/store.ts'
+import { Connections } from './connections/connections.ts'
+import type { ConnectionStore } from './connections/store.ts'
+import type { Instruments } from './metrics.ts'
+import type { Protocol } from './providers/protocol.ts'
+import type { Providers } from './providers/registry.ts'
+import { retention } from './retention.ts'
+import { Revoking } from './revocations/revoking.ts'
+import type { RevocationStore } from './revocations/store.ts'
+import type { TokenCache } from './tokens/cache.ts'
+import { heartbeat } from './tokens/heartbeat.ts'
+import type { TokenJournal } from './tokens/journal.ts'
+import { Refresh } from './tokens/refresh.ts'
+import { Tokens } from './tokens/tokens.ts'
+import type { Vault } from './vault/vault.ts'
+
+export interface AssemblyParts {
+  readonly connections: ConnectionStore
+  readonly revocations: RevocationStore
+  readonly steps: ConnectStore
+  /** Those that do not forget by themselves, whether or not they are in use. */
+  readonly stepsToExpire: Pick<ConnectStore, 'expire'>
+  readonly cache: TokenCache
+  readonly journal: TokenJournal
+  readonly providers: Providers
+  readonly protocol: Protocol
+  readonly vault: Vault
+  readonly instruments: Instruments
+  readonly log: Logger
+  readonly acted: () => void
+  readonly publicUrl: URL
+  readonly returnOrigins: readonly string[]
+  /** How long one request to a provider may take, and a connection that has ended is kept, in milliseconds. */
+  readonly providerMs: number
+  readonly endedMs: number
+}
+
+export function assemble(all: AssemblyParts) {
+  const { connections: store, revocations, steps, stepsToExpire, providers, instruments, providerMs } = all
+  const connections = new Connections({ ...all, store })
+  const revoking = new Revoking({ ...all, store: revocations })
+  // The provider may have to be discovered first; the rest is for writing what it gave.
+  const refresh = new Refresh({ ...all, store, revoking, leaseMs: 2 * providerMs + 2000 })
+  const tokens = new Tokens({ ...all, store, refresh, provider: (name) => providers.get(name) })
+  const onStep = (step: string, outcome: string) => instruments.steps.inc({ step, outcome })
+  const connecting = new Connecting({ ...all, store: steps, connections, onStep })
+  const loops: Readonly<Record<string, Pick<Loop, 'start' | 'stop'>>> = {
+    heartbeat: heartbeat({ ...all, store }),
+    revocations: revoking,
+    retention: retention({ ...all, steps: stepsToExpire, connections }),
+  }
+  return { connections, connecting, disconnecting: new Disconnecting({ connections, revoking }), refresh, tokens, loops }
+}

@@ -1,0 +1,14 @@
+/** Revocations that wait. Those that a change of a connection makes are written with it. */
+import type { Revocation } from './revocation.ts'
+
+export interface RevocationStore {
+  /** Beside those of connections that change. */
+  add(revocation: Revocation): Promise<void>
+  /** Takes what is due, each by one taker, and puts it off: for longer with each attempt, up to an hour. */
+  take(limit: number): Promise<Revocation[]>
+  done(revocationId: string): Promise<void>
+  /** Whether another connection of the same account stands. */
+  stands(revocation: Revocation): Promise<boolean>
+  /** Gives up what is older than so many milliseconds; how many. */
+  expire(olderThanMs: number, limit: number): Promise<number>
+}
