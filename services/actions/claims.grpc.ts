@@ -2,10 +2,12 @@ import { IdempotencyServiceService } from '#gen/relay/idempotency/v1/idempotency
 import { meshErrors } from '#mesh/errors.ts'
 import { type Channel, methodsOf } from '#mesh/grpc/client.ts'
 import type { Claim, Claims } from './claims.ts'
-import type { RunKey } from './run.ts'
+import type { KeyKind, RunKey } from './run.ts'
 
 /** Only until the run row stands: from there on the run is the truth. */
 const leaseMs = 5000
+
+const kinds: readonly KeyKind[] = ['client', 'preview']
 
 const claimKey = ({ workspace, kind, key }: RunKey) => ({ workspace, keyKind: kind, key })
 
@@ -20,9 +22,9 @@ export function grpcClaims(channel: Channel): Claims {
     }
   }
   return {
-    async claim({ key, fingerprint, attemptId, runId }, context): Promise<Claim> {
+    async claim({ key, fingerprint, compare, attemptId, runId }, context): Promise<Claim> {
       const { outcome } = await orUnavailable(
-        idempotency.claim({ key: claimKey(key), fingerprint, attemptId, runId, leaseMs }, context, { timeoutMs: 2000 }),
+        idempotency.claim({ key: claimKey(key), fingerprint, compare, attemptId, runId, leaseMs }, context, { timeoutMs: 2000 }),
       )
       switch (outcome?.$case) {
         case 'granted':
@@ -42,6 +44,16 @@ export function grpcClaims(channel: Channel): Claims {
     },
     async release(key, token, context) {
       await orUnavailable(idempotency.release({ key: claimKey(key), token }, context))
+    },
+    async expired({ expiredForMs, limit }, context) {
+      const { expired } = await orUnavailable(idempotency.listExpired({ keyKinds: [...kinds], expiredForMs, limit }, context))
+      return expired.map(({ key, runId }) => ({
+        key: { workspace: key!.workspace, kind: key!.keyKind as KeyKind, key: key!.key },
+        runId,
+      }))
+    },
+    async abandon(key, runId, context) {
+      await orUnavailable(idempotency.abandon({ key: claimKey(key), runId }, context))
     },
     async complete(key, runId, context) {
       await orUnavailable(idempotency.complete({ key: claimKey(key), runId, token: undefined, response: undefined }, context))

@@ -6,6 +6,8 @@ export interface ClaimAsk {
   key: RunKey
   /** Absent: only look. */
   fingerprint: Buffer | undefined
+  /** Without a fingerprint: what the refused preview asks for. A key that belongs to something else is then a mismatch. */
+  compare?: Buffer | undefined
   attemptId: string
   runId: string
 }
@@ -25,4 +27,8 @@ export interface Claims {
   release(key: RunKey, token: string, context: Context): Promise<void>
   /** Says that the run has ended. Safe to repeat. */
   complete(key: RunKey, runId: string, context: Context): Promise<void>
+  /** Claims whose lease expired at least `expiredForMs` ago, the longest expired first. */
+  expired(options: { expiredForMs: number; limit: number }, context: Context): Promise<{ key: RunKey; runId: string }[]>
+  /** Frees a key whose run never was and never will be. Safe to repeat. */
+  abandon(key: RunKey, runId: string, context: Context): Promise<void>
 }

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Asker } from '#mesh/audit/event.ts'
 import { MeshError, meshErrors } from '#mesh/errors.ts'
-import type { Context } from '#mesh/grpc/call.ts'
+import { type Context, ownContext } from '#mesh/grpc/call.ts'
 import { note } from '#mesh/telemetry/scope.ts'
 import { fingerprint } from './canonical.ts'
 import type { Catalog } from './catalog.ts'
@@ -14,7 +14,7 @@ import type { RunDriver } from './driver.ts'
 import { type Connections, connectionRefusal } from './connections.ts'
 import { errors } from './errors.ts'
 import type { RunWatch } from './run-watch.ts'
-import { type Run, type RunKey, hasEnded } from './run.ts'
+import { type Run, type RunKey, hasEnded, isVoid } from './run.ts'
 import type { Begin, Begun, Store } from './store.ts'
 
 export interface ExecuteAsk {
@@ -42,8 +42,11 @@ export interface ExecuteParts {
   waitMs: number
 }
 
-/** What the preview allows: a fingerprint to claim with, or the refusal to give if the key knows nothing either. */
-type Allowed = { fingerprint: Buffer } | { refusal: MeshError }
+/**
+ * What the preview allows: a fingerprint to claim with, or the refusal to give if the key knows nothing either. A preview that can be read
+ * and is refused says what was asked for all the same: a key that belongs to something else is found out.
+ */
+type Allowed = { fingerprint: Buffer } | { refusal: MeshError; compare?: Buffer }
 
 const retryAfterMs = 1000
 
@@ -63,8 +66,10 @@ export class Execution {
         : { workspace, kind: 'client', key: ask.idempotencyKey }
     const [attemptId, newRunId] = [randomUUID(), randomUUID()]
     const allowed = await this.#allowed(ask)
-    const known = 'fingerprint' in allowed ? allowed.fingerprint : undefined
-    const claim = await claims.claim({ key, fingerprint: known, attemptId, runId: newRunId }, ask.context)
+    const [known, compare] = 'fingerprint' in allowed ? [allowed.fingerprint, undefined] : [undefined, allowed.compare]
+    if (ask.context.signal?.aborted) throw meshErrors.CANCELLED()
+    // From here on the caller going away changes nothing: what is claimed is also begun, or given back.
+    const claim = await claims.claim({ key, fingerprint: known, compare, attemptId, runId: newRunId }, ownContext())
     switch (claim.outcome) {
       case 'absent':
         throw 'refusal' in allowed ? allowed.refusal : meshErrors.INTERNAL()
@@ -85,19 +90,21 @@ export class Execution {
    */
   async #allowed({ previewId, asker: { workspace, actor }, context }: ExecuteAsk): Promise<Allowed> {
     const { store, catalog, connections } = this.#parts
-    const preview = await store.findPreview(previewId, workspace, actor)
+    const preview = await store.findPreview(previewId, workspace)
     if (preview === undefined) return { refusal: errors.PREVIEW_INVALID() }
+    const asked = fingerprint(preview.action, preview.params, preview.connectionId)
+    if (preview.actor !== actor || preview.expired) return { refusal: errors.PREVIEW_INVALID(), compare: asked }
     try {
       const provider = catalog.require(preview.action).connects?.provider
       if (provider !== undefined) {
         const refusal = connectionRefusal(provider, preview.connectionId, await connections.find({ workspace, actor, provider }, context))
-        if (refusal !== undefined) return { refusal }
+        if (refusal !== undefined) return { refusal, compare: asked }
       }
     } catch (refusal) {
-      if (refusal instanceof MeshError) return { refusal }
+      if (refusal instanceof MeshError) return { refusal, compare: asked }
       throw refusal
     }
-    return { fingerprint: fingerprint(preview.action, preview.params, preview.connectionId) }
+    return { fingerprint: asked }
   }
 
   async #begin(ask: ExecuteAsk, key: RunKey, attemptId: string, grant: { runId: string; token: string }): Promise<Executed> {
@@ -115,12 +122,16 @@ export class Execution {
         // The claim was taken over, and an earlier attempt got as far as the run.
         return this.#answerFrom(begun.run, ask)
       case 'preview-taken':
-        await claims.release(key, grant.token, ask.context)
+        await claims.release(key, grant.token, ownContext())
         if (key.kind === 'client' && begun.run.key !== key.key) throw errors.PREVIEW_ALREADY_RUN({ metadata: { run_id: begun.run.runId } })
         return this.#answerFrom(begun.run, ask)
       case 'preview-gone':
-        await claims.release(key, grant.token, ask.context)
+        await claims.release(key, grant.token, ownContext())
         throw errors.PREVIEW_INVALID()
+      case 'given-up':
+        // This attempt took so long that its claim was settled: the next one starts afresh.
+        await claims.abandon(key, grant.runId, ownContext())
+        throw errors.IN_PROGRESS({ retryAfterMs, metadata: { run_id: grant.runId } })
     }
   }
 
@@ -153,7 +164,7 @@ export class Execution {
     if (typeof run !== 'string' && hasEnded(run)) return { run, replayed: true }
     const left = context.deadline === undefined ? Infinity : context.deadline - Date.now() - 100
     const ended = await this.#parts.watch.ended(runId, Math.max(0, Math.min(this.#parts.waitMs, left)))
-    if (ended !== undefined) return { run: ended, replayed: true }
+    if (ended !== undefined && !isVoid(ended)) return { run: ended, replayed: true }
     throw errors.IN_PROGRESS({ retryAfterMs, metadata: { run_id: runId } })
   }
 }

@@ -40,8 +40,8 @@ await run('actions', variables, async (runtime) => {
   const store = stores.store(relay(stores.reserved))
   const metrics = new ActionMetrics(instruments, store, catalog.list())
   const watch = new RunWatch((runId) => store.findEndedRun(runId))
-  const outbox = new Outbox({ store, claims, log, everyMs: config.outboxMs })
   const leaseMs = config.runLeaseMs
+  const outbox = new Outbox({ store, claims, log, everyMs: config.outboxMs, strandedAfterMs: config.runActMs + leaseMs })
   const driver = new RunDriver({ store, catalog, outbox, watch, metrics, log, leaseMs, actMs: config.runActMs })
   const reconciler = new Reconciler({ store, driver, metrics, log, leaseMs, everyMs: config.reconcileMs, keepPreviewsMs: config.previewMs })
   outbox.start()

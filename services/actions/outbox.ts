@@ -1,6 +1,6 @@
 /**
  * Tells the idempotency service that runs have ended. The row was written with the end; it is told at once, and by the relay until it is
- * heard. Telling is safe to repeat, so a teller may die at any point.
+ * heard. Telling is safe to repeat, so a teller may die at any point. Claims that no run will ever complete are settled beside it.
  */
 import { randomUUID } from 'node:crypto'
 import { batch } from '#mesh/batch.ts'
@@ -11,6 +11,7 @@ import { tracedApart } from '#mesh/telemetry/tracing.ts'
 import type { Claims } from './claims.ts'
 import { type Run, traceOf } from './run.ts'
 import type { Store, Untold } from './store.ts'
+import { StrandedClaims } from './stranded-claims.ts'
 
 /** How long the first telling has before the relay takes over. */
 export const tellAfterMs = 5000
@@ -22,11 +23,13 @@ export class Outbox {
   readonly #claims: Claims
   readonly #log: Logger
   readonly #loop: Loop
+  readonly #stranded: StrandedClaims
   /** Ends come together under load, and are struck off together. */
   readonly #strikeOff: (runId: string) => Promise<void>
   readonly #underWay = new Set<Promise<void>>()
 
-  constructor(parts: { store: Store; claims: Claims; log: Logger; everyMs: number }) {
+  /** `strandedAfterMs`: how long after its lease a claim is looked at. */
+  constructor(parts: { store: Store; claims: Claims; log: Logger; everyMs: number; strandedAfterMs: number }) {
     this.#store = parts.store
     this.#claims = parts.claims
     this.#log = parts.log
@@ -38,13 +41,16 @@ export class Outbox {
       { most },
     )
     this.#loop = new Loop({ name: 'outbox', everyMs: parts.everyMs, log: parts.log, work: () => this.relay() })
+    this.#stranded = new StrandedClaims({ ...parts, everyMs: 5 * parts.everyMs, expiredForMs: parts.strandedAfterMs })
   }
 
   start(): void {
     this.#loop.start()
+    this.#stranded.start()
   }
 
   async stop(): Promise<void> {
+    await this.#stranded.stop()
     await this.#loop.stop()
     await Promise.allSettled(this.#underWay)
   }

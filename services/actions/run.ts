@@ -57,6 +57,9 @@ export interface Run {
   readonly endedAt: Date | undefined
 }
 
+/** Stands where a run was claimed and never begun: it keeps a late begin from landing, and belongs to no workspace, so that nobody sees it. */
+export const isVoid = (run: Pick<Run, 'workspace'>): boolean => run.workspace === ''
+
 export const hasEnded = (run: Run): boolean => run.status !== 'executing'
 
 /** The span that it began in, to link to; whether that is recorded nobody knows any more. */

@@ -1,6 +1,6 @@
 import type { Database, Statement } from '#mesh/postgres/database.ts'
 import { type RunRow, runColumns, toRun } from './run-row.ts'
-import type { RunKey, RunStatus } from './run.ts'
+import { type RunKey, type RunStatus, hasEnded, isVoid } from './run.ts'
 import type { Begin, Begun, NewPreview, Preview, Store } from './store.ts'
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
@@ -16,6 +16,7 @@ interface PreviewRow {
   params: Buffer
   connection_id: string | null
   expires_at: Date
+  expired: boolean
 }
 
 type UntoldRow = Pick<RunRow, 'run_id' | 'workspace' | 'key_kind' | 'key' | 'trace_id' | 'span_id'> & { attempts: number }
@@ -28,8 +29,8 @@ const addPreview = statement(
 )
 const findPreview = statement(
   'find-preview',
-  `SELECT preview_id, workspace, actor, action, provider, params, connection_id, expires_at
-   FROM previews WHERE preview_id = $1 AND workspace = $2 AND actor = $3 AND expires_at > clock_timestamp()`,
+  `SELECT preview_id, workspace, actor, action, provider, params, connection_id, expires_at, expires_at <= clock_timestamp() AS expired
+   FROM previews WHERE preview_id = $1 AND workspace = $2`,
 )
 const deletePreviews = statement(
   'delete-previews',
@@ -53,6 +54,14 @@ const inTheWay = statement(
   'in-the-way',
   `SELECT ${runColumns}, (run_id = $1 AND attempt_id = $3 AND epoch = 1 AND status = 'executing' AND lease_until > clock_timestamp()) AS mine
    FROM runs WHERE run_id = $1 OR preview_id = $2 ORDER BY (run_id = $1) DESC LIMIT 1`,
+)
+/** Waits for a begin of the same run that is under way: either this row lands, or that one. */
+const giveUp = statement(
+  'give-up',
+  `INSERT INTO runs (run_id, preview_id, attempt_id, workspace, actor, action, provider, params, key_kind, key, status, lease_until, error_reason, error,
+     request_id, trace_id, ended_at)
+   VALUES ($1, $1, $1, '', '', '', '', '{}', $2, $3, 'failed', clock_timestamp(), 'NOT_BEGUN', 'NOT_BEGUN: nothing was done', $1, '', clock_timestamp())
+   ON CONFLICT DO NOTHING`,
 )
 const findRun = statement('find-run', `SELECT ${runColumns} FROM runs WHERE run_id = $1`)
 /** Asked again and again of runs under way: nothing of them is read but that they are. */
@@ -136,6 +145,7 @@ const toPreview = (row: PreviewRow): Preview => ({
   params: row.params,
   connectionId: row.connection_id ?? undefined,
   expiresAt: row.expires_at,
+  expired: row.expired,
 })
 
 /**
@@ -163,10 +173,10 @@ export function postgresStore(database: Database, audited: () => void = () => un
       return rows[0]!.expires_at
     },
 
-    async findPreview(previewId, workspace, actor) {
+    async findPreview(previewId, workspace) {
       // Opaque to callers; only those that we gave out can be found.
       if (!uuid.test(previewId)) return undefined
-      const rows = await database.query<PreviewRow>(findPreview, [previewId, workspace, actor])
+      const rows = await database.query<PreviewRow>(findPreview, [previewId, workspace])
       return rows[0] && toPreview(rows[0])
     },
 
@@ -193,8 +203,17 @@ export function postgresStore(database: Database, audited: () => void = () => un
       const [row] = await database.query<RunRow & { mine: boolean }>(inTheWay, [runId, previewId, attemptId])
       if (row === undefined) return { outcome: 'preview-gone' }
       const run = toRun(row)
+      if (isVoid(run)) return { outcome: 'given-up' }
       if (row.mine) return { outcome: 'begun', run }
       return { outcome: run.runId === runId ? 'run-exists' : 'preview-taken', run }
+    },
+
+    async giveUp(runId, key) {
+      await database.query(giveUp, [runId, key.kind, key.key])
+      const [row] = await database.query<RunRow>(findRun, [runId])
+      const run = toRun(row!)
+      if (isVoid(run)) return 'void'
+      return hasEnded(run) ? 'ended' : 'executing'
     },
 
     async findRun(runId) {

@@ -14,9 +14,11 @@ export interface Preview {
   readonly params: Buffer
   readonly connectionId: string | undefined
   readonly expiresAt: Date
+  /** By the store's clock, when it was read. */
+  readonly expired: boolean
 }
 
-export interface NewPreview extends Omit<Preview, 'expiresAt'> {
+export interface NewPreview extends Omit<Preview, 'expiresAt' | 'expired'> {
   summary: string
   warnings: string[]
   ttlMs: number
@@ -41,6 +43,8 @@ export type Begun =
   | { outcome: 'run-exists'; run: Run }
   | { outcome: 'preview-taken'; run: Run }
   | { outcome: 'preview-gone' }
+  /** The claim was settled since, as one that nobody would use any more. */
+  | { outcome: 'given-up' }
 
 export interface End {
   runId: string
@@ -68,14 +72,19 @@ export interface Untold extends Pick<Run, 'runId' | 'traceId' | 'spanId'> {
 export interface Store {
   /** Resolves to when it expires. */
   addPreview(preview: NewPreview): Promise<Date>
-  /** An unexpired preview of that workspace and actor, consumed or not. */
-  findPreview(previewId: string, workspace: string, actor: string): Promise<Preview | undefined>
+  /** A preview of that workspace, whoever made it, consumed or not. */
+  findPreview(previewId: string, workspace: string): Promise<Preview | undefined>
   /** Deletes previews that expired `olderThanMs` ago; resolves to how many, at most `limit`. */
   deletePreviews(olderThanMs: number, limit: number): Promise<number>
 
   /** Write-ahead: inserts the run with the preview's bytes and consumes the preview, in one step. Safe to repeat: an attempt that finds
    *  its own row has begun. */
   begin(begin: Begin): Promise<Begun>
+  /**
+   * Makes sure that a run which was claimed and does not exist never will: a begin that comes later, or is under way, gets `given-up`. Says
+   * what there is: nothing for good, a run under way, or one that ended.
+   */
+  giveUp(runId: string, key: RunKey): Promise<'void' | 'executing' | 'ended'>
   findRun(runId: string): Promise<Run | undefined>
   /** Undefined while it is under way too. */
   findEndedRun(runId: string): Promise<Run | undefined>

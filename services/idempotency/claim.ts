@@ -11,6 +11,7 @@
  * - One token holds a claim. Each grant to another attempt has a token of its own, and an older one changes nothing from then on.
  * - A lease that ran out frees nothing by itself: the holder keeps the claim until somebody takes it over.
  * - The run of a claim is the one of its first attempt, through every takeover.
+ * - Whoever keeps the runs may free a key whose run does not exist, once it has made sure that it never will (abandon).
  */
 
 /** What a claim is held under. */
@@ -61,6 +62,8 @@ export interface Step<Answer> {
 export interface Asked {
   /** Undefined: only look. */
   readonly fingerprint: Uint8Array | undefined
+  /** Without a fingerprint: what the work is that may not be done now. Only compared. */
+  readonly compare?: Uint8Array | undefined
   readonly attemptId: string
   readonly runId: string
   readonly leaseMs: number
@@ -115,7 +118,8 @@ export function claim(found: Claim | undefined, asked: Asked, at: Moment): Step<
     if (fingerprint === undefined) return stay(found, { outcome: 'absent' })
     return grant({ state: 'in_flight', fingerprint, runId, attemptId, token, takenOver: false, leaseUntil }, at.now)
   }
-  if (fingerprint !== undefined && !sameBytes(fingerprint, held.fingerprint)) return stay(found, { outcome: 'mismatch', runId: held.runId })
+  const given = fingerprint ?? asked.compare
+  if (given !== undefined && !sameBytes(given, held.fingerprint)) return stay(found, { outcome: 'mismatch', runId: held.runId })
   if (held.state === 'completed') return stay(found, { outcome: 'completed', runId: held.runId, response: held.response })
   if (fingerprint !== undefined) {
     const live = held.leaseUntil > at.now
@@ -149,4 +153,9 @@ export function release(found: Claim | undefined, token: string, at: Moment): St
   if (held === undefined) return stay(found, 'done')
   if (held.state !== 'in_flight' || held.token !== token) return stay(found, 'stale')
   return { answer: 'done', next: undefined }
+}
+
+/** Frees the key of a run that never was and never will be, whoever held it last. */
+export function abandon(found: Claim | undefined, runId: string): Step<Fenced> {
+  return found?.state === 'in_flight' && found.runId === runId ? { answer: 'done', next: undefined } : stay(found, 'done')
 }

@@ -26,6 +26,7 @@ export function idempotencyService({ store, leaseMs, instruments }: ServiceParts
     async claim(request) {
       const answer = await store.claim(keyOf(request.key), {
         fingerprint: request.fingerprint,
+        compare: request.compare,
         attemptId: idOf(request.attemptId),
         runId: idOf(request.runId),
         leaseMs: request.leaseMs || leaseMs,
@@ -51,6 +52,17 @@ export function idempotencyService({ store, leaseMs, instruments }: ServiceParts
 
     async release({ key, token }) {
       return hold('release', await store.release(keyOf(key), idOf(token)))
+    },
+
+    async listExpired({ keyKinds, expiredForMs, limit }) {
+      const expired = await store.expired({ kinds: keyKinds, expiredForMs, limit: limit || 100 })
+      return { expired: expired.map(({ key: { workspace, kind: keyKind, key }, runId }) => ({ key: { workspace, keyKind, key }, runId })) }
+    },
+
+    async abandon({ key, runId }) {
+      note({ runId: idOf(runId) })
+      await store.abandon(keyOf(key), idOf(runId))
+      return {}
     },
   })
 }

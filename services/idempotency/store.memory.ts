@@ -1,7 +1,7 @@
 /** Claims in the memory of one process: for tests, and to try things out. Nothing survives a restart. */
 import type { Answer, Asked, Claim, ClaimKey, Completion, Fenced, Moment, Renewal, Step } from './claim.ts'
-import { claim, complete, release, renew } from './claim.ts'
-import type { ClaimStore, Lapsed } from './store.ts'
+import { abandon, claim, complete, release, renew } from './claim.ts'
+import type { ClaimStore, Expired, Lapsed } from './store.ts'
 
 export class MemoryClaimStore implements ClaimStore {
   readonly #claims = new Map<string, Claim>()
@@ -32,6 +32,23 @@ export class MemoryClaimStore implements ClaimStore {
 
   async release(key: ClaimKey, token: string): Promise<Fenced> {
     return this.#take(key, (found, at) => release(found, token, at))
+  }
+
+  async abandon(key: ClaimKey, runId: string): Promise<void> {
+    this.#take(key, (found) => abandon(found, runId))
+  }
+
+  async expired({ kinds, expiredForMs, limit }: { kinds: readonly string[]; expiredForMs: number; limit: number }): Promise<Expired[]> {
+    const before = this.#clock() - expiredForMs
+    const found = [...this.#claims].flatMap(([name, each]) => {
+      const [workspace, kind, key] = JSON.parse(name) as [string, string, string]
+      if (each.state !== 'in_flight' || each.leaseUntil > before || !kinds.includes(kind)) return []
+      return [{ key: { workspace, kind, key }, runId: each.runId, leaseUntil: each.leaseUntil }]
+    })
+    return found
+      .toSorted((one, other) => one.leaseUntil - other.leaseUntil)
+      .slice(0, limit)
+      .map(({ key, runId }) => ({ key, runId }))
   }
 
   async reap(most: number): Promise<number> {

@@ -9,9 +9,9 @@
 import { batch } from '#mesh/batch.ts'
 import type { Database, Statement } from '#mesh/postgres/database.ts'
 import type { Answer, Asked, Claim, ClaimKey, Completion, Fenced, InFlight, Moment, Renewal, Step } from './claim.ts'
-import { claim, complete, release, renew } from './claim.ts'
+import { abandon, claim, complete, release, renew } from './claim.ts'
 import { errors } from './errors.ts'
-import type { ClaimStore, Lapsed } from './store.ts'
+import type { ClaimStore, Expired, Lapsed } from './store.ts'
 
 /** Every race that is lost was won by somebody else, who is then done: few are lost in a row. */
 const mostRaces = 10
@@ -68,6 +68,19 @@ export class PostgresClaimStore implements ClaimStore {
 
   release(key: ClaimKey, token: string): Promise<Fenced> {
     return this.#take(key, (found, at) => release(found, token, at))
+  }
+
+  async abandon(key: ClaimKey, runId: string): Promise<void> {
+    await this.#take(key, (found) => abandon(found, runId))
+  }
+
+  async expired({ kinds, expiredForMs, limit }: { kinds: readonly string[]; expiredForMs: number; limit: number }): Promise<Expired[]> {
+    const rows = await this.#database.query<{ workspace: string; key_kind: string; key: string; run_id: string }>(statements.expired, [
+      kinds,
+      expiredForMs,
+      limit,
+    ])
+    return rows.map(({ workspace, key_kind: kind, key, run_id: runId }) => ({ key: { workspace, kind, key }, runId }))
   }
 
   async reap(most: number): Promise<number> {
@@ -228,6 +241,12 @@ const statements = {
        ))
        RETURNING 1
      ) SELECT count(*)::int AS count FROM reaped`,
+  ),
+  expired: statement(
+    'expired',
+    `SELECT workspace, key_kind, key, run_id FROM claims
+     WHERE lease_until <= (SELECT clock_timestamp() - $2::float8 * interval '1 millisecond') AND key_kind = ANY ($1::text[])
+     ORDER BY lease_until LIMIT $3`,
   ),
   lapsed: statement(
     'lapsed',

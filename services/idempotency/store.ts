@@ -9,6 +9,9 @@ export interface ClaimStore {
   renew(key: ClaimKey, renewal: Renewal): Promise<Fenced>
   complete(key: ClaimKey, completion: Completion): Promise<Fenced>
   release(key: ClaimKey, token: string): Promise<Fenced>
+  abandon(key: ClaimKey, runId: string): Promise<void>
+  /** Claims of these kinds in flight whose lease expired `expiredForMs` ago or earlier, the longest expired first. */
+  expired(options: { kinds: readonly string[]; expiredForMs: number; limit: number }): Promise<Expired[]>
   /** Removes completed claims that no longer answer, `most` at the most, and says how many. What is in flight stays, however old. */
   reap(most: number): Promise<number>
   lapsed(): Promise<Lapsed>
@@ -19,4 +22,10 @@ export interface Lapsed {
   count: number
   /** How long ago the first of these leases ran out, in milliseconds; 0 when there are none. */
   oldestMs: number
+}
+
+/** Whose run the service that keeps it has to look at. */
+export interface Expired {
+  key: ClaimKey
+  runId: string
 }

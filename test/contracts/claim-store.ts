@@ -20,6 +20,7 @@ import {
 } from './claim-requests.ts'
 import { crowdContract } from './claim-store-crowd.ts'
 import { reaperContract } from './claim-store-reaper.ts'
+import { strandedContract } from './claim-store-stranded.ts'
 import { commands, walk } from './claim-walk.ts'
 
 export function claimStoreContract(name: string, open: () => Promise<Engine>, options: { walks: number }): void {
@@ -254,6 +255,7 @@ export function claimStoreContract(name: string, open: () => Promise<Engine>, op
 
     crowdContract(() => engine)
     reaperContract(open)
+    strandedContract(open)
 
     test('whatever is asked in whatever order, it answers as the pure steps do', async () => {
       await fc.assert(

@@ -198,7 +198,7 @@ async function build(): Promise<World> {
     throw new Error('an attack reached a handler')
   }
   const idempotency = new GrpcServer({
-    services: [served(IdempotencyServiceService, { claim: reached, renew: reached, complete: reached, release: reached })],
+    services: [served(IdempotencyServiceService, { claim: reached, renew: reached, complete: reached, release: reached, listExpired: reached, abandon: reached })],
     verifier: forged.verifierFor('idempotency'),
     health: new Health({ services: [] }),
     log: createLogger('idempotency', 'silent'),

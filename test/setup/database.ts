@@ -36,7 +36,7 @@ export async function freshDatabase(migrations?: string | URL): Promise<FreshDat
   const url = new URL(adminUrl)
   url.pathname = `/${name}`
   if (migrations !== undefined) {
-    const folder = migrations instanceof URL ? migrations : pathToFileURL(migrations)
+    const folder = migrations instanceof URL ? migrations : pathToFileURL(`${migrations}/`)
     await migrate(new Secret(url.href), folder, pino({ level: 'silent' }))
   }
   return { url: url.href, drop: () => administer(adminUrl, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`) }

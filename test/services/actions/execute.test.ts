@@ -63,6 +63,45 @@ describe('the key first', () => {
     expect(await execute(replica, await on.preview('milk'), 'k1')).toMatchObject({ replayed: true, run: { runId: run.runId } })
   })
 
+  test.each([
+    ["another actor's", async () => on.preview('bread', { actor: 'eve' })],
+    ['expired', async () => on.preview('bread', { ttlMs: -1 })],
+    [
+      'of an action that is not available now',
+      async () => {
+        const previewId = await on.preview('bread')
+        on.ledger.missing = 'Set LEDGER_URL.'
+        return previewId
+      },
+    ],
+    [
+      'of another account than is connected now',
+      async () => {
+        const previewId = await on.preview('bread')
+        on.ledger.connects = { provider: 'google', scopes: [], warn: () => [] }
+        return previewId
+      },
+    ],
+  ])('a key reused with a preview that is refused is found out where that asks for something else: %s', async (_, refused) => {
+    const replica = on.replica()
+    const { run } = await execute(replica, await on.preview('milk'), 'k1')
+    const other = await refused()
+    await expect(execute(replica, other, 'k1')).rejects.toEqual(refusal('KEY_REUSED', { run_id: run.runId }))
+    // It claims nothing, and a new key hears why the preview is refused.
+    for (const attempt of [1, 2]) {
+      const told = await execute(replica, other, 'k2').catch((error: { reason: string }) => error.reason)
+      expect(['PREVIEW_INVALID', 'ACTION_UNAVAILABLE', 'NOT_CONNECTED'], `attempt ${attempt}`).toContain(told)
+    }
+    expect(on.ledger.effects).toEqual([run.runId])
+  })
+
+  test('a key reused with a preview that is refused is answered where that asks for the same', async () => {
+    const replica = on.replica()
+    const { run } = await execute(replica, await on.preview('milk'), 'k1')
+    const hers = await on.preview('milk', { actor: 'eve' })
+    expect(await execute(replica, hers, 'k1')).toMatchObject({ replayed: true, run: { runId: run.runId } })
+  })
+
   test('a key belongs to its workspace', async () => {
     const replica = on.replica()
     const one = await execute(replica, await on.preview(), 'k1')

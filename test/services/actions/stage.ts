@@ -25,6 +25,7 @@ import { Reconciler } from '../../../services/actions/reconciler.ts'
 import { RunWatch } from '../../../services/actions/run-watch.ts'
 import type { RunKey } from '../../../services/actions/run.ts'
 import type { RunReader } from '../../../services/actions/run-reader.ts'
+import { StrandedClaims } from '../../../services/actions/stranded-claims.ts'
 import { postgresStore } from '../../../services/actions/store.postgres.ts'
 import { postgresRunReader } from '../../../services/actions/store.runs.postgres.ts'
 import type { Store } from '../../../services/actions/store.ts'
@@ -84,15 +85,28 @@ export class StageClaims implements Claims {
     return result
   }
 
-  claim({ key, fingerprint, attemptId, runId }: Parameters<Claims['claim']>[0]): Promise<Claim> {
+  claim({ key, fingerprint, compare, attemptId, runId }: Parameters<Claims['claim']>[0]): Promise<Claim> {
     return this.#may('claim', async () => {
-      const answer = await this.#store.claim(key, { fingerprint, attemptId, runId, leaseMs: 5000, token: randomUUID() })
+      const answer = await this.#store.claim(key, { fingerprint, compare, attemptId, runId, leaseMs: 5000, token: randomUUID() })
       return answer.outcome === 'in_flight' ? { ...answer, outcome: 'in-flight' } : answer
     })
   }
 
   release(key: RunKey, token: string): Promise<void> {
     return this.#may('release', async () => void (await this.#store.release(key, token)))
+  }
+
+  async expired({ expiredForMs, limit }: { expiredForMs: number; limit: number }): Promise<{ key: RunKey; runId: string }[]> {
+    return (await this.#store.expired({ kinds: ['client', 'preview'], expiredForMs, limit })) as { key: RunKey; runId: string }[]
+  }
+
+  abandon(key: RunKey, runId: string): Promise<void> {
+    return this.#may('abandon', () => this.#store.abandon(key, runId))
+  }
+
+  /** How many keys hold a claim whose lease expired. */
+  async lapsed(): Promise<number> {
+    return (await this.#store.lapsed()).count
   }
 
   complete(key: RunKey, runId: string): Promise<void> {
@@ -124,6 +138,7 @@ export interface Replica {
   driver: RunDriver
   outbox: Outbox
   reconciler: Reconciler
+  stranded: StrandedClaims
 }
 
 export interface Stage {
@@ -189,11 +204,12 @@ export async function stage({ adapters = [], connections: given }: StageOptions 
       const store = wrap(own === undefined ? real : postgresStore(own))
       const metrics = new ActionMetrics(new Metrics('test'), store)
       const watch = new RunWatch((runId) => store.findEndedRun(runId))
-      const outbox = new Outbox({ store, claims, log, everyMs: 50 })
+      const outbox = new Outbox({ store, claims, log, everyMs: 50, strandedAfterMs: 3_600_000 })
       const driver = new RunDriver({ store, catalog, outbox, watch, metrics, log, leaseMs, actMs })
       const reconciler = new Reconciler({ store, driver, metrics, log, leaseMs, everyMs: 50, keepPreviewsMs: 3_600_000 })
       const execution = new Execution({ store, claims, catalog, connections, driver, watch, leaseMs, waitMs })
-      const replica = { store, execution, driver, outbox, reconciler }
+      const stranded = new StrandedClaims({ store, claims, log, everyMs: 50, expiredForMs: 0 })
+      const replica = { store, execution, driver, outbox, reconciler, stranded }
       replicas.push(replica)
       return replica
     },
@@ -204,7 +220,8 @@ export async function stage({ adapters = [], connections: given }: StageOptions 
     preview: (note = 'milk', who = {}) => previewOf('ledger.add', { note }, who),
     previewOf,
     async close() {
-      for (const { reconciler, driver, outbox } of replicas) {
+      for (const { reconciler, driver, outbox, stranded } of replicas) {
+        await stranded.stop()
         await reconciler.stop()
         await driver.drain()
         await outbox.stop()

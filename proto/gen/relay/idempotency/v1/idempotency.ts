@@ -38,6 +38,8 @@ export interface ClaimRequest {
   runId: string;
   /** How long the grant holds without Renew; 30 s when 0. */
   leaseMs: number;
+  /** Without a fingerprint: what the work is that may not be done now. Nothing is claimed; a key that belongs to other work answers `mismatch`. */
+  compare?: Buffer | undefined;
 }
 
 export interface ClaimResponse {
@@ -116,6 +118,35 @@ export interface ReleaseRequest {
 }
 
 export interface ReleaseResponse {
+}
+
+export interface ListExpiredRequest {
+  /** The kinds of keys that the caller keeps the runs of. */
+  keyKinds: string[];
+  /** Only grants whose lease expired at least this long ago. */
+  expiredForMs: number;
+  /** At most this many; 100 when 0. */
+  limit: number;
+}
+
+export interface ListExpiredResponse {
+  expired: ListExpiredResponse_Expired[];
+}
+
+export interface ListExpiredResponse_Expired {
+  key?: ClaimKey | undefined;
+  runId: string;
+}
+
+export interface AbandonRequest {
+  key?:
+    | ClaimKey
+    | undefined;
+  /** The run that never was. A claim of another run is left alone, and so is a completed one. */
+  runId: string;
+}
+
+export interface AbandonResponse {
 }
 
 function createBaseClaimKey(): ClaimKey {
@@ -198,7 +229,7 @@ export const ClaimKey: MessageFns<ClaimKey> = {
 };
 
 function createBaseClaimRequest(): ClaimRequest {
-  return { key: undefined, fingerprint: undefined, attemptId: "", runId: "", leaseMs: 0 };
+  return { key: undefined, fingerprint: undefined, attemptId: "", runId: "", leaseMs: 0, compare: undefined };
 }
 
 export const ClaimRequest: MessageFns<ClaimRequest> = {
@@ -217,6 +248,9 @@ export const ClaimRequest: MessageFns<ClaimRequest> = {
     }
     if (message.leaseMs !== 0) {
       writer.uint32(40).uint32(message.leaseMs);
+    }
+    if (message.compare !== undefined) {
+      writer.uint32(50).bytes(message.compare);
     }
     return writer;
   },
@@ -274,6 +308,14 @@ export const ClaimRequest: MessageFns<ClaimRequest> = {
             message.leaseMs = reader.uint32();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.compare = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -296,6 +338,7 @@ export const ClaimRequest: MessageFns<ClaimRequest> = {
     message.attemptId = object.attemptId ?? "";
     message.runId = object.runId ?? "";
     message.leaseMs = object.leaseMs ?? 0;
+    message.compare = object.compare ?? undefined;
     return message;
   },
 };
@@ -1121,6 +1164,317 @@ export const ReleaseResponse: MessageFns<ReleaseResponse> = {
   },
 };
 
+function createBaseListExpiredRequest(): ListExpiredRequest {
+  return { keyKinds: [], expiredForMs: 0, limit: 0 };
+}
+
+export const ListExpiredRequest: MessageFns<ListExpiredRequest> = {
+  encode(message: ListExpiredRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.keyKinds) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.expiredForMs !== 0) {
+      writer.uint32(16).uint32(message.expiredForMs);
+    }
+    if (message.limit !== 0) {
+      writer.uint32(24).uint32(message.limit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListExpiredRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListExpiredRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keyKinds.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.expiredForMs = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.limit = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListExpiredRequest>): ListExpiredRequest {
+    return ListExpiredRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListExpiredRequest>): ListExpiredRequest {
+    const message = createBaseListExpiredRequest();
+    message.keyKinds = object.keyKinds?.map((e) => e) || [];
+    message.expiredForMs = object.expiredForMs ?? 0;
+    message.limit = object.limit ?? 0;
+    return message;
+  },
+};
+
+function createBaseListExpiredResponse(): ListExpiredResponse {
+  return { expired: [] };
+}
+
+export const ListExpiredResponse: MessageFns<ListExpiredResponse> = {
+  encode(message: ListExpiredResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.expired) {
+      ListExpiredResponse_Expired.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListExpiredResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListExpiredResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.expired.push(ListExpiredResponse_Expired.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListExpiredResponse>): ListExpiredResponse {
+    return ListExpiredResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListExpiredResponse>): ListExpiredResponse {
+    const message = createBaseListExpiredResponse();
+    message.expired = object.expired?.map((e) => ListExpiredResponse_Expired.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseListExpiredResponse_Expired(): ListExpiredResponse_Expired {
+  return { key: undefined, runId: "" };
+}
+
+export const ListExpiredResponse_Expired: MessageFns<ListExpiredResponse_Expired> = {
+  encode(message: ListExpiredResponse_Expired, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== undefined) {
+      ClaimKey.encode(message.key, writer.uint32(10).fork()).join();
+    }
+    if (message.runId !== "") {
+      writer.uint32(18).string(message.runId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListExpiredResponse_Expired {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListExpiredResponse_Expired();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = ClaimKey.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.runId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListExpiredResponse_Expired>): ListExpiredResponse_Expired {
+    return ListExpiredResponse_Expired.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListExpiredResponse_Expired>): ListExpiredResponse_Expired {
+    const message = createBaseListExpiredResponse_Expired();
+    message.key = (object.key !== undefined && object.key !== null) ? ClaimKey.fromPartial(object.key) : undefined;
+    message.runId = object.runId ?? "";
+    return message;
+  },
+};
+
+function createBaseAbandonRequest(): AbandonRequest {
+  return { key: undefined, runId: "" };
+}
+
+export const AbandonRequest: MessageFns<AbandonRequest> = {
+  encode(message: AbandonRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== undefined) {
+      ClaimKey.encode(message.key, writer.uint32(10).fork()).join();
+    }
+    if (message.runId !== "") {
+      writer.uint32(18).string(message.runId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AbandonRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAbandonRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = ClaimKey.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.runId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AbandonRequest>): AbandonRequest {
+    return AbandonRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AbandonRequest>): AbandonRequest {
+    const message = createBaseAbandonRequest();
+    message.key = (object.key !== undefined && object.key !== null) ? ClaimKey.fromPartial(object.key) : undefined;
+    message.runId = object.runId ?? "";
+    return message;
+  },
+};
+
+function createBaseAbandonResponse(): AbandonResponse {
+  return {};
+}
+
+export const AbandonResponse: MessageFns<AbandonResponse> = {
+  encode(_: AbandonResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AbandonResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAbandonResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AbandonResponse>): AbandonResponse {
+    return AbandonResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<AbandonResponse>): AbandonResponse {
+    const message = createBaseAbandonResponse();
+    return message;
+  },
+};
+
 /** Any service of the mesh may use it. The caller names the workspace, since claims are also completed by work that has no caller. */
 export type IdempotencyServiceService = typeof IdempotencyServiceService;
 export const IdempotencyServiceService = {
@@ -1164,6 +1518,26 @@ export const IdempotencyServiceService = {
     responseSerialize: (value: ReleaseResponse): Buffer => Buffer.from(ReleaseResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ReleaseResponse => ReleaseResponse.decode(value),
   },
+  /** Lists grants whose lease expired and that nobody has completed, the longest expired first: for whoever keeps their runs to settle. */
+  listExpired: {
+    path: "/relay.idempotency.v1.IdempotencyService/ListExpired" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListExpiredRequest): Buffer => Buffer.from(ListExpiredRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListExpiredRequest => ListExpiredRequest.decode(value),
+    responseSerialize: (value: ListExpiredResponse): Buffer => Buffer.from(ListExpiredResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListExpiredResponse => ListExpiredResponse.decode(value),
+  },
+  /** Frees a key whose run does not exist and, as whoever keeps the runs has made sure, never will. Safe to repeat. */
+  abandon: {
+    path: "/relay.idempotency.v1.IdempotencyService/Abandon" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AbandonRequest): Buffer => Buffer.from(AbandonRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AbandonRequest => AbandonRequest.decode(value),
+    responseSerialize: (value: AbandonResponse): Buffer => Buffer.from(AbandonResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AbandonResponse => AbandonResponse.decode(value),
+  },
 } as const;
 
 export interface IdempotencyServiceServer extends UntypedServiceImplementation {
@@ -1175,6 +1549,10 @@ export interface IdempotencyServiceServer extends UntypedServiceImplementation {
   complete: handleUnaryCall<CompleteRequest, CompleteResponse>;
   /** Gives a grant back: the work was not done and the key is free again. Safe to repeat. */
   release: handleUnaryCall<ReleaseRequest, ReleaseResponse>;
+  /** Lists grants whose lease expired and that nobody has completed, the longest expired first: for whoever keeps their runs to settle. */
+  listExpired: handleUnaryCall<ListExpiredRequest, ListExpiredResponse>;
+  /** Frees a key whose run does not exist and, as whoever keeps the runs has made sure, never will. Safe to repeat. */
+  abandon: handleUnaryCall<AbandonRequest, AbandonResponse>;
 }
 
 export interface IdempotencyServiceClient extends Client {
@@ -1241,6 +1619,38 @@ export interface IdempotencyServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ReleaseResponse) => void,
+  ): ClientUnaryCall;
+  /** Lists grants whose lease expired and that nobody has completed, the longest expired first: for whoever keeps their runs to settle. */
+  listExpired(
+    request: ListExpiredRequest,
+    callback: (error: ServiceError | null, response: ListExpiredResponse) => void,
+  ): ClientUnaryCall;
+  listExpired(
+    request: ListExpiredRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListExpiredResponse) => void,
+  ): ClientUnaryCall;
+  listExpired(
+    request: ListExpiredRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListExpiredResponse) => void,
+  ): ClientUnaryCall;
+  /** Frees a key whose run does not exist and, as whoever keeps the runs has made sure, never will. Safe to repeat. */
+  abandon(
+    request: AbandonRequest,
+    callback: (error: ServiceError | null, response: AbandonResponse) => void,
+  ): ClientUnaryCall;
+  abandon(
+    request: AbandonRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AbandonResponse) => void,
+  ): ClientUnaryCall;
+  abandon(
+    request: AbandonRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AbandonResponse) => void,
   ): ClientUnaryCall;
 }
 

@@ -1,0 +1,126 @@
+/** Claims that nobody uses any more: their attempt ended between the claim and the run row. */
+import { randomUUID } from 'node:crypto'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { meshErrors } from '#mesh/errors.ts'
+import { ownContext } from '#mesh/grpc/call.ts'
+import type { Store } from '../../../services/actions/store.ts'
+import { type ReplicaOptions, type Stage, askerOf, execute, gate, stage } from './stage.ts'
+
+let on: Stage
+beforeEach(async () => {
+  on = await stage()
+})
+afterEach(() => on.close())
+
+/** Its process is killed between the claim and the run row. */
+const killed: ReplicaOptions = { store: (real): Store => ({ ...real, begin: () => Promise.reject(new Error('killed')) }) }
+
+/** A claim without a run under k1, expired; resolves to the run's id. */
+async function stranded(previewId: string): Promise<string> {
+  await expect(execute(on.replica(killed), previewId, 'k1')).rejects.toThrow('killed')
+  on.claims.skewMs += 6000
+  expect(await on.claims.lapsed()).toBe(1)
+  const [claim] = await on.claims.expired({ expiredForMs: 0, limit: 1 })
+  return claim!.runId
+}
+
+test('a claim whose attempt died before its run is freed, and its key runs what is asked for next', async () => {
+  await stranded(await on.preview('milk'))
+  const replica = on.replica()
+  replica.stranded.start()
+  await vi.waitFor(async () => expect(await on.claims.lapsed()).toBe(0))
+  // Whatever is asked for: the key knows nothing any more.
+  expect(await execute(replica, await on.preview('bread'), 'k1')).toMatchObject({ replayed: false, run: { status: 'success' } })
+})
+
+test('a begin that comes after its claim was settled does not land, and does nothing', async () => {
+  const [reached, hold] = [gate(), gate()]
+  const slow = on.replica({
+    store: (real): Store => ({
+      ...real,
+      async begin(begin) {
+        reached.open()
+        await hold.opened
+        return real.begin(begin)
+      },
+    }),
+  })
+  const previewId = await on.preview()
+  const late = execute(slow, previewId, 'k1')
+  late.catch(() => undefined)
+  await reached.opened
+  on.claims.skewMs += 6000
+  const replica = on.replica()
+  await replica.stranded.round()
+  expect(await on.claims.lapsed()).toBe(0)
+  hold.open()
+  await expect(late).rejects.toMatchObject({ reason: 'IN_PROGRESS' })
+  expect(on.ledger.effects).toEqual([])
+  // What stands in its place is nobody's run.
+  expect((await on.runs.list({ workspace: 'acme', status: undefined, limit: 10, after: undefined })).runs).toEqual([])
+  expect(await execute(replica, previewId, 'k1')).toMatchObject({ replayed: false, run: { status: 'success' } })
+})
+
+test('a begin that is under way is waited for: either it lands and its claim stays, or it never will', async () => {
+  const previewId = await on.preview()
+  const runId = await stranded(previewId)
+  const replica = on.replica()
+  const begin = { runId, attemptId: randomUUID(), previewId, key: { workspace: 'acme', kind: 'client' as const, key: 'k1' }, leaseMs: 60_000, asker: askerOf(), spanId: '' }
+  const [begun, found] = await Promise.all([replica.store.begin(begin), replica.store.giveUp(runId, begin.key)])
+  expect([begun.outcome, found]).toEqual(begun.outcome === 'begun' ? ['begun', 'executing'] : ['given-up', 'void'])
+  // Again, as another replica does.
+  expect(await replica.store.giveUp(runId, begin.key)).toBe(found)
+})
+
+test('a claim whose run is under way is left alone, and one whose end was not heard of is completed', async () => {
+  const replica = on.replica()
+  const hold = gate()
+  on.claims.failing = { complete: 'before' }
+  on.ledger.onExecute = async (_run, effect) => {
+    effect()
+    await hold.opened
+    return { status: 'success', result: {} }
+  }
+  const running = execute(replica, await on.preview(), 'k1')
+  await vi.waitFor(() => expect(on.ledger.effects).toHaveLength(1))
+  on.claims.skewMs += 6000
+  await replica.stranded.round()
+  expect(await on.claims.lapsed()).toBe(1)
+  hold.open()
+  const { run } = await running
+  on.claims.failing = {}
+  await replica.stranded.round()
+  expect(await on.claims.lapsed()).toBe(0)
+  expect(await execute(replica, 'expired-or-invalid', 'k1')).toMatchObject({ replayed: true, run: { runId: run.runId } })
+})
+
+test('300 callers that hang up while their key is claimed leave no claim without a run', async () => {
+  const replica = on.replica({ waitMs: 100 })
+  const claim = on.claims.claim.bind(on.claims)
+  const previews = await Promise.all(Array.from({ length: 300 }, () => on.preview()))
+  const callers = previews.map((previewId, index) => ({ previewId, key: `k${index}`, gone: new AbortController() }))
+  // As a gRPC client: a call whose context is aborted is over for it, though the service has done it.
+  on.claims.claim = async (asked, ...[context]: [{ signal?: AbortSignal }?]) => {
+    const answer = await claim(asked)
+    callers.find(({ key }) => key === asked.key.key)!.gone.abort()
+    if (context?.signal?.aborted) throw meshErrors.CANCELLED()
+    return answer
+  }
+  await Promise.allSettled(
+    callers.map(({ previewId, key, gone }) =>
+      replica.execution.execute({ previewId, idempotencyKey: key, asker: askerOf(), context: { ...ownContext(), signal: gone.signal } }),
+    ),
+  )
+  on.claims.skewMs += 6000
+  await vi.waitFor(async () => expect(await on.claims.lapsed()).toBe(0), { timeout: 10_000 })
+  expect(on.ledger.effects).toHaveLength(300)
+})
+
+test('a caller that is gone before its key is claimed claims nothing', async () => {
+  const gone = AbortSignal.abort()
+  const previewId = await on.preview()
+  const asked = { previewId, idempotencyKey: 'k1', asker: askerOf(), context: { ...ownContext(), signal: gone } }
+  await expect(on.replica().execution.execute(asked)).rejects.toMatchObject({ reason: 'CANCELLED' })
+  on.claims.skewMs += 6000
+  expect(await on.claims.lapsed()).toBe(0)
+})
