@@ -8,7 +8,9 @@
  * CREATE INDEX CONCURRENTLY. It is run again from its beginning when it was interrupted: it begins with what removes its own remains.
  */
 import { readFile, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { Client } from 'pg'
 import type { Secret } from '../config.ts'
 import { ConfigError } from '../config.ts'
@@ -121,7 +123,7 @@ async function pending(ask: Ask, folder: URL): Promise<File[]> {
   const last = [...done].sort().at(-1) ?? ''
   const early = missing.find((name) => name < last)
   if (early !== undefined) throw new Error(`The migration ${early} has not run, and ${last}, which comes after it, has`)
-  return Promise.all(missing.map(async (name) => ({ name, text: await readFile(new URL(`${name}.sql`, folder), 'utf8') })))
+  return Promise.all(missing.map(async (name) => ({ name, text: await readFile(join(fileURLToPath(folder), `${name}.sql`), 'utf8') })))
 }
 
 const isSeparate = ({ text }: File): boolean => text.startsWith(separate)
