@@ -53,6 +53,10 @@ export const variables = {
   auditRetentionDatabaseUrl: optional(
     secret('AUDIT_RETENTION_DATABASE_URL', 'The same database as the role that removes what is older: no other one may'),
   ),
+  keyRetentionMs: duration('KEY_RETENTION', 'How long a key is still listed after it expired or was revoked', {
+    default: '2160h',
+    minMs: 24 * 3_600_000,
+  }),
   signingKeyLifeMs: duration('SIGNING_KEY_LIFE', 'How long tokens are signed with one key before the next', {
     default: '24h',
     minMs: 60_000,

@@ -14,6 +14,7 @@ import { authorizationService } from './envoy/service.ts'
 import { keyHash } from './keys/key.ts'
 import { Keys } from './keys/keys.ts'
 import { LastUsed } from './keys/last-used.ts'
+import { keyRetention } from './keys/retention.ts'
 import { keysService } from './keys/service.ts'
 import { instruments as counted } from './metrics.ts'
 import { signaturesService } from './signatures/service.ts'
@@ -43,11 +44,10 @@ await run('access', variables, async (runtime) => {
 
   const lastUsed = new LastUsed({ store: stores.keys, log })
   const signatureKeys = signatureKeysOf(config)
-  const used = (keyId: string) => lastUsed.note(keyId)
-  const parts = { ...config, ...stores, signatureKeys, env, hash, used, refusals, instruments, log }
+  const parts = { ...config, ...stores, signatureKeys, env, hash, used: lastUsed.note, refusals, instruments, log }
   const { exchange, feed, loop } = await tokens(parts).catch(wrongSecret)
   const own = new AccessFeed({ follow: followHere(feed), log, metrics })
-  begin({ 'last used': lastUsed, 'signing keys': loop, 'own feed': own })
+  begin({ 'last used': lastUsed, 'key retention': keyRetention({ ...config, ...stores, log }), 'signing keys': loop, 'own feed': own })
 
   const verifier = { caller: (token: string) => own.tokens.caller(token), peer: (token: string) => peers.peer(token) }
   const envoy = authorizationService({ signIn: new SignIn({ exchange: exchangeHere(exchange), verifier, env }), refusals })

@@ -10,7 +10,7 @@ import { UsageError, command, runProgram, withDatabase } from '#mesh/program.ts'
 import { processVariables } from '#mesh/variables.ts'
 import { keyVariables, signingVariables } from './config.ts'
 import { keyHash } from './keys/key.ts'
-import { Keys } from './keys/keys.ts'
+import { type KeyMaker, Keys } from './keys/keys.ts'
 import { postgresKeyStore } from './keys/store.postgres.ts'
 import { rotateSigningKey } from './tokens/rotate-signing-key.ts'
 import { signingKeyStore } from './tokens/store.postgres.ts'
@@ -36,6 +36,21 @@ function lifeOf(option: string | undefined): number | undefined {
   throw new UsageError(`--expires-in ${JSON.stringify(option.slice(0, 20))} is no time like 3600, 12h or 90d, up to 3650d`)
 }
 
+const workspaceOf = (options: Record<string, unknown>): string => text(options, 'workspace', /^[\w.:@-]{1,128}$/)
+
+/** May do anything in the workspace, and has no key. */
+const operatorOf = (workspace: string): KeyMaker => {
+  const asker = { workspace, actor: 'operator', keyId: '', requestId: randomUUID(), traceId: '', source: 'cli' }
+  return { ...asker, may: () => true, operator: true }
+}
+
+function withKeys<T>(work: (keys: Keys) => Promise<T>): Promise<T> {
+  const { environment, databaseUrl, pepper } = readConfig(creating)
+  return withDatabase({ name, url: databaseUrl }, (database) =>
+    work(new Keys({ store: postgresKeyStore(database), env: keyEnvOf(environment), hash: keyHash(pepper.reveal()) })),
+  )
+}
+
 const createKey = command({
   doc: 'Makes an API key and prints it, once: nothing keeps it.',
   options: {
@@ -49,7 +64,7 @@ const createKey = command({
     'expires-in': { type: 'string', value: '<time>', doc: 'how long it lives, e.g. 3600, 12h, 90d; until revoked when not given' },
   },
   async run(values) {
-    const workspace = text(values, 'workspace', /^[\w.:@-]{1,128}$/)
+    const workspace = workspaceOf(values)
     const wanted = {
       role: text(values, 'role', /^[a-z]{1,32}$/),
       actor: text(values, 'actor', /^.{1,128}$/u),
@@ -59,11 +74,46 @@ const createKey = command({
       allowedSources: values['allowed-source'] ?? [],
       lifeMs: lifeOf(values['expires-in']),
     }
-    const { environment, databaseUrl, pepper } = readConfig(creating)
-    await withDatabase({ name, url: databaseUrl }, async (database) => {
-      const keys = new Keys({ store: postgresKeyStore(database), env: keyEnvOf(environment), hash: keyHash(pepper.reveal()) })
-      const operator = { workspace, actor: 'operator', keyId: '', requestId: randomUUID(), traceId: '', source: 'cli', may: () => true, operator: true as const }
-      console.log((await keys.create(operator, wanted)).apiKey)
+    await withKeys(async (keys) => {
+      console.log((await keys.create(operatorOf(workspace), wanted)).apiKey)
+    })
+    return 0
+  },
+})
+
+const listKeys = command({
+  doc: 'Prints the keys of a workspace as newline-delimited JSON, newest first: who is left that may administer keys, and what made which.',
+  options: {
+    workspace: { type: 'string', value: '<id>', doc: 'whose' },
+    all: { type: 'boolean', doc: 'those that have ended, too' },
+  },
+  async run({ workspace: given, all = false }) {
+    const workspace = workspaceOf({ workspace: given })
+    await withKeys(async (keys) => {
+      let after: Parameters<Keys['list']>[1]['after']
+      do {
+        const page = await keys.list(operatorOf(workspace), { limit: 200, after })
+        for (const key of page.keys) if (all || key.status === 'active') console.log(JSON.stringify(key))
+        after = page.next
+      } while (after !== undefined)
+    })
+    return 0
+  },
+})
+
+const revokeKey = command({
+  doc: 'Ends a key, and the keys that it made, everywhere within five seconds; prints their ids.',
+  options: {
+    workspace: { type: 'string', value: '<id>', doc: 'whose' },
+    'key-id': { type: 'string', value: '<id>', doc: 'which, as list-keys says' },
+    'keep-children': { type: 'boolean', doc: 'ends this key alone' },
+  },
+  async run(values) {
+    const workspace = workspaceOf(values)
+    const keyId = text(values, 'key-id', /^[0-9a-f-]{36}$/i)
+    await withKeys(async (keys) => {
+      const { key, children } = await keys.revoke(operatorOf(workspace), keyId, { keepChildren: values['keep-children'] ?? false })
+      for (const id of [key.keyId, ...children]) console.log(id)
     })
     return 0
   },
@@ -84,6 +134,6 @@ const newSigningKey = command({
 await runProgram({
   name,
   variables: { ...creating, ...signingVariables },
-  commands: { 'create-key': createKey, 'rotate-signing-key': newSigningKey },
+  commands: { 'create-key': createKey, 'list-keys': listKeys, 'revoke-key': revokeKey, 'rotate-signing-key': newSigningKey },
   refusals: { noTables: 'The database at DATABASE_URL has no tables yet: start the access service once' },
 })

@@ -6,6 +6,7 @@ import type { KeyStore } from '../../services/access/keys/store.ts'
 import { until } from '../fixtures/mesh/until.ts'
 import { type AccessDatabase, accessDatabase, openDatabase } from '../services/access/keys/database.ts'
 import { type Engine, added, dayMs, eventOf, given, newKey, revokeIn, rotationOf } from './key-requests.ts'
+import { keyLineageContract } from './key-lineage.ts'
 import { keyStoreContract } from './key-store.ts'
 
 async function open(): Promise<Engine> {
@@ -24,6 +25,7 @@ async function open(): Promise<Engine> {
 }
 
 keyStoreContract('Postgres', open)
+keyLineageContract('Postgres', open)
 
 describe('keys in one Postgres, through several replicas', () => {
   let access: AccessDatabase

@@ -29,7 +29,8 @@ export class LastUsed {
     this.#loop = new Loop({ name: 'last used', everyMs, log, work: () => this.#flush() })
   }
 
-  note(keyId: string, at: Date = new Date()): void {
+  /** To be handed on as it is. */
+  readonly note = (keyId: string, at: Date = new Date()): void => {
     const before = this.#uses.get(keyId)
     if (before === undefined ? this.#uses.size >= this.#most : before >= at) return
     this.#uses.set(keyId, at)

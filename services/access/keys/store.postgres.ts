@@ -14,6 +14,9 @@ import type { FoundKey, KeyStore } from './store.ts'
 /** Revocations in one answer at the most; the next answer goes on from there. */
 const mostRevocations = 5000
 
+/** Rows of a table that go in one statement. */
+const maxPruned = 500
+
 export function postgresKeyStore(database: Database): KeyStore {
   return {
     add(key, event) {
@@ -98,6 +101,11 @@ export function postgresKeyStore(database: Database): KeyStore {
         const now = revoked.find((each) => each.key_id === keyId) ?? key
         return { key: toKey(now), children: children.map(({ key_id: id }) => id) }
       })
+    },
+
+    async prune(keptMs) {
+      const [row] = await database.query<{ removed: number }>(statements.prune, [keptMs, maxPruned])
+      return row!.removed
     },
 
     async noteUsed(uses) {
@@ -256,6 +264,7 @@ const statements = {
     `INSERT INTO revocations (key_id, not_after)
      SELECT key_id, coalesce(revoked_at, expires_at) FROM api_keys WHERE key_id = ANY ($1::uuid[]) ORDER BY key_id`,
   ),
+  prune: statement('prune', `SELECT prune_keys($1::float8 * interval '1 millisecond', $2) AS removed`),
   /** In the order of their ids, so that two who note at once do not wait for each other in a circle. */
   noteUsed: statement(
     'note used',

@@ -25,6 +25,11 @@ export interface KeyStore {
    * meanwhile. Each has its event. One that was revoked before stays as it is, and has none. Undefined: no such key.
    */
   revoke(revoking: Revoking, event: (keyId: string) => AuditEvent): Promise<Revoked | 'children of others' | undefined>
+  /**
+   * Removes keys that ended longer ago than that, those that a key made before the key itself, and revocations that are as old; a piece of
+   * both. How many went.
+   */
+  prune(keptMs: number): Promise<number>
   /** Moves forward when keys were last used, never back and never beyond now. Keys that do not exist are passed over. */
   noteUsed(uses: ReadonlyMap<string, Date>): Promise<void>
   /**

@@ -68,6 +68,7 @@ describe('the rights of access in its database', () => {
     const first = newKey()
     const key = await added(store, first)
     const { fresh } = given(await store.rotate(rotationOf(key), eventOf()))
+    expect(await store.prune(dayMs)).toBe(0)
     await store.noteUsed(new Map([[key.keyId, new Date()]]))
     await revokeIn(store, fresh, eventOf())
     expect((await store.list({ workspace: key.workspace, limit: 10 })).keys).toHaveLength(2)

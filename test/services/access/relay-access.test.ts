@@ -57,6 +57,26 @@ describe('relay-access create-key', () => {
     expect(Math.round(preview.expiresInMs! / 60_000)).toBe(60)
   })
 
+  test('gets a workspace back in whose last admin key was revoked, and ends what is not to be trusted', async () => {
+    const of = ['--workspace', 'locked-out']
+    const made = async (...more: string[]) => {
+      const { stdout } = await run(['create-key', ...of, '--role', 'admin', '--actor', 'ada', '--name', 'n', ...more])
+      return (await find(stdout.trim()))!
+    }
+    const last = await made()
+    expect(await run(['revoke-key', ...of, '--key-id', last.keyId])).toMatchObject({ code: 0, stdout: `${last.keyId}\n` })
+    expect((await run(['list-keys', ...of])).stdout).toBe('')
+    const recovered = await made()
+    const lines = async (...more: string[]) => {
+      const { stdout } = await run(['list-keys', ...of, ...more])
+      return stdout.trim().split('\n').map((line) => JSON.parse(line) as { keyId: string; status: string })
+    }
+    expect(await lines()).toEqual([expect.objectContaining({ keyId: recovered.keyId, status: 'active', role: 'admin' })])
+    expect((await lines('--all')).map(({ status }) => status)).toEqual(['active', 'revoked'])
+    const elsewhere = await run(['revoke-key', '--workspace', 'acme', '--key-id', recovered.keyId])
+    expect(elsewhere).toMatchObject({ code: 1, stderr: expect.stringContaining('There is no such key') as string })
+  })
+
   const without = (name: string) => required.filter((_, index) => required[index - (index % 2)] !== name)
   test.each([
     ['no workspace', without('--workspace'), '--workspace is needed'],

@@ -1,0 +1,24 @@
+/** Removes keys that ended long ago, and revocations that nobody needs any more. It may run in every replica. */
+import { Loop } from '#mesh/loop.ts'
+import type { Logger } from '#mesh/telemetry/log.ts'
+import type { KeyStore } from './store.ts'
+
+export interface KeyRetentionParts {
+  keys: Pick<KeyStore, 'prune'>
+  /** How long an ended key is still listed, in milliseconds. */
+  keyRetentionMs: number
+  log: Logger
+  /** In milliseconds; an hour when unset. */
+  everyMs?: number
+}
+
+/** Not started yet. */
+export function keyRetention({ keys, keyRetentionMs, log, everyMs = 3_600_000 }: KeyRetentionParts): Loop {
+  const work = async (): Promise<boolean> => {
+    const removed = await keys.prune(keyRetentionMs)
+    if (removed > 0) log.info({ removed }, 'ended keys and old revocations were removed')
+    // A key goes after those that it made: there may be more now, however few went.
+    return removed > 0
+  }
+  return new Loop({ name: 'key retention', everyMs, log, work })
+}
