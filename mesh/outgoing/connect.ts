@@ -1,6 +1,8 @@
 /** A connection to addresses that somebody has chosen, and what kept one from coming about, in our words. */
 import net from 'node:net'
 import tls from 'node:tls'
+import { Steps } from '../telemetry/steps.ts'
+import { errorType } from '../telemetry/tracing.ts'
 
 /** Why there is no connection; the message is public and holds no address. */
 export class ConnectError extends Error {
@@ -42,15 +44,20 @@ export function connect({ secure, host, port }: Endpoint, addresses: readonly st
     const options = { host, port, lookup: onlyThese(addresses.slice(0, maxTried)), noDelay: true }
     // RFC 6066: the name in SNI is never an address and has no trailing dot.
     const servername = net.isIP(host) === 0 ? host.replace(/\.$/, '') : ''
+    const steps = new Steps({ 'server.address': host, 'server.port': port })
+    steps.next('connect')
     const socket = secure ? tls.connect({ ...options, servername, ALPNProtocols: ['http/1.1'] }) : net.connect(options)
+    if (secure) socket.once('connect', () => steps.next('tls handshake'))
 
     const stop = () => {
       socket.destroy()
+      steps.end('stopped')
       reject(connectStopped())
     }
     signal.addEventListener('abort', stop, { once: true })
     const fail = (error: Error) => {
       signal.removeEventListener('abort', stop)
+      steps.end(errorType(error))
       reject(connectFailed(error))
     }
     socket.once('error', fail)
@@ -59,6 +66,7 @@ export function connect({ secure, host, port }: Endpoint, addresses: readonly st
     socket.once(secure ? 'secureConnect' : 'connect', () => {
       signal.removeEventListener('abort', stop)
       socket.removeListener('error', fail)
+      steps.end()
       resolve(socket)
     })
   })

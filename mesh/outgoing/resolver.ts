@@ -12,6 +12,7 @@ import { networkInterfaces } from 'node:os'
 import { isIP } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { FairSlots, NoSlot, type SlotLimits } from '../fair-slots.ts'
+import { traced } from '../telemetry/tracing.ts'
 import { bareName, candidates, isLocalhost, parseHosts, parseSearch } from './host-files.ts'
 
 /** Whose name it is: slots are shared between tenants, answers are not. The signal ends the wait. */
@@ -247,3 +248,11 @@ function systemFile<T>(path: string, parse: (text: string) => T): () => Promise<
     return known.read
   }
 }
+
+/** The same, with a span of the work that asks; an address is looked up nowhere. */
+export const tracedLookup =
+  (lookup: Lookup): Lookup =>
+  (host, options) =>
+    isIP(host) === 0
+      ? traced({ name: 'dns lookup', kind: 'internal', attributes: { 'server.address': host } }, () => lookup(host, options))
+      : lookup(host, options)

@@ -7,7 +7,7 @@
  */
 import net from 'node:net'
 import { ConnectError, connect as connectTo, connectFailed, connectStopped } from '#mesh/outgoing/connect.ts'
-import { type Lookup, LookupError, NameResolver } from '#mesh/outgoing/resolver.ts'
+import { type Lookup, LookupError, NameResolver, tracedLookup } from '#mesh/outgoing/resolver.ts'
 import { canonicalAddress, judgeAddress, parseTarget, publicOnly } from './address-guard.ts'
 import type { Target, TargetPolicy } from './address-guard.ts'
 import { errors } from './errors.ts'
@@ -72,7 +72,7 @@ export function outgoing({ policy, lookup = new NameResolver().lookup }: { polic
   }
 
   async function resolve(host: string, workspace: string, signal: AbortSignal): Promise<readonly string[]> {
-    const addresses = await unlessStopped(signal, lookup(host, { tenant: workspace, signal })).catch((error: unknown) => {
+    const addresses = await unlessStopped(signal, tracedLookup(lookup)(host, { tenant: workspace, signal })).catch((error: unknown) => {
       throw signal.aborted ? connectStopped() : connectFailed(error)
     })
     if (addresses.length === 0) throw connectFailed(new LookupError('ENOTFOUND'))

@@ -8,7 +8,7 @@ import { ActionsServiceService } from '#gen/relay/actions/v1/actions.ts'
 import type { PeerToken } from '#mesh/grpc/caller.ts'
 import { methodsOf } from '#mesh/grpc/client.ts'
 import { parseTraceparent } from '#mesh/telemetry/trace-context.ts'
-import { consent } from '../deploy/consent.ts'
+import { consent, continueFrom } from '../deploy/consent.ts'
 import { type OtlpReceiver, startOtlpReceiver } from '../fakes/otlp-receiver.ts'
 import { type Receiver, startReceiver } from '../fakes/receiver.ts'
 import { expectGolden } from '../golden/golden.ts'
@@ -127,9 +127,8 @@ const portOf = (address: string): string => /:(\d+)(?:\/|$)/.exec(address)![1]!
 /** Connects an account as a browser does, and keeps what it is shown on the way. */
 async function connect(): Promise<void> {
   const { start_url: start } = (await on.api.call('GET', '/oauth/google/authorize')).body as { start_url: string }
-  const sentOff = await fetch(start, { redirect: 'manual' })
-  const cookie = sentOff.headers.getSetCookie()[0]!.split(';')[0]!
-  const asked = new URL(sentOff.headers.get('location')!)
+  const { location, cookie } = await continueFrom(start)
+  const asked = new URL(location)
   const callback = new URL((await consent(asked, 'you@example.com')).headers.get('location')!)
   const page = await fetch(callback, { headers: { cookie } })
   if (page.status !== 200) throw new Error(`not connected: ${page.status} ${await page.text()}`)

@@ -2,14 +2,17 @@ import { once } from 'node:events'
 import net from 'node:net'
 import type { AddressInfo } from 'node:net'
 import tls from 'node:tls'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ConnectError } from '#mesh/outgoing/connect.ts'
 import { type Lookup, NameResolver } from '#mesh/outgoing/resolver.ts'
+import { within } from '#mesh/telemetry/scope.ts'
+import { beginTrace, record } from '#mesh/telemetry/tracing.ts'
 import { parsePolicy, publicOnly } from '../../../services/actions/address-guard.ts'
 import { outgoing } from '../../../services/actions/outgoing.ts'
 
 import { type DnsServer, type Zone, startDnsServer } from '../../fakes/dns-server.ts'
 import { selfSignedCertificate } from '../../fakes/certificate.ts'
+import { SpanRecorder } from '../../fakes/span-recorder.ts'
 
 const loopback = parsePolicy(['127.0.0.0/8', '::1/128'])
 const never = new AbortController().signal
@@ -212,5 +215,64 @@ describe('a connection', () => {
     } finally {
       tls.setDefaultCACertificates(trusted)
     }
+  })
+})
+
+describe('a connection of a request that is recorded', () => {
+  const spans = new SpanRecorder()
+  beforeEach(() => record(spans.recorder))
+  afterEach(() => {
+    record(undefined)
+    spans.kept.length = 0
+  })
+  /** Connects as part of a recorded request, and tells what its spans say: name, by what word it failed, and how often it ended. */
+  async function traced(url: string, lookup: Lookup, signal = never) {
+    const { trace } = beginTrace({ name: 'request', kind: 'server' })
+    const { connect } = outgoing({ policy: loopback, lookup })
+    const connecting = within({ work: { requestId: 'r-1' }, trace }, () => connect(url, workspace, signal))
+    await connecting.then(({ socket }) => sockets.push(socket), () => undefined)
+    const steps = spans.kept.slice(1)
+    for (const { parent, start } of steps) expect([parent?.spanId, start.kind], start.name).toEqual([trace.spanId, 'internal'])
+    return steps.map(({ start, failed, ends }) => [start.name, failed, ends])
+  }
+
+  test('shows the look-up of the name, and the way to an open socket', async () => {
+    const { port } = await listen(net.createServer())
+    expect(await traced(`http://hook.example:${port}/`, resolvesTo('127.0.0.1'))).toEqual([
+      ['dns lookup', undefined, 1],
+      ['connect', undefined, 1],
+    ])
+    expect(spans.named('connect').attributes).toEqual({ 'server.address': 'hook.example', 'server.port': port })
+  })
+
+  test('looks nothing up for an address', async () => {
+    const { port } = await listen(net.createServer())
+    expect(await traced(`http://127.0.0.1:${port}/`, notFound)).toEqual([['connect', undefined, 1]])
+  })
+
+  test('tells a handshake that fails from a connection that does', async () => {
+    const certificate = selfSignedCertificate('hook.example')
+    const { port } = await listen(tls.createServer(certificate))
+    expect(await traced(`https://hook.example:${port}/`, resolvesTo('127.0.0.1'))).toEqual([
+      ['dns lookup', undefined, 1],
+      ['connect', undefined, 1],
+      ['tls handshake', 'DEPTH_ZERO_SELF_SIGNED_CERT', 1],
+    ])
+    spans.kept.length = 0
+    expect(await traced('http://127.0.0.1:1/', notFound)).toEqual([['connect', 'ECONNREFUSED', 1]])
+  })
+
+  test('says that there is no such name', async () => {
+    expect(await traced('http://hook.example/', notFound)).toEqual([['dns lookup', 'ENOTFOUND', 1]])
+  })
+
+  test('ends with the time that it has, in whichever step', async () => {
+    // It accepts, and never says a word of TLS.
+    const { port } = await listen(net.createServer())
+    expect(await traced(`https://hook.example:${port}/`, resolvesTo('127.0.0.1'), AbortSignal.timeout(200))).toEqual([
+      ['dns lookup', undefined, 1],
+      ['connect', undefined, 1],
+      ['tls handshake', 'stopped', 1],
+    ])
   })
 })
