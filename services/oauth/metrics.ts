@@ -7,7 +7,8 @@ export type Instruments = ReturnType<typeof instruments>
 /** By step of connecting an account: what may become of it. */
 export const stepOutcomes = {
   authorize: ['begun'],
-  start: ['sent', ...refusals],
+  start: ['shown', ...refusals],
+  continue: ['sent', ...refusals],
   callback: ['connected', 'reconsent', ...refusals],
 } as const
 
