@@ -12,12 +12,13 @@ import { contractRoutes } from './contract-routes.ts'
 import type { Limiter } from './limiter.ts'
 import { ownRoutes } from './own-routes.ts'
 import { pageRoutes, refuseUnrouted } from './page-routes.ts'
+import { admission } from './plugins/admission.ts'
 import { type AuthenticateParts, authenticate } from './plugins/authenticate.ts'
 import { allowOrigins } from './plugins/cors.ts'
 import { answerParserError, handleFailures, handleUnmatched, parserStatuses } from './plugins/failures.ts'
 import { jsonBody } from './plugins/json-body.ts'
 import { methodLabel, observer } from './plugins/observe.ts'
-import { addressLimit, rateLimitPlugin } from './plugins/rate-limit.ts'
+import { addressLimit, maxBodyBytes, rateLimitPlugin } from './plugins/rate-limit.ts'
 import { identify, newRequestId } from './plugins/request-id.ts'
 import { singleHeaders } from './plugins/single-headers.ts'
 import { type SignatureParts, verifySignature } from './plugins/verify-signature.ts'
@@ -27,7 +28,6 @@ import { traceLink } from './trace-link.ts'
 import { headerNamesOf } from './transcode.ts'
 import type { Upstreams } from './upstreams.ts'
 
-const bodyLimit = 1024 * 1024
 const headerLimit = 16 * 1024
 const longestParameter = 1024
 /** How often Node looks for requests that take too long to arrive. */
@@ -67,7 +67,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: newRequestId,
     trustProxy: config.trustedProxies.length > 0 ? [...config.trustedProxies] : false,
-    bodyLimit,
+    bodyLimit: maxBodyBytes,
     requestTimeout: config.requestMs,
     keepAliveTimeout: config.keepAliveMs,
     // While draining, what still comes over open connections is served, and told to close them.
@@ -133,6 +133,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   await app.register(async (scope) => pageRoutes(scope, pages, services))
   await app.register(async (scope) => {
     authenticate(scope, { signIn, refusals })
+    admission(scope, { bodyLimit: maxBodyBytes, metrics })
     if (limiter !== undefined) rateLimitPlugin(scope, { limiter })
     verifySignature(scope, { signatures, required: config.requireSignature, refusals, metrics })
     contractRoutes(scope, calls, services)

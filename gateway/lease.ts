@@ -37,6 +37,12 @@ export interface Verdict {
 
 export type Done = (verdict: Verdict) => void
 
+/** A request that waits, and how many hits it takes. */
+export interface Waiting {
+  readonly hits: number
+  readonly done: Done
+}
+
 /** How long it is believed that no rule limits a workspace, in milliseconds. */
 const unlimitedForMs = 5000
 /** The contract takes no more hits at once. */
@@ -44,8 +50,8 @@ const mostAsked = 100_000
 const minuteMs = 60_000
 
 export class Lease {
-  #waiting: Done[] = []
-  /** Hits in the question that is under way, and how many of those are for requests that wait; 0 when none is. */
+  #waiting: Waiting[] = []
+  /** Hits in the question that is under way, and for how many of those who wait it was asked; 0 when none is. */
   #asked = 0
   #askedFor = 0
   #askedAt = 0
@@ -74,13 +80,13 @@ export class Lease {
     return this.#asked > 0 || this.#waiting.length > 0
   }
 
-  /** A request arrives; `done` is called at once where the answer is known here, else with the answer to a question. */
-  arrive(now: number, done: Done): void {
+  /** A request arrives that takes so many hits; `done` is called at once where the answer is known here, else with the answer to a question. */
+  arrive(now: number, done: Done, hits = 1): void {
     this.#turn(now)
-    this.#demand.count(now)
+    this.#demand.count(now, hits)
     // While anybody waits nothing is known here, so nobody overtakes.
-    const verdict = this.#known(now)
-    if (verdict === undefined) this.#waiting.push(done)
+    const verdict = this.#waiting.length > 0 ? undefined : this.#known(now, this.#atMost(hits))
+    if (verdict === undefined) this.#waiting.push({ hits, done })
     else done(verdict)
   }
 
@@ -89,10 +95,10 @@ export class Lease {
     if (this.#asked > 0) return 0
     this.#turn(now)
     const ahead = this.#ahead(now)
-    const pending = this.#waiting.length
-    if (pending === 0 && !this.#runsLow(ahead, now)) return 0
-    this.#asked = Math.min(mostAsked, pending + Math.max(0, ahead - this.#held))
-    this.#askedFor = Math.min(pending, this.#asked)
+    if (this.#waiting.length === 0 && !this.#runsLow(ahead, now)) return 0
+    const pending = this.#waiting.reduce((sum, { hits }) => sum + this.#atMost(hits), 0)
+    this.#asked = Math.min(mostAsked, pending + Math.max(pending === 0 ? 0 : -this.#held, ahead - this.#held))
+    this.#askedFor = Math.min(this.#waiting.length, this.#asked)
     this.#askedAt = now
     return this.#asked
   }
@@ -105,7 +111,7 @@ export class Lease {
       this.#limit = undefined
       this.#held = 0
       this.#unlimitedUntil = now + unlimitedForMs
-      for (const done of this.#waiting.splice(0)) done(this.#verdict(true, 'service', now))
+      for (const { done } of this.#waiting.splice(0)) done(this.#verdict(true, 'service', now))
       return
     }
     // Counted from when it was asked: the window ends no later than that here.
@@ -118,31 +124,51 @@ export class Lease {
     this.#remaining = answer.remaining
     this.#held += answer.granted
     this.#spent = answer.granted < asked || answer.remaining === 0
-    const served = this.#waiting.splice(0, this.#held)
-    this.#held -= served.length
+    const { served, left } = this.#serve()
     // Who was asked for in vain is refused, and so is who came since, unless the window is over by now: nobody waits for two answers.
-    const short = Math.max(0, answer.granted < asked ? askedFor - served.length : 0)
-    const refused = this.#held === 0 && this.#spent ? this.#waiting.splice(0, now < endsAt ? this.#waiting.length : short) : []
-    for (const done of served) done(this.#verdict(true, 'service', now))
-    for (const done of refused) done(this.#verdict(false, 'service', now))
+    const inVain = answer.granted < asked ? Math.max(0, askedFor - served.length) : 0
+    const refused = this.#spent ? left.splice(0, now < endsAt ? left.length : inVain) : []
+    this.#waiting = left
+    for (const { done } of served) done(this.#verdict(true, 'service', now))
+    for (const { done } of refused) done(this.#verdict(false, 'service', now))
+  }
+
+  /** Takes what is held for those who wait, in order; where the window has no more to give, also for those behind one that takes too much. */
+  #serve(): { served: Waiting[]; left: Waiting[] } {
+    const served: Waiting[] = []
+    const left: Waiting[] = []
+    for (const waiting of this.#waiting) {
+      const hits = this.#atMost(waiting.hits)
+      if (hits > this.#held || (left.length > 0 && !this.#spent)) left.push(waiting)
+      else {
+        this.#held -= hits
+        served.push(waiting)
+      }
+    }
+    return { served, left }
   }
 
   /** The question got no answer: hands over all who wait. */
-  failed(): Done[] {
+  failed(): Waiting[] {
     this.#asked = 0
     return this.handOver()
   }
 
   /** Hands over all who wait, in order, to be decided otherwise. What a question still under way brings is held. */
-  handOver(): Done[] {
+  handOver(): Waiting[] {
     this.#askedFor = 0
     return this.#waiting.splice(0)
   }
 
-  #known(now: number): Verdict | undefined {
+  /** A request that takes more than the whole limit takes all of it: it is not to be refused for ever. */
+  #atMost(hits: number): number {
+    return Math.min(hits, Math.max(1, this.#limit ?? hits))
+  }
+
+  #known(now: number, hits: number): Verdict | undefined {
     if (now < this.#unlimitedUntil) return this.#verdict(true, 'lease', now)
-    if (this.#held > 0) {
-      this.#held -= 1
+    if (this.#held >= hits) {
+      this.#held -= hits
       return this.#verdict(true, 'lease', now)
     }
     return this.#spent ? this.#verdict(false, 'lease', now) : undefined
@@ -179,15 +205,15 @@ export class Lease {
   }
 }
 
-/** Counts arrivals over a sliding second: this second's, and of the one before the part that is still within reach. */
+/** Counts the hits that arrive over a sliding second: this second's, and of the one before the part that is still within reach. */
 class Demand {
   #second = -Infinity
   #count = 0
   #before = 0
 
-  count(now: number): void {
+  count(now: number, hits: number): void {
     this.#turn(now)
-    this.#count += 1
+    this.#count += hits
   }
 
   ofLastSecond(now: number): number {

@@ -1,5 +1,5 @@
 /**
- * Decides whether a workspace may make one more request: from what it holds of the limit (lease.ts), by asking the ratelimit service, or,
+ * Decides whether a workspace may make one more request, which counts as one hit or, where it is large, as several: from what it holds of the limit (lease.ts), by asking the ratelimit service, or,
  * while that is away, from a bucket of its own. It never fails.
  */
 import { RateLimitServiceService } from '#gen/relay/ratelimit/v1/ratelimit.ts'
@@ -10,7 +10,7 @@ import { type Channel, methodsOf } from '#mesh/grpc/client.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
 import { TokenBuckets, untilFull, untilOne } from '#mesh/token-bucket.ts'
-import { type Answer, type Done, Lease, type Verdict } from './lease.ts'
+import { type Answer, type Done, Lease, type Verdict, type Waiting } from './lease.ts'
 
 /** Takes hits from what limits one thing, e.g. {key: 'workspace', value: 'acme'}. Rejects with a MeshError. */
 export type Check = (entry: { key: string; value: string }, hits: number) => Promise<Answer>
@@ -83,14 +83,15 @@ export class Limiter {
     return this.#breaker.closed
   }
 
-  /** Takes one request of a workspace's limit; `done` is called before this returns where nobody has to be asked. */
-  decide(workspace: string, done: Done): void {
+  /** Takes the hits of one request from a workspace's limit; `done` is called before this returns where nobody has to be asked. */
+  decide(workspace: string, done: Done, hits = 1): void {
     const lease = this.#leaseOf(workspace)
     const now = this.#now()
-    lease.arrive(now, (verdict) => {
+    const counted: Done = (verdict) => {
       this.#counts[verdict.source][verdict.allowed ? 'granted' : 'refused'].inc()
       done(verdict)
-    })
+    }
+    lease.arrive(now, counted, hits)
     this.#ask(workspace, lease, now)
   }
 
@@ -136,17 +137,17 @@ export class Limiter {
   }
 
   /** Decides from a bucket with the limit as it was last told. */
-  #decideHere(workspace: string, lease: Lease, waiting: readonly Done[], reason: 'open' | 'timeout' | 'error'): void {
+  #decideHere(workspace: string, lease: Lease, waiting: readonly Waiting[], reason: 'open' | 'timeout' | 'error'): void {
     const rate = { capacity: lease.limit ?? this.#parts.defaultLimit, refillMs: lease.windowMs }
-    for (const done of waiting) {
+    for (const { hits, done } of waiting) {
       this.#fallbacks.inc({ reason })
-      done(this.#fromBucket(workspace, rate))
+      done(this.#fromBucket(workspace, rate, Math.min(hits, Math.max(1, rate.capacity))))
     }
   }
 
-  #fromBucket(workspace: string, rate: { capacity: number; refillMs: number }): Verdict {
+  #fromBucket(workspace: string, rate: { capacity: number; refillMs: number }, hits: number): Verdict {
     const now = this.#now()
-    const allowed = this.#buckets.take(workspace, rate, now, 1) === 1
+    const allowed = this.#buckets.available(workspace, rate, now) >= hits && this.#buckets.take(workspace, rate, now, hits) === hits
     const fullAt = this.#buckets.fullAt(workspace)
     const remaining = this.#buckets.available(workspace, rate, now)
     const resetMs = Math.max(1, remaining === 0 ? untilOne(fullAt, rate, now) : untilFull(fullAt, now))

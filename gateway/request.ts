@@ -38,5 +38,5 @@ declare module 'fastify' {
 export function decorateRequests(app: FastifyInstance): void {
   app.decorateRequest('scope')
   app.decorateRequest('startedAt', 0)
-  for (const name of ['span', 'caller', 'callerToken', 'source', 'failure', 'gone'] as const) app.decorateRequest(name, undefined)
+  for (const name of ['held', 'span', 'caller', 'callerToken', 'source', 'failure', 'gone'] as const) app.decorateRequest(name, undefined)
 }

@@ -1,7 +1,7 @@
 /** A request on its way to the service of its route: the message that the contract makes of it, and beside that only what is ours. */
 import type { FastifyRequest } from 'fastify'
 import type { IncomingHttpHeaders } from 'node:http'
-import type { Channel, RawReply } from '#mesh/grpc/client.ts'
+import { type Channel, type RawReply, maxRequestBytes } from '#mesh/grpc/client.ts'
 import { errors } from './errors.ts'
 import type { Route } from './routes.ts'
 import { requestReader } from './transcode.ts'
@@ -21,6 +21,10 @@ export function serviceCall(route: Route, channel: Channel | undefined) {
       headers,
       body: request.body as Buffer | undefined,
     })
+    // Small values take more room in a message than in JSON: a body that was within its limit may have become too large.
+    if (message.length > maxRequestBytes) throw errors.BODY_TOO_LARGE({ message: 'The body is larger than 1 MiB in the form in which it is sent on.' })
+    // It is a message now: while the service works nobody needs the bytes it was made of.
+    request.body = undefined
     const gone = (request.gone = new AbortController())
     // Metadata is made of these alone: no header of the client's reaches a service.
     return channel.call(path, message, {

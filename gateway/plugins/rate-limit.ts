@@ -2,10 +2,10 @@
  * Rate limits at the door: by address for everything but health, also for what is not there, before anybody is authenticated; by workspace, after that, on routes whose config
  * says `limited`. Both are told in the headers of https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/.
  */
-import type { FastifyInstance, FastifyReply, onRequestHookHandler } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { AddressLimiter, type AddressLimiterParts } from '#mesh/address-limiter.ts'
 import { errors } from '../errors.ts'
-import type { Verdict } from '../lease.ts'
+import type { Done, Verdict } from '../lease.ts'
 import type { Limiter } from '../limiter.ts'
 
 declare module 'fastify' {
@@ -17,17 +17,35 @@ declare module 'fastify' {
   }
 }
 
-/** To be added after authentication, which says whose limit it is. The hook is synchronous where the limiter knows the answer. */
+/** A request counts once, and once more for each of these that its body has, in bytes: what it costs grows with that. */
+export const bytesPerHit = 64 * 1024
+export const maxBodyBytes = 1024 * 1024
+
+export const hitsOf = (bytes: number): number => 1 + Math.floor(bytes / bytesPerHit)
+
+/**
+ * To be added after authentication, which says whose limit it is. The hooks are synchronous where the limiter knows the answer. A body
+ * without a length counts once at first, and the rest when it is there.
+ */
 export function rateLimitPlugin(app: FastifyInstance, { limiter }: { limiter: Pick<Limiter, 'decide'> }): void {
-  app.addHook('onRequest', (request, reply, done) => {
-    if (request.routeOptions.config.limited !== true || request.caller === undefined) return done()
-    limiter.decide(request.caller.workspace, (verdict) => {
+  const take = (request: FastifyRequest, reply: FastifyReply, hits: number, done: (error?: Error) => void) => {
+    if (request.routeOptions.config.limited !== true || request.caller === undefined || hits <= 0) return done()
+    const decided: Done = (verdict) => {
       if (verdict.limited) tell(reply, 'workspace', verdict)
       if (verdict.allowed) done()
       else done(errors.RATE_LIMITED({ retryAfterMs: Math.ceil(verdict.resetMs) }))
-    })
+    }
+    limiter.decide(request.caller.workspace, decided, hits)
+  }
+  app.addHook('onRequest', (request, reply, done) => take(request, reply, hitsOf(lengthOf(request)), done))
+  app.addHook('preHandler', (request, reply, done) => {
+    const body = request.body as Buffer | undefined
+    take(request, reply, hitsOf(body?.length ?? 0) - hitsOf(lengthOf(request)), done)
   })
 }
+
+/** What it says itself, in bytes: what is longer or shorter than that, or than any body may be, is refused. */
+const lengthOf = ({ headers }: FastifyRequest): number => Math.min(Number(headers['content-length'] ?? 0), maxBodyBytes)
 
 /** A hook for before authentication. `perMinute: 0` is no limit. Who is counted is `request.ip`: behind a proxy trustProxy says whose it is. */
 export function addressLimit(parts: AddressLimiterParts): onRequestHookHandler {

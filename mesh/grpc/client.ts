@@ -67,6 +67,9 @@ export interface ChannelParts {
 /** Callers whose tokens are kept as they go over the wire. */
 const mostCallersSaid = 200
 
+/** The largest request, in bytes: as much as a server of the mesh takes. */
+export const maxRequestBytes = 1024 * 1024
+
 const channelOptions: ClientOptions = {
   'grpc.keepalive_time_ms': 20_000,
   'grpc.keepalive_timeout_ms': 5_000,
@@ -76,7 +79,7 @@ const channelOptions: ClientOptions = {
   'grpc.min_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': 1000,
   'grpc.max_receive_message_length': 4 * 1024 * 1024,
-  'grpc.max_send_message_length': 1024 * 1024,
+  'grpc.max_send_message_length': maxRequestBytes,
   // Repeats are ours, below: they know what is safe.
   'grpc.enable_retries': 0,
   'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),

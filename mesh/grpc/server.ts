@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { Metadata, Server, ServerCredentials, type ServerUnaryCall, type ServiceDefinition, type sendUnaryData } from '@grpc/grpc-js'
 import type { RefusalCounter } from '../audit/refusals.ts'
+import { ByteBudget, type Held } from '../byte-budget.ts'
 import { type ListenAddress, formatAddress } from '../config.ts'
 import { MeshError, meshErrors } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -83,6 +84,16 @@ const limits = {
   'grpc-node.max_session_memory': 64,
 }
 
+/**
+ * Bytes of requests and responses under way, in one process; a request of 1 MiB takes some five times that while it is served. The last part
+ * is for small requests: what holds up large ones must not hold up leases and claims.
+ */
+const maxBytesUnderWay = 24 * 1024 * 1024
+const reservedBytes = 8 * 1024 * 1024
+const smallBytes = 64 * 1024
+/** What any call takes beside its messages. */
+const leastBytes = 4 * 1024
+
 /** grpc-js has no limit of its own; Node resets streams with more than 64 KiB of headers. */
 const mostMetadata = 16 * 1024
 
@@ -116,6 +127,7 @@ export class GrpcServer {
   readonly #parts: ServerParts
   readonly #interceptors: readonly Interceptor[]
   readonly #draining = new AbortController()
+  readonly #budget = new ByteBudget({ maxBytes: maxBytesUnderWay, reservedBytes, smallBytes })
   #listener: TlsListener | undefined
 
   constructor(parts: ServerParts) {
@@ -201,32 +213,38 @@ export class GrpcServer {
     const { call, work } = this.#open(method, grpcCall, peer, trailer, end.signal)
     const timer = setTimeout(() => end.abort(), Math.max(0, call.deadline - Date.now()))
     let answered = false
+    const held = this.#budget.take([], leastBytes + grpcCall.request.length)
     if (grpcCall.cancelled) end.abort()
-    // grpc-js says this of every call, also of those that ended well.
+    // grpc-js says this of every call, also of those that ended well: nothing of it is under way any longer.
     grpcCall.on('cancelled', () => {
+      held?.release()
       if (!answered) end.abort()
     })
-    const refusal = this.#refusalOf(grpcCall, peer)
+    const refusal = this.#refusalOf(grpcCall, peer, held)
     // A call that nothing is done for is still seen.
     const passed = refusal === undefined ? this.#interceptors : [this.#interceptors[0]!, () => Promise.reject(refusal)]
     try {
       const response = await within({ work, trace: call.trace }, () => chain(passed, call, () => handle(call)))
+      held?.resize(leastBytes + response.length)
       reply(null, response, trailer)
     } catch (error) {
+      held?.resize(leastBytes)
       const failed = toStatus(error instanceof MeshError ? error : meshErrors.INTERNAL({ cause: error }))
       if (error === refusal) failed.metadata?.set(key.unprocessed, '1')
       reply(failed)
     } finally {
+      // Its client may have gone while the peer was told, before anybody listened.
+      if (grpcCall.cancelled) held?.release()
       answered = true
       clearTimeout(timer)
     }
   }
 
   /** Why nothing is done for a call, before anything is. */
-  #refusalOf({ metadata }: ServerUnaryCall<Buffer, Uint8Array>, { refusal }: Peer): MeshError | undefined {
+  #refusalOf({ metadata }: ServerUnaryCall<Buffer, Uint8Array>, { refusal }: Peer, held: Held | undefined): MeshError | undefined {
     if (this.#draining.signal.aborted) return meshErrors.SHUTTING_DOWN()
     if (bytesOf(metadata) > mostMetadata) return meshErrors.INVALID_REQUEST({ message: 'The metadata of a call may have 16 KiB.' })
-    return refusal
+    return held === undefined ? meshErrors.OVERLOADED() : refusal
   }
 
   /** The service that calls: over mTLS by its certificate, else by the token that it shows. A token that proves nothing is left to the policy. */

@@ -17,6 +17,7 @@ const deepest = 32
  */
 function check(value: unknown, path: string, depth: number): void {
   if (depth > deepest) throw refuse(path, `is nested deeper than ${deepest} levels`)
+  if (value === undefined) throw refuse(path, 'is a google.protobuf.Value without a kind: send null_value for null')
   if (typeof value === 'number') {
     if (!Number.isFinite(value)) throw refuse(path, 'is not a finite number')
   } else if (typeof value === 'string') {

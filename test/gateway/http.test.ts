@@ -182,6 +182,16 @@ describe('a body', () => {
     expect((await preview({ 'content-type': 'application/json', 'content-encoding': 'gzip' })).status).toBe(415)
   })
 
+  test('that is within its limit and too large as a message is told so: 413, and nobody is asked', async () => {
+    const items = Array.from({ length: 19_900 }, () => 'x'.repeat(49))
+    const body = JSON.stringify({ action: 'a', params: { items } })
+    const full = body.replace('x"', `${'x'.repeat(1024 * 1024 - body.length)}x"`)
+    expect(full).toHaveLength(1024 * 1024)
+    const response = await preview({ 'content-type': 'application/json' }, full)
+    expect([response.status, await response.json()]).toEqual([413, expect.objectContaining({ reason: 'BODY_TOO_LARGE', detail: expect.stringContaining('sent on') as string })])
+    expect(gateway.actions.asked).toEqual([])
+  })
+
   test('is missed where there is none', async () => {
     for (const headers of [{}, { 'content-type': 'application/json' }]) {
       const response = await preview(headers as Record<string, string>, Buffer.alloc(0))

@@ -115,6 +115,16 @@ describe('while the service is away', () => {
   })
 })
 
+test('a large request takes all of its hits, or none, from the bucket too', async () => {
+  answers = () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE())
+  const large = (hits: number) => new Promise<Verdict>((resolve) => limiter.decide('acme', resolve, hits))
+  expect(await large(3)).toMatchObject({ allowed: true, source: 'fallback', remaining: 2 })
+  expect(await large(3)).toMatchObject({ allowed: false, remaining: 2 })
+  expect(await large(2)).toMatchObject({ allowed: true, remaining: 0 })
+  now += minute
+  expect(await large(17)).toMatchObject({ allowed: true, remaining: 0 })
+})
+
 test('a request that the service finds wrong is decided here and says nothing about the service', async () => {
   answers = () => Promise.reject(meshErrors.INVALID_REQUEST())
   expect(await decide('x'.repeat(300))).toMatchObject({ allowed: true, source: 'fallback' })

@@ -190,6 +190,22 @@ test('a response that is too large to send is our failure, not the end of the pr
   }
 })
 
+test('more requests of 1 MB than there is room for are refused; what is small is served meanwhile, and what is large when there is room again', async () => {
+  let goOn = () => undefined as void
+  const gate = new Promise<void>((resolve) => (goOn = resolve))
+  handle = () => gate
+  // An unknown field, which every decoder passes over.
+  const padding = Buffer.concat([Buffer.from([0xa2, 0x06, 0xc0, 0x84, 0x3d]), Buffer.alloc(1_000_000)])
+  const large = frame(Buffer.concat([CompleteRequest.encode(CompleteRequest.fromPartial(requests.complete)).finish(), padding]))
+  const held = Array.from({ length: 16 }, () => rawCall(server.port, complete, large, asPeer))
+  await until('as many as there is room for', () => seen.length === 16, 20_000)
+  expect(await rawCall(server.port, complete, large, asPeer)).toMatchObject({ status: 8, message: expect.stringContaining('as much work as it takes on') as string })
+  await lives()
+  goOn()
+  await Promise.all(held)
+  expect(await rawCall(server.port, complete, large, asPeer)).toMatchObject({ status: 0 })
+}, 30_000)
+
 describe('draining', () => {
   test('lets a call under way finish and refuses new ones', async () => {
     let finish = () => {}

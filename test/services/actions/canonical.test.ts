@@ -57,6 +57,8 @@ describe('canonical parameters', () => {
   })
 
   test.each([
+    ['a value without a kind', { list: [1, undefined] }, 'params.list.1'],
+    ['a member without a kind', { a: { b: undefined } }, 'params.a.b'],
     ['a number that is none', { deep: [{ n: Number.NaN }] }, 'params.deep.0.n'],
     ['infinity', { n: -Infinity }, 'params.n'],
     ['half a character', { s: '\ud800' }, 'params.s'],

@@ -1,0 +1,82 @@
+/**
+ * Who may have how many bytes under way: each caller, each workspace, and all together. A request that finds no room is refused before its
+ * body is read. What is counted of a request is its body until that has become a message, and its answer until that has been sent.
+ */
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { ByteBudget, type Held, type Share } from '#mesh/byte-budget.ts'
+import { meshErrors } from '#mesh/errors.ts'
+import { TokenCache } from '#mesh/identity/token-cache.ts'
+import type { Metrics } from '#mesh/telemetry/metrics.ts'
+
+const KiB = 1024
+const MiB = 1024 * KiB
+
+/** In bytes. A request of 1 MiB takes some five times that while it is served; a process is to stay below 300 MB. */
+export const admissionLimits = { caller: 4 * MiB, workspace: 8 * MiB, total: 18 * MiB, reserved: 4 * MiB, small: 64 * KiB }
+/** What any request takes beside its body and its answer. */
+const leastBytes = 4 * KiB
+/** How long it takes, more or less, until there is room again. */
+const retryAfterMs = 1000
+/** Answers whose size is remembered, by who got them from which route. */
+const maxRemembered = 10_000
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** What it holds of the bytes that may be under way. */
+    held: Held | undefined
+  }
+}
+
+export interface AdmissionParts {
+  /** The largest body. */
+  bodyLimit: number
+  metrics: Metrics
+  limits?: typeof admissionLimits
+}
+
+/** For every route of the instance; to be added right after authentication. */
+export function admission(app: FastifyInstance, { bodyLimit, metrics, limits = admissionLimits }: AdmissionParts): void {
+  const budget = new ByteBudget({ maxBytes: limits.total, reservedBytes: limits.reserved, smallBytes: limits.small })
+  const refused = metrics.counter('gateway_refused_for_bytes_total', 'Requests refused because too many bytes were under way', [])
+  metrics.gauge('gateway_bytes_under_way', 'Bytes of requests and answers under way', [], (gauge) => gauge.set(budget.total))
+  // An answer's size is known only once it is there: so a caller's next one is taken to be as large as the last from that route.
+  const answers = new TokenCache<number>(maxRemembered)
+  const nameOf = ({ caller, routeOptions }: FastifyRequest) => `${caller!.keyId} ${routeOptions.config.endpoint}`
+
+  app.addHook('onRequest', (request, reply, done) => {
+    const { workspace, keyId } = request.caller!
+    const shares: Share[] = [
+      { name: `key ${keyId}`, maxBytes: limits.caller },
+      { name: `workspace ${workspace}`, maxBytes: limits.workspace },
+    ]
+    const expected = answers.get(nameOf(request)) ?? 0
+    const held = budget.take(shares, leastBytes + Math.min(bodyBytes(request, bodyLimit), bodyLimit) + Math.min(expected, limits.caller / 2))
+    if (held === undefined) {
+      refused.inc()
+      return done(meshErrors.OVERLOADED({ message: 'Too many bytes are under way here; nothing was done. Try again soon.', retryAfterMs }))
+    }
+    request.held = held
+    reply.raw.once('close', held.release)
+    done()
+  })
+  // Without a length it was taken to be as large as it may be.
+  app.addHook('preHandler', (request, _reply, done) => {
+    request.held?.resize(leastBytes + ((request.body as Buffer | undefined)?.length ?? 0) + (answers.get(nameOf(request)) ?? 0))
+    done()
+  })
+  app.addHook('onSend', (request, _reply, payload: string | Buffer | null, done) => {
+    const bytes = payload?.length ?? 0
+    if (request.held !== undefined) {
+      const name = nameOf(request)
+      if (bytes > limits.small || answers.get(name) !== undefined) answers.set(name, bytes)
+      request.held.resize(leastBytes + bytes)
+    }
+    done(null, payload)
+  })
+}
+
+/** What the body of a request has, or may have, in bytes. */
+export function bodyBytes({ headers }: FastifyRequest, bodyLimit: number): number {
+  if (headers['transfer-encoding'] !== undefined) return bodyLimit
+  return Number(headers['content-length'] ?? 0)
+}
