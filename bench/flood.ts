@@ -45,8 +45,9 @@ async function flood(url: string, keys: { hostile: string; other: string }, pids
   const text = preview(bodies[ask.shape]())
   const headers = { 'content-type': 'application/json', authorization: `Bearer ${keys.hostile}` }
   Object.values(pids).forEach(forgetMost)
+  const isOver = new Int32Array(new SharedArrayBuffer(4))
   // On a thread of its own: it is to see what others see, and not how busy this one is.
-  const others = new Worker(import.meta.filename, { workerData: { url, key: keys.other } })
+  const others = new Worker(import.meta.filename, { workerData: { url, key: keys.other, isOver } })
   await once(others, 'message')
   const statuses: Record<string, number> = {}
   let refusalMs = 0
@@ -70,7 +71,7 @@ async function flood(url: string, keys: { hostile: string; other: string }, pids
     await pool.destroy()
   }
   const elapsedMs = performance.now() - start
-  others.postMessage('end')
+  Atomics.store(isOver, 0, 1)
   const [{ latencies, failed }] = (await once(others, 'message')) as [{ latencies: number[]; failed: number }]
   const sorted = Float64Array.from(latencies).sort()
   return {
@@ -89,8 +90,14 @@ async function flood(url: string, keys: { hostile: string; other: string }, pids
   }
 }
 
+interface Use {
+  url: string
+  key: string
+  isOver: Int32Array
+}
+
 /** Lists and previews in turn until it is told to end; says when it begins, and in the end how long each took. */
-async function useMeanwhile(port: MessagePort, { url, key }: { url: string; key: string }): Promise<void> {
+async function useMeanwhile(port: MessagePort, { url, key, isOver }: Use): Promise<void> {
   const client = new Client(url)
   const headers = { 'content-type': 'application/json', authorization: `Bearer ${key}` }
   const body = preview({ test: 'hello' })
@@ -103,12 +110,10 @@ async function useMeanwhile(port: MessagePort, { url, key }: { url: string; key:
   }
   await ask(0)
   await ask(1)
-  let isOver = false
-  port.once('message', () => (isOver = true))
   port.postMessage('begun')
   const latencies: number[] = []
   let failed = 0
-  for (let count = 0; !isOver; count += 1) {
+  for (let count = 0; Atomics.load(isOver, 0) === 0; count += 1) {
     const start = performance.now()
     if (!(await ask(count))) failed += 1
     latencies.push(performance.now() - start)
@@ -144,4 +149,4 @@ async function main(): Promise<void> {
   }
 }
 
-await (parentPort === null ? main() : useMeanwhile(parentPort, workerData as { url: string; key: string }))
+await (parentPort === null ? main() : useMeanwhile(parentPort, workerData as Use))

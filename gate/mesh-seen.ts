@@ -33,7 +33,7 @@ export interface MeshSeen {
 const gauge = (all: readonly Series[] | undefined, name: string): number | undefined => all?.find((series) => series.name === name)?.value
 
 /** What the gateway answers about itself is no use of Relay. */
-const ownEndpoints: ReadonlySet<string> = new Set(['/ready', '/healthz', '/version', '/metrics', '/openapi.json', '/docs'])
+const ownEndpoints: ReadonlySet<string> = new Set(['/ready', '/healthz', '/version', '/metrics', '/openapi.json', '/docs', '/'])
 
 function requestsIn(all: readonly Series[], wanted: (labels: Series['labels']) => boolean): number {
   return all

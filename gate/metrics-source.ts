@@ -3,6 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { type Series, parseExposition } from './exposition.ts'
 import { readText } from './http.ts'
 import type { Snapshot } from './mesh-seen.ts'
+import type { Target } from './target.ts'
 
 export interface MetricsSource {
   /** The processes there must be, where that is known beforehand. */
@@ -15,13 +16,14 @@ export interface MetricsSource {
 
 const timeoutMs = 2000
 
-/** `urls`: the /metrics of each process, by its name. */
-export function scrapes(urls: Readonly<Record<string, URL>>): MetricsSource {
+/** `urls`: the /metrics of each process, by its name. The key is shown to the gateway alone, which may ask for it. */
+export function scrapes(urls: Readonly<Record<string, URL>>, { gateway, apiKey }: Pick<Target, 'gateway' | 'apiKey'>): MetricsSource {
   const read = async (): Promise<Snapshot> => {
     const found = await Promise.all(
       Object.entries(urls).map(async ([name, url]) => {
         // What cannot be read whole counts as no answer: half of it could flatter.
-        const series = await readText(url, timeoutMs, { accept: 'text/plain' }).then(parseExposition).catch(() => undefined)
+        const key: Record<string, string> = url.origin === gateway.origin ? { authorization: `Bearer ${apiKey}` } : {}
+        const series = await readText(url, timeoutMs, { accept: 'text/plain', ...key }).then(parseExposition).catch(() => undefined)
         return series === undefined ? [] : [[name, series] as const]
       }),
     )

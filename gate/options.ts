@@ -104,7 +104,7 @@ export function readOptions(args: readonly string[], env: NodeJS.ProcessEnv): Ru
   if (prometheusUrl === null) throw new Error('--prometheus is not a URL')
   const target = targetOf(readSpec(env), prometheusUrl !== undefined)
   const match = values['prometheus-match']
-  const source = prometheusUrl === undefined ? scrapes(target.metrics) : prometheus({ url: prometheusUrl, match, patienceMs: 120_000 })
+  const source = prometheusUrl === undefined ? scrapes(target.metrics, target) : prometheus({ url: prometheusUrl, match, patienceMs: 120_000 })
   return {
     target,
     source,

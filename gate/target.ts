@@ -59,7 +59,7 @@ export interface Elsewhere {
   admins: readonly string[]
 }
 
-/** A mesh that was named. The gateway's own metrics are read at its public /metrics unless `gateway=…` is among the admins. */
+/** A mesh that was named. The gateway's own metrics are read at its public /metrics, with the key, unless `gateway=…` is among the admins. */
 export function namedTarget({ gateway, apiKey, admins }: Elsewhere): Target {
   const named = admins.map((text): [string, URL] => {
     const at = text.indexOf('=')

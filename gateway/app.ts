@@ -10,7 +10,7 @@ import { within } from '#mesh/telemetry/scope.ts'
 import type { GatewayConfig } from './config.ts'
 import { contractRoutes } from './contract-routes.ts'
 import type { Limiter } from './limiter.ts'
-import { ownRoutes } from './own-routes.ts'
+import { metricsRoute, ownRoutes } from './own-routes.ts'
 import { pageRoutes, refuseUnrouted } from './page-routes.ts'
 import { admission } from './plugins/admission.ts'
 import { type AuthenticateParts, authenticate } from './plugins/authenticate.ts'
@@ -128,11 +128,13 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   app.addHook('onRequest', unmatched.others)
   jsonBody(app)
 
-  ownRoutes(app, { config, metrics, health, routes })
+  ownRoutes(app, { config, health, routes })
+  if (config.metricsPublic) metricsRoute(app, metrics)
   const services = { upstreams, optional: config.optionalUpstreams }
   await app.register(async (scope) => pageRoutes(scope, pages, services))
   await app.register(async (scope) => {
     authenticate(scope, { signIn, refusals })
+    if (!config.metricsPublic) metricsRoute(scope, metrics)
     admission(scope, { bodyLimit: maxBodyBytes, metrics })
     if (limiter !== undefined) rateLimitPlugin(scope, { limiter })
     verifySignature(scope, { signatures, required: config.requireSignature, refusals, metrics })

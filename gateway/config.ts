@@ -43,9 +43,10 @@ export const gatewayVariables = {
   optionalUpstreams: list(
     'OPTIONAL_UPSTREAMS',
     'Services without which /ready is still true; where UPSTREAMS does not name one, its routes answer 501',
-    { default: 'ratelimit,access,oauth' },
+    { default: 'ratelimit,access,oauth,idempotency' },
   ),
   trustedProxies: list('TRUSTED_PROXIES', 'Addresses or networks (CIDR) of the proxies in front, whose X-Forwarded-For is believed'),
+  metricsPublic: flag('METRICS_PUBLIC', 'Serve /metrics to anybody; otherwise it wants a key that has metrics:read. ADMIN_LISTEN has the same'),
   addressLimit: integer('ADDRESS_LIMIT', 'Requests a minute from one address, whoever sends them; 0 is no limit', { default: '6000' }),
   defaultLimit: integer('DEFAULT_LIMIT', 'Requests a minute of a workspace while the ratelimit service is away and never said', {
     default: '600',

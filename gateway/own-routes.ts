@@ -12,12 +12,11 @@ import type { Route } from './routes.ts'
 
 export interface OwnRoutesParts {
   config: GatewayConfig
-  metrics: Metrics
   health: Health
   routes: readonly Route[]
 }
 
-export function ownRoutes(app: FastifyInstance, { config, metrics, health, routes }: OwnRoutesParts): void {
+export function ownRoutes(app: FastifyInstance, { config, health, routes }: OwnRoutesParts): void {
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
   const reasons = documentedReasons(readFileSync(new URL('../docs/errors.md', import.meta.url), 'utf8'))
   const document = openApi(routes, { version, reasons })
@@ -25,8 +24,8 @@ export function ownRoutes(app: FastifyInstance, { config, metrics, health, route
   const about = JSON.stringify({ version, commit: config.commit, node: process.version })
   const openApiText = JSON.stringify(document)
 
-  const get = (path: string, handler: (reply: FastifyReply, request: FastifyRequest) => unknown, uncounted = false) =>
-    app.get(path, { config: { endpoint: path, untraced: true, uncounted } }, (request, reply) => handler(reply, request))
+  const get = (path: string, handler: (reply: FastifyReply, request: FastifyRequest) => unknown, uncounted = false, endpoint = path) =>
+    app.get(path, { config: { endpoint, untraced: true, uncounted } }, (request, reply) => handler(reply, request))
   const json = (reply: FastifyReply, text: string) => reply.header('content-type', jsonType).send(text)
 
   const found = kept(async () => {
@@ -42,14 +41,20 @@ export function ownRoutes(app: FastifyInstance, { config, metrics, health, route
   get('/ready', ready, true)
   get('/healthz', (reply) => json(reply, '{"ok":true}'), true)
   get('/version', (reply) => json(reply, about))
-  get('/metrics', async (reply, request) => {
+  get('/openapi.json', (reply) => json(reply, openApiText))
+  const docs = (reply: FastifyReply) =>
+    reply.header('content-type', 'text/html; charset=utf-8').header('content-security-policy', page.contentSecurityPolicy).send(page.html)
+  get('/docs', docs)
+  get('/docs/', docs, false, '/docs')
+  get('/', (reply) => reply.code(302).header('location', '/docs').send())
+}
+
+/** On an instance that asks for a key, it wants the permission; on one that does not, it is open. Its admin port has the same. */
+export function metricsRoute(app: FastifyInstance, metrics: Metrics): void {
+  app.get('/metrics', { config: { endpoint: '/metrics', permission: 'metrics:read', untraced: true } }, async (request, reply) => {
     const { type, body } = await metrics.scrape(request.headers.accept)
     return reply.header('content-type', type).header('cache-control', 'no-store').send(body)
   })
-  get('/openapi.json', (reply) => json(reply, openApiText))
-  get('/docs', (reply) =>
-    reply.header('content-type', 'text/html; charset=utf-8').header('content-security-policy', page.contentSecurityPolicy).send(page.html),
-  )
 }
 
 /** How long an answer of /ready stands: whoever asks, and however often, asks the services once in that time. */

@@ -16,7 +16,8 @@ export interface ReadinessParts {
 }
 
 /**
- * Access is optional once it was heard of: while it is away, callers whom we know go on, and a gateway that called itself unready would cut
+ * What only some calls need is reported, and takes nothing from those that do not: without idempotency nothing is executed, while previews,
+ * lists and keys go on. Access is optional once it was heard of: while it is away, callers whom we know go on, and a gateway that called itself unready would cut
  * them off too. One that never read its feed can tell nobody, and is not ready: that is the check `signing_keys`.
  */
 export function readiness({ upstreams, optional, verifier, redis }: ReadinessParts): Health {

@@ -2,7 +2,7 @@
 import cors from '@fastify/cors'
 import type { FastifyInstance } from 'fastify'
 
-const requestHeaders = ['Content-Type', 'Idempotency-Key', 'X-Signature', 'Authorization']
+const requestHeaders = ['Content-Type', 'Idempotency-Key', 'X-Signature', 'Authorization', 'traceparent', 'tracestate']
 const exposedHeaders = ['X-Request-ID', 'X-Trace-Link', 'Idempotency-Replayed', 'RateLimit', 'RateLimit-Policy', 'Retry-After', 'Link']
 const maxAgeSeconds = 600
 

@@ -34,7 +34,7 @@ const baseline: Baseline = {
 async function gate(faults: GateFaults, overrides: Partial<GateOptions> = {}, held: Partial<Limits> = {}): Promise<Judged[]> {
   const mesh = await startGateMesh(faults)
   try {
-    const source = scrapes(mesh.target.metrics)
+    const source = scrapes(mesh.target.metrics, mesh.target)
     const { measurements } = await measure(mesh.target, source, { ...options, ...overrides })
     return judge(measurements, { ...baseline, ratePerSecond: measurements.ratePerSecond }, { ...patient, ...held })
   } finally {

@@ -14,9 +14,12 @@ afterEach(() => {
   }
 })
 
-async function serve(answer: (url: URL) => string | undefined): Promise<URL> {
+/** Where the key goes, which here nobody asks for. */
+const nobody = { gateway: new URL('http://gateway.example.com'), apiKey: 'rly_test_key' }
+
+async function serve(answer: (url: URL, authorization?: string) => string | undefined): Promise<URL> {
   const server = createServer((request, response) => {
-    const text = answer(new URL(request.url!, 'http://prometheus.example.com'))
+    const text = answer(new URL(request.url!, 'http://prometheus.example.com'), request.headers.authorization)
     response.writeHead(text === undefined ? 503 : 200).end(text ?? 'not now')
   })
   servers.push(server)
@@ -48,9 +51,22 @@ const vector = (text: string, instance: string): string => {
   return JSON.stringify({ status: 'success', data: { resultType: 'vector', result } })
 }
 
+test('the key is shown to the gateway, which may ask for it, and to nobody else', async () => {
+  const shown: (string | undefined)[] = []
+  const serving = () =>
+    serve((_url, authorization) => {
+      shown.push(authorization)
+      return gateway(1)
+    })
+  const own = await serving()
+  const found = await scrapes({ gateway: new URL('/metrics', own) }, { gateway: own, apiKey: 'rly_test_key' }).read()
+  await scrapes({ actions: new URL('/metrics', await serving()) }, { gateway: own, apiKey: 'rly_test_key' }).read()
+  expect([found.size, shown]).toEqual([1, ['Bearer rly_test_key', undefined]])
+})
+
 test('counts and latencies are those of the time between, without what the gateway answers about itself', async () => {
   let factor = 1
-  const source = scrapes({ gateway: await serve(() => gateway(factor)) })
+  const source = scrapes({ gateway: await serve(() => gateway(factor)) }, nobody)
   const before = await source.read()
   factor = 3
   const seen = meshSeen(['gateway'], [before, await source.read()])
@@ -60,7 +76,7 @@ test('counts and latencies are those of the time between, without what the gatew
 
 test('a process that does not answer, or not in the format, was missed', async () => {
   const broken = await serve((url) => (url.pathname === '/half' ? 'process_cpu_seconds_total 1\nproc' : undefined))
-  const found = await scrapes({ gone: broken, half: new URL('/half', broken) }).read()
+  const found = await scrapes({ gone: broken, half: new URL('/half', broken) }, nobody).read()
   expect([...found.keys()]).toEqual([])
   expect(meshSeen(['gone'], [found, found]).processes).toMatchObject([{ missed: 2, cpuSeconds: undefined }])
 })

@@ -12,7 +12,7 @@ beforeAll(async () => {
 })
 afterAll(() => gateway.stop())
 
-const ours = ['/ready', '/healthz', '/version', '/metrics', '/openapi.json', '/docs', 'unmatched']
+const ours = ['/ready', '/healthz', '/version', '/metrics', '/openapi.json', '/docs', '/', 'unmatched']
 const allowed: Record<string, (value: string) => boolean> = {
   service: (value) => value === 'gateway',
   endpoint: (value) => ours.includes(value) || routesOf(methods.values()).some(({ endpoint }) => endpoint === value),

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { newApiKey } from '#mesh/api-key.ts'
 import { readConfig } from '#mesh/config.ts'
 import { meshErrors } from '#mesh/errors.ts'
 import { Channel } from '#mesh/grpc/client.ts'
@@ -82,6 +83,17 @@ describe('/ready', () => {
     expect(await health.ready()).toBe(false)
   })
 
+  test('stays true while idempotency is away, without which only executes do nothing, and says so', async () => {
+    const other = await startGateway()
+    const optional = readConfig(gatewayVariables, { ...other.mesh.env('gateway'), UPSTREAMS: 'actions=127.0.0.1:1' }).optionalUpstreams
+    const actions = new Channel({ address: other.actions.address })
+    const health = readiness({ upstreams: new Map([['actions', actions], ['idempotency', nowhere]]), optional, verifier, redis: undefined })
+    expect(await health.dependencies()).toEqual({ redis: true, signing_keys: true, actions: true, idempotency: false })
+    expect(await health.ready()).toBe(true)
+    actions.close()
+    await other.stop()
+  })
+
   test('waits two seconds at the most, for all together', async () => {
     const started = performance.now()
     const health = readiness({ upstreams: new Map([['actions', nowhere]]), optional: [], verifier, redis: { ping: hanging } })
@@ -110,8 +122,13 @@ describe('what the gateway says of itself', () => {
     expect(Object.keys(document.paths)).toContain('/actions/execute')
   })
 
-  test('/docs is a page with a policy of its own', async () => {
-    const response = await get('/docs')
+  test('/ leads to /docs', async () => {
+    const response = await fetch(gateway.url, { redirect: 'manual' })
+    expect([response.status, response.headers.get('location')]).toEqual([302, '/docs'])
+  })
+
+  test.each(['/docs', '/docs/'])('%s is a page with a policy of its own', async (path) => {
+    const response = await get(path)
     expect(response.headers.get('content-type')).toBe('text/html; charset=utf-8')
     expect(response.headers.get('content-security-policy')).toMatch(/style-src 'sha256-/)
     expect(await response.text()).toContain('<!doctype html>')
@@ -122,7 +139,7 @@ describe('what the gateway says of itself', () => {
     await get('/a-path-of-mine')
     await gateway.call('/actions/runs/3a033cc1-0000-4000-8000-000000000001')
     await get('/actions/runs/%zz')
-    const metrics = async () => (await get('/metrics')).text()
+    const metrics = async () => (await gateway.call('/metrics')).text()
     const counted = (endpoint: string, status: number) =>
       `http_requests_total{endpoint="${endpoint}",method="GET",status_code="${status}",service="gateway"}`
     await expect.poll(metrics).toContain(counted('/actions', 200))
@@ -135,9 +152,28 @@ describe('what the gateway says of itself', () => {
 })
 
 describe('/metrics', () => {
+  test('wants a key that may read it', async () => {
+    const viewer = newApiKey('test')
+    gateway.keys.set(viewer, { workspace: 'default', actor: 'viewer', keyId: 'key-of-viewer', permissions: ['actions:read'] })
+    const prometheus = newApiKey('test')
+    gateway.keys.set(prometheus, { workspace: 'default', actor: 'prometheus', keyId: 'key-of-prometheus', permissions: ['metrics:read'] })
+    expect((await get('/metrics')).status).toBe(401)
+    const refused = await gateway.call('/metrics', { headers: { authorization: `Bearer ${viewer}` } })
+    expect([refused.status, await refused.json()]).toEqual([403, expect.objectContaining({ detail: 'The caller lacks the permission metrics:read.' })])
+    const read = await gateway.call('/metrics', { headers: { authorization: `Bearer ${prometheus}` } })
+    expect([read.status, await read.text()]).toEqual([200, expect.stringContaining('process_resident_memory_bytes')])
+  })
+
+  test('is open where METRICS_PUBLIC says so, and counts against the address', async () => {
+    const other = await startGateway({ METRICS_PUBLIC: 'true', ADDRESS_LIMIT: '2' })
+    const status = async () => (await fetch(`${other.url}/metrics`)).status
+    expect([await status(), await status(), await status()]).toEqual([200, 200, 429])
+    await other.stop()
+  })
+
   test('is OpenMetrics for whoever asks for it, and the text format otherwise; neither is kept', async () => {
     const as = async (accept: string) => {
-      const { headers } = await fetch(`${gateway.url}/metrics`, { headers: { accept } })
+      const { headers } = await gateway.call('/metrics', { headers: { accept } })
       return [headers.get('content-type'), headers.get('cache-control')]
     }
     const openMetrics = 'application/openmetrics-text; version=1.0.0; charset=utf-8'

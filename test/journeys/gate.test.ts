@@ -35,7 +35,7 @@ async function gate(receiverDelayMs = 0, held = patient): Promise<Judged[]> {
     receiver: { listen: { host: '127.0.0.1', port: 0 }, url: undefined, delayMs: receiverDelayMs },
     signal: new AbortController().signal,
   }
-  const { measurements } = await measure(target, scrapes(target.metrics), options)
+  const { measurements } = await measure(target, scrapes(target.metrics, target), options)
   return judge(measurements, 'skipped', held)
 }
 

@@ -1,9 +1,9 @@
-/** Roles as named sets of the permissions that the contracts declare, and what a key may do: pure. */
+/** Roles as named sets of the permissions that the contracts declare, with that of the gateway's metrics, and what a key may do: pure. */
 
 const viewer = ['actions:read', 'connections:read']
 const operator = [...viewer, 'actions:preview', 'actions:execute']
 const developer = [...operator, 'connections:write', 'keys:read', 'keys:write']
-const admin = [...developer, 'keys:admin', 'audit:read', 'runs:read_all']
+const admin = [...developer, 'keys:admin', 'audit:read', 'runs:read_all', 'metrics:read']
 
 export const roles = Object.freeze({ viewer, operator, developer, admin } satisfies Record<string, readonly string[]>)
 

@@ -148,7 +148,7 @@ describe('the limit of a workspace', () => {
     const body = JSON.stringify({ action: 'a', params: { text: 'x'.repeat(3 * 65_536) } })
     const stream = new ReadableStream({ start: (sink) => (sink.enqueue(Buffer.from(body)), sink.close()) })
     const headers = { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' }
-    const response = await fetch(`${gateway.url}/actions/preview`, { method: 'POST', headers, body: stream, duplex: 'half' } as RequestInit)
+    const response = await fetch(`${gateway.url}/actions/preview`, { method: 'POST', headers, body: stream, duplex: 'half' })
     expect(response.status).toBe(200)
     expect(counted.map(({ hits }) => hits)).toEqual([1, hitsOf(body.length), 1, hitsOf(body.length) - 1])
     expect(hitsOf(body.length)).toBe(4)

@@ -207,7 +207,7 @@ describe('CORS', () => {
     expect(status).toBe(204)
     expect(headers.get('access-control-allow-origin')).toBe(studio)
     expect(headers.get('access-control-allow-methods')).toBe('GET, POST, DELETE, OPTIONS')
-    expect(headers.get('access-control-allow-headers')).toBe('Content-Type, Idempotency-Key, X-Signature, Authorization')
+    expect(headers.get('access-control-allow-headers')).toBe('Content-Type, Idempotency-Key, X-Signature, Authorization, traceparent, tracestate')
     expect(headers.get('access-control-max-age')).toBe('600')
     expect(headers.has('access-control-allow-credentials')).toBe(false)
     expect(headers.get('vary')).toBe('Origin')

@@ -9,9 +9,10 @@ const permission = fc.constantFrom(...roles.admin)
 const grant = fc.record({ role, scopes: fc.array(fc.oneof(permission, fc.string()), { maxLength: 8 }), previewOnly: fc.boolean() })
 
 describe('roles', () => {
-  test('have what the contracts declare, all of it, and nothing else', () => {
+  test('have what the contracts declare, all of it, and what the gateway asks for before its own metrics, and nothing else', () => {
+    const ofGateway = 'metrics:read'
     const declared = [...methods.values()].flatMap((method) => [method.permission, method.widenedBy].filter((each) => each !== undefined))
-    expect(new Set(roles.admin)).toEqual(new Set(declared))
+    expect(new Set(roles.admin)).toEqual(new Set([...declared, ofGateway]))
   })
 
   test('grow: each can do all that the one before it can', () => {

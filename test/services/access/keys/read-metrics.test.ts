@@ -1,0 +1,32 @@
+/** The migration that lets admins read metrics: who made keys must be able to go on making ones like their own. */
+import { readFileSync } from 'node:fs'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { roles } from '../../../../services/access/keys/roles.ts'
+import { type AccessDatabase, accessDatabase, openDatabase } from './database.ts'
+
+const migration = readFileSync(new URL('../../../../services/access/migrations/0007_read_metrics.sql', import.meta.url), 'utf8')
+
+let on: AccessDatabase
+beforeAll(async () => {
+  on = await accessDatabase()
+})
+afterAll(() => on.close())
+
+test('an admin key from before may read metrics, once; one that was narrowed, and other roles, may not', async () => {
+  const database = openDatabase(on.url)
+  const before = (permissions: readonly string[]) => permissions.filter((permission) => permission !== 'metrics:read')
+  const add = (name: string, role: string, permissions: readonly string[]) =>
+    database.query({
+      name: `test add ${name}`,
+      text: `INSERT INTO api_keys (key_id, hash, workspace, actor, name, role, permissions, preview_only, allowed_sources, created_by, life_ms, expires_at)
+             VALUES (gen_random_uuid(), sha256($1::text::bytea), 'acme', 'ann', $1, $2, $3, false, '{}', 'ann', 3600000, now() + interval '1 hour')`,
+    }, [name, role, permissions])
+  await add('admin', 'admin', before(roles.admin))
+  await add('narrowed', 'admin', ['audit:read'])
+  await add('developer', 'developer', roles.developer)
+  for (let round = 0; round < 2; round += 1) await database.query({ name: `test migrate ${round}`, text: migration })
+  const rows = await database.query<{ name: string; permissions: string[] }>({ name: 'test read', text: 'SELECT name, permissions FROM api_keys' })
+  await database.close()
+  const may = Object.fromEntries(rows.map(({ name, permissions }) => [name, permissions.toSorted()]))
+  expect(may).toEqual({ admin: [...roles.admin].toSorted(), narrowed: ['audit:read'], developer: [...roles.developer].toSorted() })
+})
