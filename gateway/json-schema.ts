@@ -1,6 +1,7 @@
 /** Messages of the contracts → JSON Schema (draft 2020-12), as the gateway reads them (requests) and writes them (responses). Pure. */
-import { type DescField, type DescMessage, type Message, ScalarType, getOption, hasOption } from '@bufbuild/protobuf'
+import { type DescField, type DescMessage, type Message, ScalarType, create, getOption, hasOption } from '@bufbuild/protobuf'
 import { extension } from '#mesh/grpc/descriptors.ts'
+import { violationsIn } from '#mesh/grpc/interceptors/validate.ts'
 import { commentOf } from './comments.ts'
 
 export type Schema = Record<string, unknown>
@@ -9,7 +10,6 @@ const rulesOption = extension('buf.validate.field')
 
 /** The shape of buf.validate.FieldRules, as far as our contracts use it. */
 interface Rules extends Message {
-  required?: boolean
   type: { case: string | undefined; value: Record<string, unknown> }
 }
 
@@ -81,8 +81,15 @@ const implicit = 2
 
 const described = (description: string) => (description === '' ? {} : { description })
 
-const isRequired = (field: DescField): boolean =>
-  rules(field)?.required === true || Number(rulesOf(field, 'string').minLen ?? 0) > 0 || rulesOf(field, 'string').wellKnown !== undefined
+const missing = new Map<DescMessage, ReadonlySet<string>>()
+
+/** Whether a request without the field is refused: asked of the very rules that requests are held to, so that they cannot differ. */
+export function isRequired(field: DescField): boolean {
+  const { parent } = field
+  const known = missing.get(parent) ?? new Set(violationsIn(parent, create(parent)).map((violation) => violation.field))
+  missing.set(parent, known)
+  return known.has(field.name)
+}
 
 const rules = (field: DescField): Rules | undefined =>
   hasOption(field, rulesOption) ? (getOption(field, rulesOption) as Rules) : undefined

@@ -3,7 +3,7 @@ import { type DescField, getOption, hasOption } from '@bufbuild/protobuf'
 import { extension } from '#mesh/grpc/descriptors.ts'
 import { commentOf } from './comments.ts'
 import { isHttpBody } from './http-body.ts'
-import { type Schema, Schemas } from './json-schema.ts'
+import { type Schema, Schemas, isRequired } from './json-schema.ts'
 import type { DocumentedReason } from './reasons.ts'
 import { type Route, fieldAt } from './routes.ts'
 
@@ -138,14 +138,14 @@ function parametersOf(route: Route, schemas: Schemas): { parameters: Parameter[]
   const headerFields = input.fields.filter((field) => hasOption(field, headerOption))
   // A page's are what the browser sends by itself.
   if (route.permission !== undefined)
-    parameters.push(...headerFields.map((field) => parameter(getOption(field, headerOption) as string, 'header', field, false)))
+    parameters.push(...headerFields.map((field) => parameter(getOption(field, headerOption) as string, 'header', field, isRequired(field))))
   const bound = new Set<string>([...inPath.map((path) => path[0]!), ...headerFields.map(({ name }) => name)])
   if (route.body !== '*') {
     const read = ({ proto }: DescField) => route.permission !== undefined || proto.options?.deprecated !== true
     const inQuery = input.fields.filter(
       (field) => !bound.has(field.name) && field !== route.body && field.fieldKind !== 'message' && read(field),
     )
-    parameters.push(...inQuery.map((field) => parameter(field.name, 'query', field, false)))
+    parameters.push(...inQuery.map((field) => parameter(field.name, 'query', field, isRequired(field))))
   }
   return { parameters, inBody: (field) => !bound.has(field.name) }
 }
