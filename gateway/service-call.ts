@@ -2,6 +2,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { IncomingHttpHeaders } from 'node:http'
 import { type Channel, type RawReply, maxRequestBytes } from '#mesh/grpc/client.ts'
+import { MeshError, meshErrors } from '#mesh/errors.ts'
 import { errors } from './errors.ts'
 import type { Route } from './routes.ts'
 import { requestReader } from './transcode.ts'
@@ -27,12 +28,16 @@ export function serviceCall(route: Route, channel: Channel | undefined) {
     request.body = undefined
     const gone = (request.gone = new AbortController())
     // Metadata is made of these alone: no header of the client's reaches a service.
-    return channel.call(path, message, {
+    const answer = channel.call(path, message, {
       requestId: request.id,
       trace: request.scope.trace,
       signal: gone.signal,
       callerToken: request.callerToken,
       source: request.source,
+    })
+    return answer.catch((error: unknown) => {
+      // What a service misses is the token, which clients of the gateway never see: theirs is the key.
+      throw error instanceof MeshError && error.reason === 'UNAUTHENTICATED' ? meshErrors.UNAUTHENTICATED({ cause: error }) : error
     })
   }
 }

@@ -5,6 +5,7 @@ import { toBinary } from '@bufbuild/protobuf'
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { IdempotencyServiceService } from '#gen/relay/idempotency/v1/idempotency.ts'
+import { newApiKey } from '#mesh/api-key.ts'
 import { type Call, ownContext } from '#mesh/grpc/call.ts'
 import type { PeerToken, Verifier } from '#mesh/grpc/caller.ts'
 import { type Method, descriptorSet, methodOf } from '#mesh/grpc/descriptors.ts'
@@ -86,6 +87,16 @@ describe('a method with a permission', () => {
     const call = connected(null).actions.listActions({}, { ...ownContext(), callerToken: shown })
     await expect(call).rejects.toMatchObject({ code: 'UNAUTHENTICATED', reason: 'UNAUTHENTICATED' })
     expect(handled).toBe(0)
+  })
+
+  test.each([
+    ['no token', undefined, 'No valid credentials: send authorization: Bearer <caller token>'],
+    ['an API key', newApiKey('test'), 'This is an API key, which only access takes'],
+    ['a token that is not valid', 'wrong', 'This caller token is not valid, or it has expired'],
+  ])('says to a caller with %s which credential it wants, and where that is had', async (_, shown, message) => {
+    const call = connected(null).actions.listActions({}, { ...ownContext(), callerToken: shown })
+    await expect(call).rejects.toMatchObject({ message: expect.stringContaining(message) as string })
+    await expect(call).rejects.toMatchObject({ message: expect.stringContaining('access.AccessService/Exchange') as string })
   })
 
   test('refuses a caller who lacks it, and names it', async () => {

@@ -1,4 +1,5 @@
 import type { Refusal, RefusalCounter } from '../../audit/refusals.ts'
+import { parseApiKey } from '../../api-key.ts'
 import { MeshError, meshErrors } from '../../errors.ts'
 import { note } from '../../telemetry/scope.ts'
 import type { Call } from '../call.ts'
@@ -18,6 +19,11 @@ export function policy(verifier: Verifier, refusals?: RefusalCounter): Intercept
     return error
   }
   const unauthenticated = (call: Call, message?: string) => refuse(call, meshErrors.UNAUTHENTICATED({ message }))
+  const noToken = 'No valid credentials: send authorization: Bearer <caller token>; access.AccessService/Exchange gives one for an API key.'
+  const notValid = (token: string) =>
+    parseApiKey(token) === undefined
+      ? 'This caller token is not valid, or it has expired: access.AccessService/Exchange gives a new one for an API key.'
+      : 'This is an API key, which only access takes: access.AccessService/Exchange gives a caller token for it, to send in its place.'
   const denied = (call: Call, message?: string) => refuse(call, meshErrors.PERMISSION_DENIED({ message }))
   return async (call, next) => {
     const { permission, peers, open } = call.method
@@ -34,10 +40,10 @@ export function policy(verifier: Verifier, refusals?: RefusalCounter): Intercept
     if (permission === undefined) {
       throw call.peer === undefined ? unauthenticated(call, 'Only services of the mesh may call this.') : denied(call)
     }
-    if (call.callerToken === undefined) throw unauthenticated(call)
+    if (call.callerToken === undefined) throw unauthenticated(call, noToken)
     const caller = verifier.caller(call.callerToken)
     call.caller = caller instanceof Promise ? await caller : caller
-    if (call.caller === undefined) throw unauthenticated(call)
+    if (call.caller === undefined) throw unauthenticated(call, notValid(call.callerToken))
     note({ workspace: call.caller.workspace })
     if (!call.caller.may(permission)) throw denied(call, `The caller lacks the permission ${permission}.`)
     try {

@@ -75,7 +75,7 @@ export class Connecting {
   /** Makes a ticket. Throws UNKNOWN_PROVIDER, OAUTH_NOT_CONFIGURED, RETURN_NOT_ALLOWED, INVALID_REQUEST, CONNECTION_LIMIT. */
   async authorize(asker: Asker, { provider: name, scopes: wanted, returnTo, session }: Wanted): Promise<Begun> {
     const provider = this.#parts.providers.get(name)
-    const description = 'is no scope (RFC 6749, 3.3)'
+    const description = 'is not a scope (RFC 6749, 3.3): repeat the parameter for each scope, as in scopes=a&scopes=b'
     const violations = wanted.flatMap((scope, index) => (isScope(scope) ? [] : [{ field: `scopes.${index}`, description }]))
     if (violations.length > 0) throw meshErrors.INVALID_REQUEST({ violations })
     if (returnTo !== '' && returnUrl(returnTo, this.#parts.returnOrigins) === undefined) throw errors.RETURN_NOT_ALLOWED()

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { newApiKey } from '#mesh/api-key.ts'
+import { meshErrors } from '#mesh/errors.ts'
 import { type TestGateway, apiKey, startGateway } from '../gateway.ts'
 
 let gateway: TestGateway
@@ -33,6 +34,17 @@ async function exchangesOf(work: () => Promise<unknown>, on = gateway): Promise<
   await work()
   return on.access.exchanged() - before
 }
+
+test('a client is told of its key, and never of the token that a service misses', async () => {
+  const { listActions } = gateway.actions.handlers
+  gateway.actions.handlers.listActions = () => Promise.reject(meshErrors.UNAUTHENTICATED({ message: 'This caller token is not valid.' }))
+  const response = await list(known())
+  gateway.actions.handlers.listActions = listActions
+  expect([response.status, await response.json()]).toEqual([
+    401,
+    expect.objectContaining({ detail: 'No valid credentials: send Authorization: Bearer <API key>.' }),
+  ])
+})
 
 describe('a key', () => {
   test('is exchanged once for a hundred requests at the same time, and not again', async () => {

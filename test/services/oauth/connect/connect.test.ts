@@ -37,7 +37,7 @@ describe('authorizing', () => {
     })
     await expect(stage.connecting.authorize(asker, { ...wanted, scopes: ['fine', 'a b'] })).rejects.toMatchObject({
       reason: 'INVALID_REQUEST',
-      violations: [{ field: 'scopes.1' }],
+      violations: [{ field: 'scopes.1', description: expect.stringContaining('scopes=a&scopes=b') as string }],
     })
   })
 
