@@ -11,7 +11,7 @@ import { failurePage } from './failure-page.ts'
 import { isNavigation } from './navigation.ts'
 import { ownCookies, readPage } from './page.ts'
 import { rawPattern, toRouterPath } from './path-template.ts'
-import { noteFailure, sendProblem } from './plugins/failures.ts'
+import { noteFailure, sendProblem, sendRefusal } from './plugins/failures.ts'
 import { showsKey } from './query.ts'
 import type { Route } from './routes.ts'
 import { serviceCall } from './service-call.ts'
@@ -45,8 +45,7 @@ function formBody(app: FastifyInstance): void {
 }
 
 function sendFailurePage(request: FastifyRequest, reply: FastifyReply, error: unknown): FastifyReply {
-  const { status, headers, body } = failurePage(noteFailure(request, reply, error), request.id)
-  return reply.code(status).headers(headers).send(body)
+  return sendRefusal(request, reply, failurePage(noteFailure(request, reply, error), request.id))
 }
 
 /** Answers what the router refused before it matched it to a route: on a page where it was meant for one of these routes, else as a problem. */

@@ -5,6 +5,7 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, onReq
 import { MeshError, meshErrors } from '#mesh/errors.ts'
 import { toProblem } from '#mesh/problem.ts'
 import { errors } from '../errors.ts'
+import { type Answer, UnreadBodies } from '../unread.ts'
 import { newRequestId } from './request-id.ts'
 import { securityHeaders } from './security-headers.ts'
 
@@ -51,8 +52,21 @@ export function noteFailure(request: FastifyRequest, reply: FastifyReply, thrown
 /** Answers a request with a problem document. */
 export function sendProblem(request: FastifyRequest, reply: FastifyReply, thrown: unknown): FastifyReply {
   const error = noteFailure(request, reply, thrown)
-  const { status, headers, body } = toProblem(error, request.id)
-  return reply.code(status).headers(headers).send(body)
+  return sendRefusal(request, reply, toProblem(error, request.id))
+}
+
+/** Of the whole process: it is the process that they keep from its work. */
+const unread = new UnreadBodies()
+
+/** Sends why a request was refused, whatever is left of its body. */
+export function sendRefusal(request: FastifyRequest, reply: FastifyReply, answer: Answer): FastifyReply {
+  reply.code(answer.status).headers(answer.headers)
+  if (!unread.isLarge(request.raw)) return reply.send(answer.body)
+  // Nothing is kept of it from here on, and the answer is not to wait for it.
+  request.held?.release()
+  reply.hijack()
+  unread.answer(request.raw, reply.raw, { ...answer, headers: reply.getHeaders() as Answer['headers'] })
+  return reply
 }
 
 const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
