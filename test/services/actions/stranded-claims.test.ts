@@ -97,7 +97,8 @@ test('a claim whose run is under way is left alone, and one whose end was not he
 test('300 callers that hang up while their key is claimed leave no claim without a run', async () => {
   const replica = on.replica({ waitMs: 100 })
   const claim = on.claims.claim.bind(on.claims)
-  const previews = await Promise.all(Array.from({ length: 300 }, () => on.preview()))
+  const previews: string[] = []
+  for (let made = 0; made < 300; made += 1) previews.push(await on.preview())
   const callers = previews.map((previewId, index) => ({ previewId, key: `k${index}`, gone: new AbortController() }))
   // As a gRPC client: a call whose context is aborted is over for it, though the service has done it.
   on.claims.claim = async (asked, ...[context]: [{ signal?: AbortSignal }?]) => {
@@ -106,11 +107,14 @@ test('300 callers that hang up while their key is claimed leave no claim without
     if (context?.signal?.aborted) throw meshErrors.CANCELLED()
     return answer
   }
-  await Promise.allSettled(
-    callers.map(({ previewId, key, gone }) =>
-      replica.execution.execute({ previewId, idempotencyKey: key, asker: askerOf(), context: { ...ownContext(), signal: gone.signal } }),
-    ),
-  )
+  // Twenty at a time: the database is not what is tested here.
+  for (let from = 0; from < callers.length; from += 20) {
+    await Promise.allSettled(
+      callers.slice(from, from + 20).map(({ previewId, key, gone }) =>
+        replica.execution.execute({ previewId, idempotencyKey: key, asker: askerOf(), context: { ...ownContext(), signal: gone.signal } }),
+      ),
+    )
+  }
   on.claims.skewMs += 6000
   await vi.waitFor(async () => expect(await on.claims.lapsed()).toBe(0), { timeout: 10_000 })
   expect(on.ledger.effects).toHaveLength(300)
