@@ -46,7 +46,7 @@ await run('gateway', variables, async (runtime) => {
   const app = await createApp({ config, log, metrics, signIn: { caller: () => same }, upstreams, health, limiter })
   await limiter.warm()
   await app.listen({ ...config.httpListen, listenTextResolver: () => 'HTTP is served' })
-  runtime.onStop('HTTP server', () => drain(app, config.drainMs))
+  runtime.onStop('HTTP server', () => drain(app, runtime.drainMs))
   const { port } = app.server.address() as AddressInfo
   return { http: formatAddress({ ...config.httpListen, port }), admin: formatAddress({ ...config.adminListen, port: admin.port }) }
 })

@@ -4,12 +4,14 @@ import { keyEnvOf } from '#mesh/api-key.ts'
 import { auditing } from '#mesh/audit.ts'
 import { formatAddress } from '#mesh/config.ts'
 import { appendThrough } from '#mesh/grpc/audit.ts'
+import { methods } from '#mesh/grpc/descriptors.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { openRedis } from '#mesh/redis/redis.ts'
 import { followCertificates, run } from '#mesh/serve.ts'
 import { SignIn, exchangeThrough } from '#mesh/sign-in.ts'
 import { signatureKeyring } from '#mesh/signature-variables.ts'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as pause } from 'node:timers/promises'
 import { createApp, drain } from './app.ts'
 import { checkConfig, gatewayVariables } from './config.ts'
 import { Limiter, checkThrough } from './limiter.ts'
@@ -46,9 +48,11 @@ await run('gateway', gatewayVariables, async (runtime) => {
   // The first call between two cold processes takes longer than a decision may.
   await limiter?.warm()
   await app.listen({ ...config.httpListen, listenTextResolver: () => 'HTTP is served' })
+  runtime.mayTake('requests', Math.max(...[...methods.values()].map(({ deadlineMs }) => deadlineMs)))
   runtime.onStop('HTTP server', async () => {
     health.drain()
-    if (!(await drain(app, config.drainMs))) throw new Error('requests were still under way at DRAIN_TIMEOUT and were cut')
+    await pause(config.drainDelayMs)
+    if (!(await drain(app, runtime.drainMs))) throw new Error('requests were still under way at DRAIN_TIMEOUT and were cut')
   })
   const { port } = app.server.address() as AddressInfo
   return { http: formatAddress({ ...config.httpListen, port }), admin: formatAddress({ ...config.adminListen, port: admin.port }) }

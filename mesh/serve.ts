@@ -7,12 +7,13 @@
  *     return serveGrpc(runtime, { services: […], verifier, tls, health })
  *   })
  *
- * What was started last is stopped first. Calls under way have DRAIN_TIMEOUT to finish, everything together a second more; what is not done
- * by then is cut. A process that failed itself has one second in all.
+ * What was started last is stopped first. What serves says so and goes on for DRAIN_DELAY, then takes nothing new. What is under way has DRAIN_TIMEOUT to finish,
+ * or as long as any of it may take (`mayTake`), everything together a second more; what is not done by then is cut. A process that failed itself has one second in all.
  *
  * Exit codes: 0 stopped as told, and nothing was cut; 1 failed, or something was; 78 its configuration is not usable.
  */
 import { flushCompileCache } from 'node:module'
+import { setTimeout as pause } from 'node:timers/promises'
 import packageJson from '../package.json' with { type: 'json' }
 import { serveAdmin } from './admin.ts'
 import type { RefusalCounter } from './audit/refusals.ts'
@@ -34,6 +35,8 @@ import { type grpcVariables, processVariables } from './variables.ts'
 const badConfiguration = 78
 /** What a process that failed has left to close what it can, in milliseconds. */
 const failedMs = 1000
+/** For the answers to what took as long as it may, and for writing what came of it, in milliseconds. */
+const lastAnswersMs = 1000
 /** For the spans that are left at the end. */
 const lastSpansMs = 500
 
@@ -44,8 +47,12 @@ export interface Runtime<C = unknown> {
   readonly config: C & ProcessConfig
   readonly log: Logger
   readonly metrics: Metrics
+  /** How long is waited at the end for what is under way, in milliseconds. */
+  readonly drainMs: number
   /** Registers how something that was started is stopped. */
   onStop(what: string, stop: () => unknown): void
+  /** Says how long something under way may take, in milliseconds: the end waits for the longest. */
+  mayTake(what: string, ms: number): void
 }
 
 /** `host:port` by what is served there, e.g. {grpc: '127.0.0.1:7101', admin: …}. */
@@ -75,12 +82,22 @@ export async function run<S extends Spec>(
   const instance = instanceId(config.resourceAttributes)
   const log = createLogger(name, config.logLevel, undefined, instance)
   const stops: { what: string; stop: () => unknown }[] = []
+  let longestMs = 0
   const runtime: Runtime<Config<S>> = {
     name,
     config,
     log,
     metrics: new Metrics(name),
+    get drainMs() {
+      return config.drainMs ?? longestMs + lastAnswersMs
+    },
     onStop: (what, stop) => stops.push({ what, stop }),
+    mayTake(what, ms) {
+      longestMs = Math.max(longestMs, ms)
+      if (config.drainMs !== undefined && config.drainMs < ms) {
+        log.warn({ what, may_take_ms: ms, drain_ms: config.drainMs }, 'DRAIN_TIMEOUT is shorter than what is under way may take: the rest is cut at the end')
+      }
+    },
   }
   const { version } = packageJson
   const build = runtime.metrics.gauge('relay_build_info', 'What was built into this process; always 1', ['version', 'commit'])
@@ -108,7 +125,7 @@ export async function run<S extends Spec>(
         log.flushNow()
         process.exit(1)
       },
-      failure === undefined ? config.drainMs + 1000 : failedMs,
+      failure === undefined ? config.drainDelayMs + runtime.drainMs + 1000 : failedMs,
     )
     for (const { what, stop } of stops.reverse()) {
       try {
@@ -163,8 +180,11 @@ export async function serveGrpc(runtime: Runtime<Config<typeof grpcVariables>>, 
   const server = new GrpcServer({ ...parts, log, metrics, maxConnectionAgeMs: config.maxConnectionAgeMs })
   const port = await server.listen(config.grpcListen)
   if (parts.tls !== undefined) followCertificates(runtime, parts.tls)
+  runtime.mayTake('calls', server.longestCallMs)
   runtime.onStop('gRPC server', async () => {
-    if (!(await server.drain(config.drainMs))) throw new Error('calls were still under way at DRAIN_TIMEOUT and were cut')
+    parts.health.drain()
+    await pause(config.drainDelayMs)
+    if (!(await server.drain(runtime.drainMs))) throw new Error('calls were still under way at DRAIN_TIMEOUT and were cut')
   })
   return { grpc: formatAddress({ ...config.grpcListen, port }), admin: formatAddress({ ...config.adminListen, port: admin.port }) }
 }

@@ -15,10 +15,16 @@ export const processVariables = {
     default: '127.0.0.1:0',
     carries: 'nothing',
   }),
-  drainMs: duration('DRAIN_TIMEOUT', 'How long calls under way may take to finish when the process is told to stop', {
-    default: '10s',
-    maxMs: 3_600_000,
-  }),
+  drainDelayMs: duration(
+    'DRAIN_DELAY',
+    'How long a process that is told to stop goes on serving after /readyz and gRPC health say so, for balancers to notice',
+    { default: '0s', maxMs: 300_000 },
+  ),
+  drainMs: optional(
+    duration('DRAIN_TIMEOUT', 'How long what is under way may take to finish after that; as long as any of it may take where unset', {
+      maxMs: 3_600_000,
+    }),
+  ),
   ...telemetryVariables,
   commit: optional(text('RELAY_COMMIT', 'The commit that this was built from, for /version and metrics')),
   parentPipe: flag('RELAY_PARENT_PIPE', 'Stop when standard input ends: for a launcher whose children must not outlive it'),

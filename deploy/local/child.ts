@@ -48,8 +48,8 @@ export interface MeshProcess {
 }
 
 const startPatienceMs = 60_000
-/** More than a process takes to drain. */
-const stopPatienceMs = 12_000
+/** More than a process takes to drain: a run under way may take a minute. */
+export const stopPatienceMs = 65_000
 const crashesAllowed = 5
 const crashWindowMs = 60_000
 

@@ -1,6 +1,7 @@
 /** Who was started from a folder, so that a launcher that follows a killed one knows whom to wait for. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { stopPatienceMs } from './child.ts'
 import { writePrivate } from './home.ts'
 import { identityOf, signal, until } from './process.ts'
 
@@ -37,7 +38,7 @@ export async function outwaitRoster(folder: string, log: (line: string) => void)
   const left = survivors(folder)
   if (left.length === 0) return
   log(`waiting for what an earlier run left behind: ${left.map(({ name, pid }) => `${name} (process ${pid})`).join(', ')}`)
-  if (await until(() => survivors(folder).length === 0, 12_000)) return
+  if (await until(() => survivors(folder).length === 0, stopPatienceMs)) return
   killRoster(folder)
   await until(() => survivors(folder).length === 0, 2000)
 }

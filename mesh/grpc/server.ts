@@ -66,12 +66,9 @@ const graceMs = 1000
  * A connection that has its age takes no more calls, so that its client comes again: perhaps to a replica that it did not know of. Those under way go on
  * for as long as any may.
  */
-function connectionAge(methods: readonly Method[], maxConnectionAgeMs: number | undefined): Record<string, number> {
+function connectionAge(longestCallMs: number, maxConnectionAgeMs: number | undefined): Record<string, number> {
   if (maxConnectionAgeMs === undefined) return {}
-  return {
-    'grpc.max_connection_age_ms': maxConnectionAgeMs,
-    'grpc.max_connection_age_grace_ms': Math.max(...methods.map(({ deadlineMs }) => deadlineMs)) + graceMs,
-  }
+  return { 'grpc.max_connection_age_ms': maxConnectionAgeMs, 'grpc.max_connection_age_grace_ms': longestCallMs + graceMs }
 }
 
 /** Bounds on what one connection and one message may ask of the process. */
@@ -123,6 +120,8 @@ function headerOf({ metadata }: ServerUnaryCall<Buffer, Uint8Array>, name: strin
 const startOf = methodSpan('server')
 
 export class GrpcServer {
+  /** The longest that any call may take, by the contracts, in milliseconds. */
+  readonly longestCallMs: number
   readonly #server: Server
   readonly #parts: ServerParts
   readonly #interceptors: readonly Interceptor[]
@@ -133,7 +132,8 @@ export class GrpcServer {
   constructor(parts: ServerParts) {
     this.#parts = parts
     const methods = parts.services.flatMap(({ definition }) => Object.values(definition).map(({ path }) => methodOf(path)))
-    this.#server = new Server({ ...limits, ...connectionAge(methods, parts.maxConnectionAgeMs) })
+    this.longestCallMs = Math.max(...methods.map(({ deadlineMs }) => deadlineMs))
+    this.#server = new Server({ ...limits, ...connectionAge(this.longestCallMs, parts.maxConnectionAgeMs) })
     this.#interceptors = interceptors({ ...parts, methods })
     for (const { definition, handlers } of parts.services) this.#add(definition, handlers)
     const names = parts.services.map(({ definition }) => Object.values(definition)[0]!.path.split('/')[1]!)

@@ -49,6 +49,13 @@ export function checkConfig(config: Config<typeof variables> & { environment: st
   if (config.signatureRoot === undefined && config.signingSecret === undefined) throw new ConfigError('SIGNATURE_ROOT_SECRET is not set')
   if (config.environment === 'production' && config.sandbox !== undefined) throw new ConfigError('RELAY_SANDBOX is not for production')
   if (config.sandbox !== undefined && !isLoopback(config.sandbox)) throw new ConfigError('RELAY_SANDBOX is not on this machine')
+  // A run is given up before its one request would be, and then it stays unknown what came of that.
+  for (const [name, ms] of [
+    ['PROVIDER_TIMEOUT', config.providerMs],
+    ['WEBHOOK_TIMEOUT', config.webhookMs],
+  ] as const) {
+    if (ms > config.runActMs) throw new ConfigError(`RUN_DEADLINE is shorter than ${name}: a run cannot end before its request may`)
+  }
   // Tokens go there.
   for (const [name, at] of [
     ['GOOGLE_API_URL', config.googleUrl],

@@ -47,6 +47,7 @@ await run('actions', variables, async (runtime) => {
   outbox.start()
   runtime.onStop('outbox', () => outbox.stop())
   runtime.onStop('runs under way', () => driver.drain())
+  runtime.mayTake('runs', config.runActMs)
   reconciler.start()
   runtime.onStop('reconciler', () => reconciler.stop())
   const previews = new Previews({ catalog, store, connections, ttlMs: config.previewMs })

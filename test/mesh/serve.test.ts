@@ -57,7 +57,8 @@ describe('a process that starts', () => {
       'Relay fixture.',
       'MESH_IDENTITY_KEY',
       'DRAIN_TIMEOUT\n',
-      '(default 10s)',
+      'DRAIN_DELAY\n',
+      '(default 0s)',
       'ANSWER\n    A number for the tests (default 42)',
     ]) {
       expect(running.text.stdout).toContain(part)
@@ -121,6 +122,30 @@ describe('a process that is told to stop', () => {
     await expect(underWay).resolves.toEqual({})
     expect(await running.ended).toBe(0)
     expect(running.lines.slice(-2).map((line) => line['msg'])).toEqual(['the first started stopped last', 'stopped'])
+  })
+
+  test('says that it is no longer ready, and serves on for DRAIN_DELAY before it takes no new calls', async () => {
+    const running = start({ DRAIN_DELAY: '2s' })
+    const call = await caller(running)
+    const { admin } = await running.listening()
+    await call('acme')
+    running.child.kill('SIGTERM')
+    await until('it is not ready', async () => (await fetch(`http://${admin}/readyz`)).status === 503)
+    await expect(call('acme')).resolves.toEqual({})
+    expect(await running.ended).toBe(0)
+  })
+
+  test('has as long as any call may take where DRAIN_TIMEOUT is unset, and warns at its start where that is shorter', async () => {
+    const running = start({ DRAIN_TIMEOUT: '1500ms' })
+    // The longest deadline of the contract that it serves.
+    expect(await running.said('DRAIN_TIMEOUT is shorter than what is under way may take: the rest is cut at the end')).toMatchObject({
+      what: 'calls',
+      may_take_ms: 2000,
+      drain_ms: 1500,
+    })
+    const unset = start()
+    await unset.listening()
+    expect(unset.text.stdout).not.toContain('DRAIN_TIMEOUT is shorter')
   })
 
   test('cuts a call that does not end within DRAIN_TIMEOUT, and ends with 1', async () => {

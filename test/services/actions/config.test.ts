@@ -44,6 +44,14 @@ describe('production', () => {
   })
 })
 
+test('a run that would be given up before its request is refused', () => {
+  const check = (over: Record<string, string>) => () =>
+    checkConfig({ ...readConfig(variables, { ...env, ACTIONS_SIGNING_SECRET: strong, SIGNATURE_ROOT_SECRET: root, ...over }), environment: 'local' })
+  expect(check({ RUN_DEADLINE: '14s' })).toThrow('RUN_DEADLINE is shorter than PROVIDER_TIMEOUT')
+  expect(check({ RUN_DEADLINE: '19s', WEBHOOK_TIMEOUT: '20s' })).toThrow('RUN_DEADLINE is shorter than WEBHOOK_TIMEOUT')
+  expect(check({ RUN_DEADLINE: '15s' })).not.toThrow()
+})
+
 describe('where tokens go', () => {
   const checkWith = (environment: string, over: Record<string, string>) => () =>
     checkConfig({ ...readConfig(variables, { ...env, ACTIONS_SIGNING_SECRET: strong, SIGNATURE_ROOT_SECRET: root, ...over }), environment })

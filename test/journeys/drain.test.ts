@@ -1,0 +1,50 @@
+/** Replicas are replaced one by one under load, while receivers take longer for their answers than an orchestrator usually waits. */
+import { setTimeout as pause } from 'node:timers/promises'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Receiver, startReceiver } from '../fakes/receiver.ts'
+import { type Journey, type Reply, journey } from './journey.ts'
+
+/** More than ten seconds, which is what a process had to end in. */
+const slowMs = 11_500
+
+let on: Journey
+let receiver: Receiver
+beforeAll(async () => {
+  receiver = await startReceiver({ respond: async ({ url }) => (await pause(url === '/slow' ? slowMs : 200), {}) })
+  const replicas = { access: 2, idempotency: 2, ratelimit: 2, oauth: 1, actions: 2 }
+  on = await journey({ replicas, env: { LOG_LEVEL: 'warn', RUN_LEASE: '15s', WEBHOOK_TIMEOUT: '20s' } })
+})
+afterAll(async () => {
+  await on?.end()
+  await receiver?.close()
+})
+
+test('services that are stopped and started again under load: no request fails, and no run becomes unknown, however slow its receiver is', async () => {
+  const replies: Reply[] = []
+  let over = false
+  const executes = async (path: string): Promise<void> => {
+    const preview = await on.api.preview(`${receiver.url}${path}`)
+    replies.push(preview)
+    if (preview.status === 200) replies.push(await on.api.execute(preview.body.preview_id as string))
+  }
+  const workers = Array.from({ length: 6 }, async () => {
+    while (!over) await executes('/quick')
+  })
+  const slow = Array.from({ length: 6 }, () => executes('/slow'))
+  await receiver.waitForDeliveries(20)
+  // Both replicas have slow runs under way when they are told to stop.
+  await Promise.all([...Array.from({ length: 6 }, () => executes('/slow')), pause(300).then(() => on.mesh.process('actions').stop())])
+  await on.mesh.process('actions').restart()
+  for (const name of ['idempotency', 'access-2', 'ratelimit', 'actions-2']) {
+    await on.mesh.process(name).stop()
+    await on.mesh.process(name).restart()
+  }
+  over = true
+  await Promise.all([...workers, ...slow])
+
+  const wrong = replies.filter(({ status, body }) => status !== 200 || (body.status !== undefined && body.status !== 'success'))
+  expect(wrong.map(({ status, text }) => `${status} ${text.slice(0, 300)}`)).toEqual([])
+  const runs = replies.filter(({ body }) => body.run_id !== undefined)
+  expect(receiver.deliveries).toHaveLength(runs.length)
+  expect(new Set(receiver.deliveries.map(({ headers }) => headers['webhook-id'])).size).toBe(runs.length)
+}, 120_000)
