@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { roles } from '../../../../services/access/keys/roles.ts'
 import { type AccessDatabase, accessDatabase, openDatabase } from './database.ts'
 
-const migration = readFileSync(new URL('../../../../services/access/migrations/0007_read_metrics.sql', import.meta.url), 'utf8')
+const migration = readFileSync(new URL('../../../../services/access/migrations/0008_read_metrics.sql', import.meta.url), 'utf8')
 
 let on: AccessDatabase
 beforeAll(async () => {
