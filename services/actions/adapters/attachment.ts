@@ -9,41 +9,71 @@ const mostAttachments = 10
 
 interface Kind {
   type: string
-  /** What the file may be called all the same, because it is built upon that kind. */
+  /** Other names of it, and what is built upon it: such a file begins in the same way. */
   alsoTypes?: RegExp
   /** Its first bytes, and where they stand. */
   magic: Buffer
   at?: number
+  /** White space may come before them. */
+  afterSpace?: boolean
+  /** Many formats are kept in it, more than anybody lists: it speaks against none that has no mark of its own. */
+  container?: boolean
 }
 
 const bytes = (text: string) => Buffer.from(text, 'latin1')
 
 /** https://mimesniff.spec.whatwg.org/, and what may harm whoever opens it. */
 const kinds: readonly Kind[] = [
-  { type: 'application/pdf', magic: bytes('%PDF-') },
-  { type: 'image/png', magic: bytes('\x89PNG\r\n\x1a\n') },
-  { type: 'image/jpeg', magic: bytes('\xff\xd8\xff') },
+  { type: 'application/pdf', alsoTypes: /^application\/x-pdf$/, magic: bytes('%PDF-'), afterSpace: true },
+  { type: 'image/png', alsoTypes: /^image\/(?:x-png|apng|vnd\.mozilla\.apng)$/, magic: bytes('\x89PNG\r\n\x1a\n') },
+  { type: 'image/jpeg', alsoTypes: /^image\/(?:jpg|pjpeg|jfif)$/, magic: bytes('\xff\xd8\xff') },
   { type: 'image/gif', magic: bytes('GIF8') },
   { type: 'image/webp', magic: bytes('WEBP'), at: 8 },
   {
     type: 'application/zip',
-    alsoTypes: /^application\/(?:vnd\.(?:openxmlformats-officedocument|oasis\.opendocument)\.|vnd\.ms-\w+\.\w+\.macroenabled|epub\+zip$|java-archive$|x-zip)/,
+    alsoTypes:
+      /\+zip$|^application\/(?:vnd\.(?:openxmlformats-officedocument|oasis\.opendocument)\.|vnd\.ms-\w+\.\w+\.macroenabled|java-archive$|x-zip)|^model\/3mf$/,
     magic: bytes('PK\x03\x04'),
+    container: true,
   },
-  { type: 'application/gzip', alsoTypes: /^application\/x-(?:gzip|gtar|compressed-tar|tgz)$/, magic: bytes('\x1f\x8b\x08') },
+  // Without a single file in it.
+  { type: 'application/zip', alsoTypes: /^application\/x-zip/, magic: bytes('PK\x05\x06'), container: true },
+  {
+    type: 'application/gzip',
+    alsoTypes: /\+gzip$|^application\/x-(?:gzip|gtar|compressed-tar|tgz)$/,
+    magic: bytes('\x1f\x8b\x08'),
+    container: true,
+  },
+  // Office before 2007 (MS-CFB), and Office since then where a password protects it.
+  { type: 'application/x-ole-storage', alsoTypes: /openxmlformats-officedocument/, magic: bytes('\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1'), container: true },
   { type: 'application/x-msdownload', alsoTypes: /^application\/(?:vnd\.microsoft\.portable-executable|x-dosexec|x-msdos-program)$/, magic: bytes('MZ') },
   { type: 'application/x-executable', alsoTypes: /^application\/x-(?:elf|sharedlib|object)$/, magic: bytes('\x7fELF') },
 ]
 
+/** A reader looks for a PDF's mark no further (ISO 32000, Annex H.3.4.1). */
+const maxSpace = 1024
+
+function begins({ magic, at = 0, afterSpace }: Kind, content: Buffer): boolean {
+  let from = at
+  while (afterSpace === true && from < maxSpace && [0, 9, 10, 12, 13, 32].includes(content[from] ?? -1)) from += 1
+  return content.subarray(from, from + magic.length).equals(magic)
+}
+
+const isOf = ({ type, alsoTypes }: Kind, declared: string) => type === declared || alsoTypes?.test(declared) === true
+
+const isText = (declared: string) => declared.startsWith('text/') || declared === 'application/json'
+
 /** Why the content is not of the type that is declared; undefined where nothing speaks against it. A type without a mark of its own is believed. */
 export function contradiction(declared: string, content: Buffer): string | undefined {
-  const found = kinds.find(({ magic, at = 0 }) => content.subarray(at, at + magic.length).equals(magic))
-  const text = declared.startsWith('text/') || declared === 'application/json'
   // "MZ" and the like may begin any text; a text is one by all of its bytes.
-  if (text) return isUtf8(content) && !content.includes(0) ? undefined : 'is declared as text, but is not text in UTF-8'
-  if (found !== undefined && found.type !== declared && found.alsoTypes?.test(declared) !== true) return `is ${found.type} by its content, not ${declared}`
-  const expected = kinds.find(({ type, alsoTypes }) => type === declared || alsoTypes?.test(declared))
-  return expected !== undefined && expected !== found ? `is not ${declared} by its content` : undefined
+  if (isText(declared)) return isUtf8(content) && !content.includes(0) ? undefined : 'is declared as text, but is not text in UTF-8'
+  // It says only that these are bytes.
+  if (declared === 'application/octet-stream') return undefined
+  const found = kinds.find((kind) => begins(kind, content))
+  if (found !== undefined && isOf(found, declared)) return undefined
+  if (kinds.some((kind) => isOf(kind, declared))) return found === undefined ? `is not ${declared} by its content` : `is ${found.type} by its content, not ${declared}`
+  const mayContain = found?.container === true && !/^(?:image|audio|video|font)\//.test(declared)
+  return found === undefined || mayContain ? undefined : `is ${found.type} by its content, not ${declared}`
 }
 
 const content = z
@@ -74,6 +104,9 @@ export const attachment = z
   })
 
 export type Attachment = z.output<typeof attachment>
+
+/** The type as it is sent: a text says its charset, or its reader guesses another. */
+export const typeSent = ({ content_type: type }: Pick<Attachment, 'content_type'>): string => (type.startsWith('text/') ? `${type}; charset=utf-8` : type)
 
 export const sizeOf = ({ content: text }: Attachment): number => Buffer.byteLength(text, 'base64')
 

@@ -7,6 +7,7 @@ import { z } from 'zod'
 import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
 import type { Connects } from '../connections.ts'
 import { type CalendarEvent, eventParams, eventSummary, eventWarnings, settled } from './calendar-event.ts'
+import { plainLine } from './plain-text.ts'
 import { ApiFailure, type ApiParts, type ProviderApi, apiReasons, providerApi } from './provider-http.ts'
 
 /** Every reason that an outcome of these adapters may have. */
@@ -29,6 +30,8 @@ export interface Made {
 export const link = z
   .url({ protocol: /^https?$/ })
   .max(4096)
+  // The URL parser drops these, and what is stored and shown is what was written.
+  .refine((text) => plainLine(4096).safeParse(text).success)
   .optional()
   .catch(undefined)
 

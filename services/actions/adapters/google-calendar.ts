@@ -7,12 +7,13 @@ import { z } from 'zod'
 import type { Adapter } from '../adapter.ts'
 import { type CalendarEvent, type EventTime, hasWholeMinutes, offsetOf } from './calendar-event.ts'
 import { type CalendarOptions, type Made, calendarAdapter, link } from './calendar.ts'
+import { plainName } from './plain-text.ts'
 import { ApiFailure } from './provider-http.ts'
 
 const scope = 'https://www.googleapis.com/auth/calendar.events'
 const events = '/calendar/v3/calendars/primary/events'
 
-const answer = z.object({ id: z.string().min(1).max(1024), htmlLink: link })
+const answer = z.object({ id: plainName(1024), htmlLink: link })
 
 const htmlWarning = 'Google Calendar reads the description as HTML: what looks like tags is not shown as it is written.'
 

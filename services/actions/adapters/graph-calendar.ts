@@ -10,11 +10,12 @@ import { type CalendarEvent, type EventTime, instantOf } from './calendar-event.
 import { type CalendarOptions, type Made, calendarAdapter, link } from './calendar.ts'
 import { immutableIds, runFilter, runProperty } from './graph-item.ts'
 import { formatWall, momentOf, parseWall } from './local-time.ts'
+import { plainName } from './plain-text.ts'
 import { ApiFailure } from './provider-http.ts'
 
 const events = '/v1.0/me/events'
 
-const answer = z.object({ id: z.string().min(1).max(1024), webLink: link })
+const answer = z.object({ id: plainName(1024), webLink: link })
 const answers = z.object({ value: z.array(answer) })
 
 /** `baseUrl` is GRAPH_API_URL. */

@@ -12,7 +12,9 @@ import { z } from 'zod'
 import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
 import type { Connects } from '../connections.ts'
 import { immutableIds, runFilter, runProperty } from './graph-item.ts'
+import { typeSent } from './attachment.ts'
 import { type Address, type Mail, mailParams, showMail } from './mail.ts'
+import { plainName } from './plain-text.ts'
 import { ApiFailure, type ApiParts, apiReasons, providerApi } from './provider-http.ts'
 
 /** Every reason that an outcome of this adapter may have. */
@@ -46,7 +48,7 @@ const connects: Connects = {
 /** What became of a message: `gone` where it is neither among the drafts nor anywhere else. */
 type State = 'draft' | 'sent' | 'gone' | ApiFailure
 
-const message = z.object({ id: z.string().min(1).max(1024), isDraft: z.boolean() })
+const message = z.object({ id: plainName(1024), isDraft: z.boolean() })
 const found = z.object({ value: z.array(message) })
 
 export function graphMailAdapter(options: GraphMailOptions): Adapter<Mail> {
@@ -209,11 +211,11 @@ function toGraph({ to, cc = [], bcc = [], reply_to, subject, text, attachments =
     ccRecipients: cc.map(recipient),
     bccRecipients: bcc.map(recipient),
     ...(reply_to === undefined ? {} : { replyTo: [recipient(reply_to)] }),
-    attachments: attachments.map(({ filename, content_type, content }) => ({
+    attachments: attachments.map((file) => ({
       '@odata.type': '#microsoft.graph.fileAttachment',
-      name: filename,
-      contentType: content_type,
-      contentBytes: content,
+      name: file.filename,
+      contentType: typeSent(file),
+      contentBytes: file.content,
     })),
   }
 }

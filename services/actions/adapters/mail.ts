@@ -10,7 +10,8 @@ import MailComposer from 'nodemailer/lib/mail-composer'
 import { z } from 'zod'
 import type { Shown } from '../adapter.ts'
 import { errors } from '../errors.ts'
-import { type Attachment, attachments, sizeOf } from './attachment.ts'
+import { type Attachment, attachments, sizeOf, typeSent } from './attachment.ts'
+import { addressWords, folded, foldedParameters, nameParameterWords, parameterWords, textWords } from './mime-header.ts'
 import { plainLine } from './plain-text.ts'
 
 const mostText = 200_000
@@ -27,10 +28,23 @@ const mailbox = new RegExp(`^${atext}+(?:\\.${atext}+)*@(?:${label}\\.)+${label}
 /** Not one that programs read as another: 0.0 as an address of the internet, xn-- as letters that it does not spell. */
 const isPlainDomain = (domain: string): boolean => domainToASCII(domain) === domain && !/^\d/.test(domain.slice(domain.lastIndexOf('.') + 1))
 
+/** What to write instead of an address in letters beyond ASCII (RFC 6531, 5890): who wrote it decides, for letters may look alike. */
+function international(text: unknown): string | undefined {
+  if (typeof text !== 'string' || text.length > 254 || !/[^\0-\x7f]/.test(text) || !text.includes('@')) return undefined
+  const at = text.lastIndexOf('@')
+  const [local, domain] = [text.slice(0, at), text.slice(at + 1)]
+  const ascii = domainToASCII(domain)
+  if (!mailbox.test(`a@${ascii}`)) return undefined
+  if (mailbox.test(`${local}@example.com`)) return `has an international domain: write it in its ASCII form, ${local}@${ascii}, which is what is sent and shown`
+  return 'has letters beyond ASCII before the @: mails to such addresses (SMTPUTF8) cannot be sent from here'
+}
+
 const mailAddress = z
   .string()
   .max(254)
-  .refine((text) => mailbox.test(text) && text.indexOf('@') <= 64 && isPlainDomain(domainOf(text)), 'is not a plain mail address such as ada@example.com')
+  .refine((text) => mailbox.test(text) && text.indexOf('@') <= 64 && isPlainDomain(domainOf(text)), {
+    error: ({ input }) => international(input) ?? 'is not a plain mail address such as ada@example.com',
+  })
 
 export interface Address {
   address: string
@@ -103,15 +117,7 @@ export const messageIdOf = (mail: Pick<Mail, 'from'>, runId: string): string => 
 
 /** The mail as it is sent; the same parameters and stamp make the same bytes. Bcc is among the headers: the provider takes it out. */
 export async function compose(mail: Mail, { runId, date }: Stamp): Promise<Buffer> {
-  const person = ({ address: at, name }: Address) => ({ address: at, name: name ?? '' })
-  const people = (all: Address[] = []) => all.map(person)
   const composer = new MailComposer({
-    ...(mail.from && { from: person(mail.from) }),
-    to: people(mail.to),
-    cc: people(mail.cc),
-    bcc: people(mail.bcc),
-    ...(mail.reply_to && { replyTo: person(mail.reply_to) }),
-    subject: mail.subject,
     text: mail.text,
     attachments: (mail.attachments ?? []).map((file) => ({
       filename: file.filename,
@@ -129,13 +135,30 @@ export async function compose(mail: Mail, { runId, date }: Stamp): Promise<Buffe
     disableUrlAccess: true,
   })
   const node = composer.compile()
-  node.keepBcc = true
-  return node.build()
+  const set = (part: typeof node, name: string, value: string) => part.setHeader(name, { prepared: true, value })
+  // A mail without text has no part for it, and one file alone is the mail itself.
+  const parts = [node, ...node.childNodes].filter((part) => part.filename)
+  for (const [index, file] of (mail.attachments ?? []).entries()) {
+    const part = parts[index]!
+    set(part, 'Content-Type', foldedParameters('Content-Type', typeSent(file), nameParameterWords(file.filename)))
+    set(part, 'Content-Disposition', foldedParameters('Content-Disposition', 'attachment', parameterWords('filename', file.filename)))
+  }
+  return Buffer.concat([Buffer.from(personFields(mail)), await node.build()])
+}
+
+/** The fields that a person reads; the composer writes those of programs. */
+function personFields(mail: Mail): string {
+  const people = { From: mail.from && [mail.from], To: mail.to, Cc: mail.cc, Bcc: mail.bcc, 'Reply-To': mail.reply_to && [mail.reply_to] }
+  const words = { ...Object.fromEntries(Object.entries(people).map(([name, all = []]) => [name, addressWords(all)])), Subject: textWords(mail.subject) }
+  return Object.entries(words)
+    .filter(([, each]) => each.length > 0)
+    .map(([name, each]) => `${name}: ${folded(name, each)}\r\n`)
+    .join('')
 }
 
 export const said = ({ address: at, name }: Address) => (name ? `${name} <${at}>` : at)
 const sizeSaid = (bytes: number) => (bytes < 1024 ? `${bytes} bytes` : `${(bytes / 1024).toFixed(1)} KiB`)
-const fileSaid = (file: Attachment) => `${file.filename} (${file.content_type}, ${sizeSaid(sizeOf(file))})`
+const fileSaid = (file: Attachment) => `${file.filename} (${typeSent(file)}, ${sizeSaid(sizeOf(file))})`
 
 /** What a preview shows of a mail from this account, filled in where the mail names no sender. Throws INVALID_PARAMS for another sender. */
 export async function showMail(asked: Mail, account: string | undefined): Promise<Shown> {

@@ -56,7 +56,7 @@ describe('a mail', () => {
       bccRecipients: [{ emailAddress: { address: 'bcc@example.com' } }],
       replyTo: [{ emailAddress: { address: 'answers@example.com' } }],
       attachments: [
-        { '@odata.type': '#microsoft.graph.fileAttachment', name: 'numbers.csv', contentType: 'text/csv', contentBytes: 'MSwy' },
+        { '@odata.type': '#microsoft.graph.fileAttachment', name: 'numbers.csv', contentType: 'text/csv; charset=utf-8', contentBytes: 'MSwy' },
       ],
     })
   })

@@ -1,5 +1,6 @@
 /** Mails: what is taken, and that a stranger's program reads in the bytes what the preview showed and nothing else. */
 import fc from 'fast-check'
+import PostalMime from 'postal-mime'
 import { describe, expect, test } from 'vitest'
 import { contradiction, mostAttachmentBytes } from '../../../services/actions/adapters/attachment.ts'
 import { type Mail, compose, mailParams, mailWarnings, recipientsOf, senderOf, summarize } from '../../../services/actions/adapters/mail.ts'
@@ -93,6 +94,56 @@ describe('the bytes', () => {
     expectAsShown(around, await compose(around, { ...stamp, runId: '3a033cc1-0000-4000-8000-000000000002' }))
   })
 
+  test('arrive as they were shown at a program of somebody else, also where they look like encoded words', async () => {
+    await fc.assert(
+      fc.asyncProperty(asked, async (json) => {
+        const parsed = mailParams.safeParse(json)
+        if (!parsed.success) return
+        const mail = parsed.data
+        const raw = await compose(mail, stamp)
+        // No line of the headers is white space alone, none is longer than a line may be, and all are ASCII.
+        const [head] = raw.toString('latin1').split('\r\n\r\n')
+        for (const row of head!.split('\r\n')) expect(row).toMatch(/^(?=.*[!-~])[\t -~]{1,998}$/)
+        const read = await PostalMime.parse(raw)
+        expect(squeezed(read.subject ?? '')).toBe(squeezed(mail.subject))
+        const names = (all: readonly { name?: string | undefined }[] | undefined) => (all ?? []).map(({ name }) => squeezed(name ?? ''))
+        expect(names(read.to as { name: string }[])).toEqual(names(mail.to))
+        expect(names(read.cc as { name: string }[])).toEqual(names(mail.cc))
+        const files = read.attachments.map(({ filename }) => squeezed(filename ?? ''))
+        // This reader decodes an extended value a second time, which no sender can help; the strict one above reads all of them.
+        for (const [index, { filename }] of (mail.attachments ?? []).entries()) if (!filename.includes('=?')) expect(files[index]).toBe(squeezed(filename))
+      }),
+      { numRuns: 400 },
+    )
+  })
+
+  test.each(['Re: =?utf-8?Q?x?= y', '=?UTF-8?B?eA==?=', '=?utf-8?Q?a b?=', 'a=?b?Q?c?=d', '=?', '  two  spaces  ', '   ', '"quoted" \\ =?utf-8?q?=22?='])(
+    'of %j as a subject, a name and a file name are read as they were shown',
+    async (text) => {
+      const attachments = [{ filename: text.trim() === '' ? 'a' : text.replaceAll(/[/\\]/g, '_'), content_type: 'text/plain', content: base64('hi') }]
+      const mail = mailParams.parse({ ...base, to: [{ address: 'bob@example.com', name: text }], subject: text, attachments })
+      const raw = await compose(mail, stamp)
+      const read = await PostalMime.parse(raw)
+      expect([read.subject, read.to?.[0]?.name].map((each) => squeezed(each ?? ''))).toEqual([squeezed(text), squeezed(text)])
+      expectAsShown(mail, raw)
+      // A lenient reader decodes whatever looks like an encoded word: each that there is says what was shown.
+      const words = raw.toString().match(/=\?[^?\r\n]*\?[bq]\?[^?\r\n]*\?=/gi) ?? []
+      for (const word of words) expect(word).toMatch(/^=\?UTF-8\?B\?[A-Za-z0-9+/]+=*\?=$/)
+    },
+  )
+
+  test('of a text file say its charset, so that what is beyond ASCII is read as it was written', async () => {
+    const attachments = [
+      { filename: 'a.csv', content_type: 'text/csv', content: base64('größe;1\n') },
+      { filename: 'b.bin', content_type: 'application/octet-stream', content: base64('größe') },
+    ]
+    const mail = mailParams.parse({ ...base, attachments })
+    const raw = (await compose(mail, stamp)).toString()
+    expect(raw).toContain('Content-Type: text/csv; charset=utf-8; name="a.csv"\r\n')
+    expect(raw).toContain('Content-Type: application/octet-stream; name="b.bin"\r\n')
+    expect(await summarize(mail)).toContain('a.csv (text/csv; charset=utf-8, 10 bytes)')
+  })
+
   test('are the same for the same run, and carry its id and date', async () => {
     const mail = mailParams.parse({ ...base, from: 'ada@example.com', attachments: [{ filename: 'a', content_type: 'text/plain', content: '' }] })
     const [one, two] = [await compose(mail, stamp), await compose(mail, stamp)]
@@ -116,6 +167,8 @@ describe('parameters', () => {
     ['an address at an IP', { to: ['a@[127.0.0.1]'] }, 'to.0'],
     ['a domain without a dot', { to: ['a@localhost'] }, 'to.0'],
     ['a domain in letters that look alike', { to: ['a@exаmple.com'] }, 'to.0'],
+    ['a domain beyond ASCII', { to: ['ada@bücher.example'] }, 'to.0'],
+    ['a local part beyond ASCII', { to: [{ address: 'jörg@example.com' }] }, 'to.0.address'],
     ['somebody twice', { cc: ['BOB@example.com'] }, 'to'],
     ['too many in all', { to: Array.from({ length: 60 }, (_, index) => `a${index}@example.com`), bcc: Array.from({ length: 60 }, (_, index) => `b${index}@example.com`) }, 'to'],
     ['a line end in the subject', { subject: 'a\nb' }, 'subject'],
@@ -132,6 +185,19 @@ describe('parameters', () => {
   ])('refuse %s', (_, json, field) => {
     const parsed = mailParams.safeParse({ ...base, ...json })
     expect(parsed.error?.issues.map(({ path }) => path.join('.'))).toContain(field)
+  })
+
+  test('refuse an international address with what to write instead', () => {
+    const said = (to: unknown) => mailParams.safeParse({ ...base, to: [to] }).error?.issues[0]?.message
+    const sentence = 'has an international domain: write it in its ASCII form, ada@xn--bcher-kva.example, which is what is sent and shown'
+    expect(said('ada@bücher.example')).toBe(sentence)
+    expect(said({ address: 'ada@bücher.example', name: 'Ada' })).toBe(sentence)
+    expect(said('ada@BÜCHER。example')).toBe(sentence)
+    expect(said('jörg@example.com')).toMatch(/has letters beyond ASCII before the @/)
+    expect(said('ü')).toMatch(/^is not a plain mail address/)
+    expect(said('a b@bü cher')).toMatch(/^is not a plain mail address/)
+    const taken = mailParams.parse({ ...base, to: ['ada@xn--bcher-kva.example'] })
+    expect(taken.to).toEqual([{ address: 'ada@xn--bcher-kva.example' }])
   })
 
   test('refuse files that are too large together though each alone is not', () => {
@@ -153,7 +219,29 @@ test.each([
   ['text/csv', 'MZ,1\n', undefined],
   ['text/plain', '\xff\xfe', /not text/],
   ['application/vnd.openxmlformats-officedocument.wordprocessingml.document', 'PK\x03\x04', undefined],
-  ['application/octet-stream', '%PDF-1.7', /is application\/pdf/],
+  ['application/octet-stream', '%PDF-1.7', undefined],
+  ['application/octet-stream', 'MZ', undefined],
+  ['application/pdf', '\r\n \t%PDF-1.4', undefined],
+  ['application/pdf', ' '.repeat(1025) + '%PDF-1.4', /is not application\/pdf/],
+  ['image/png', ' \x89PNG\r\n\x1a\n', /is not image\/png/],
+  ['image/jpg', '\xff\xd8\xff\xe0', undefined],
+  ['image/pjpeg', '\xff\xd8\xff\xe0', undefined],
+  ['image/jpg', '\x89PNG\r\n\x1a\n', /is image\/png/],
+  ['application/x-zip-compressed', 'PK\x03\x04', undefined],
+  ['application/zip', 'PK\x05\x06', undefined],
+  ['model/3mf', 'PK\x03\x04', undefined],
+  ['application/vnd.ms-package.3dmanufacturing-3dmodel+xml', 'PK\x03\x04', undefined],
+  ['application/vnd.etsi.asic-e+zip', 'PK\x03\x04', undefined],
+  ['application/vnd.etsi.asic-e+zip', 'hello', /is not application\/vnd.etsi.asic-e\+zip/],
+  ['application/vnd.google-earth.kmz', 'PK\x03\x04', undefined],
+  ['application/msword', '\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1', undefined],
+  ['application/vnd.ms-excel', '\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1', undefined],
+  ['application/vnd.ms-excel', 'a;b\n', undefined],
+  ['application/vnd.openxmlformats-officedocument.wordprocessingml.document', '\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1', undefined],
+  ['application/vnd.openxmlformats-officedocument.wordprocessingml.document', 'MZ', /is application\/x-msdownload/],
+  ['application/msword', 'MZ', /is application\/x-msdownload/],
+  ['image/svg+xml', 'PK\x03\x04', /is application\/zip/],
+  ['text/plain', 'PK\x03\x04\0', /not text/],
   ['application/octet-stream', 'anything', undefined],
   ['image/svg+xml', 'MZ', /is application\/x-msdownload/],
 ])('content that is declared as %s and begins with %j is held against its own first bytes', (declared, content, message) => {
