@@ -1,18 +1,21 @@
 /** The rows of an outbox, in the table `audit_outbox` of the acting service's own database. */
-import type { Database, Statement } from '../postgres/database.ts'
+import type { Database } from '../postgres/database.ts'
+import { statementMaker } from '../postgres/statement.ts'
 import type { AuditOutboxStore } from './outbox.ts'
 
-/** What is put off for longer than this was put aside; every other wait is far shorter. */
-const aside = `due_at > clock_timestamp() + interval '1 hour'`
+/** What is put off for longer than this was put aside; every other wait is far shorter. One moment for the statement: it bounds a search in the index. */
+const asideFrom = `(SELECT clock_timestamp() + interval '1 hour')`
+/** Counts stop here: beyond, more rows would only make the count slower. */
+export const maxCounted = 10_000
 
 /** `prefix` is the service's, for the names of its statements. */
 export function auditOutboxStore(database: Database, prefix: string): AuditOutboxStore {
-  const statement = (name: string, text: string): Statement => ({ name: `${prefix}.audit-outbox-${name}`, text })
+  const statement = statementMaker(`${prefix}.audit-outbox-`)
   const inMs = (parameter: string) => `clock_timestamp() + ${parameter} * interval '1 millisecond'`
   const take = statement(
     'take',
-    `UPDATE audit_outbox SET attempts = attempts + 1, due_at = ${inMs('$2::float8')} WHERE event_id IN (
-       SELECT event_id FROM audit_outbox WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+    `UPDATE audit_outbox SET attempts = attempts + 1, due_at = ${inMs('$2::float8')} WHERE event_id = ANY (ARRAY (
+       SELECT event_id FROM audit_outbox WHERE due_at <= (SELECT clock_timestamp()) ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED))
      RETURNING event_id, event, attempts`,
   )
   const sent = statement('sent', `DELETE FROM audit_outbox WHERE event_id = ANY ($1::uuid[])`)
@@ -20,8 +23,11 @@ export function auditOutboxStore(database: Database, prefix: string): AuditOutbo
   // When an event happened stands in the event; text that has no such time counts as new.
   const backlog = statement(
     'backlog',
-    `SELECT count(*) FILTER (WHERE NOT ${aside})::int AS count, count(*) FILTER (WHERE ${aside})::int AS aside,
-       min(substring(event FROM '"occurredAt":"([0-9TZ:.-]{24})"')) FILTER (WHERE NOT ${aside}) AS oldest FROM audit_outbox`,
+    `WITH waiting AS MATERIALIZED (
+       SELECT event FROM audit_outbox WHERE due_at <= ${asideFrom} ORDER BY due_at LIMIT ${maxCounted}),
+     put_aside AS (SELECT FROM audit_outbox WHERE due_at > ${asideFrom} LIMIT ${maxCounted})
+     SELECT count(*)::int AS count, (SELECT count(*)::int FROM put_aside) AS aside,
+       min(substring(event FROM '"occurredAt":"([0-9TZ:.-]{24})"')) AS oldest FROM waiting`,
   )
   return {
     async take({ limit, retryMs }) {

@@ -22,7 +22,7 @@ export interface AuditOutboxStore {
   /** Forgets them. */
   sent(eventIds: readonly string[]): Promise<void>
   putOff(eventIds: readonly string[], forMs: number): Promise<void>
-  /** How many wait, how old the oldest is in milliseconds, and how many more were put aside. */
+  /** How many wait, how old the oldest is in milliseconds, and how many more were put aside; counted up to a bound. */
   backlog(): Promise<{ count: number; lagMs: number; aside: number }>
 }
 
@@ -107,14 +107,20 @@ export class AuditOutbox {
 
   #measure(): void {
     const { store, metrics } = this.#parts
-    const nothing = { count: Number.NaN, lagMs: Number.NaN, aside: Number.NaN }
-    let [seen, at] = [Promise.resolve(nothing), -Infinity]
+    type Backlog = Awaited<ReturnType<AuditOutboxStore['backlog']>>
+    // What was seen last stands while the store does not answer: an alert on it must not fall silent just then.
+    let last: Backlog = { count: 0, lagMs: 0, aside: 0 }
+    let [seen, at] = [Promise.resolve(last), -Infinity]
+    const look = () => store.backlog().then(
+      (backlog) => (last = backlog),
+      () => last,
+    )
     const read = () => {
       // Three gauges, one look a scrape.
-      if (performance.now() - at > 1000) [seen, at] = [store.backlog().catch(() => nothing), performance.now()]
+      if (performance.now() - at > 1000) [seen, at] = [look(), performance.now()]
       return seen
     }
-    const gauge = (name: string, help: string, value: (backlog: typeof nothing) => number) =>
+    const gauge = (name: string, help: string, value: (backlog: Backlog) => number) =>
       metrics.gauge(name, help, [], async (each) => each.set(value(await read())))
     gauge('audit_outbox_backlog', 'Audit events that access has not taken yet', ({ count }) => count)
     gauge('audit_outbox_lag_seconds', 'How old the oldest of them is', ({ lagMs }) => lagMs / 1000)

@@ -6,12 +6,7 @@ import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { type Attributes, traced } from '../telemetry/tracing.ts'
 import { countConnections, openPool } from './pool.ts'
-
-/** A statement that the server prepares once a connection. The name is unique in the process. */
-export interface Statement {
-  readonly name: string
-  readonly text: string
-}
+import type { Statement } from './statement.ts'
 
 export interface Queries {
   query<Row extends QueryResultRow>(statement: Statement, values?: readonly unknown[]): Promise<Row[]>

@@ -98,9 +98,9 @@ export class ActionMetrics {
     }
     const backlog = { count: 0, lagMs: 0, at: -Infinity }
     const read = async () => {
-      // Two gauges, one look a scrape.
+      // Two gauges, one look a scrape; while the store does not answer, what was seen last.
       if (performance.now() - backlog.at < 1000) return backlog
-      return Object.assign(backlog, await store.untold().catch(() => ({ count: Number.NaN, lagMs: Number.NaN })), { at: performance.now() })
+      return Object.assign(backlog, await store.untold().catch(() => ({})), { at: performance.now() })
     }
     metrics.gauge('action_outbox_backlog', 'Ended runs that the idempotency service has not heard of', [], async (gauge) => gauge.set((await read()).count))
     metrics.gauge('action_outbox_lag_seconds', 'How long the oldest of them is overdue', [], async (gauge) => gauge.set((await read()).lagMs / 1000))

@@ -1,10 +1,11 @@
-import type { Database, Statement } from '#mesh/postgres/database.ts'
+import type { Database } from '#mesh/postgres/database.ts'
+import { statementMaker } from '#mesh/postgres/statement.ts'
 import { type RunRow, runColumns, toRun } from './run-row.ts'
 import { type RunKey, type RunStatus, hasEnded, isVoid } from './run.ts'
 import type { Begin, Begun, NewPreview, Preview, Store } from './store.ts'
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
-const statement = (name: string, text: string): Statement => ({ name: `actions.${name}`, text })
+const statement = statementMaker('actions.')
 const inMs = (parameter: string) => `clock_timestamp() + ${parameter} * interval '1 millisecond'`
 
 interface PreviewRow {
@@ -34,9 +35,9 @@ const findPreview = statement(
 )
 const deletePreviews = statement(
   'delete-previews',
-  `DELETE FROM previews WHERE preview_id IN (
-     SELECT preview_id FROM previews WHERE expires_at < clock_timestamp() - $1::float8 * interval '1 millisecond'
-     ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING preview_id`,
+  `DELETE FROM previews WHERE preview_id = ANY (ARRAY (
+     SELECT preview_id FROM previews WHERE expires_at < (SELECT clock_timestamp() - $1::float8 * interval '1 millisecond')
+     ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING preview_id`,
 )
 /** The bytes go from the preview to the run inside the database: nothing in between can change them. */
 const begin = statement(
@@ -126,14 +127,15 @@ const takeLostRuns = statement(
 )
 const takeUntold = statement(
   'take-untold',
-  `UPDATE outbox SET attempts = attempts + 1, due_at = ${inMs('$2::float8')} FROM runs WHERE runs.run_id = outbox.run_id AND outbox.run_id IN (
-     SELECT run_id FROM outbox WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+  `UPDATE outbox SET attempts = attempts + 1, due_at = ${inMs('$2::float8')} FROM runs WHERE runs.run_id = outbox.run_id AND outbox.run_id = ANY (ARRAY (
+     SELECT run_id FROM outbox WHERE due_at <= (SELECT clock_timestamp()) ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED))
    RETURNING outbox.run_id, outbox.workspace, outbox.key_kind, outbox.key, attempts, trace_id, span_id`,
 )
 const told = statement('told', `DELETE FROM outbox WHERE run_id = ANY ($1::uuid[])`)
 const untold = statement(
   'untold',
-  `SELECT count(*)::int AS count, greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(due_at)) * 1000, 0))::float8 AS lag FROM outbox`,
+  `SELECT count(*)::int AS count, greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(due_at)) * 1000, 0))::float8 AS lag
+   FROM (SELECT due_at FROM outbox ORDER BY due_at LIMIT 10000) AS first`,
 )
 
 const toPreview = (row: PreviewRow): Preview => ({

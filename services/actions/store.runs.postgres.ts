@@ -1,9 +1,10 @@
-import type { Database, Statement } from '#mesh/postgres/database.ts'
+import type { Database } from '#mesh/postgres/database.ts'
+import { type Statement, statementMaker } from '#mesh/postgres/statement.ts'
 import { type RunReader, detailBytes } from './run-reader.ts'
 import { type RunRow, fromJson, runColumns, toRun } from './run-row.ts'
 import type { ListedRun } from './run-view.ts'
 
-const statement = (name: string, text: string): Statement => ({ name: `actions.${name}`, text })
+const statement = statementMaker('actions.')
 
 type ListedRow = Pick<
   RunRow,

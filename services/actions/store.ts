@@ -115,6 +115,6 @@ export interface Store {
   /** Takes what is due to be told, and puts it off by `retryMs` in case the teller dies. */
   takeUntold(options: { limit: number; retryMs: number }): Promise<Untold[]>
   told(runIds: string[]): Promise<void>
-  /** How many wait to be told, and since when the oldest is due, in milliseconds. */
+  /** How many wait to be told, and since when the oldest is due, in milliseconds; counted up to 10,000. */
   untold(): Promise<{ count: number; lagMs: number }>
 }

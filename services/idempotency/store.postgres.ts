@@ -7,7 +7,8 @@
  * and the reaper pass over rows that are locked.
  */
 import { batch } from '#mesh/batch.ts'
-import type { Database, Statement } from '#mesh/postgres/database.ts'
+import type { Database } from '#mesh/postgres/database.ts'
+import { statementMaker } from '#mesh/postgres/statement.ts'
 import type { Answer, Asked, Claim, ClaimKey, Completion, Fenced, InFlight, Moment, Renewal, Step } from './claim.ts'
 import { abandon, claim, complete, release, renew } from './claim.ts'
 import { errors } from './errors.ts'
@@ -174,7 +175,7 @@ function claimOf(row: Row): Claim | undefined {
     : { ...held, state: 'completed', completedAt: row.completed_at, response: row.response ?? undefined }
 }
 
-const statement = (name: string, text: string): Statement => ({ name: `claims ${name}`, text })
+const statement = statementMaker('claims ')
 
 const statements = {
   /** One row always: the time, and what the key holds. */
@@ -251,6 +252,6 @@ const statements = {
   lapsed: statement(
     'lapsed',
     `SELECT count(*)::int AS count, coalesce(extract(epoch FROM clock_timestamp() - min(lease_until))::float8 * 1000, 0) AS oldest_ms
-     FROM claims WHERE lease_until <= (SELECT clock_timestamp())`,
+     FROM (SELECT lease_until FROM claims WHERE lease_until <= (SELECT clock_timestamp()) ORDER BY lease_until LIMIT 10000) AS first`,
   ),
 }

@@ -1,5 +1,6 @@
 /** The chains in Postgres, read as they stand at one moment, and cut by the role that may. */
-import type { Database, Queries, Statement } from '#mesh/postgres/database.ts'
+import type { Database, Queries } from '#mesh/postgres/database.ts'
+import { type Statement, statementMaker } from '#mesh/postgres/statement.ts'
 import type { Entry, Link, Statement as Stated } from './chain.ts'
 import { type EntryRow, type StatementRow, entryColumns, entryOf, statementColumns, statementOf } from './entry-row.ts'
 import { lockChains } from './store.postgres.ts'
@@ -94,16 +95,17 @@ class View implements ChainView {
 
 /** By looking for the next one each time: the tables are long and the workspaces few. */
 async function* workspacesOf(queries: Queries): AsyncIterable<string> {
-  let last: string | null = null
+  let last: string | undefined
   for (;;) {
-    const [row]: { workspace: string | null }[] = await queries.query<{ workspace: string | null }>(statements.nextWorkspace, [last])
+    const [which, values]: [Statement, string[]] = last === undefined ? [statements.firstWorkspace, []] : [statements.nextWorkspace, [last]]
+    const [row]: { workspace: string | null }[] = await queries.query<{ workspace: string | null }>(which, values)
     if (row?.workspace === null || row === undefined) return
     yield row.workspace
     last = row.workspace
   }
 }
 
-const statement = (name: string, text: string): Statement => ({ name: `audit chain ${name}`, text })
+const statement = statementMaker('audit chain ')
 
 interface Cursor {
   readonly open: Statement
@@ -131,10 +133,18 @@ const statements = {
   nextWorkspace: statement(
     'next workspace',
     `SELECT min(workspace) AS workspace FROM (
-       (SELECT workspace FROM audit_events WHERE $1::text IS NULL OR workspace > $1 ORDER BY workspace LIMIT 1)
+       (SELECT workspace FROM audit_events WHERE workspace > $1 ORDER BY workspace LIMIT 1)
        UNION ALL
-       (SELECT workspace FROM audit_checkpoints WHERE $1::text IS NULL OR workspace > $1 ORDER BY workspace LIMIT 1)
+       (SELECT workspace FROM audit_checkpoints WHERE workspace > $1 ORDER BY workspace LIMIT 1)
      ) AS next`,
+  ),
+  firstWorkspace: statement(
+    'first workspace',
+    `SELECT min(workspace) AS workspace FROM (
+       (SELECT workspace FROM audit_events ORDER BY workspace LIMIT 1)
+       UNION ALL
+       (SELECT workspace FROM audit_checkpoints ORDER BY workspace LIMIT 1)
+     ) AS first`,
   ),
   choose: statement('choose', `SELECT set_config('relay.workspace', $1, true)`),
   last: statement(

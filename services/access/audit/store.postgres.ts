@@ -5,7 +5,8 @@
  */
 import { createHash } from 'node:crypto'
 import type { AuditEvent } from '#mesh/audit/event.ts'
-import type { Database, Queries, Statement } from '#mesh/postgres/database.ts'
+import type { Database, Queries } from '#mesh/postgres/database.ts'
+import { type Statement, statementMaker } from '#mesh/postgres/statement.ts'
 import type { Chain, Entry, Link } from './chain.ts'
 import { type EntryRow, entryColumns, entryOf, insertedColumns, insertedRow } from './entry-row.ts'
 import type { AuditStore, EntryFilter, EntryPage, EntryQuery } from './store.ts'
@@ -123,12 +124,17 @@ function listing(filter: EntryFilter, order: EntryQuery['order'], after: number 
   }
   // Postgres tells statements apart by 63 characters.
   const set = Object.keys(conditions).map((field) => Number(given.includes(field as keyof EntryFilter)))
-  const name = `audit list ${order} ${set.join('')}${after === undefined ? '' : ' after'}`
-  const text = `SELECT ${entryColumns} FROM audit_events WHERE ${where.join(' AND ')} ORDER BY audit_events.sequence ${direction} LIMIT $2`
-  return { statement: { name, text }, values }
+  const name = `list ${order} ${set.join('')}${after === undefined ? '' : ' after'}`
+  // The index of targets knows no order: left to itself, the planner walks the whole chain in the hope of an early end. So what has the
+  // target is found first, and only that is put in order.
+  const target = given.indexOf('target')
+  const found = `WITH found AS MATERIALIZED (SELECT * FROM audit_events WHERE ${conditions.target(`$${target + 3}`)} AND workspace = $1)`
+  const [before, table] = target === -1 ? ['', 'audit_events'] : [`${found} `, 'found AS audit_events']
+  const text = `${before}SELECT ${entryColumns} FROM ${table} WHERE ${where.join(' AND ')} ORDER BY audit_events.sequence ${direction} LIMIT $2`
+  return { statement: statement(name, text), values }
 }
 
-const statement = (name: string, text: string): Statement => ({ name: `audit ${name}`, text })
+const statement = statementMaker('audit ')
 
 const statements = {
   /** One after the other, in the order of the list. */

@@ -6,7 +6,8 @@
  * Nobody waits in a circle: locks are taken in the order workspace, keys (by id), revocations, and under the last nothing is waited for.
  */
 import type { AuditEvent } from '#mesh/audit/event.ts'
-import type { Database, Queries, Statement } from '#mesh/postgres/database.ts'
+import type { Database, Queries } from '#mesh/postgres/database.ts'
+import { type Statement, statementMaker } from '#mesh/postgres/statement.ts'
 import { type KeyStatus, type Revocation, type StoredKey, mostKeys } from './key.ts'
 import type { Role } from './roles.ts'
 import type { FoundKey, KeyStore } from './store.ts'
@@ -55,9 +56,10 @@ export function postgresKeyStore(database: Database): KeyStore {
     },
 
     async list({ workspace, actor, limit, after }) {
-      const [text, whose] = actor === undefined ? [statements.list, [workspace]] : [statements.listOfActor, [workspace, actor]]
-      const bounds = [after?.atUs ?? null, after?.id ?? null, limit + 1]
-      const rows = await database.query<Row & { cursor: string }>(text, [...bounds, ...whose])
+      const whose = actor === undefined ? [workspace] : [workspace, actor]
+      const [first, later] = actor === undefined ? [statements.list, statements.listAfter] : [statements.listOfActor, statements.listOfActorAfter]
+      const asked: [Statement, unknown[]] = after === undefined ? [first, [limit + 1, ...whose]] : [later, [limit + 1, ...whose, after.atUs, after.id]]
+      const rows = await database.query<Row & { cursor: string }>(...asked)
       const page = rows.slice(0, limit)
       const last = page.at(-1)
       const next = rows.length > limit && last !== undefined ? { atUs: last.cursor, id: last.key_id } : undefined
@@ -198,7 +200,7 @@ const toKey = (row: Row): StoredKey => ({
 const toFound = (row: FoundRow): FoundKey => ({ ...toKey(row), expiresInMs: row.expires_in_ms ?? undefined })
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
-const statement = (name: string, text: string): Statement => ({ name: `keys ${name}`, text })
+const statement = statementMaker('keys ')
 
 const columns = `key_id, workspace, actor, name, role, permissions, preview_only, allowed_sources, created_at, created_by, expires_at,
   revoked_at, last_used_at, replaces, parent,
@@ -212,10 +214,10 @@ const endOf = (lifeMs: string, parent: string) =>
 
 const remaining = 'extract(epoch FROM expires_at - clock_timestamp())::float8 * 1000 AS expires_in_ms'
 
-/** The page's bounds come first: $1 and $2 where the one before ended, $3 how many. */
-const listed = (condition: string) => `SELECT ${columns}, (extract(epoch FROM created_at) * 1000000)::bigint::text AS cursor FROM api_keys
-  WHERE ${condition} AND ($1::bigint IS NULL OR (created_at, key_id) < ('epoch'::timestamptz + $1 * interval '1 microsecond', $2::uuid))
-  ORDER BY created_at DESC, key_id DESC LIMIT $3`
+/** `after`: where the page before ended, the first of its two parameters. A statement for each set of filters, planned for itself. */
+const listed = (condition: string, after?: number) => `SELECT ${columns}, (extract(epoch FROM created_at) * 1000000)::bigint::text AS cursor FROM api_keys
+  WHERE ${condition}${after === undefined ? '' : ` AND (created_at, key_id) < ('epoch'::timestamptz + $${after}::bigint * interval '1 microsecond', $${after + 1}::uuid)`}
+  ORDER BY created_at DESC, key_id DESC LIMIT $1`
 
 const statements = {
   lockWorkspace: statement('lock workspace', `SELECT pg_advisory_xact_lock(hashtextextended('keys of ' || $1, 0))`),
@@ -241,8 +243,10 @@ const statements = {
   ),
   findByHash: statement('find by hash', `SELECT ${columns}, ${remaining} FROM api_keys WHERE hash = $1`),
   find: statement('find', `SELECT ${columns}, ${remaining} FROM api_keys WHERE workspace = $1 AND key_id = $2`),
-  list: statement('list', listed('workspace = $4')),
-  listOfActor: statement('list of actor', listed('workspace = $4 AND actor = $5')),
+  list: statement('list', listed('workspace = $2')),
+  listAfter: statement('list after', listed('workspace = $2', 3)),
+  listOfActor: statement('list of actor', listed('workspace = $2 AND actor = $3')),
+  listOfActorAfter: statement('list of actor after', listed('workspace = $2 AND actor = $3', 4)),
   hold: statement('hold', `SELECT ${columns} FROM api_keys WHERE workspace = $1 AND key_id = $2 FOR NO KEY UPDATE`),
   /** By their ids, as whoever else holds several. */
   holdAll: statement(

@@ -1,6 +1,7 @@
 /** The states of signature keys in Postgres. Who changes one holds a lock until its row is committed, so that followers miss no number. */
 import type { AuditEvent } from '#mesh/audit/event.ts'
-import type { Database, Queries, Statement } from '#mesh/postgres/database.ts'
+import type { Database, Queries } from '#mesh/postgres/database.ts'
+import { statementMaker } from '#mesh/postgres/statement.ts'
 import type { Purpose } from '#mesh/signature-keys.ts'
 import { type KeyState, initialState } from '#mesh/signature-states.ts'
 import type { SignatureStore } from './store.ts'
@@ -62,7 +63,7 @@ interface FeedRow extends Row {
 
 const toState = ({ generation, previous }: Row): KeyState => ({ generation, previous: previous ?? undefined })
 
-const statement = (name: string, text: string): Statement => ({ name: `signature keys ${name}`, text })
+const statement = statementMaker('signature keys ')
 
 const statements = {
   lock: statement('lock', `SELECT pg_advisory_xact_lock(hashtextextended('relay access signature keys', 0))`),

@@ -1,4 +1,5 @@
-import type { Database, Queries, Statement } from '#mesh/postgres/database.ts'
+import type { Database, Queries } from '#mesh/postgres/database.ts'
+import { statementMaker } from '#mesh/postgres/statement.ts'
 import type { KeysThen, SigningKey, SigningKeyStore } from './store.ts'
 
 export function signingKeyStore(database: Database): SigningKeyStore {
@@ -34,7 +35,7 @@ interface Row {
 
 const keyOf = ({ kid, x, sealed, signs_from: signsFrom }: Row): SigningKey[] => (kid === null ? [] : [{ kid, x, sealed, signsFrom }])
 
-const statement = (name: string, text: string): Statement => ({ name: `signing keys ${name}`, text })
+const statement = statementMaker('signing keys ')
 
 const statements = {
   lock: statement('lock', `SELECT pg_advisory_xact_lock(hashtextextended('relay access signing keys', 0))`),

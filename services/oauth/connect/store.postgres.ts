@@ -1,5 +1,6 @@
 /** Steps of connecting in Postgres: taken by the one DELETE that finds the row. All time is the database's. */
-import type { Database, Statement } from '#mesh/postgres/database.ts'
+import type { Database } from '#mesh/postgres/database.ts'
+import { statementMaker } from '#mesh/postgres/statement.ts'
 import { type ConnectStore, type StepKey, maxSteps } from './store.ts'
 
 export function postgresConnectStore(database: Database): ConnectStore {
@@ -26,7 +27,7 @@ export function postgresConnectStore(database: Database): ConnectStore {
 
 const columnsOf = ({ kind, workspace, hash }: StepKey) => [kind, workspace, Buffer.from(hash, 'hex')]
 
-const statement = (name: string, text: string): Statement => ({ name: `connect ${name}`, text })
+const statement = statementMaker('connect ')
 
 const statements = {
   /** Who adds one removes some that have expired, so that they do not pile up, and the actor's oldest beyond so many. */
@@ -34,7 +35,7 @@ const statements = {
     'put',
     `WITH expired AS (
        DELETE FROM connect_steps WHERE (kind, workspace, hash) IN (
-         SELECT kind, workspace, hash FROM connect_steps WHERE expires_at <= clock_timestamp()
+         SELECT kind, workspace, hash FROM connect_steps WHERE expires_at <= (SELECT clock_timestamp())
          ORDER BY expires_at LIMIT 20 FOR UPDATE SKIP LOCKED)),
      surplus AS (
        DELETE FROM connect_steps WHERE (kind, workspace, hash) IN (

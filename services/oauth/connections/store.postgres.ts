@@ -1,6 +1,7 @@
 /** Connections in Postgres: each change is one statement that names the epoch it knows, or a short transaction; nothing is held between. */
 import type { AuditEvent } from '#mesh/audit/event.ts'
-import type { Database, Queries, Statement } from '#mesh/postgres/database.ts'
+import type { Database, Queries } from '#mesh/postgres/database.ts'
+import { statementMaker } from '#mesh/postgres/statement.ts'
 import { addRevocation } from '../revocations/store.postgres.ts'
 import { type Connection, type ConnectionStore, type HeldConnection, gapMs, maxOfWorkspace } from './store.ts'
 
@@ -173,7 +174,7 @@ const toHeld = (row: Row): HeldConnection => ({
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 /** Before every id, so that a batch is a walk along the index wherever it begins. */
 const firstId = '00000000-0000-0000-0000-000000000000'
-const statement = (name: string, text: string): Statement => ({ name: `connections ${name}`, text })
+const statement = statementMaker('connections ')
 
 const msUntil = (column: string) => `greatest(coalesce(extract(epoch FROM ${column} - clock_timestamp()), 0), 0)::float8 * 1000`
 const inMs = (parameter: string) => `clock_timestamp() + ${parameter}::float8 * interval '1 millisecond'`

@@ -1,5 +1,6 @@
 /** Revocations in Postgres. */
-import type { Database, Queries, Statement } from '#mesh/postgres/database.ts'
+import type { Database, Queries } from '#mesh/postgres/database.ts'
+import { statementMaker } from '#mesh/postgres/statement.ts'
 import type { Revocation } from './revocation.ts'
 import type { RevocationStore } from './store.ts'
 
@@ -57,7 +58,7 @@ const toRevocation = (row: Row): Revocation => ({
   legacy: row.legacy,
 })
 
-const statement = (name: string, text: string): Statement => ({ name: `revocations ${name}`, text })
+const statement = statementMaker('revocations ')
 
 const statements = {
   add: statement(
