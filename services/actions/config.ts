@@ -27,6 +27,14 @@ export const variables = {
   previewMs: duration('PREVIEW_TTL', 'How long a preview may be executed', { default: '1h' }),
   runLeaseMs: duration('RUN_LEASE', 'How long a run is held without a heartbeat before another replica may take it over', { default: '15s' }),
   runActMs: duration('RUN_DEADLINE', 'How long an action may take, whoever still waits for it', { default: '60s' }),
+  runDetailsMs: duration('RUN_DETAILS_RETENTION', 'How long the parameters and the result of a run that ended are kept', {
+    default: '168h',
+    minMs: 24 * 3_600_000,
+  }),
+  runsMs: duration('RUN_RETENTION', 'How long a run that ended is kept; both not shorter than CLAIM_RETENTION of idempotency', {
+    default: '2160h',
+    minMs: 24 * 3_600_000,
+  }),
   waitMs: duration('EXECUTE_WAIT', 'How long an execute waits for the same run under way elsewhere before it answers 409', { default: '5s' }),
   reconcileMs: duration('RECONCILE_EVERY', 'How often lost runs are looked for', { default: '1s' }),
   outboxMs: duration('OUTBOX_EVERY', 'How often ended runs that nobody has heard of are told again', { default: '1s' }),

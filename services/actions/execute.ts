@@ -150,10 +150,13 @@ export class Execution {
     }
   }
 
-  /** What a completed claim points to; runs are never deleted. */
+  /** What a completed claim points to. A run outlives its claim (retention.ts), unless claims are kept for longer than runs. */
   async #recorded(runId: string): Promise<Run> {
     const run = await this.#parts.store.findRun(runId)
-    if (run === undefined) throw meshErrors.INTERNAL({ cause: new Error(`a completed claim points to the run ${runId}, which is not there`) })
+    if (run === undefined) {
+      const message = 'The run of this Idempotency-Key is no longer kept. Use a new key for a new request.'
+      throw errors.RUN_NOT_FOUND({ message, metadata: { run_id: runId } })
+    }
     return run
   }
 

@@ -27,10 +27,11 @@ export interface RunRow {
   span_id: string
   started_at: Date
   ended_at: Date | null
+  details_removed_at: Date | null
 }
 
 export const runColumns = `run_id, preview_id, attempt_id, workspace, actor, action, provider, params, connection_id, key_kind, key, status, epoch, recovery,
-  extract(epoch FROM clock_timestamp() - recorded_at)::float8 * 1000 AS recorded_ago, result, error_reason, error, key_id, source, request_id, trace_id, span_id, started_at, ended_at`
+  extract(epoch FROM clock_timestamp() - recorded_at)::float8 * 1000 AS recorded_ago, result, error_reason, error, key_id, source, request_id, trace_id, span_id, started_at, ended_at, details_removed_at`
 
 export const fromJson = (text: string | null) => (text === null ? undefined : (JSON.parse(text) as Record<string, unknown>))
 
@@ -60,4 +61,5 @@ export const toRun = (row: RunRow): Run => ({
   spanId: row.span_id,
   startedAt: row.started_at,
   endedAt: row.ended_at ?? undefined,
+  detailsRemoved: row.details_removed_at !== null,
 })

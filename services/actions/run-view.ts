@@ -6,7 +6,7 @@ import type { Run } from './run.ts'
 /** A run as lists read it: without what is large in it, and without what only its holder needs. */
 export interface ListedRun extends Pick<
   Run,
-  'runId' | 'previewId' | 'workspace' | 'actor' | 'action' | 'provider' | 'status' | 'errorReason' | 'error' | 'startedAt' | 'endedAt'
+  'runId' | 'previewId' | 'workspace' | 'actor' | 'action' | 'provider' | 'status' | 'errorReason' | 'error' | 'startedAt' | 'endedAt' | 'detailsRemoved'
 > {
   /** Undefined where they are too large for the list. */
   readonly details: RunDetails | undefined
@@ -22,7 +22,7 @@ export interface Viewer {
 }
 
 /** Why the details are not shown; '' where they are. */
-export type Withheld = '' | 'permission' | 'size'
+export type Withheld = '' | 'permission' | 'retention' | 'size'
 
 export interface ShownDetails {
   params: Record<string, unknown>
@@ -35,12 +35,17 @@ export interface ShownDetails {
 export const readAll = 'runs:read_all'
 
 /** Undefined details are too large to be shown here. Values under the names of secrets are shown to nobody. */
-export function showDetails(run: Pick<Run, 'actor' | 'errorReason' | 'error'>, details: RunDetails | undefined, viewer: Viewer): ShownDetails {
+export function showDetails(run: Pick<Run, 'runId' | 'actor' | 'errorReason' | 'error' | 'detailsRemoved'>, details: RunDetails | undefined, viewer: Viewer): ShownDetails {
   if (run.actor !== viewer.actor && !viewer.may(readAll)) {
     // An error may quote what came back.
     const error = run.errorReason && `${run.errorReason}: only its actor and callers with ${readAll} see what happened.`
     return { params: {}, result: undefined, error, withheld: 'permission' }
   }
-  if (details === undefined) return { params: {}, result: undefined, error: run.error, withheld: 'size' }
+  if (run.detailsRemoved) return { params: {}, result: undefined, error: run.error, withheld: 'retention' }
+  if (details === undefined) {
+    // Whether the error repeats a secret only the parameters tell.
+    const error = run.errorReason && `${run.errorReason}: see /actions/runs/${run.runId}.`
+    return { params: {}, result: undefined, error, withheld: 'size' }
+  }
   return { ...redactSecrets({ params: parseCanonical(details.params), result: details.result, error: run.error }), withheld: '' }
 }

@@ -55,6 +55,8 @@ export interface Run {
   readonly spanId: string
   readonly startedAt: Date
   readonly endedAt: Date | undefined
+  /** Whether what it sent and got was removed since: `params` is empty then. */
+  readonly detailsRemoved: boolean
 }
 
 /** Stands where a run was claimed and never begun: it keeps a late begin from landing, and belongs to no workspace, so that nobody sees it. */

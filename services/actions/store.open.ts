@@ -4,20 +4,27 @@ import { prepareDatabase } from '#mesh/postgres/migrate.ts'
 import { openPools } from '#mesh/postgres/pools.ts'
 import type { Runtime } from '#mesh/serve.ts'
 import { postgresStore } from './store.postgres.ts'
+import { retention } from './retention.ts'
+import { postgresRunPruner } from './store.retention.postgres.ts'
 import { postgresRunReader } from './store.runs.postgres.ts'
 
 interface StoresConfig {
   databaseUrl: Secret
   databaseConnections: number
   migrateOnStart: boolean
+  runDetailsMs: number
+  runsMs: number
 }
 
-/** Once the tables are there. The pools close when the process stops. */
+/** Once the tables are there. What is old is removed, and the pools close, until the process stops. */
 export async function openStores({ config, log, metrics, onStop }: Runtime<StoresConfig>) {
   const { databaseUrl: url, databaseConnections: connections } = config
   await prepareDatabase(url, new URL('./migrations/', import.meta.url), log, config)
   const pools = openPools({ url, log, metrics, connections }, { reserved: 0.3, reads: 0.2 })
   onStop('database', () => pools.close())
+  const pruning = retention({ pruner: postgresRunPruner(pools.reserved), detailsMs: config.runDetailsMs, runsMs: config.runsMs, log })
+  pruning.start()
+  onStop('retention', () => pruning.stop())
   return {
     /** For what nobody may keep waiting. */
     reserved: pools.reserved,

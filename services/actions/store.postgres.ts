@@ -131,7 +131,12 @@ const takeUntold = statement(
      SELECT run_id FROM outbox WHERE due_at <= (SELECT clock_timestamp()) ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED))
    RETURNING outbox.run_id, outbox.workspace, outbox.key_kind, outbox.key, attempts, trace_id, span_id`,
 )
-const told = statement('told', `DELETE FROM outbox WHERE run_id = ANY ($1::uuid[])`)
+/** Of one that was told of long after its end, the run keeps when: until a day after that a key may answer with it. */
+const told = statement(
+  'told',
+  `WITH heard AS (DELETE FROM outbox WHERE run_id = ANY ($1::uuid[]) RETURNING run_id)
+   UPDATE runs SET told_at = clock_timestamp() FROM heard WHERE runs.run_id = heard.run_id AND ended_at < clock_timestamp() - interval '1 minute'`,
+)
 const untold = statement(
   'untold',
   `SELECT count(*)::int AS count, greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(due_at)) * 1000, 0))::float8 AS lag

@@ -24,9 +24,11 @@ import { Previews } from '../../../services/actions/preview.ts'
 import { Reconciler } from '../../../services/actions/reconciler.ts'
 import { RunWatch } from '../../../services/actions/run-watch.ts'
 import type { RunKey } from '../../../services/actions/run.ts'
+import type { RunPruner } from '../../../services/actions/retention.ts'
 import type { RunReader } from '../../../services/actions/run-reader.ts'
 import { StrandedClaims } from '../../../services/actions/stranded-claims.ts'
 import { postgresStore } from '../../../services/actions/store.postgres.ts'
+import { postgresRunPruner } from '../../../services/actions/store.retention.postgres.ts'
 import { postgresRunReader } from '../../../services/actions/store.runs.postgres.ts'
 import type { Store } from '../../../services/actions/store.ts'
 import { MemoryClaimStore } from '../../../services/idempotency/store.memory.ts'
@@ -145,6 +147,7 @@ export interface Stage {
   url: string
   database: Database
   runs: RunReader
+  pruner: RunPruner
   databaseUrl: string
   ledger: Ledger
   claims: StageClaims
@@ -196,6 +199,7 @@ export async function stage({ adapters = [], connections: given }: StageOptions 
     url: fresh.url,
     database,
     runs: postgresRunReader(database),
+    pruner: postgresRunPruner(database),
     databaseUrl: fresh.url,
     ledger,
     claims,

@@ -134,7 +134,7 @@ export interface Run {
     | undefined;
   /**
    * Why `params` and `result` are not shown; empty where they are. "size": a list leaves out what is large, and GET /actions/runs/{run_id}
-   * has it. "permission": the run is another actor's, and the caller lacks runs:read_all.
+   * has it. "permission": the run is another actor's, and the caller lacks runs:read_all. "retention": they are no longer kept.
    */
   withheld: string;
 }

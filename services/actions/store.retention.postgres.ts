@@ -1,0 +1,32 @@
+import type { Database } from '#mesh/postgres/database.ts'
+import { statementMaker } from '#mesh/postgres/statement.ts'
+import type { RunPruner } from './retention.ts'
+
+const statement = statementMaker('actions.')
+
+/** What nobody waits for any more: ended, and told of, before one moment that bounds the search in the index. Counts, since a join would read the other table whole. */
+const longOver = `ended_at < (SELECT clock_timestamp() - $1::float8 * interval '1 millisecond')
+       AND (told_at IS NULL OR told_at < (SELECT clock_timestamp() - $1::float8 * interval '1 millisecond'))
+       AND (SELECT count(*) FROM outbox WHERE outbox.run_id = runs.run_id) = 0`
+
+/** In a form that the release before reads as it reads every run. */
+const removeDetails = statement(
+  'remove-run-details',
+  `UPDATE runs SET params = '{}', result = NULL, recovery = NULL, error = error_reason || ': what happened is no longer kept.',
+     details_removed_at = clock_timestamp()
+   WHERE run_id = ANY (ARRAY (
+     SELECT run_id FROM runs WHERE details_removed_at IS NULL AND ${longOver} ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED))
+   RETURNING run_id`,
+)
+const deleteRuns = statement(
+  'delete-runs',
+  `DELETE FROM runs WHERE run_id = ANY (ARRAY (
+     SELECT run_id FROM runs WHERE ${longOver} AND (SELECT count(*) FROM previews WHERE previews.preview_id = runs.preview_id) = 0
+     ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED))
+   RETURNING run_id`,
+)
+
+export const postgresRunPruner = (database: Database): RunPruner => ({
+  removeDetails: async (olderThanMs, limit) => (await database.query(removeDetails, [olderThanMs, limit])).length,
+  deleteRuns: async (olderThanMs, limit) => (await database.query(deleteRuns, [olderThanMs, limit])).length,
+})

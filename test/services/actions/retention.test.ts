@@ -1,0 +1,74 @@
+import { randomUUID } from 'node:crypto'
+import { pino } from 'pino'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { retention } from '../../../services/actions/retention.ts'
+import { type Stage, execute, stage } from './stage.ts'
+
+const hour = 3_600_000
+let on: Stage
+beforeAll(async () => void (on = await stage()))
+afterAll(() => on?.close())
+
+/** A run that ended `hoursAgo`, of which the idempotency service heard at once. */
+async function ended(hoursAgo: number, note = 'private mail'): Promise<string> {
+  const previewId = await on.preview(note)
+  const { run } = await execute(on.replica(), previewId, randomUUID())
+  await vi.waitFor(async () => expect((await on.database.pool.query('SELECT FROM outbox WHERE run_id = $1', [run.runId])).rowCount).toBe(0))
+  await on.database.pool.query('UPDATE runs SET ended_at = now() - $2::float8 * interval \'1 hour\' WHERE run_id = $1', [run.runId, hoursAgo])
+  await on.database.pool.query('DELETE FROM previews WHERE preview_id = $1', [previewId])
+  return run.runId
+}
+const find = (runId: string) => on.runs.find(runId)
+
+test('what a run sent and got is gone after its time, in every column, and what became of it is still told', async () => {
+  const [old, young] = [await ended(26), await ended(24.5)]
+  const pruning = retention({ pruner: on.pruner, detailsMs: 24 * hour, runsMs: 48 * hour, log: pino({ level: 'silent' }), everyMs: 20 })
+  pruning.start()
+  try {
+    await vi.waitFor(async () => expect((await find(old))?.detailsRemoved).toBe(true))
+  } finally {
+    await pruning.stop()
+  }
+  expect(await find(old)).toMatchObject({ status: 'success', params: Buffer.from('{}'), result: undefined, recovery: undefined })
+  const { rows } = await on.database.pool.query<{ row: string }>('SELECT runs::text AS row FROM runs WHERE run_id = $1', [old])
+  expect(rows[0]!.row).not.toMatch(/private|70726976617465/)
+  expect(await find(young)).toMatchObject({ detailsRemoved: false, result: { ok: true } })
+})
+
+test('a run is removed whole after its time, and not while its preview could be run again', async () => {
+  const [old, previewed] = [await ended(50), await ended(50)]
+  const { rows } = await on.database.pool.query('SELECT preview_id FROM runs WHERE run_id = $1', [previewed])
+  await on.database.pool.query(
+    `INSERT INTO previews (preview_id, workspace, actor, action, provider, params, summary, warnings, expires_at)
+     VALUES ($1, 'acme', 'ada', 'ledger.add', 'independent', '{}', '', '{}', now())`,
+    [rows[0]!.preview_id],
+  )
+  expect(await on.pruner.deleteRuns(48 * hour, 100)).toBe(1)
+  expect(await find(old)).toBeUndefined()
+  expect(await find(previewed)).toBeDefined()
+})
+
+test('a run of which the idempotency service has not heard stays, and for its whole time after it has', async () => {
+  const runId = await ended(100)
+  const insert = `INSERT INTO outbox (run_id, workspace, key_kind, key, due_at) VALUES ($1, 'acme', 'client', 'k', now())`
+  await on.database.pool.query(insert, [runId])
+  await on.pruner.removeDetails(25 * hour, 100)
+  await on.pruner.deleteRuns(49 * hour, 100)
+  expect(await find(runId)).toMatchObject({ detailsRemoved: false })
+  // Heard only now: its key answers for a day from here on.
+  await on.replica().store.told([runId])
+  await on.pruner.removeDetails(25 * hour, 100)
+  await on.pruner.deleteRuns(49 * hour, 100)
+  expect(await find(runId)).toMatchObject({ detailsRemoved: false, result: { ok: true } })
+  await on.database.pool.query(`UPDATE runs SET told_at = now() - interval '50 hours' WHERE run_id = $1`, [runId])
+  expect(await on.pruner.removeDetails(25 * hour, 100)).toBe(1)
+  expect(await on.pruner.deleteRuns(49 * hour, 100)).toBe(1)
+})
+
+test('a run under way is never touched, however long it takes', async () => {
+  const runId = await ended(100)
+  await on.database.pool.query(`UPDATE runs SET status = 'executing', ended_at = NULL, started_at = now() - interval '1 year' WHERE run_id = $1`, [runId])
+  await on.pruner.removeDetails(1, 100)
+  await on.pruner.deleteRuns(1, 100)
+  expect(await find(runId)).toMatchObject({ status: 'executing', detailsRemoved: false })
+})
