@@ -7,8 +7,9 @@
  *     return serveGrpc(runtime, { services: […], verifier, tls, health })
  *   })
  *
- * What was started last is stopped first. What serves says so and goes on for DRAIN_DELAY, then takes nothing new. What is under way has DRAIN_TIMEOUT to finish,
- * or as long as any of it may take (`mayTake`), everything together a second more; what is not done by then is cut. A process that failed itself has one second in all.
+ * What was started last is stopped first. What serves says so and goes on for DRAIN_DELAY, then takes nothing new. What is under way has
+ * DRAIN_TIMEOUT to finish, or as long as any of it may take (`mayTake`), everything together a second more; what is not done by then is
+ * cut. A process that failed itself has one second in all.
  *
  * Exit codes: 0 stopped as told, and nothing was cut; 1 failed, or something was; 78 its configuration is not usable.
  */
@@ -95,7 +96,8 @@ export async function run<S extends Spec>(
     mayTake(what, ms) {
       longestMs = Math.max(longestMs, ms)
       if (config.drainMs !== undefined && config.drainMs < ms) {
-        log.warn({ what, may_take_ms: ms, drain_ms: config.drainMs }, 'DRAIN_TIMEOUT is shorter than what is under way may take: the rest is cut at the end')
+        const facts = { what, may_take_ms: ms, drain_ms: config.drainMs }
+        log.warn(facts, 'DRAIN_TIMEOUT is shorter than what is under way may take: the rest is cut at the end')
       }
     },
   }

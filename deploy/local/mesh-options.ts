@@ -16,6 +16,8 @@ export interface MeshOptions {
   gatewayPort?: number | undefined
   /** How many processes of a service; 1 when unset. */
   replicas?: Partial<Record<ServiceName, number>> | undefined
+  /** Changes what a process ("actions", "actions-2" …) is told: for tests that stand in between. */
+  adjustEnv?: ((process: string, env: Readonly<Record<string, string>>) => Promise<Record<string, string>>) | undefined
   /** Starts Google and Microsoft on this machine too, in the place of the real ones. */
   sandbox?: boolean | undefined
   /** Hears what is done, line by line. */

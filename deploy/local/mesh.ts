@@ -227,9 +227,9 @@ class LocalMesh implements Mesh {
   async #startService(service: ServiceName, told: Variables): Promise<string> {
     this.#options.signal?.throwIfAborted()
     const nameOf = (index: number): string => (index === 0 ? service : `${service}-${index + 1}`)
-    const env = () => ({ ...this.#environmentOf(service), MIGRATE_ON_START: 'false', ...told })
     const names = Array.from({ length: this.#options.replicas?.[service] ?? 1 }, (_, index) => nameOf(index))
-    const started = await this.#processes.start(names.map((name) => ({ name, main: mainOf(service), env })))
+    const launch = async (name: string) => ({ name, main: mainOf(service), env: await this.#environmentIn(name, service, { MIGRATE_ON_START: 'false', ...told }) })
+    const started = await this.#processes.start(await Promise.all(names.map(launch)))
     return started.map(({ listening }) => listening.grpc).join('+')
   }
 
@@ -244,7 +244,7 @@ class LocalMesh implements Mesh {
   }
 
   async #startGateway(told: Variables, httpPort: number): Promise<void> {
-    const env = () => ({ ...this.#environmentOf('gateway'), ...told })
+    const env = await this.#environmentIn('gateway', 'gateway', told)
     await this.#processes.start([{ name: 'gateway', main: mainOf('gateway'), env, httpPort }])
     const { gatewayPort: wanted } = this.#options
     const got = this.process('gateway').listening.http?.split(':').at(-1)
@@ -274,6 +274,11 @@ class LocalMesh implements Mesh {
 
   #environmentOf(service: ProcessName): Variables {
     return environment(service, { folder: this.folder, given: this.#options.env ?? {}, peersFile: this.#peersFile })
+  }
+
+  async #environmentIn(name: string, service: ProcessName, told: Variables): Promise<Variables> {
+    const { adjustEnv = async (_, env) => ({ ...env }) } = this.#options
+    return adjustEnv(name, { ...this.#environmentOf(service), ...told })
   }
 
   readonly #relayAccess = (...args: string[]): Promise<Ended> => this.operate('relay-access', ...args)

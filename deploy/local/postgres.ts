@@ -6,7 +6,7 @@ import { postgresBinaries } from './binaries.ts'
 import { createCluster, placeCluster, readPidFile, stopLeftover, superuser } from './cluster.ts'
 import { startGuarded, type Guarded } from './guard.ts'
 import { freePort, keepPort, keptPort, keptSecret, prepareHome, takeLock, type Lock } from './home.ts'
-import { lastLines, readFrom, until } from './process.ts'
+import { childrenOf, lastLines, readFrom, signal, until } from './process.ts'
 
 export interface PostgresOptions {
   /** Where its password, its port and, where it can be, its data are kept. */
@@ -35,6 +35,9 @@ export interface Postgres {
   stop(): Promise<void>
   /** As a crash would: SIGKILL (the default), or SIGQUIT. */
   kill(signal?: 'SIGKILL' | 'SIGQUIT'): Promise<void>
+  /** It falls silent, all of its processes do, with their connections open. */
+  pause(): void
+  resume(): void
 }
 
 /** What Postgres says when something is passing: another took the port, or processes of the last run are just ending. */
@@ -115,10 +118,18 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
     })
   }
 
+  // The first process first, so that it starts no others meanwhile.
+  const signalAll = (name: NodeJS.Signals): void => {
+    if (server?.isRunning() !== true) return
+    server.signal(name)
+    for (const pid of childrenOf(server.pid)) signal(pid, name)
+  }
+
   const end = async (signals: readonly NodeJS.Signals[], patienceMs: number): Promise<void> => {
     const mine = server
     if (mine === undefined) return
     asked = true
+    signalAll('SIGCONT')
     for (const name of signals) {
       mine.signal(name)
       if (await until(() => !mine.isRunning(), patienceMs)) break
@@ -150,5 +161,7 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
     start,
     stop: () => end(['SIGINT', 'SIGQUIT', 'SIGKILL'], 10_000),
     kill: (signal = 'SIGKILL') => end([signal], 10_000),
+    pause: () => signalAll('SIGSTOP'),
+    resume: () => signalAll('SIGCONT'),
   }
 }

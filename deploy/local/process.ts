@@ -32,6 +32,13 @@ export function identityOf(pid: number): string {
 /** The arguments a process was started with, as one line; empty when there is none. */
 export const commandOf = (pid: number): string => (linux ? procFile(pid, 'cmdline').replaceAll('\0', ' ').trim() : ps('command', pid))
 
+/** The processes that a process has started and that run still. */
+export function childrenOf(pid: number): number[] {
+  if (linux) return procFile(pid, `task/${pid}/children`).split(' ').filter((each) => each !== '').map(Number)
+  const all = execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' }).trim().split('\n')
+  return all.map((line) => line.trim().split(/\s+/).map(Number)).filter(([, parent]) => parent === pid).map(([child]) => child!)
+}
+
 export const isAlive = (pid: number): boolean => identityOf(pid) !== ''
 
 /** Sends a signal; whether there was anything to send it to. */

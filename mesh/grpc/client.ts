@@ -85,7 +85,7 @@ const channelOptions: ClientOptions = {
   'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
 }
 
-/** `10.0.0.1:1+10.0.0.2:1` → `ipv4:10.0.0.1:1,10.0.0.2:1`, likewise IPv6; one name is looked up again and again, and stands for as many replicas as it has. */
+/** `10.0.0.1:1+10.0.0.2:1` → `ipv4:10.0.0.1:1,10.0.0.2:1`, likewise IPv6; one name stands for as many replicas as it has. */
 function targetOf({ address, names }: ChannelParts): { target: string; options?: ClientOptions } {
   const replicas = address.split('+')
   if (replicas.every((each) => /^[\d.]+:\d+$/.test(each))) return { target: `ipv4:${replicas.join(',')}` }

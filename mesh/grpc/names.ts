@@ -1,6 +1,6 @@
 /**
- * Finds the replicas behind a name, and looks again as time goes on: one that was added gets calls, one that was removed gets none. grpc-js's own
- * resolver looks again only after a connection was lost.
+ * Finds the replicas behind a name, and looks again as time goes on: one that was added gets calls, one that was removed gets none.
+ * grpc-js's own resolver looks again only after a connection was lost.
  */
 import { lookup as lookUp } from 'node:dns/promises'
 import { type ChannelOptions, experimental, Metadata, status } from '@grpc/grpc-js'

@@ -15,8 +15,9 @@ export interface Failure {
 const maxUnprocessed = 6
 
 /**
- * What grpc-js says of a stream that the server refused, which is a promise that nothing was done (RFC 9113, 8.7). It comes of a connection that the
- * server is closing: the client has not read of that yet. grpc-js itself repeats such a call once, often on the same connection.
+ * What grpc-js says of a stream that the server refused, which is a promise that nothing was done (RFC 9113, 8.7). It comes of a
+ * connection that the server is closing: the client has not read of that yet. grpc-js itself repeats such a call once, often on the same
+ * connection.
  */
 const refusedStream = 'Stream refused by server'
 
@@ -34,9 +35,13 @@ export function failureOf(thrown: unknown, cancelled: boolean): Failure {
 }
 
 const isServiceError = (thrown: unknown): thrown is ServiceError =>
-  thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'number' && 'metadata' in thrown && thrown.metadata instanceof Metadata
+  thrown instanceof Error &&
+  'code' in thrown &&
+  typeof thrown.code === 'number' &&
+  'metadata' in thrown &&
+  thrown.metadata instanceof Metadata
 
-/** Milliseconds until the next attempt after the `attempt`-th (from 1); undefined where there is none. `attempts` is for what is safe to repeat. */
+/** Milliseconds until the attempt after the `attempt`-th (from 1); undefined where there is none. `attempts` is for what is safe to repeat. */
 export function waitBefore({ error, unprocessed }: Failure, attempt: number, attempts: number): number | undefined {
   const most = unprocessed ? Math.max(attempts, maxUnprocessed) : attempts
   if (error.code !== 'UNAVAILABLE' || attempt >= most) return undefined

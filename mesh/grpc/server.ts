@@ -63,8 +63,8 @@ export interface ServerParts {
 const graceMs = 1000
 
 /**
- * A connection that has its age takes no more calls, so that its client comes again: perhaps to a replica that it did not know of. Those under way go on
- * for as long as any may.
+ * A connection that has its age takes no more calls, so that its client comes again: perhaps to a replica that it did not know of. Those
+ * under way go on for as long as any may.
  */
 function connectionAge(longestCallMs: number, maxConnectionAgeMs: number | undefined): Record<string, number> {
   if (maxConnectionAgeMs === undefined) return {}

@@ -1,15 +1,22 @@
-/** Stands between a client and a server on loopback and does what networks do: cuts, refuses, or passes nothing on any more. */
+/** Stands between a client and a server on loopback and does what networks do: delays, cuts, refuses, or passes nothing on any more. */
 import { once } from 'node:events'
-import { type Socket, connect, createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, type Socket, connect, createServer } from 'node:net'
+import { Transform } from 'node:stream'
+import { setTimeout as pause } from 'node:timers/promises'
 
 export interface TcpProxy {
   readonly port: number
   /** How many connections were ever taken. */
   readonly accepted: number
-  /** From now on nothing passes either way, and no connection is closed: the other side seems to think for ever. */
+  /** From now on nothing passes either way, neither bytes nor the end of a connection: the other side seems to think forever. */
   silence(): void
-  /** Connections are passed on as before; those that were silenced are cut. */
+  /** Passes on what was held back, and everything from now on, without delay. */
+  resume(): void
+  /** Each piece of data takes this many milliseconds longer, in each direction; 0 is no delay. */
+  delay(ms: number): void
+  /** Cuts every connection, and each new one at once. */
+  refuse(): void
+  /** Passes connections on as before; cuts those that there are. */
   restore(): void
   /** Cuts every connection; new ones are taken. */
   cut(): void
@@ -18,27 +25,55 @@ export interface TcpProxy {
 
 export async function tcpProxy(target: { host: string; port: number }, port = 0): Promise<TcpProxy> {
   const sockets = new Set<Socket>()
-  let silent = false
+  let silence: PromiseWithResolvers<void> | undefined
+  let delayMs = 0
+  let refusing = false
   let accepted = 0
-  const keep = (socket: Socket): Socket => {
+
+  const track = (socket: Socket): Socket => {
     sockets.add(socket)
     socket.on('error', () => undefined)
     socket.on('close', () => sockets.delete(socket))
     return socket
   }
+  /** Resolves when what arrived now may go on. */
+  const passed = async (): Promise<void> => {
+    while (silence !== undefined) await silence.promise
+    if (delayMs > 0) await pause(delayMs)
+  }
+  const way = (): Transform =>
+    new Transform({
+      transform(chunk: Buffer, _, done) {
+        void passed().then(() => done(null, chunk))
+      },
+      flush(done) {
+        void passed().then(() => done())
+      },
+    })
+  const serve = async (client: Socket): Promise<void> => {
+    while (silence !== undefined) await silence.promise
+    if (client.destroyed) return
+    const upstream = track(connect(target))
+    client.pipe(way()).pipe(upstream).pipe(way()).pipe(client)
+    client.on('close', () => void passed().then(() => upstream.destroy()))
+    upstream.on('close', () => void passed().then(() => client.destroy()))
+  }
   const server = createServer((client) => {
     accepted += 1
-    keep(client)
-    if (silent) return
-    const upstream = keep(connect(target))
-    client.pipe(upstream).pipe(client)
-    client.on('close', () => upstream.destroy())
-    upstream.on('close', () => client.destroy())
+    track(client)
+    if (refusing) client.destroy()
+    else void serve(client)
   })
   server.listen(port, '127.0.0.1')
   await once(server, 'listening')
   const cut = () => {
     for (const socket of sockets) socket.destroy()
+  }
+  const resume = () => {
+    refusing = false
+    delayMs = 0
+    silence?.resolve()
+    silence = undefined
   }
   return {
     port: (server.address() as AddressInfo).port,
@@ -46,18 +81,23 @@ export async function tcpProxy(target: { host: string; port: number }, port = 0)
       return accepted
     },
     silence() {
-      silent = true
-      for (const socket of sockets) {
-        socket.unpipe()
-        socket.pause()
-      }
+      silence ??= Promise.withResolvers()
+    },
+    resume,
+    delay(ms) {
+      delayMs = ms
+    },
+    refuse() {
+      refusing = true
+      cut()
     },
     restore() {
-      silent = false
       cut()
+      resume()
     },
     cut,
     async close() {
+      resume()
       server.close()
       cut()
       await once(server, 'close')

@@ -19,7 +19,7 @@ afterAll(async () => {
   await receiver?.close()
 })
 
-test('services that are stopped and started again under load: no request fails, and no run becomes unknown, however slow its receiver is', async () => {
+test('services are stopped and started again under load: no request fails, no run becomes unknown, however slow its receiver is', async () => {
   const replies: Reply[] = []
   let over = false
   const executes = async (path: string): Promise<void> => {

@@ -15,7 +15,7 @@ export interface Reply {
 }
 
 export interface Api {
-  call(method: 'GET' | 'POST' | 'DELETE', path: string, options?: { body?: unknown; raw?: string; headers?: Record<string, string>; timeoutMs?: number }): Promise<Reply>
+  call(method: 'GET' | 'POST' | 'DELETE', path: string, options?: { body?: unknown; raw?: string; headers?: Record<string, string>; timeoutMs?: number; signal?: AbortSignal | undefined }): Promise<Reply>
   list(): Promise<Reply>
   preview(url: string, params?: object): Promise<Reply>
   /** The id of a new preview of a POST to `url`. */
@@ -25,7 +25,7 @@ export interface Api {
 }
 
 export function api(mesh: Pick<Mesh, 'gateway' | 'apiKey'>): Api {
-  const call: Api['call'] = async (method, path, { body, raw, headers = {}, timeoutMs = 40_000 } = {}) => {
+  const call: Api['call'] = async (method, path, { body, raw, headers = {}, timeoutMs = 40_000, signal } = {}) => {
     const payload = raw ?? (body === undefined ? undefined : JSON.stringify(body))
     const response = await request(mesh.gateway + path, {
       method,
@@ -33,6 +33,7 @@ export function api(mesh: Pick<Mesh, 'gateway' | 'apiKey'>): Api {
       body: payload ?? null,
       headersTimeout: timeoutMs,
       bodyTimeout: timeoutMs,
+      signal,
     })
     const text = await response.body.text()
     const json = /[/+]json/.test(String(response.headers['content-type']))

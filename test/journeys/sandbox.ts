@@ -11,8 +11,8 @@ export interface Sandbox {
   calm(): Promise<void>
   /** `expire` ends every access token, `revoke` takes back every access. */
   tokens(action: 'expire' | 'revoke'): Promise<void>
-  /** Connects the first of the provider's accounts. */
-  connect(provider: 'google' | 'microsoft'): Promise<void>
+  /** Connects an account of the provider: its first where none is named. */
+  connect(provider: 'google' | 'microsoft', account?: string): Promise<void>
 }
 
 export function sandboxOf({ mesh, api }: Journey): Sandbox {
@@ -34,9 +34,10 @@ export function sandboxOf({ mesh, api }: Journey): Sandbox {
     async tokens(action) {
       await ask('POST', '/sandbox/tokens', { action })
     },
-    async connect(provider) {
+    async connect(provider, account) {
       const { body, text } = await api.call('GET', `/oauth/${provider}/authorize`)
-      const visited = (await ask('POST', '/sandbox/consent', { start_url: body.start_url })) as { status: number; page: string }
+      if (body.start_url === undefined) throw new Error(`not connected: ${text}`)
+      const visited = (await ask('POST', '/sandbox/consent', { start_url: body.start_url, ...(account !== undefined && { account }) })) as { status: number; page: string }
       if (visited.status !== 200) throw new Error(`not connected: ${text} ${visited.status} ${visited.page}`)
     },
   }

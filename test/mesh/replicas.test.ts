@@ -24,7 +24,8 @@ afterEach(async () => {
   await Promise.all(started.splice(0).map(({ ended }) => ended))
 })
 
-async function replica(listen: string, env: Record<string, string> = {}): Promise<{ process: RunningProcess; grpc: string; handled(): Promise<number> }> {
+/** `handled` is how many calls it has answered. */
+async function replica(listen: string, env: Record<string, string> = {}): Promise<{ grpc: string; handled(): Promise<number> }> {
   const process = startProcess(join(import.meta.dirname, '../fixtures/mesh/main.ts'), {
     ...mesh.env('idempotency'),
     ACCESS_ADDR: access.address,
@@ -39,7 +40,7 @@ async function replica(listen: string, env: Record<string, string> = {}): Promis
     const lines = text.matchAll(/^grpc_server_handled_total\{[^}]*Complete[^}]*\} (\d+)/gm)
     return [...lines].reduce((sum, [, count]) => sum + Number(count), 0)
   }
-  return { process, grpc, handled }
+  return { grpc, handled }
 }
 
 interface Calls {
@@ -101,7 +102,7 @@ test('a replica that a name gets is called, one that it loses is called no more,
   expect(calls.failed).toEqual([])
 }, 60_000)
 
-test('a name that cannot be looked up for a while keeps the replicas that it had; one that never could be says so, and works as soon as it can', async () => {
+test('a name that cannot be looked up for a while keeps its replicas; one that never could be says so, and works as soon as it can', async () => {
   const { grpc } = await replica('127.0.0.1:0')
   const port = grpc.split(':')[1]
   let looked = 0

@@ -6,6 +6,9 @@ export const full = process.env.RELAY_TEST_FULL === '1'
 /** Where all randomness of the tests begins; the same in every `make test`. */
 export const seed = Number(process.env.RELAY_TEST_SEED ?? 1)
 
+/** How many rounds of chaos there are, unless RELAY_CHAOS_ROUNDS has a number. */
+export const chaosRounds = (usual: number): number => Number(process.env.RELAY_CHAOS_ROUNDS ?? usual)
+
 /** Numbers from 0 to below 1, the same everywhere for the same start: xorshift32. */
 export function randomFrom(start: number): () => number {
   let state = start | 0 || 1
