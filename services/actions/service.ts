@@ -68,8 +68,8 @@ export function actionsService({ enabled, catalog, previews, execution, runs, me
       const { runId, action, provider, status } = run
       call.reply(key.run, runId)
       // A key that another actor of the workspace used answers with that actor's run.
-      const { result, error, withheld } = showDetails(run, run, callerOf(call))
-      return { runId, action, provider, status, result, error, durationMs: durationMs(run) ?? 0, requestId: call.requestId, withheld }
+      const { result, error } = showDetails(run, run, callerOf(call))
+      return { runId, action, provider, status, result, error, durationMs: durationMs(run) ?? 0, requestId: call.requestId }
     },
 
     async listRuns(request, call) {

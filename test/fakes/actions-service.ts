@@ -50,7 +50,6 @@ export const executed = (requestId: string, more: Partial<ExecuteActionResponse>
   error: undefined,
   durationMs: 549,
   requestId,
-  withheld: '',
   ...more,
 })
 

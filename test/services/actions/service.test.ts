@@ -119,16 +119,16 @@ describe('runs', () => {
       const asked = { previewId: await previewed('to: cara, bcc: dan', 'private.ada'), idempotencyKey: key }
       const own = await actions.executeAction(asked, who('ada'))
       const open = { params: { note: 'to: cara, bcc: dan' }, result: { line: 'private' }, error: 'LEDGER_FULL: no room for private mail', withheld: '' }
-      const { params: _, ...outcome } = open
+      const outcome = { result: open.result, error: open.error }
       expect(own).toMatchObject(outcome)
-      const hidden = { result: undefined, error: expect.stringMatching(/^LEDGER_FULL: only /), withheld: 'permission' }
+      const hidden = { result: undefined, error: expect.stringMatching(/^LEDGER_FULL: only /) }
       const list = async (caller: string) => (await actions.listRuns({ pageSize: 0, pageToken: '', status: '' }, who(caller))).runs[0]
       for (const caller of ['ada', 'root.all']) {
         expect((await actions.getRun({ runId: own.runId }, who(caller))).run, caller).toMatchObject(open)
         expect(await list(caller), caller).toMatchObject(open)
       }
       for (const shown of [await list('bob'), (await actions.getRun({ runId: own.runId }, who('bob'))).run]) {
-        expect(shown).toMatchObject({ runId: own.runId, status: 'failed', actor: 'ada', params: {}, ...hidden })
+        expect(shown).toMatchObject({ runId: own.runId, status: 'failed', actor: 'ada', params: {}, withheld: 'permission', ...hidden })
         expect(JSON.stringify(shown)).not.toMatch(/private|cara|dan/)
       }
       // By the key alone: whoever knows it learns how the run ended.

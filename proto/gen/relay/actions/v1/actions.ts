@@ -74,6 +74,7 @@ export interface ExecuteActionResponse {
   provider: string;
   /** "success", "failed", or "unknown" when it cannot be known whether the action took effect. */
   status: string;
+  /** Absent where there is none, and where the run is another actor's that the caller may not read: GetRun says which. */
   result?:
     | { [key: string]: any }
     | undefined;
@@ -81,8 +82,6 @@ export interface ExecuteActionResponse {
   error?: string | undefined;
   durationMs: number;
   requestId: string;
-  /** Why `result` is not shown: as in Run; empty where it is, or where there is none. */
-  withheld: string;
 }
 
 export interface ListRunsRequest {
@@ -663,7 +662,6 @@ function createBaseExecuteActionResponse(): ExecuteActionResponse {
     error: undefined,
     durationMs: 0,
     requestId: "",
-    withheld: "",
   };
 }
 
@@ -692,9 +690,6 @@ export const ExecuteActionResponse: MessageFns<ExecuteActionResponse> = {
     }
     if (message.requestId !== "") {
       writer.uint32(66).string(message.requestId);
-    }
-    if (message.withheld !== "") {
-      writer.uint32(74).string(message.withheld);
     }
     return writer;
   },
@@ -776,14 +771,6 @@ export const ExecuteActionResponse: MessageFns<ExecuteActionResponse> = {
             message.requestId = reader.string();
             continue;
           }
-          case 9: {
-            if (tag !== 74) {
-              break;
-            }
-
-            message.withheld = reader.string();
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -809,7 +796,6 @@ export const ExecuteActionResponse: MessageFns<ExecuteActionResponse> = {
     message.error = object.error ?? undefined;
     message.durationMs = object.durationMs ?? 0;
     message.requestId = object.requestId ?? "";
-    message.withheld = object.withheld ?? "";
     return message;
   },
 };
