@@ -26,6 +26,7 @@ export function rounds({ rounds: count, timeoutMs, ...options }: RoundsOptions):
     const round = await chaos.round(number - 1)
     done.push(round)
     console.log(`${number} of ${count}, seed ${options.seed}: ${round.disturbance.what}: ${figures([round])}`)
+    for (const sentence of unknowns(round)) console.log(`  ${sentence}`)
     for (const violation of round.violations) console.log(`  ${violation}`)
     expect(round.violations).toEqual([])
   }, timeoutMs)
@@ -39,6 +40,13 @@ export function rounds({ rounds: count, timeoutMs, ...options }: RoundsOptions):
     expect(unknown, `of ${runs}`).toBeLessThanOrEqual(Math.max(1, Math.floor(runs * mostUnknown)))
   })
 }
+
+/** What it stays unknown of, for whoever asks whether it must. */
+const unknowns = ({ stories }: Round): string[] =>
+  stories.flatMap(({ action, told }) => {
+    const last = told.at(-1)
+    return last?.status === 'unknown' ? [`${action} ${last.runId} is unknown: ${last.reason}`] : []
+  })
 
 interface Totals {
   runs: number
