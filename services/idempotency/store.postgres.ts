@@ -243,10 +243,15 @@ const statements = {
        RETURNING 1
      ) SELECT count(*)::int AS count FROM reaped`,
   ),
+  /** Each kind by itself: whatever piles up of one is not read for another. */
   expired: statement(
     'expired',
-    `SELECT workspace, key_kind, key, run_id FROM claims
-     WHERE lease_until <= (SELECT clock_timestamp() - $2::float8 * interval '1 millisecond') AND key_kind = ANY ($1::text[])
+    `SELECT workspace, key_kind, key, run_id FROM unnest($1::text[]) AS kind,
+     LATERAL (
+       SELECT * FROM claims
+       WHERE key_kind = kind AND lease_until <= (SELECT clock_timestamp() - $2::float8 * interval '1 millisecond')
+       ORDER BY lease_until LIMIT $3
+     ) AS of_kind
      ORDER BY lease_until LIMIT $3`,
   ),
   lapsed: statement(

@@ -50,9 +50,9 @@ const statements = {
   ),
   expire: statement(
     'expire',
-    `DELETE FROM connect_steps WHERE (kind, workspace, hash) IN (
-       SELECT kind, workspace, hash FROM connect_steps WHERE expires_at <= clock_timestamp()
-       ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+    `DELETE FROM connect_steps WHERE ctid = ANY (ARRAY (
+       SELECT ctid FROM connect_steps WHERE expires_at <= (SELECT clock_timestamp())
+       ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED))
      RETURNING kind`,
   ),
   take: statement(

@@ -216,15 +216,15 @@ const statements = {
   /** Of code that did not say when. */
   stampEnded: statement(
     'stamp ended',
-    `UPDATE connections SET ended_at = clock_timestamp() WHERE connection_id IN (
-       SELECT connection_id FROM connections WHERE status = 'reauth_required' AND ended_at IS NULL LIMIT $1 FOR UPDATE SKIP LOCKED)`,
+    `UPDATE connections SET ended_at = clock_timestamp() WHERE connection_id = ANY (ARRAY (
+       SELECT connection_id FROM connections WHERE status = 'reauth_required' AND ended_at IS NULL ORDER BY connection_id LIMIT $1 FOR UPDATE SKIP LOCKED))`,
   ),
   expire: statement(
     'expire',
-    `DELETE FROM connections WHERE status = 'reauth_required' AND connection_id IN (
+    `DELETE FROM connections WHERE status = 'reauth_required' AND connection_id = ANY (ARRAY (
        SELECT connection_id FROM connections
-       WHERE status = 'reauth_required' AND ended_at < clock_timestamp() - $1::float8 * interval '1 millisecond'
-       ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+       WHERE status = 'reauth_required' AND ended_at < (SELECT clock_timestamp() - $1::float8 * interval '1 millisecond')
+       ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED))
      RETURNING ${columns}`,
   ),
   isFull: statement(

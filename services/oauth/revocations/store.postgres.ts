@@ -70,8 +70,8 @@ const statements = {
   take: statement(
     'take',
     `UPDATE revocations SET attempts = attempts + 1, due_at = clock_timestamp() + least(30 * 2 ^ least(attempts, 10), 3600) * interval '1 second'
-     WHERE revocation_id IN (
-       SELECT revocation_id FROM revocations WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+     WHERE revocation_id = ANY (ARRAY (
+       SELECT revocation_id FROM revocations WHERE due_at <= (SELECT clock_timestamp()) ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED))
      RETURNING revocation_id, workspace, connection_id, provider, issuer, subject, kind, sealed, legacy`,
   ),
   done: statement('done', `DELETE FROM revocations WHERE revocation_id = $1`),
@@ -81,9 +81,9 @@ const statements = {
   ),
   expire: statement(
     'expire',
-    `DELETE FROM revocations WHERE revocation_id IN (
-       SELECT revocation_id FROM revocations WHERE created_at < clock_timestamp() - $1::float8 * interval '1 millisecond'
-       ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+    `DELETE FROM revocations WHERE revocation_id = ANY (ARRAY (
+       SELECT revocation_id FROM revocations WHERE created_at < (SELECT clock_timestamp() - $1::float8 * interval '1 millisecond')
+       ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))
      RETURNING revocation_id`,
   ),
 }
