@@ -1,5 +1,5 @@
 /**
- * The keys that bodies are signed with (docs/decisions/0018-signature-keys.md): one per workspace, purpose and generation.
+ * The keys that bodies are signed with (docs/decisions/0019-signature-keys.md): one per workspace, purpose and generation.
  *
  * - From generation 1 on: HKDF-SHA256 (RFC 5869) of the root, which no receiver and no client ever has; salt `relay/signature/v2`, info the
  *   JSON array [purpose, workspace, generation], 32 bytes.

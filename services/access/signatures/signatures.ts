@@ -1,6 +1,6 @@
 /**
  * The signature keys of a workspace, for its admins: which count, what they are, and their replacement with an overlap
- * (docs/decisions/0018-signature-keys.md). The rules of an overlap are here; keys are derived (mesh/signature-keys.ts), not kept.
+ * (docs/decisions/0019-signature-keys.md). The rules of an overlap are here; keys are derived (mesh/signature-keys.ts), not kept.
  */
 import { type Asker, type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
 import { type Purpose, type SignatureKeys, legacyGeneration, purposes, webhookSecretOf } from '#mesh/signature-keys.ts'
