@@ -15,5 +15,7 @@ export const errors = errorTable('actions', {
   PREVIEW_ALREADY_RUN: { code: 'ALREADY_EXISTS', message: 'This preview was already run under another key. To run the action again, preview it again.' },
   KEY_REUSED: { code: 'INVALID_ARGUMENT', message: 'This Idempotency-Key belongs to another request. Use a new key for a new request.' },
   IN_PROGRESS: { code: 'ABORTED', message: 'This run is still in progress. Ask again with the same key.' },
+  RUN_NOT_UNKNOWN: { code: 'FAILED_PRECONDITION', message: 'Only a run that ended as unknown can be settled.' },
+  RUN_ALREADY_SETTLED: { code: 'FAILED_PRECONDITION', message: 'This run was already settled: by another actor, or with the other verdict.' },
   RUN_NOT_FOUND: { code: 'NOT_FOUND', message: 'There is no such run.' },
 })

@@ -8,6 +8,7 @@ import { statusClasses } from './adapters/provider-http.ts'
 import { type Queue, queues } from './adapters/slots.ts'
 import { deliveryReasons } from './adapters/webhook.ts'
 import { type Run, driverReasons, durationMs } from './run.ts'
+import { type Verdict, verdicts } from './settlement.ts'
 import type { Store } from './store.ts'
 
 const providers = ['google', 'microsoft'] as const
@@ -71,6 +72,7 @@ export class ActionMetrics {
   readonly #replays
   readonly #taken
   readonly #late
+  readonly #settled
 
   /** `actions`: those that there are; what is counted by action begins at 0 for each. */
   constructor(
@@ -89,7 +91,9 @@ export class ActionMetrics {
       'action',
       'status',
     ])
+    this.#settled = metrics.counter('action_settled_total', 'Runs with an unknown outcome that a person settled', ['provider', 'action', 'verdict'])
     for (const { provider, action, reasons } of actions) {
+      for (const verdict of verdicts) this.#settled.inc({ provider, action, verdict }, 0)
       for (const status of ['success', 'failed']) this.#late.inc({ provider, action, status }, 0)
       for (const status of ['success', 'failed', 'unknown']) this.#executed.inc({ provider, action, status }, 0)
       for (const reason of new Set([...reasons, ...driverReasons])) this.#failed.inc({ provider, action, reason }, 0)
@@ -120,6 +124,10 @@ export class ActionMetrics {
 
   endedLate({ provider, action, status }: Run): void {
     this.#late.inc({ provider, action, status })
+  }
+
+  settled({ provider, action }: Run, verdict: Verdict): void {
+    this.#settled.inc({ provider, action, verdict })
   }
 
   replayed({ provider, action }: Run): void {

@@ -1,5 +1,6 @@
 /** A run as its row has it. */
 import type { KeyKind, Run, RunStatus } from './run.ts'
+import type { Settlement, Verdict } from './settlement.ts'
 
 export interface RunRow {
   run_id: string
@@ -28,12 +29,25 @@ export interface RunRow {
   started_at: Date
   ended_at: Date | null
   details_removed_at: Date | null
+  settled_verdict: Verdict | null
+  settled_reason: string | null
+  settled_by: string | null
+  settled_at: Date | null
 }
 
+export const settlementColumns = 'settled_verdict, settled_reason, settled_by, settled_at'
 export const runColumns = `run_id, preview_id, attempt_id, workspace, actor, action, provider, params, connection_id, key_kind, key, status, epoch, recovery,
-  extract(epoch FROM clock_timestamp() - recorded_at)::float8 * 1000 AS recorded_ago, result, error_reason, error, key_id, source, request_id, trace_id, span_id, started_at, ended_at, details_removed_at`
+  extract(epoch FROM clock_timestamp() - recorded_at)::float8 * 1000 AS recorded_ago, result, error_reason, error, key_id, source, request_id, trace_id, span_id, started_at, ended_at, details_removed_at,
+  ${settlementColumns}`
 
 export const fromJson = (text: string | null) => (text === null ? undefined : (JSON.parse(text) as Record<string, unknown>))
+
+type SettlementRow = Pick<RunRow, 'settled_verdict' | 'settled_reason' | 'settled_by' | 'settled_at'>
+
+export const toSettlement = (row: SettlementRow): Settlement | undefined =>
+  row.settled_at === null
+    ? undefined
+    : { verdict: row.settled_verdict!, reason: row.settled_reason!, settledBy: row.settled_by!, settledAt: row.settled_at }
 
 export const toRun = (row: RunRow): Run => ({
   runId: row.run_id,
@@ -62,4 +76,5 @@ export const toRun = (row: RunRow): Run => ({
   startedAt: row.started_at,
   endedAt: row.ended_at ?? undefined,
   detailsRemoved: row.details_removed_at !== null,
+  settlement: toSettlement(row),
 })

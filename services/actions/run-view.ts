@@ -2,11 +2,12 @@
 import { parseCanonical } from './canonical.ts'
 import { redactSecrets } from './redaction.ts'
 import type { Run } from './run.ts'
+import type { Settlement } from './settlement.ts'
 
 /** A run as lists read it: without what is large in it, and without what only its holder needs. */
 export interface ListedRun extends Pick<
   Run,
-  'runId' | 'previewId' | 'workspace' | 'actor' | 'action' | 'provider' | 'status' | 'errorReason' | 'error' | 'startedAt' | 'endedAt' | 'detailsRemoved'
+  'runId' | 'previewId' | 'workspace' | 'actor' | 'action' | 'provider' | 'status' | 'errorReason' | 'error' | 'startedAt' | 'endedAt' | 'detailsRemoved' | 'settlement'
 > {
   /** Undefined where they are too large for the list. */
   readonly details: RunDetails | undefined
@@ -33,6 +34,11 @@ export interface ShownDetails {
 
 /** See the details of other actors' runs. */
 export const readAll = 'runs:read_all'
+
+/** What a person writes of a run may quote what is in it. */
+export function showSettlement({ settlement }: Pick<Run, 'settlement'>, withheld: Withheld): Settlement | undefined {
+  return settlement && { ...settlement, reason: withheld === 'permission' ? '' : settlement.reason }
+}
 
 /** Undefined details are too large to be shown here. Values under the names of secrets are shown to nobody. */
 export function showDetails(run: Pick<Run, 'runId' | 'actor' | 'errorReason' | 'error' | 'detailsRemoved'>, details: RunDetails | undefined, viewer: Viewer): ShownDetails {

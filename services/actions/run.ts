@@ -1,6 +1,7 @@
 /** What a run is: one execution of one preview. Pure. */
 import type { TraceContext } from '#mesh/telemetry/trace-context.ts'
 import type { Outcome } from './adapter.ts'
+import type { Settlement } from './settlement.ts'
 
 export type RunStatus = 'executing' | 'success' | 'failed' | 'unknown'
 
@@ -57,6 +58,8 @@ export interface Run {
   readonly endedAt: Date | undefined
   /** Whether what it sent and got was removed since: `params` is empty then. */
   readonly detailsRemoved: boolean
+  /** Where a person said what became of it, after it had ended as `unknown`. */
+  readonly settlement: Settlement | undefined
 }
 
 /** Stands where a run was claimed and never begun: it keeps a late begin from landing, and belongs to no workspace, so that nobody sees it. */

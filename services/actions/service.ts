@@ -11,8 +11,9 @@ import type { Execution } from './execute.ts'
 import type { ActionMetrics } from './metrics.ts'
 import type { Previews } from './preview.ts'
 import type { RunReader } from './run-reader.ts'
-import { type ListedRun, type RunDetails, type Viewer, showDetails } from './run-view.ts'
+import { type ListedRun, type RunDetails, type Viewer, showDetails, showSettlement } from './run-view.ts'
 import { type RunStatus, durationMs } from './run.ts'
+import type { Settlements, Verdict } from './settlement.ts'
 
 export interface ServiceParts {
   enabled: boolean
@@ -20,12 +21,13 @@ export interface ServiceParts {
   previews: Previews
   execution: Execution
   runs: RunReader
+  settlements: Settlements
   metrics: ActionMetrics
 }
 
 const defaultPage = 50
 
-export function actionsService({ enabled, catalog, previews, execution, runs, metrics }: ServiceParts): Served {
+export function actionsService({ enabled, catalog, previews, execution, runs, settlements, metrics }: ServiceParts): Served {
   const requireEnabled = () => {
     if (!enabled) throw errors.ACTIONS_DISABLED()
   }
@@ -95,10 +97,20 @@ export function actionsService({ enabled, catalog, previews, execution, runs, me
       call.reply(key.run, run.runId)
       return { run: toMessage(run, run, caller), requestId: call.requestId }
     },
+
+    async settleRun({ runId, verdict, reason }, call) {
+      requireEnabled()
+      note({ runId })
+      const run = await settlements.settle({ runId, verdict: verdict as Verdict, reason, asker: askerOf(call) })
+      call.reply(key.run, runId)
+      return { run: toMessage(run, run, callerOf(call)), requestId: call.requestId }
+    },
   })
 }
 
 function toMessage(run: Omit<ListedRun, 'details'>, details: RunDetails | undefined, viewer: Viewer): RunMessage {
+  const shown = showDetails(run, details, viewer)
+  const settlement = showSettlement(run, shown.withheld)
   return {
     runId: run.runId,
     previewId: run.previewId,
@@ -109,6 +121,7 @@ function toMessage(run: Omit<ListedRun, 'details'>, details: RunDetails | undefi
     actor: run.actor,
     startedAt: run.startedAt.toISOString(),
     endedAt: run.endedAt?.toISOString(),
-    ...showDetails(run, details, viewer),
+    ...shown,
+    settlement: settlement && { ...settlement, settledAt: settlement.settledAt.toISOString() },
   }
 }

@@ -7,6 +7,7 @@ import { postgresStore } from './store.postgres.ts'
 import { retention } from './retention.ts'
 import { postgresRunPruner } from './store.retention.postgres.ts'
 import { postgresRunReader } from './store.runs.postgres.ts'
+import { postgresSettlementStore } from './store.settlements.postgres.ts'
 
 interface StoresConfig {
   databaseUrl: Secret
@@ -30,6 +31,7 @@ export async function openStores({ config, log, metrics, onStop }: Runtime<Store
     reserved: pools.reserved,
     runs: postgresRunReader(pools.reads),
     store: (audited: () => void) => postgresStore(pools.main, audited, pools.reserved),
+    settlements: (audited: () => void) => postgresSettlementStore(pools.main, audited),
     ping: () => pools.main.ping(),
   }
 }

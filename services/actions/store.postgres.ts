@@ -91,7 +91,7 @@ const endLate = statement(
   'end-late',
   `WITH found AS (
      SELECT run_id AS found_id, status AS was FROM runs
-     WHERE run_id = $1 AND epoch > $2
+     WHERE run_id = $1 AND epoch > $2 AND settled_at IS NULL
        AND ($3 = 'success' AND status IN ('executing', 'unknown') OR status = 'unknown' AND epoch = $2 + 1 AND acted = false)
      FOR UPDATE),
    ended AS (

@@ -13,7 +13,7 @@ const longOver = `ended_at < (SELECT clock_timestamp() - $1::float8 * interval '
 const removeDetails = statement(
   'remove-run-details',
   `UPDATE runs SET params = '{}', result = NULL, recovery = NULL, error = error_reason || ': what happened is no longer kept.',
-     details_removed_at = clock_timestamp()
+     settled_reason = left(settled_reason, 0), details_removed_at = clock_timestamp()
    WHERE run_id = ANY (ARRAY (
      SELECT run_id FROM runs WHERE details_removed_at IS NULL AND ${longOver} ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED))
    RETURNING run_id`,

@@ -1,20 +1,36 @@
 import type { Database } from '#mesh/postgres/database.ts'
 import { type Statement, statementMaker } from '#mesh/postgres/statement.ts'
 import { type RunReader, detailBytes } from './run-reader.ts'
-import { type RunRow, fromJson, runColumns, toRun } from './run-row.ts'
+import { type RunRow, fromJson, runColumns, settlementColumns, toRun, toSettlement } from './run-row.ts'
 import type { ListedRun } from './run-view.ts'
 
 const statement = statementMaker('actions.')
 
 type ListedRow = Pick<
   RunRow,
-  'run_id' | 'preview_id' | 'workspace' | 'actor' | 'action' | 'provider' | 'status' | 'result' | 'error_reason' | 'error' | 'started_at' | 'ended_at' | 'details_removed_at'
+  | 'run_id'
+  | 'preview_id'
+  | 'workspace'
+  | 'actor'
+  | 'action'
+  | 'provider'
+  | 'status'
+  | 'result'
+  | 'error_reason'
+  | 'error'
+  | 'started_at'
+  | 'ended_at'
+  | 'details_removed_at'
+  | 'settled_verdict'
+  | 'settled_reason'
+  | 'settled_by'
+  | 'settled_at'
 > & { params: Buffer | null; cursor: string }
 
 /** The length of a value is known without reading it: one that is too large is never fetched from where Postgres keeps large ones. */
 const fits = `octet_length(params) + coalesce(octet_length(result), 0) <= $2`
 const listedColumns = `run_id, preview_id, workspace, actor, action, provider, status, error_reason, left(error, 1000) AS error, started_at,
-  ended_at, details_removed_at, CASE WHEN ${fits} THEN params END AS params, CASE WHEN ${fits} THEN result END AS result,
+  ended_at, details_removed_at, ${settlementColumns}, CASE WHEN ${fits} THEN params END AS params, CASE WHEN ${fits} THEN result END AS result,
   (extract(epoch FROM started_at) * 1000000)::bigint::text AS cursor`
 
 /** A statement for each set of filters, so that each is planned for itself. */
@@ -71,5 +87,6 @@ const toListed = (row: ListedRow): ListedRun => ({
   startedAt: row.started_at,
   endedAt: row.ended_at ?? undefined,
   detailsRemoved: row.details_removed_at !== null,
+  settlement: toSettlement(row),
   details: row.params === null ? undefined : { params: row.params, result: fromJson(row.result) },
 })

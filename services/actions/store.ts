@@ -98,7 +98,7 @@ export interface Store {
   /**
    * Ends the run by what an earlier holder knows of it. A success is proof, whoever holds the run now: it ends one that is under way, and
    * replaces `unknown`. A failure says only that the earlier attempt had no effect: it replaces `unknown` where the holder right after that
-   * one ended the run without having acted. Whatever else is known stays; undefined then. `was`: what it was before.
+   * one ended the run without having acted. Whatever else is known, or was settled, stays; undefined then. `was`: what it was before.
    */
   endLate(end: LateEnd): Promise<{ run: Run; was: RunStatus } | undefined>
   /**

@@ -39,6 +39,7 @@ export const run: Run = {
   startedAt: '2025-10-06T06:15:00.000Z',
   endedAt: '2025-10-06T06:15:00.549Z',
   withheld: '',
+  settlement: undefined,
 }
 
 export const executed = (requestId: string, more: Partial<ExecuteActionResponse> = {}): ExecuteActionResponse => ({
@@ -88,6 +89,10 @@ const usual: ActionsHandlers = {
   executeAction: async (_request, call) => executed(call.requestId),
   listRuns: async (_request, call) => ({ runs: [run], nextPageToken: '', requestId: call.requestId }),
   getRun: async (request, call) => ({ run: { ...run, runId: request.runId }, requestId: call.requestId }),
+  settleRun: async ({ runId, verdict, reason }, call) => ({
+    run: { ...run, runId, settlement: { verdict, reason, settledBy: 'tester', settledAt: '2025-10-06T07:15:00.000Z' } },
+    requestId: call.requestId,
+  }),
 }
 
 export async function startActions(verifier: Verifier): Promise<ActionsStandIn> {

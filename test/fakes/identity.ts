@@ -34,6 +34,7 @@ const everyPermission = [
   'keys:admin',
   'audit:read',
   'runs:read_all',
+  'runs:settle',
   'metrics:read',
 ] as const
 const everyService = ['gateway', 'access', 'actions', 'idempotency', 'ratelimit', 'oauth', 'envoy', 'tester'] as const

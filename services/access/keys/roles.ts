@@ -3,7 +3,7 @@
 const viewer = ['actions:read', 'connections:read']
 const operator = [...viewer, 'actions:preview', 'actions:execute']
 const developer = [...operator, 'connections:write', 'keys:read', 'keys:write']
-const admin = [...developer, 'keys:admin', 'audit:read', 'runs:read_all', 'metrics:read']
+const admin = [...developer, 'keys:admin', 'audit:read', 'runs:read_all', 'runs:settle', 'metrics:read']
 
 export const roles = Object.freeze({ viewer, operator, developer, admin } satisfies Record<string, readonly string[]>)
 

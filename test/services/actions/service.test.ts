@@ -17,6 +17,8 @@ import { noConnections } from '../../../services/actions/connections.ts'
 import { ActionMetrics } from '../../../services/actions/metrics.ts'
 import { Previews } from '../../../services/actions/preview.ts'
 import { actionsService } from '../../../services/actions/service.ts'
+import { Settlements } from '../../../services/actions/settlement.ts'
+import { postgresSettlementStore } from '../../../services/actions/store.settlements.postgres.ts'
 import { type Stage, stage } from './stage.ts'
 
 const log = pino({ level: 'silent' })
@@ -50,7 +52,9 @@ async function serve(enabled: boolean) {
   const { store, execution } = on.replica()
   const catalog = new Catalog([on.ledger, echo])
   const previews = new Previews({ catalog, store, connections: noConnections, ttlMs: 60_000 })
-  const service = actionsService({ enabled, catalog, previews, execution, runs: on.runs, metrics: new ActionMetrics(new Metrics('t'), store) })
+  const metrics = new ActionMetrics(new Metrics('t'), store)
+  const settlements = new Settlements({ store: postgresSettlementStore(on.database), metrics })
+  const service = actionsService({ enabled, catalog, previews, execution, runs: on.runs, settlements, metrics })
   const server = new GrpcServer({ services: [service], verifier, health: new Health({ services: [] }), log, metrics: new Metrics('t') })
   const channel = new Channel({ address: `127.0.0.1:${await server.listen({ host: '127.0.0.1', port: 0 })}` })
   ends.push(() => channel.close(), () => server.drain(1000))
@@ -198,6 +202,7 @@ test('switched off, every call says so', async () => {
     off.executeAction({ previewId: 'x', idempotencyKey: undefined }, as('acme.ada')),
     off.listRuns({ pageSize: 0, pageToken: '', status: '' }, as('acme.ada')),
     off.getRun({ runId: randomUUID() }, as('acme.ada')),
+    off.settleRun({ runId: randomUUID(), verdict: 'happened', reason: 'seen' }, as('acme.ada')),
   ]
   for (const call of calls) await expect(call).rejects.toMatchObject({ reason: 'ACTIONS_DISABLED', code: 'UNIMPLEMENTED' })
 })

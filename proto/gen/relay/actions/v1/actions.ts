@@ -109,6 +109,31 @@ export interface GetRunResponse {
   requestId: string;
 }
 
+export interface SettleRunRequest {
+  runId: string;
+  /** "happened": the run becomes "success". "did_not_happen": it becomes "failed". */
+  verdict: string;
+  /** How that is known, in one line for whoever reads the run later. */
+  reason: string;
+}
+
+export interface SettleRunResponse {
+  run?: Run | undefined;
+  requestId: string;
+}
+
+/** What a person found out about a run whose outcome was unknown. */
+export interface Settlement {
+  /** "happened" or "did_not_happen". */
+  verdict: string;
+  /** How that is known; empty where the details of the run are withheld from the caller for lack of permission. */
+  reason: string;
+  /** The actor who settled it. */
+  settledBy: string;
+  /** RFC 3339, UTC, with milliseconds. */
+  settledAt: string;
+}
+
 /** One execution of one preview. */
 export interface Run {
   runId: string;
@@ -136,6 +161,8 @@ export interface Run {
    * has it. "permission": the run is another actor's, and the caller lacks runs:read_all. "retention": they are no longer kept.
    */
   withheld: string;
+  /** Present where `status` is what a person settled after it had been "unknown". */
+  settlement?: Settlement | undefined;
 }
 
 function createBaseListActionsRequest(): ListActionsRequest {
@@ -1080,6 +1107,243 @@ export const GetRunResponse: MessageFns<GetRunResponse> = {
   },
 };
 
+function createBaseSettleRunRequest(): SettleRunRequest {
+  return { runId: "", verdict: "", reason: "" };
+}
+
+export const SettleRunRequest: MessageFns<SettleRunRequest> = {
+  encode(message: SettleRunRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.runId !== "") {
+      writer.uint32(10).string(message.runId);
+    }
+    if (message.verdict !== "") {
+      writer.uint32(18).string(message.verdict);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SettleRunRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSettleRunRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.runId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.verdict = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SettleRunRequest>): SettleRunRequest {
+    return SettleRunRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SettleRunRequest>): SettleRunRequest {
+    const message = createBaseSettleRunRequest();
+    message.runId = object.runId ?? "";
+    message.verdict = object.verdict ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseSettleRunResponse(): SettleRunResponse {
+  return { run: undefined, requestId: "" };
+}
+
+export const SettleRunResponse: MessageFns<SettleRunResponse> = {
+  encode(message: SettleRunResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.run !== undefined) {
+      Run.encode(message.run, writer.uint32(10).fork()).join();
+    }
+    if (message.requestId !== "") {
+      writer.uint32(18).string(message.requestId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SettleRunResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSettleRunResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.run = Run.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SettleRunResponse>): SettleRunResponse {
+    return SettleRunResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SettleRunResponse>): SettleRunResponse {
+    const message = createBaseSettleRunResponse();
+    message.run = (object.run !== undefined && object.run !== null) ? Run.fromPartial(object.run) : undefined;
+    message.requestId = object.requestId ?? "";
+    return message;
+  },
+};
+
+function createBaseSettlement(): Settlement {
+  return { verdict: "", reason: "", settledBy: "", settledAt: "" };
+}
+
+export const Settlement: MessageFns<Settlement> = {
+  encode(message: Settlement, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.verdict !== "") {
+      writer.uint32(10).string(message.verdict);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    if (message.settledBy !== "") {
+      writer.uint32(26).string(message.settledBy);
+    }
+    if (message.settledAt !== "") {
+      writer.uint32(34).string(message.settledAt);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Settlement {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSettlement();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.verdict = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.settledBy = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.settledAt = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Settlement>): Settlement {
+    return Settlement.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Settlement>): Settlement {
+    const message = createBaseSettlement();
+    message.verdict = object.verdict ?? "";
+    message.reason = object.reason ?? "";
+    message.settledBy = object.settledBy ?? "";
+    message.settledAt = object.settledAt ?? "";
+    return message;
+  },
+};
+
 function createBaseRun(): Run {
   return {
     runId: "",
@@ -1095,6 +1359,7 @@ function createBaseRun(): Run {
     startedAt: "",
     endedAt: undefined,
     withheld: "",
+    settlement: undefined,
   };
 }
 
@@ -1138,6 +1403,9 @@ export const Run: MessageFns<Run> = {
     }
     if (message.withheld !== "") {
       writer.uint32(106).string(message.withheld);
+    }
+    if (message.settlement !== undefined) {
+      Settlement.encode(message.settlement, writer.uint32(114).fork()).join();
     }
     return writer;
   },
@@ -1259,6 +1527,14 @@ export const Run: MessageFns<Run> = {
             message.withheld = reader.string();
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.settlement = Settlement.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1289,6 +1565,9 @@ export const Run: MessageFns<Run> = {
     message.startedAt = object.startedAt ?? "";
     message.endedAt = object.endedAt ?? undefined;
     message.withheld = object.withheld ?? "";
+    message.settlement = (object.settlement !== undefined && object.settlement !== null)
+      ? Settlement.fromPartial(object.settlement)
+      : undefined;
     return message;
   },
 };
@@ -1350,6 +1629,19 @@ export const ActionsServiceService = {
     responseSerialize: (value: GetRunResponse): Buffer => Buffer.from(GetRunResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetRunResponse => GetRunResponse.decode(value),
   },
+  /**
+   * Settles a run that ended as "unknown", for a person who looked at the other side. It can be settled once: the same verdict of the same
+   * actor is answered again, any other is refused. From then on the run, and each execute with its key, answers what was settled.
+   */
+  settleRun: {
+    path: "/relay.actions.v1.ActionsService/SettleRun" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SettleRunRequest): Buffer => Buffer.from(SettleRunRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SettleRunRequest => SettleRunRequest.decode(value),
+    responseSerialize: (value: SettleRunResponse): Buffer => Buffer.from(SettleRunResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SettleRunResponse => SettleRunResponse.decode(value),
+  },
 } as const;
 
 export interface ActionsServiceServer extends UntypedServiceImplementation {
@@ -1366,6 +1658,11 @@ export interface ActionsServiceServer extends UntypedServiceImplementation {
   listRuns: handleUnaryCall<ListRunsRequest, ListRunsResponse>;
   /** Finds out what happened to one run. */
   getRun: handleUnaryCall<GetRunRequest, GetRunResponse>;
+  /**
+   * Settles a run that ended as "unknown", for a person who looked at the other side. It can be settled once: the same verdict of the same
+   * actor is answered again, any other is refused. From then on the run, and each execute with its key, answers what was settled.
+   */
+  settleRun: handleUnaryCall<SettleRunRequest, SettleRunResponse>;
 }
 
 export interface ActionsServiceClient extends Client {
@@ -1451,6 +1748,25 @@ export interface ActionsServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetRunResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Settles a run that ended as "unknown", for a person who looked at the other side. It can be settled once: the same verdict of the same
+   * actor is answered again, any other is refused. From then on the run, and each execute with its key, answers what was settled.
+   */
+  settleRun(
+    request: SettleRunRequest,
+    callback: (error: ServiceError | null, response: SettleRunResponse) => void,
+  ): ClientUnaryCall;
+  settleRun(
+    request: SettleRunRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: SettleRunResponse) => void,
+  ): ClientUnaryCall;
+  settleRun(
+    request: SettleRunRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SettleRunResponse) => void,
   ): ClientUnaryCall;
 }
 

@@ -1,20 +1,24 @@
-/** The migration that lets admins read metrics: who made keys must be able to go on making ones like their own. */
+/** The migrations that give admins a new permission: who made keys must be able to go on making ones like their own. */
 import { readFileSync } from 'node:fs'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import { roles } from '../../../../services/access/keys/roles.ts'
 import { type AccessDatabase, accessDatabase, openDatabase } from './database.ts'
 
-const migration = readFileSync(new URL('../../../../services/access/migrations/0008_read_metrics.sql', import.meta.url), 'utf8')
+const read = (name: string) => readFileSync(new URL(`../../../../services/access/migrations/${name}.sql`, import.meta.url), 'utf8')
 
 let on: AccessDatabase
-beforeAll(async () => {
+beforeEach(async () => {
   on = await accessDatabase()
 })
-afterAll(() => on.close())
+afterEach(() => on.close())
 
-test('an admin key from before may read metrics, once; one that was narrowed, and other roles, may not', async () => {
+test.each([
+  ['metrics:read', '0008_read_metrics'],
+  ['runs:settle', '0009_settle_runs'],
+])('an admin key from before has %s, once; one that was narrowed, and other roles, have not', async (added, file) => {
+  const migration = read(file)
   const database = openDatabase(on.url)
-  const before = (permissions: readonly string[]) => permissions.filter((permission) => permission !== 'metrics:read')
+  const before = (permissions: readonly string[]) => permissions.filter((permission) => permission !== added)
   const add = (name: string, role: string, permissions: readonly string[]) =>
     database.query({
       name: `test add ${name}`,
