@@ -16,7 +16,11 @@ export function placeStandIns(root: string): void {
   const services = ['access', 'idempotency', 'ratelimit', 'oauth', 'actions']
   const mains = ['gateway', 'deploy/sandbox', ...services.map((service) => `services/${service}`)]
   const places: [string, string][] = mains.map((folder) => [`${folder}/main.ts`, 'stand-in.ts'])
-  for (const [place, standIn] of [...places, ['services/access/relay-access.cli.ts', 'stand-in-keys.ts'] as const]) {
+  const programs = [
+    ['services/access/relay-access.cli.ts', 'stand-in-keys.ts'],
+    ['deploy/relay-migrate.ts', 'stand-in-migrate.ts'],
+  ] as const
+  for (const [place, standIn] of [...places, ...programs]) {
     mkdirSync(dirname(join(root, place)), { recursive: true })
     copyFileSync(join(import.meta.dirname, standIn), join(root, place))
   }

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { secretsFile } from '../../deploy/local/home.ts'
 import { serviceNames } from '../../deploy/local/mesh-options.ts'
-import { consent } from '../deploy/consent.ts'
+import { consent, continueFrom } from '../deploy/consent.ts'
 import { type Journey, type Reply, journey } from './journey.ts'
 import { type Sandbox, sandboxOf } from './sandbox.ts'
 
@@ -52,16 +52,15 @@ interface Visit {
 /** A browser's way as far as the redirect back to Relay. */
 async function visit(provider: 'google' | 'microsoft', email: string): Promise<Visit> {
   const { start_url: start } = (await on.api.call('GET', `/oauth/${provider}/authorize`)).body as { start_url: string }
-  const sentOff = await fetch(start, { redirect: 'manual' })
-  const asked = new URL(sentOff.headers.get('location')!)
-  const cookie = sentOff.headers.getSetCookie()[0]!.split(';')[0]!
+  const { location, cookie } = await continueFrom(start)
+  const asked = new URL(location)
   const callback = new URL((await consent(asked, email)).headers.get('location')!)
   challenges.add(asked.searchParams.get('code_challenge')!)
   const of = `of visit ${challenges.size}`
   secrets.set(`the ticket ${of}`, start.split('.').at(-1)!)
   secrets.set(`the state ${of}`, asked.searchParams.get('state')!.split('.').at(-1)!)
   secrets.set(`the code ${of}`, callback.searchParams.get('code')!)
-  secrets.set(`the cookie ${of}`, cookie.split('=')[1]!)
+  for (const [index, each] of cookie.split('; ').entries()) secrets.set(`the cookie ${index + 1} ${of}`, each.split('=')[1]!)
   return { start, callback, cookie }
 }
 
