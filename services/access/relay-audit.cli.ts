@@ -18,7 +18,7 @@ import { entryLine } from './audit/entry-json.ts'
 import { endsOf, headLine, parseHead } from './audit/heads.ts'
 import { retain } from './audit/retention.ts'
 import { PostgresChains } from './audit/store.chain.postgres.ts'
-import { listEntries } from './audit/store.postgres.ts'
+import { listEntries } from './audit/store.list.postgres.ts'
 import { verifyLog } from './audit/verify.ts'
 
 const variables = {

@@ -30,7 +30,8 @@ export async function exportPage(store: Pick<AuditStore, 'list'>, query: Omit<En
       lines.push(line)
       last = entry
     }
-    if (next === undefined || lines.length === query.limit) return { data: Buffer.from(lines.join('')), next }
+    // Fewer than were asked for, and yet more to come: it took long enough to find these.
+    if (next === undefined || lines.length === query.limit || entries.length < limit) return { data: Buffer.from(lines.join('')), next }
     after = next
   }
 }

@@ -6,10 +6,11 @@
 import { createHash } from 'node:crypto'
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import type { Database, Queries } from '#mesh/postgres/database.ts'
-import { type Statement, statementMaker } from '#mesh/postgres/statement.ts'
+import { statementMaker } from '#mesh/postgres/statement.ts'
 import type { Chain, Entry, Link } from './chain.ts'
-import { type EntryRow, entryColumns, entryOf, insertedColumns, insertedRow } from './entry-row.ts'
-import type { AuditStore, EntryFilter, EntryPage, EntryQuery } from './store.ts'
+import { insertedColumns, insertedRow } from './entry-row.ts'
+import { listEntries } from './store.list.postgres.ts'
+import type { AuditStore, EntryPage, EntryQuery } from './store.ts'
 
 /** An event that is taken into two chains at once is lost by one of them, which then finds it taken. */
 const mostRaces = 5
@@ -73,14 +74,6 @@ export class PostgresAuditStore implements AuditStore {
   }
 }
 
-/** Reading needs no key. */
-export async function listEntries(queries: Queries, { workspace, filter, order, limit, after }: EntryQuery): Promise<EntryPage> {
-  const { statement, values } = listing(filter, order, after)
-  const rows = await queries.query<EntryRow>(statement, [workspace, limit + 1, ...values])
-  const entries = rows.slice(0, limit).map(entryOf)
-  return { entries, next: rows.length > limit ? entries.at(-1)?.sequence : undefined }
-}
-
 interface EndRow {
   workspace: string
   sequence: number | null
@@ -100,38 +93,6 @@ const lockOf = (workspace: string): bigint => createHash('sha256').update(`relay
 function isTakenTwice(error: unknown): boolean {
   const { code, constraint } = error as { code?: unknown; constraint?: unknown }
   return code === '23505' && constraint === 'audit_events_taken_once'
-}
-
-const conditions: Record<keyof EntryFilter, (place: string) => string> = {
-  action: (place) => `action = ${place}`,
-  outcome: (place) => `outcome = ${place}`,
-  actor: (place) => `actor = ${place}`,
-  keyId: (place) => `key_id = ${place}`,
-  target: (place) => `targets @> ARRAY[${place}::text]`,
-  from: (place) => `occurred_at >= ${place}::timestamptz`,
-  until: (place) => `occurred_at < ${place}::timestamptz`,
-}
-
-/** A statement for each set of filters, so that each is planned for itself: of 2⁷ sets and two orders, few are ever used. */
-function listing(filter: EntryFilter, order: EntryQuery['order'], after: number | undefined): { statement: Statement; values: unknown[] } {
-  const given = (Object.keys(conditions) as (keyof EntryFilter)[]).filter((field) => filter[field] !== undefined)
-  const values: unknown[] = given.map((field) => filter[field])
-  const where = ['workspace = $1', ...given.map((field, index) => conditions[field](`$${index + 3}`))]
-  const [beyond, direction] = order === 'newest first' ? ['<', 'DESC'] : ['>', 'ASC']
-  if (after !== undefined) {
-    values.push(after)
-    where.push(`sequence ${beyond} $${values.length + 2}`)
-  }
-  // Postgres tells statements apart by 63 characters.
-  const set = Object.keys(conditions).map((field) => Number(given.includes(field as keyof EntryFilter)))
-  const name = `list ${order} ${set.join('')}${after === undefined ? '' : ' after'}`
-  // The index of targets knows no order: left to itself, the planner walks the whole chain in the hope of an early end. So what has the
-  // target is found first, and only that is put in order.
-  const target = given.indexOf('target')
-  const found = `WITH found AS MATERIALIZED (SELECT * FROM audit_events WHERE ${conditions.target(`$${target + 3}`)} AND workspace = $1)`
-  const [before, table] = target === -1 ? ['', 'audit_events'] : [`${found} `, 'found AS audit_events']
-  const text = `${before}SELECT ${entryColumns} FROM ${table} WHERE ${where.join(' AND ')} ORDER BY audit_events.sequence ${direction} LIMIT $2`
-  return { statement: statement(name, text), values }
 }
 
 const statement = statementMaker('audit ')

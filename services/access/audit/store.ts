@@ -34,6 +34,7 @@ export interface EntryQuery {
   readonly after: number | undefined
 }
 
+/** May have fewer entries than were asked for, even none, and be followed by another: a page takes only so long to find. */
 export interface EntryPage {
   readonly entries: readonly Entry[]
   /** Where the next page goes on; undefined on the last. */

@@ -280,11 +280,15 @@ const statements = {
   ),
   revocationsAfter: statement(
     'revocations after',
-    `WITH known AS (SELECT coalesce(max(sequence), 0) AS latest FROM revocations)
+    `WITH known AS (SELECT coalesce(max(sequence), 0) AS latest FROM revocations),
+     since AS MATERIALIZED (SELECT clock_timestamp() - $2::float8 * interval '1 millisecond' AS at),
+     -- A clock that was set back puts a later number before an earlier one: so many are looked at for the first.
+     first AS MATERIALIZED (SELECT min(sequence) AS sequence FROM (
+       SELECT sequence FROM revocations WHERE recorded_at > (SELECT at FROM since) ORDER BY recorded_at LIMIT 1000) AS earliest)
      SELECT known.latest, later.* FROM known LEFT JOIN LATERAL (
        SELECT sequence, key_id, not_after FROM revocations
-       WHERE sequence > CASE WHEN $1 > known.latest THEN 0 ELSE $1 END
-         AND recorded_at > clock_timestamp() - $2::float8 * interval '1 millisecond'
+       WHERE sequence > CASE WHEN $1 > known.latest THEN 0 ELSE $1 END AND sequence >= (SELECT sequence FROM first)
+         AND recorded_at > (SELECT at FROM since)
        ORDER BY sequence LIMIT $3
      ) AS later ON true ORDER BY later.sequence`,
   ),

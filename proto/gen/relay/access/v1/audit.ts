@@ -94,6 +94,7 @@ export interface ListEventsRequest {
 }
 
 export interface ListEventsResponse {
+  /** May be fewer than were asked for, even none, and yet not all: a page takes only so long to find. The last page has no `next_page_token`. */
   events: AuditEntry[];
   /** Empty on the last page. */
   nextPageToken: string;
