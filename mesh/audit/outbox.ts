@@ -3,6 +3,7 @@
  * takes each once. Several replicas may send from one outbox.
  */
 import { Loop } from '../loop.ts'
+import { backlogReader } from '../telemetry/backlog.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { type Append, deliver, mostAtOnce } from './delivery.ts'
@@ -108,18 +109,7 @@ export class AuditOutbox {
   #measure(): void {
     const { store, metrics } = this.#parts
     type Backlog = Awaited<ReturnType<AuditOutboxStore['backlog']>>
-    // What was seen last stands while the store does not answer: an alert on it must not fall silent just then.
-    let last: Backlog = { count: 0, lagMs: 0, aside: 0 }
-    let [seen, at] = [Promise.resolve(last), -Infinity]
-    const look = () => store.backlog().then(
-      (backlog) => (last = backlog),
-      () => last,
-    )
-    const read = () => {
-      // Three gauges, one look a scrape.
-      if (performance.now() - at > 1000) [seen, at] = [look(), performance.now()]
-      return seen
-    }
+    const read = backlogReader<Backlog>(() => store.backlog(), { count: 0, lagMs: 0, aside: 0 })
     const gauge = (name: string, help: string, value: (backlog: Backlog) => number) =>
       metrics.gauge(name, help, [], async (each) => each.set(value(await read())))
     gauge('audit_outbox_backlog', 'Audit events that access has not taken yet', ({ count }) => count)

@@ -1,6 +1,7 @@
 /** The instruments of the actions service. Labels come from the catalog and the adapters' closed sets. */
 import type { FairSlots } from '#mesh/fair-slots.ts'
 import { lookupOutcomes } from '#mesh/outgoing/resolver.ts'
+import { backlogReader } from '#mesh/telemetry/backlog.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
 import type { TraceContext } from '#mesh/telemetry/trace-context.ts'
 import type { OutgoingCounts } from './adapters/offered.ts'
@@ -100,14 +101,9 @@ export class ActionMetrics {
       this.#latency.labels({ provider, action })
       for (const each of [this.#previews, this.#replays, this.#taken]) each.inc({ provider, action }, 0)
     }
-    const backlog = { count: 0, lagMs: 0, at: -Infinity }
-    const read = async () => {
-      // Two gauges, one look a scrape; while the store does not answer, what was seen last.
-      if (performance.now() - backlog.at < 1000) return backlog
-      return Object.assign(backlog, await store.untold().catch(() => ({})), { at: performance.now() })
-    }
+    const read = backlogReader(() => store.untold(), { count: 0, lagMs: 0 })
     metrics.gauge('action_outbox_backlog', 'Ended runs that the idempotency service has not heard of', [], async (gauge) => gauge.set((await read()).count))
-    metrics.gauge('action_outbox_lag_seconds', 'How long the oldest of them is overdue', [], async (gauge) => gauge.set((await read()).lagMs / 1000))
+    metrics.gauge('action_outbox_lag_seconds', 'How long ago the oldest of them ended', [], async (gauge) => gauge.set((await read()).lagMs / 1000))
   }
 
   previewed(provider: string, action: string): void {

@@ -151,6 +151,9 @@ describe('the outbox', () => {
     expect(due.some((each) => each.runId === later.runId)).toBe(false)
     // Taken: not due again before the retry.
     expect((await on.store.takeUntold({ limit: 100, retryMs: 60_000 })).some((each) => each.runId === soon.runId)).toBe(false)
+    // Each try puts off when it is due, and not how long it has waited.
+    await on.database.pool.query(`UPDATE runs SET ended_at = now() - interval '1 hour' WHERE run_id = $1`, [soon.runId])
+    expect((await on.store.untold()).lagMs).toBeGreaterThan(3_590_000)
     const before = (await on.store.untold()).count
     await on.store.told([soon.runId, later.runId])
     expect((await on.store.untold()).count).toBe(before - 2)
