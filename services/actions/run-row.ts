@@ -40,6 +40,9 @@ export const runColumns = `run_id, preview_id, attempt_id, workspace, actor, act
   extract(epoch FROM clock_timestamp() - recorded_at)::float8 * 1000 AS recorded_ago, result, error_reason, error, key_id, source, request_id, trace_id, span_id, started_at, ended_at, details_removed_at,
   ${settlementColumns}`
 
+/** What stands behind the reason of an error whose text was removed. */
+export const noLongerKept = ': what happened is no longer kept.'
+
 export const fromJson = (text: string | null) => (text === null ? undefined : (JSON.parse(text) as Record<string, unknown>))
 
 type SettlementRow = Pick<RunRow, 'settled_verdict' | 'settled_reason' | 'settled_by' | 'settled_at'>

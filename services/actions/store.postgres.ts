@@ -1,6 +1,6 @@
 import type { Database } from '#mesh/postgres/database.ts'
 import { statementMaker } from '#mesh/postgres/statement.ts'
-import { type RunRow, runColumns, toRun } from './run-row.ts'
+import { type RunRow, noLongerKept, runColumns, toRun } from './run-row.ts'
 import { type RunKey, type RunStatus, hasEnded, isVoid } from './run.ts'
 import type { Begin, Begun, NewPreview, Preview, Store } from './store.ts'
 
@@ -86,7 +86,7 @@ const endRun = statement(
    audited AS (INSERT INTO audit_outbox (event_id, event) SELECT $8::uuid, $9 FROM ended)
    SELECT * FROM ended`,
 )
-/** The end stays when it was: what is new is what is known of it. */
+/** The end stays when it was: what is new is what is known of it; and what is no longer kept of the run does not come back. */
 const endLate = statement(
   'end-late',
   `WITH found AS (
@@ -95,7 +95,9 @@ const endLate = statement(
        AND ($3 = 'success' AND status IN ('executing', 'unknown') OR status = 'unknown' AND epoch = $2 + 1 AND acted = false)
      FOR UPDATE),
    ended AS (
-     UPDATE runs SET status = $3, result = $4, error_reason = $5, error = $6, ended_at = coalesce(ended_at, clock_timestamp())
+     UPDATE runs SET status = $3, error_reason = $5, ended_at = coalesce(ended_at, clock_timestamp()),
+       result = CASE WHEN details_removed_at IS NULL THEN $4 END,
+       error = CASE WHEN details_removed_at IS NULL THEN $6 ELSE $5 || '${noLongerKept}' END
      FROM found WHERE run_id = found_id RETURNING ${runColumns}, was),
    telling AS (
      INSERT INTO outbox (run_id, workspace, key_kind, key, due_at)
@@ -137,10 +139,12 @@ const told = statement(
   `WITH heard AS (DELETE FROM outbox WHERE run_id = ANY ($1::uuid[]) RETURNING run_id)
    UPDATE runs SET told_at = clock_timestamp() FROM heard WHERE runs.run_id = heard.run_id AND ended_at < clock_timestamp() - interval '1 minute'`,
 )
+/** Since when they ended: each try puts off when they are due. */
 const untold = statement(
   'untold',
-  `SELECT count(*)::int AS count, greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(due_at)) * 1000, 0))::float8 AS lag
-   FROM (SELECT due_at FROM outbox ORDER BY due_at LIMIT 10000) AS first`,
+  `SELECT count(*)::int AS count, greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(ended_at)) * 1000, 0))::float8 AS lag
+   FROM (SELECT run_id FROM outbox ORDER BY due_at LIMIT 10000) AS first
+   LEFT JOIN LATERAL (SELECT ended_at FROM runs WHERE runs.run_id = first.run_id OFFSET 0) AS run ON true`,
 )
 
 const toPreview = (row: PreviewRow): Preview => ({

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { pino } from 'pino'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { retention } from '../../../services/actions/retention.ts'
+import { anEvent } from '../../mesh/audit/events.ts'
 import { type Stage, execute, stage } from './stage.ts'
 
 const hour = 3_600_000
@@ -71,4 +72,20 @@ test('a run under way is never touched, however long it takes', async () => {
   await on.pruner.removeDetails(1, 100)
   await on.pruner.deleteRuns(1, 100)
   expect(await find(runId)).toMatchObject({ status: 'executing', detailsRemoved: false })
+})
+
+test.each(['success', 'failed'] as const)('what an earlier holder knows late of a run is said, %s, and brings nothing back of what was removed', async (status) => {
+  const runId = await ended(26)
+  await on.database.pool.query(
+    `UPDATE runs SET status = 'unknown', epoch = 2, acted = false, result = NULL, error_reason = 'LOST', error = 'LOST: private mail' WHERE run_id = $1`,
+    [runId],
+  )
+  expect(await on.pruner.removeDetails(25 * hour, 100)).toBe(1)
+  const details = status === 'success' ? { result: '{"note":"private mail"}' } : { errorReason: 'REFUSED', error: 'REFUSED: private mail' }
+  const event = { ...anEvent(), eventId: randomUUID() }
+  const late = await on.replica().store.endLate({ runId, epoch: 1, status, tellAfterMs: 60_000, event, ...details })
+  expect(late).toMatchObject({ was: 'unknown', run: { status, detailsRemoved: true } })
+  const { rows } = await on.database.pool.query<{ row: string }>('SELECT runs::text AS row FROM runs WHERE run_id = $1', [runId])
+  expect(rows[0]!.row).not.toMatch(/private/)
+  if (status === 'failed') expect(await find(runId)).toMatchObject({ errorReason: 'REFUSED', error: 'REFUSED: what happened is no longer kept.' })
 })
