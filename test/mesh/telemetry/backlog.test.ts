@@ -14,6 +14,7 @@ let fresh: FreshDatabase
 let direct: Database
 let proxy: TcpProxy
 let database: Database
+const outboxes: AuditOutbox[] = []
 const log = pino({ level: 'silent' })
 beforeAll(async () => {
   fresh = await freshDatabase('services/actions/migrations')
@@ -24,6 +25,7 @@ beforeAll(async () => {
 })
 beforeEach(() => direct.pool.query('DELETE FROM audit_outbox'))
 afterAll(async () => {
+  for (const outbox of outboxes) await outbox.stop()
   proxy?.resume()
   await database?.close()
   await direct?.close()
@@ -42,7 +44,7 @@ const write = (count: number) =>
 function gauges() {
   const metrics = new Metrics('test')
   // Its round is never; only the gauges are looked at.
-  new AuditOutbox({ store: auditOutboxStore(database, 'backlog-test'), append: async () => undefined, log, everyMs: 3_600_000, metrics })
+  outboxes.push(new AuditOutbox({ store: auditOutboxStore(database, 'backlog-test'), append: async () => undefined, log, everyMs: 3_600_000, metrics }))
   return async () => {
     const text = await metrics.registry.metrics()
     const value = (name: string) => Number(new RegExp(`^${name}\\S* (\\S+)$`, 'm').exec(text)?.[1])
