@@ -73,7 +73,7 @@ export function meshSeen(names: readonly string[], snapshots: readonly Snapshot[
     processes,
     requests: gateways.length === 0 ? undefined : counted(() => true),
     serverErrors: counted((labels) => labels['status_code']?.startsWith('5') === true),
-    light: observed('http_request_seconds', (labels) => lightEndpoints.has(`${labels['method']} ${labels['endpoint']}`)),
+    light: observed('http_request_duration_seconds', (labels) => lightEndpoints.has(`${labels['method']} ${labels['endpoint']}`)),
     webhook: observed('action_latency_seconds', (labels) => labels['action'] === 'webhook.save'),
   }
 }

@@ -37,7 +37,7 @@ const wanted = [
   'process_resident_memory_bytes',
   'process_cpu_seconds_total',
   'http_requests_total',
-  'http_request_seconds_bucket',
+  'http_request_duration_seconds_bucket',
   'action_latency_seconds_bucket',
 ]
 

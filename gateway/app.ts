@@ -53,7 +53,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   const calls = routes.filter(({ permission }) => permission !== undefined)
   const refuse = refuseUnrouted(pages)
   const { begin: observe, expect } = observer(log, metrics)
-  const parserErrors = metrics.counter('http_parser_errors_total', 'What came in and was no HTTP request, by the status it got', {
+  const parserErrors = metrics.counter('http_parser_errors_total', 'Malformed HTTP requests, by response status', {
     status_code: parserStatuses,
   })
 

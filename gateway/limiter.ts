@@ -64,7 +64,7 @@ export class Limiter {
           : parts.log.warn({ reason: change.reason }, 'the ratelimit service does not answer: deciding from own buckets'),
     })
     const { metrics } = parts
-    const help = 'Decisions by what they rest on and their outcome'
+    const help = 'Rate limit decisions by source and outcome'
     const sources = ['lease', 'service', 'fallback'] as const
     const decisions = metrics.counter('gateway_ratelimit_decisions_total', help, { source: sources, outcome: ['granted', 'refused'] })
     const of = (source: (typeof sources)[number]) => ({
@@ -75,7 +75,7 @@ export class Limiter {
     this.#fallbacks = metrics.counter('gateway_ratelimit_fallback_total', 'Decisions made without the ratelimit service', {
       reason: ['open', 'timeout', 'error'],
     })
-    metrics.gauge('gateway_ratelimit_up', 'Whether the ratelimit service is asked', [], (gauge) => gauge.set(this.#breaker.closed ? 1 : 0))
+    metrics.gauge('gateway_ratelimit_up', '1 while the gateway uses the ratelimit service', [], (gauge) => gauge.set(this.#breaker.closed ? 1 : 0))
   }
 
   /** Whether the ratelimit service is asked. */

@@ -102,9 +102,9 @@ export async function run<S extends Spec>(
     },
   }
   const { version } = packageJson
-  const build = runtime.metrics.gauge('relay_build_info', 'What was built into this process; always 1', ['version', 'commit'])
+  const build = runtime.metrics.gauge('relay_build_info', 'Version and commit of this process; always 1', ['version', 'commit'])
   build.set({ version, commit: config.commit ?? 'unknown' }, 1)
-  runtime.metrics.gauge('target_info', 'Which process this is, as in its traces and log lines; always 1', ['service_instance_id']).set(
+  runtime.metrics.gauge('target_info', 'Instance id of this process in traces and log lines; always 1', ['service_instance_id']).set(
     { service_instance_id: instance },
     1,
   )

@@ -37,8 +37,8 @@ export interface AdmissionParts {
 /** For every route of the instance; to be added right after authentication. */
 export function admission(app: FastifyInstance, { bodyLimit, metrics, limits = admissionLimits }: AdmissionParts): void {
   const budget = new ByteBudget({ maxBytes: limits.total, reservedBytes: limits.reserved, smallBytes: limits.small })
-  const refused = metrics.counter('gateway_refused_for_bytes_total', 'Requests refused because too many bytes were under way', [])
-  metrics.gauge('gateway_bytes_under_way', 'Bytes of requests and answers under way', [], (gauge) => gauge.set(budget.total))
+  const refused = metrics.counter('gateway_refused_for_bytes_total', 'Requests rejected because too many bytes were in flight', [])
+  metrics.gauge('gateway_bytes_under_way', 'Bytes of requests and responses in flight', [], (gauge) => gauge.set(budget.total))
   // An answer's size is known only once it is there: so a caller's next one is taken to be as large as the last from that route.
   const answers = new TokenCache<number>(maxRemembered)
   const nameOf = ({ caller, routeOptions }: FastifyRequest) => `${caller!.keyId} ${routeOptions.config.endpoint}`

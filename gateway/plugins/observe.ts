@@ -27,8 +27,8 @@ export interface Observer {
 const expected = [200, 500, 501, 503, 504]
 
 export function observer(log: Logger, metrics: Metrics): Observer {
-  const requests = metrics.counter('http_requests_total', 'HTTP requests by how they ended', ['endpoint', 'method', 'status_code'])
-  const seconds = metrics.seconds('http_request_seconds', 'Time from a request to the end of its response', ['endpoint', 'method'])
+  const requests = metrics.counter('http_requests_total', 'HTTP requests by response status', ['endpoint', 'method', 'status_code'])
+  const seconds = metrics.seconds('http_request_duration_seconds', 'Duration of a request, to the end of the response', ['endpoint', 'method'])
   // Labels are looked up once a combination, of which there are few: to do it for each request costs more than to count it.
   const known = new Map<string, Counted>()
   const of = (endpoint: string, method: string, status: number): Counted => {

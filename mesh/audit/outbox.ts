@@ -112,8 +112,8 @@ export class AuditOutbox {
     const read = backlogReader<Backlog>(() => store.backlog(), { count: 0, lagMs: 0, aside: 0 })
     const gauge = (name: string, help: string, value: (backlog: Backlog) => number) =>
       metrics.gauge(name, help, [], async (each) => each.set(value(await read())))
-    gauge('audit_outbox_backlog', 'Audit events that access has not taken yet', ({ count }) => count)
-    gauge('audit_outbox_lag_seconds', 'How old the oldest of them is', ({ lagMs }) => lagMs / 1000)
-    gauge('audit_outbox_aside', 'Audit events that access will not take: the log names them', ({ aside }) => aside)
+    gauge('audit_outbox_backlog', 'Audit events not yet delivered to access', ({ count }) => count)
+    gauge('audit_outbox_lag_seconds', 'Age of the oldest undelivered audit event', ({ lagMs }) => lagMs / 1000)
+    gauge('audit_outbox_dead_letters', 'Audit events that access rejected; the log names them', ({ aside }) => aside)
   }
 }

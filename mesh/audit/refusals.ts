@@ -76,7 +76,7 @@ export class Refusals implements RefusalCounter {
     this.#now = parts.now ?? Date.now
     this.#most = parts.most ?? 10_000
     this.#loop = new Loop({ name: 'refusals', everyMs: 1000, failingMs: 10_000, log: parts.log, work: () => this.flush() })
-    parts.metrics.gauge('audit_refusals_waiting', 'Counts of refusals that access has not taken yet', [], (gauge) =>
+    parts.metrics.gauge('audit_refusals_waiting', 'Denied calls counted in memory and not yet sent to the audit log', [], (gauge) =>
       gauge.set(this.#groups.size + this.#ended.length),
     )
   }

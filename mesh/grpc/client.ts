@@ -288,7 +288,7 @@ const made = new WeakMap<Metrics, ReturnType<typeof methodMetrics>>()
 
 /** Several channels of one process count into the same two metrics. */
 function clientMetrics(metrics: Metrics): ReturnType<typeof methodMetrics> {
-  const help = { handled: 'Calls to other services by how they ended', handling: 'Time that calls to other services took' }
+  const help = { handled: 'gRPC calls to other services, by status code', handling: 'Duration of gRPC calls to other services' }
   const found = made.get(metrics) ?? methodMetrics(metrics, 'grpc_client', help)
   made.set(metrics, found)
   return found

@@ -38,7 +38,7 @@ export class AccessFeed {
     this.#now = now
     this.#readAtMs = now()
     this.#loop = new Loop({ name: 'access feed', everyMs, log, work: () => this.#read() })
-    metrics.gauge('access_feed_age_seconds', 'Since when keys and revocations have not been heard of', [], (gauge) =>
+    metrics.gauge('access_feed_age_seconds', 'Time since this process last received keys and revocations from access', [], (gauge) =>
       gauge.set((now() - this.#readAtMs) / 1000),
     )
   }

@@ -46,7 +46,7 @@ export function countConnections(metrics: Metrics, name: string, pool: Pool): vo
   }
   const pools = new Map([[name, pool]])
   counted.set(metrics, pools)
-  metrics.gauge('postgres_pool_connections', 'Connections by pool and state', ['pool', 'state'], (gauge) => {
+  metrics.gauge('postgres_pool_connections', 'Postgres connections by pool and state', ['pool', 'state'], (gauge) => {
     for (const [each, { idleCount, totalCount, waitingCount }] of pools) {
       gauge.set({ pool: each, state: 'idle' }, idleCount)
       gauge.set({ pool: each, state: 'used' }, totalCount - idleCount)

@@ -36,7 +36,7 @@ export function openRedis(parts: RedisParts): Redis {
   })
   redis.on('error', failed)
   redis.on('ready', () => (lastSaid = ''))
-  parts.metrics?.gauge('redis_up', 'Whether the connection to Redis is usable', [], (gauge) => gauge.set(redis.status === 'ready' ? 1 : 0))
+  parts.metrics?.gauge('redis_up', '1 while the connection to Redis is ready', [], (gauge) => gauge.set(redis.status === 'ready' ? 1 : 0))
   return redis
 }
 

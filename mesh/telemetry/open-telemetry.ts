@@ -36,7 +36,7 @@ const kinds = { server: SpanKind.SERVER, client: SpanKind.CLIENT, internal: Span
 
 export function openTelemetry(parts: OpenTelemetryParts): Recording {
   const { service, version, environment, instance, endpoint, share } = parts
-  const spans = parts.metrics.counter('otel_spans_total', 'Spans by what became of them', { outcome: outcomes })
+  const spans = parts.metrics.counter('otel_spans_total', 'Spans by export outcome', { outcome: outcomes })
   const exporter = new OTLPTraceExporter({ url: `${endpoint.href.replace(/\/$/, '')}/v1/traces`, timeoutMillis: exportMs })
   const counted = countedExport(exporter, (outcome, count) => spans.inc({ outcome }, count), parts.log)
   const resource = defaultResource()

@@ -17,27 +17,27 @@ const providers = ['google', 'microsoft'] as const
 /** What leaves the process. */
 export function outgoingMetrics(metrics: Metrics): OutgoingCounts {
   const outcome = ['success', ...deliveryReasons] as const
-  const deliveries = metrics.counter('webhook_attempts_total', 'Deliveries of webhooks by what came of them', { outcome })
-  const deliverySeconds = metrics.seconds('webhook_attempt_seconds', 'Time from the look-up of a name to the end of the answer').labels({})
-  const requests = metrics.counter('provider_requests_total', "Requests to providers' APIs by the class of their status; none: no answer", {
+  const deliveries = metrics.counter('webhook_attempts_total', 'Webhook deliveries by outcome', { outcome })
+  const deliverySeconds = metrics.seconds('webhook_attempt_seconds', 'Duration of a webhook delivery, from DNS lookup to the end of the response').labels({})
+  const requests = metrics.counter('provider_requests_total', "Requests to providers' APIs by status class; none: no response", {
     provider: providers,
     status_class: statusClasses,
   })
-  const requestSeconds = metrics.seconds('provider_request_seconds', 'Time from a request to a provider to the end of its answer', { provider: providers })
-  const refused = metrics.counter('outgoing_queue_refused_total', 'Requests that left not at all, for their turn did not come', {
+  const requestSeconds = metrics.seconds('provider_request_seconds', 'Duration of a request to a provider, to the end of the response', { provider: providers })
+  const refused = metrics.counter('outgoing_queue_refused_total', 'Outgoing requests not sent because the queue was full or the wait timed out', {
     queue: queues,
     reason: ['full', 'timeout'],
   })
-  const waited = metrics.seconds('outgoing_queue_wait_seconds', 'Time that a request waits for its turn', ['queue'])
-  const lookups = metrics.counter('dns_lookups_total', 'Names of targets and providers that DNS was asked for', { outcome: lookupOutcomes })
-  const lookupSeconds = metrics.seconds('dns_lookup_seconds', 'Time that DNS took to answer').labels({})
+  const waited = metrics.seconds('outgoing_queue_wait_seconds', 'Time an outgoing request waits in its queue', ['queue'])
+  const lookups = metrics.counter('dns_lookups_total', 'DNS lookups of webhook targets and providers, by outcome', { outcome: lookupOutcomes })
+  const lookupSeconds = metrics.seconds('dns_lookup_seconds', 'Duration of a DNS lookup').labels({})
   const watched = new Map<Queue, FairSlots>()
   const gauge = (name: string, help: string, read: (slots: FairSlots) => number) =>
     metrics.gauge(name, help, ['queue'], (each) => {
       for (const [queue, slots] of watched) each.set({ queue }, read(slots))
     })
-  gauge('outgoing_in_flight', 'Requests under way', ({ held }) => held)
-  gauge('outgoing_queued', 'Requests that wait for their turn', ({ queued }) => queued)
+  gauge('outgoing_in_flight', 'Outgoing requests in flight', ({ held }) => held)
+  gauge('outgoing_queued', 'Outgoing requests waiting in their queue', ({ queued }) => queued)
   return {
     watch(queue, slots) {
       watched.set(queue, slots)
@@ -81,18 +81,18 @@ export class ActionMetrics {
     store: Pick<Store, 'untold'>,
     actions: readonly (Pick<Run, 'provider' | 'action'> & { readonly reasons: readonly string[] })[] = [],
   ) {
-    this.#executed = metrics.counter('action_exec_total', 'Runs that ended, by how', ['provider', 'action', 'status'])
-    this.#failed = metrics.counter('action_error_total', 'Runs that failed or whose outcome is unknown, by reason', ['provider', 'action', 'reason'])
-    this.#latency = metrics.seconds('action_latency_seconds', 'Time from the start of a run to its end', ['provider', 'action'])
-    this.#previews = metrics.counter('action_preview_total', 'Previews made', ['provider', 'action'])
-    this.#replays = metrics.counter('action_replay_total', 'Executes answered from an earlier run', ['provider', 'action'])
-    this.#taken = metrics.counter('action_taken_over_total', 'Runs that the reconciler took over from a holder that was lost', ['provider', 'action'])
-    this.#late = metrics.counter('action_late_outcome_total', 'Outcomes that an earlier holder of a run knew and that were written after all', [
+    this.#executed = metrics.counter('action_exec_total', 'Finished runs by status', ['provider', 'action', 'status'])
+    this.#failed = metrics.counter('action_error_total', 'Runs that failed or have an unknown outcome, by reason', ['provider', 'action', 'reason'])
+    this.#latency = metrics.seconds('action_latency_seconds', 'Duration of a run, from start to end', ['provider', 'action'])
+    this.#previews = metrics.counter('action_preview_total', 'Previews created', ['provider', 'action'])
+    this.#replays = metrics.counter('action_replay_total', 'Execute requests answered from an earlier run', ['provider', 'action'])
+    this.#taken = metrics.counter('action_taken_over_total', 'Runs taken over by the reconciler after their owner was lost', ['provider', 'action'])
+    this.#late = metrics.counter('action_late_outcome_total', 'Outcomes written by an earlier owner after its run was taken over', [
       'provider',
       'action',
       'status',
     ])
-    this.#settled = metrics.counter('action_settled_total', 'Runs with an unknown outcome that a person settled', ['provider', 'action', 'verdict'])
+    this.#settled = metrics.counter('action_settled_total', 'Runs with an unknown outcome that an operator settled, by verdict', ['provider', 'action', 'verdict'])
     for (const { provider, action, reasons } of actions) {
       for (const verdict of verdicts) this.#settled.inc({ provider, action, verdict }, 0)
       for (const status of ['success', 'failed']) this.#late.inc({ provider, action, status }, 0)
@@ -102,8 +102,8 @@ export class ActionMetrics {
       for (const each of [this.#previews, this.#replays, this.#taken]) each.inc({ provider, action }, 0)
     }
     const read = backlogReader(() => store.untold(), { count: 0, lagMs: 0 })
-    metrics.gauge('action_outbox_backlog', 'Ended runs that the idempotency service has not heard of', [], async (gauge) => gauge.set((await read()).count))
-    metrics.gauge('action_outbox_lag_seconds', 'How long ago the oldest of them ended', [], async (gauge) => gauge.set((await read()).lagMs / 1000))
+    metrics.gauge('action_outbox_backlog', 'Finished runs not yet reported to the idempotency service', [], async (gauge) => gauge.set((await read()).count))
+    metrics.gauge('action_outbox_lag_seconds', 'Time since the oldest of these runs finished', [], async (gauge) => gauge.set((await read()).lagMs / 1000))
   }
 
   previewed(provider: string, action: string): void {

@@ -4,13 +4,13 @@ import type { Metrics } from '#mesh/telemetry/metrics.ts'
 export type Instruments = ReturnType<typeof instruments>
 
 export const instruments = (metrics: Metrics) => ({
-  claims: metrics.counter('idempotency_claims_total', 'Claims by what was answered', {
+  claims: metrics.counter('idempotency_claims_total', 'Claims by outcome', {
     outcome: ['granted', 'taken_over', 'completed', 'in_flight', 'mismatch', 'absent'],
   }),
-  fenced: metrics.counter('idempotency_fenced_total', 'Writes that were refused since their grant was no longer held', {
+  fenced: metrics.counter('idempotency_fenced_total', 'Writes rejected because another attempt owns the claim', {
     operation: ['renew', 'complete', 'release'],
   }),
-  reaped: metrics.counter('idempotency_reaped_total', 'Completed claims that were removed since they no longer answer'),
-  lapsed: metrics.gauge('idempotency_lapsed_claims', 'Claims in flight whose lease ran out and that nobody has taken over'),
-  oldestLapsed: metrics.gauge('idempotency_oldest_lapsed_seconds', 'How long ago the first of those leases ran out'),
+  reaped: metrics.counter('idempotency_reaped_total', 'Completed claims removed after their retention period'),
+  lapsed: metrics.gauge('idempotency_expired_claims', 'Claims in flight whose lease has expired'),
+  oldestLapsed: metrics.gauge('idempotency_oldest_expired_seconds', 'Time since the oldest of those leases expired'),
 })

@@ -13,7 +13,7 @@ export const stepOutcomes = {
 } as const
 
 function connectSteps(metrics: Metrics) {
-  const steps = metrics.counter('oauth_connect_steps_total', 'Steps of connecting, by what became of them', ['step', 'outcome'])
+  const steps = metrics.counter('oauth_connect_steps_total', 'Steps of connecting an account, by outcome', ['step', 'outcome'])
   for (const [step, outcomes] of Object.entries(stepOutcomes)) for (const outcome of outcomes) steps.inc({ step, outcome }, 0)
   return steps
 }
@@ -21,20 +21,20 @@ function connectSteps(metrics: Metrics) {
 /** `providers`: the names of those that are known here. */
 export const instruments = (metrics: Metrics, providers: readonly string[] = []) => ({
   steps: connectSteps(metrics),
-  refreshes: metrics.counter('oauth_refreshes_total', 'Refreshes of tokens at a provider, by what came of them', {
+  refreshes: metrics.counter('oauth_refreshes_total', 'Token refreshes at a provider, by outcome', {
     provider: providers,
-    outcome: ['refreshed', 'late', 'reauth', 'alarm', 'limited', 'busy', 'unreachable', 'unreadable', 'foreign', 'other'],
+    outcome: ['refreshed', 'fenced', 'reauth', 'invalid_client', 'rate_limited', 'server_error', 'unreachable', 'unreadable', 'issuer_mismatch', 'other'],
   }),
-  refreshSeconds: metrics.seconds('oauth_refresh_seconds', 'How long providers take to refresh', { provider: providers }),
-  tokens: metrics.counter('oauth_tokens_total', 'Tokens handed out, by where they came from', { from: ['provider', 'database', 'cache'] }),
-  clientRefused: metrics.gauge('oauth_client_refused', '1 while the provider does not accept us as its client', { provider: providers }),
-  vaultRefused: metrics.counter('oauth_vault_refused_total', 'Sealed values that could not be opened where they were found', {
-    reason: ['unreadable', 'swapped'],
+  refreshSeconds: metrics.seconds('oauth_refresh_seconds', 'Duration of a token refresh at the provider', { provider: providers }),
+  tokens: metrics.counter('oauth_tokens_total', 'Access tokens returned to callers, by source', { source: ['provider', 'database', 'cache'] }),
+  clientRefused: metrics.gauge('oauth_client_rejected', '1 while the provider rejects our client credentials', { provider: providers }),
+  vaultRefused: metrics.counter('oauth_decrypt_failures_total', 'Stored tokens that could not be decrypted, by reason', {
+    reason: ['unreadable', 'context_mismatch'],
   }),
-  revocations: metrics.counter('oauth_revocations_total', 'Attempts to have a provider forget a token, by what came of them', {
+  revocations: metrics.counter('oauth_revocations_total', 'Token revocation attempts at a provider, by outcome', {
     provider: providers,
     outcome: ['revoked', 'unsupported', 'refused', 'shared', 'unreadable', 'later'],
   }),
-  revocationsGivenUp: metrics.counter('oauth_revocations_given_up_total', 'Tokens that a provider could not be told to forget for a day'),
-  cacheFailures: metrics.counter('oauth_cache_failures_total', 'Times that Redis did not answer as the token cache'),
+  revocationsGivenUp: metrics.counter('oauth_revocations_given_up_total', 'Token revocations that failed for 24 hours and were given up'),
+  cacheFailures: metrics.counter('oauth_cache_failures_total', 'Token cache operations that failed because Redis did not respond'),
 })

@@ -68,7 +68,7 @@ function sayLeft({ seen, rotated, refused }: Rotation, kid: string): number {
 
 const reasons = {
   unreadable: 'no key of the list opens it, or it was changed',
-  swapped: 'it was made for another connection: somebody wrote it here',
+  context_mismatch: 'it was made for another connection: somebody wrote it here',
 } as const
 
 /** How many connections hold something that cannot be opened. */

@@ -196,7 +196,7 @@ export async function startGateMesh(faults: GateFaults = {}): Promise<GateMesh> 
   const server = http.createServer((request, response) => {
     const url = new URL(request.url!, 'http://gate-mesh.example.com')
     if (url.pathname === '/gateway/metrics') {
-      const counted = [...gateway.counters('http_requests_total'), ...gateway.histograms('http_request_seconds')]
+      const counted = [...gateway.counters('http_requests_total'), ...gateway.histograms('http_request_duration_seconds')]
       response.end([...common('gateway'), ...counted, ''].join('\n'))
       return
     }

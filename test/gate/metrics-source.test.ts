@@ -36,9 +36,9 @@ const gateway = (factor: number): string =>
     `http_requests_total{endpoint="/actions",method="GET",status_code="200",service="gateway"} ${10 * factor}`,
     `http_requests_total{endpoint="/actions",method="GET",status_code="503",service="gateway"} ${factor}`,
     `http_requests_total{endpoint="/metrics",method="GET",status_code="200",service="gateway"} ${1000 * factor}`,
-    `http_request_seconds_bucket{le="0.05",endpoint="/actions",method="GET",service="gateway"} ${10 * factor}`,
-    `http_request_seconds_bucket{le="+Inf",endpoint="/actions",method="GET",service="gateway"} ${11 * factor}`,
-    `http_request_seconds_bucket{le="+Inf",endpoint="/actions/execute",method="POST",service="gateway"} ${500 * factor}`,
+    `http_request_duration_seconds_bucket{le="0.05",endpoint="/actions",method="GET",service="gateway"} ${10 * factor}`,
+    `http_request_duration_seconds_bucket{le="+Inf",endpoint="/actions",method="GET",service="gateway"} ${11 * factor}`,
+    `http_request_duration_seconds_bucket{le="+Inf",endpoint="/actions/execute",method="POST",service="gateway"} ${500 * factor}`,
     '',
   ].join('\n')
 

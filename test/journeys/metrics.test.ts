@@ -115,7 +115,7 @@ test('the buckets that a request fell into name its trace, at the gateway and at
   }
   const { actions } = on.mesh.services
   const [atGateway, atService, ofRuns] = await Promise.all([
-    tracesIn(on.mesh.gatewayAdmin, 'http_request_seconds', 'endpoint="/actions/execute"'),
+    tracesIn(on.mesh.gatewayAdmin, 'http_request_duration_seconds', 'endpoint="/actions/execute"'),
     tracesIn(actions!.admin, 'grpc_server_handling_seconds', 'grpc_method="ExecuteAction"'),
     tracesIn(actions!.admin, 'action_latency_seconds', 'action="gmail.send_email"'),
   ])

@@ -60,7 +60,7 @@ async function expectUnrecorded(on: Journey): Promise<void> {
   expect(statuses([...replies, brought])).toEqual([200])
   for (const { headers } of [...replies, brought]) expect(headers['x-trace-link']).toBeUndefined()
   const metrics = await fetch(`http://${on.mesh.gatewayAdmin}/metrics`)
-  expect(await metrics.text()).toContain('# TYPE http_request_seconds histogram')
+  expect(await metrics.text()).toContain('# TYPE http_request_duration_seconds histogram')
   await on.mesh.stop()
   // What was left would have been sent at the end.
   expect(traces.requests).toBe(requests)

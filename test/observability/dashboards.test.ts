@@ -62,7 +62,7 @@ describe('dashboards', () => {
   })
 
   it('show exemplars where metrics have them, and nowhere else', () => {
-    const have = /(?:http_request|grpc_server_handling|action_latency)_seconds_bucket/
+    const have = /(?:http_request_duration|grpc_server_handling|action_latency)_seconds_bucket/
     for (const { at, expr, exemplar } of asked) if (exemplar === true) expect(expr, at).toMatch(have)
     expect(asked.filter(({ exemplar }) => exemplar).length).toBeGreaterThan(3)
   })

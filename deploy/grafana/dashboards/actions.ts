@@ -1,4 +1,4 @@
-/** Actions and providers: what is done in the world, how it ends, and what stands behind it. */
+/** Actions and providers: runs, deliveries, connected accounts and idempotency. */
 import { dashboard } from './dashboard.ts'
 import { graph, logs, quantile, stat, traces } from './panel.ts'
 
@@ -8,7 +8,7 @@ const chosen = 'provider=~"$provider",action=~"$action"'
 export const actions = dashboard({
   uid: 'relay-actions',
   title: 'Relay: actions and providers',
-  description: 'Runs by how they end and how long they take; then providers, accounts, claims and what the reconciler found.',
+  description: 'Runs by status and duration; then webhooks, providers, connected accounts and idempotency.',
   variables: [
     { name: 'provider', label: 'Provider', query: 'label_values(action_preview_total, provider)' },
     { name: 'action', label: 'Action', query: 'label_values(action_preview_total{provider=~"$provider"}, action)' },
@@ -18,51 +18,51 @@ export const actions = dashboard({
       title: 'Runs',
       panels: [
         graph({
-          title: 'Runs by how they ended',
-          description: 'Failed: nothing was done. Unknown: nobody can tell, and a person has to look.',
+          title: 'Runs by status',
+          description: 'Failed: no effect. Unknown: an operator must find out whether there was an effect.',
           unit: 'ops',
           queries: [{ expr: `sum by (status) (rate(action_exec_total{${chosen}}${rate}))`, legend: '{{status}}' }],
           stacked: true,
         }),
         graph({
           title: 'Failed and unknown, by reason',
-          description: 'The reasons of services/actions, a closed set.',
+          description: 'Reasons are listed in docs/errors.md.',
           unit: 'ops',
           queries: [{ expr: `sum by (action, reason) (rate(action_error_total{${chosen}}${rate}))`, legend: '{{action}} {{reason}}' }],
         }),
         graph({
-          title: 'Time of a run, P95',
-          description: 'Points are single runs: a click opens the trace. webhook.save may take 1.2 s.',
+          title: 'Run duration, P95',
+          description: 'Click a point to open the trace of that run. Limit for webhook.save: 1.2 s.',
           unit: 's',
           exemplars: true,
           queries: [{ expr: quantile(0.95, 'action_latency_seconds', chosen, 'action'), legend: '{{action}}' }],
           thresholds: [{ from: 1.2, color: 'red' }],
         }),
         stat({
-          title: 'Unknown outcomes in a day',
-          description: 'Each waits for somebody to find out.',
+          title: 'Unknown outcomes, 24 h',
+          description: 'An operator must find out what happened in each.',
           unit: 'short',
           width: 6,
           queries: [{ expr: `sum(increase(action_exec_total{status="unknown",${chosen}}[1d]))`, legend: '' }],
           thresholds: [{ from: 1, color: 'red' }],
         }),
         stat({
-          title: 'Runs taken over in a day',
-          description: 'By the reconciler, from holders that were lost.',
+          title: 'Runs taken over, 24 h',
+          description: 'By the reconciler, after their owner was lost.',
           unit: 'short',
           width: 6,
           queries: [{ expr: `sum(increase(action_taken_over_total{${chosen}}[1d]))`, legend: '' }],
         }),
         stat({
-          title: 'Replays in a day',
-          description: 'Executes that were answered from an earlier run.',
+          title: 'Replays, 24 h',
+          description: 'Execute requests answered from an earlier run.',
           unit: 'short',
           width: 6,
           queries: [{ expr: `sum(increase(action_replay_total{${chosen}}[1d]))`, legend: '' }],
         }),
         stat({
-          title: 'Ends that wait to be told',
-          description: 'To the idempotency service.',
+          title: 'Unreported runs',
+          description: 'Finished runs not yet reported to the idempotency service.',
           unit: 'short',
           width: 6,
           queries: [{ expr: 'max(action_outbox_backlog)', legend: '' }],
@@ -70,7 +70,7 @@ export const actions = dashboard({
         }),
         graph({
           title: 'Previews, runs and replays',
-          description: 'Many previews without runs are people who thought better of it, or clients that cannot go on.',
+          description: 'Many previews and few runs: users change their minds, or clients fail to execute.',
           unit: 'ops',
           queries: [
             { expr: `sum(rate(action_preview_total{${chosen}}${rate}))`, legend: 'previews' },
@@ -80,8 +80,8 @@ export const actions = dashboard({
           ],
         }),
         traces({
-          title: 'Runs that did not succeed',
-          description: 'The newest acts that failed or whose outcome is unknown.',
+          title: 'Failed and unknown runs',
+          description: 'Newest traces of runs that failed or have an unknown outcome.',
           width: 16,
           query: '{ span.relay.action =~ "$action" && span.relay.run_status =~ "failed|unknown" }',
         }),
@@ -91,14 +91,14 @@ export const actions = dashboard({
       title: 'Webhooks and providers',
       panels: [
         graph({
-          title: 'Deliveries of webhook.save',
-          description: 'By what became of each.',
+          title: 'Webhook deliveries',
+          description: 'By outcome.',
           unit: 'ops',
           queries: [{ expr: `sum by (outcome) (rate(webhook_attempts_total${rate}))`, legend: '{{outcome}}' }],
         }),
         graph({
-          title: 'Time of a delivery',
-          description: 'From the connection to the answer: the receiver, not us.',
+          title: 'Webhook delivery duration',
+          description: 'From the DNS lookup to the end of the response: mostly the time of the receiver.',
           unit: 's',
           queries: [0.5, 0.95, 0.99].map((of) => ({
             expr: quantile(of, 'webhook_attempt_seconds'),
@@ -108,7 +108,7 @@ export const actions = dashboard({
         }),
         graph({
           title: 'Requests to providers',
-          description: 'By class of the answer.',
+          description: 'By status class. None: no response.',
           unit: 'reqps',
           queries: [
             {
@@ -118,14 +118,14 @@ export const actions = dashboard({
           ],
         }),
         graph({
-          title: 'Time of a request to a provider, P95',
+          title: 'Provider request duration, P95',
           description: 'One HTTP request; an action makes several.',
           unit: 's',
           queries: [{ expr: quantile(0.95, 'provider_request_seconds', 'provider=~"$provider"', 'provider'), legend: '{{provider}}' }],
         }),
         graph({
-          title: 'Refreshes of tokens',
-          description: 'By outcome. Reauth: the owner took the grant back, and has to connect anew.',
+          title: 'Token refreshes',
+          description: 'By outcome. Reauth: the grant has ended, and the owner must reconnect the account.',
           unit: 'ops',
           queries: [
             {
@@ -135,79 +135,79 @@ export const actions = dashboard({
           ],
         }),
         graph({
-          title: 'Time of a refresh, P95',
-          description: 'At the provider.',
+          title: 'Token refresh duration, P95',
+          description: 'Time of the provider.',
           unit: 's',
           queries: [{ expr: quantile(0.95, 'oauth_refresh_seconds', 'provider=~"$provider"', 'provider'), legend: '{{provider}}' }],
         }),
         graph({
-          title: 'Connecting an account',
-          description: 'Steps by what became of them.',
+          title: 'Account connection steps',
+          description: 'By step and outcome.',
           unit: 'ops',
           queries: [{ expr: `sum by (step, outcome) (rate(oauth_connect_steps_total${rate}))`, legend: '{{step}} {{outcome}}' }],
         }),
         graph({
-          title: 'Tokens handed out',
-          description: 'By where they came from.',
+          title: 'Access tokens returned',
+          description: 'By source. Cache is used only while the database is unavailable.',
           unit: 'ops',
-          queries: [{ expr: `sum by (from) (rate(oauth_tokens_total${rate}))`, legend: '{{from}}' }],
+          queries: [{ expr: `sum by (source) (rate(oauth_tokens_total${rate}))`, legend: '{{source}}' }],
         }),
         stat({
-          title: 'Not accepted as a client by',
-          description: '1: the provider does not take our client id or secret.',
+          title: 'Client credentials rejected',
+          description: 'On: the provider rejects our client id or secret.',
           unit: 'bool_on_off',
           width: 4,
-          queries: [{ expr: 'max by (provider) (oauth_client_refused)', legend: '{{provider}}' }],
+          queries: [{ expr: 'max by (provider) (oauth_client_rejected)', legend: '{{provider}}' }],
           thresholds: [{ from: 1, color: 'red' }],
         }),
         stat({
-          title: 'Sealed values refused',
-          description: 'In a day. A key is missing, or somebody wrote into the database.',
+          title: 'Decryption failures, 24 h',
+          description: 'Stored tokens that could not be decrypted: a key is missing, or someone changed the database.',
           unit: 'short',
           width: 4,
-          queries: [{ expr: 'sum by (reason) (increase(oauth_vault_refused_total[1d]))', legend: '{{reason}}' }],
+          queries: [{ expr: 'sum by (reason) (increase(oauth_decrypt_failures_total[1d]))', legend: '{{reason}}' }],
           thresholds: [{ from: 1, color: 'red' }],
         }),
       ],
     },
     {
-      title: 'Exactly once',
+      title: 'Idempotency',
       panels: [
         graph({
-          title: 'Claims by what was answered',
-          description: 'Mismatch: a key that belongs to another request. Taken over: its holder was lost.',
+          title: 'Claims by outcome',
+          description: 'Mismatch: the key was used for another request. Taken over: the previous owner was lost.',
           unit: 'ops',
           queries: [{ expr: `sum by (outcome) (rate(idempotency_claims_total${rate}))`, legend: '{{outcome}}' }],
         }),
         graph({
-          title: 'Claims that nobody holds',
-          description: 'Their lease ran out and nobody came for them.',
+          title: 'Expired claims',
+          description: 'Claims in flight whose lease has expired.',
           unit: 'short',
-          queries: [{ expr: 'max(idempotency_lapsed_claims)', legend: 'claims' }],
+          queries: [{ expr: 'max(idempotency_expired_claims)', legend: 'claims' }],
         }),
         graph({
-          title: 'Since when nobody came',
-          description: 'How long ago the first of those leases ran out.',
+          title: 'Oldest expired claim',
+          description: 'Time since its lease expired.',
           unit: 's',
-          queries: [{ expr: 'max(idempotency_oldest_lapsed_seconds)', legend: 'oldest' }],
+          queries: [{ expr: 'max(idempotency_oldest_expired_seconds)', legend: 'oldest' }],
           thresholds: [{ from: 300, color: 'red' }],
         }),
         graph({
-          title: 'Late writers that were refused',
-          description: 'Somebody who had lost the claim meanwhile. It is what the fence is for; many mean that leases are too short.',
+          title: 'Fenced writes',
+          description: 'Writes rejected because another attempt owns the claim. Harmless; many mean that leases are too short.',
           unit: 'ops',
           queries: [{ expr: `sum by (operation) (rate(idempotency_fenced_total${rate}))`, legend: '{{operation}}' }],
         }),
         graph({
-          title: 'How long ends wait to be told',
-          description: 'The oldest in the outbox to the idempotency service.',
+          title: 'Run report lag',
+          description: 'Time since the oldest run that is not yet reported to the idempotency service finished.',
           unit: 's',
           queries: [{ expr: 'max(action_outbox_lag_seconds)', legend: 'oldest' }],
           thresholds: [{ from: 60, color: 'red' }],
         }),
         logs({
-          title: 'Runs that were reconciled',
-          description: 'With the run, the workspace and how it ended.',
+          title: 'Reconciled runs',
+          description: 'Log lines with the run, its workspace and its status.',
           width: 8,
           query: '{service="actions"} |= "reconciled a lost run" | json',
         }),

@@ -1,4 +1,4 @@
-/** The mesh at a glance: is it well, and if not, where. */
+/** The mesh at a glance: whether it is healthy, and if not, which service is the cause. */
 import { dashboard } from './dashboard.ts'
 import { alerts, graph, logs, quantile, stat, traces } from './panel.ts'
 
@@ -11,122 +11,122 @@ const toService = { title: 'This service', url: '/d/relay-service?var-service=${
 
 export const mesh = dashboard({
   uid: 'relay-mesh',
-  title: 'Relay: the mesh at a glance',
-  description: 'What callers get, whether that is within the service levels, and which service it comes from.',
+  title: 'Relay: mesh overview',
+  description: 'Service levels, requests, and the service that causes errors or delays.',
   rows: [
     {
       title: 'Service levels',
       panels: [
         stat({
           title: 'Errors, 1 h',
-          description: 'The share of requests that were answered with 5xx. At most 1 %.',
+          description: 'Share of requests with a 5xx response. Limit: 1 %.',
           unit: 'percentunit',
           queries: [{ expr: 'slo:bad:ratio_rate1h{slo="errors"}', legend: '' }],
           thresholds: [{ from: 0.005, color: 'yellow' }, { from: 0.01, color: 'red' }],
         }),
         stat({
           title: 'Light requests, P99',
-          description: 'Lists, looks at runs, previews. At most 50 ms.',
+          description: 'Lists, reads of runs, previews. Limit: 50 ms.',
           unit: 's',
-          queries: [{ expr: 'relay:http_request_seconds:light_p99_rate5m', legend: '' }],
+          queries: [{ expr: 'relay:http_request_duration_seconds:light_p99_rate5m', legend: '' }],
           thresholds: [{ from: 0.025, color: 'yellow' }, { from: 0.05, color: 'red' }],
         }),
         stat({
           title: 'webhook.save, P95',
-          description: 'From the start of a run to its end, the receiver included. At most 1.2 s.',
+          description: 'From the start of a run to its end, including the receiver. Limit: 1.2 s.',
           unit: 's',
           queries: [{ expr: 'relay:action_latency_seconds:webhook_p95_rate5m', legend: '' }],
           thresholds: [{ from: 0.6, color: 'yellow' }, { from: 1.2, color: 'red' }],
         }),
         stat({
-          title: 'Budget that is left of three days',
-          description: 'Of what may be bad. Below nothing it is overspent.',
+          title: 'Error budget left, 3 days',
+          description: 'Share of the budget that is left. Below 0: overspent.',
           unit: 'percentunit',
           width: 8,
           queries: [{ expr: '1 - slo:bad:ratio_rate3d / on (slo) slo:budget:ratio', legend: '{{slo}}' }],
         }),
         stat({
-          title: 'Processes that answer',
-          description: 'Of those in targets.yml.',
+          title: 'Processes up',
+          description: 'Share of the targets in targets.yml.',
           unit: 'percentunit',
           queries: [{ expr: 'avg(up{job="relay"})', legend: '' }],
         }),
         graph({
-          title: 'How fast the budgets burn',
-          description: 'Times the allowed share, over an hour. From 14.4 on it pages: a month is gone in two days.',
+          title: 'Error budget burn rate',
+          description: 'Multiple of the allowed share, over one hour. Above 14.4 it pages: the monthly budget lasts two days.',
           unit: 'short',
           width: 16,
           queries: [{ expr: 'slo:bad:ratio_rate1h / on (slo) slo:budget:ratio', legend: '{{slo}}' }],
           thresholds: [{ from: 1, color: 'yellow' }, { from: 14.4, color: 'red' }],
         }),
-        alerts({ title: 'Firing', description: 'Each has a runbook in docs/runbooks, under its name.', query: '' }),
+        alerts({ title: 'Firing alerts', description: 'Each has a runbook in docs/runbooks.', query: '' }),
       ],
     },
     {
-      title: 'What callers get',
+      title: 'Requests',
       panels: [
         graph({
           title: 'Requests',
-          description: 'By route; without probes and scrapes.',
+          description: 'By route, without probes and scrapes.',
           unit: 'reqps',
           queries: [{ expr: `sum by (method, endpoint) (rate(http_requests_total{${probes}}${rate}))`, legend: '{{method}} {{endpoint}}' }],
         }),
         graph({
-          title: 'Refusals and errors',
-          description: 'By status. 429 is a limit, 409 a conflict, 499 a client that did not wait; 5xx is ours.',
+          title: 'Client and server errors',
+          description: 'By status. 429: rate limited. 409: conflict. 499: the client disconnected. 5xx: our fault.',
           unit: 'reqps',
           queries: [
             { expr: `sum by (status_code) (rate(http_requests_total{status_code=~"[45]..",${probes}}${rate}))`, legend: '{{status_code}}' },
           ],
         }),
         graph({
-          title: 'Light requests',
-          description: 'Points are single requests: a click opens the trace.',
+          title: 'Light requests, duration',
+          description: 'Lists, reads of runs, previews. Click a point to open the trace of that request.',
           unit: 's',
           exemplars: true,
           queries: [0.5, 0.99].map((of) => ({
-            expr: quantile(of, 'http_request_seconds', light),
+            expr: quantile(of, 'http_request_duration_seconds', light),
             legend: `P${of * 100}`,
           })),
           thresholds: [{ from: 0.05, color: 'red' }],
         }),
         graph({
-          title: 'Executes',
-          description: 'As the caller sees them, whatever the provider takes.',
+          title: 'Executes, duration',
+          description: 'As the caller sees it, including the provider.',
           unit: 's',
           exemplars: true,
           queries: [0.5, 0.95, 0.99].map((of) => ({
-            expr: quantile(of, 'http_request_seconds', 'endpoint="/actions/execute"'),
+            expr: quantile(of, 'http_request_duration_seconds', 'endpoint="/actions/execute"'),
             legend: `P${of * 100}`,
           })),
         }),
         traces({
-          title: 'Requests that failed',
-          description: 'The newest traces with a 5xx.',
+          title: 'Failed requests',
+          description: 'Newest traces with a 5xx.',
           width: 8,
           query: '{ resource.service.name = "gateway" && kind = server && status = error }',
         }),
         logs({
-          title: 'Errors in the logs',
-          description: 'Of all processes.',
+          title: 'Error logs',
+          description: 'All processes.',
           width: 8,
           query: '{service=~".+"} | json | level=~"error|fatal"',
         }),
       ],
     },
     {
-      title: 'Where it comes from',
+      title: 'Services',
       panels: [
         graph({
           title: 'Calls by service',
-          description: 'gRPC calls that each service answered.',
+          description: 'gRPC calls handled by each service.',
           unit: 'reqps',
           queries: [{ expr: `sum by (service) (rate(grpc_server_handled_total${rate}))`, legend: '{{service}}' }],
           links: [toService],
         }),
         graph({
-          title: 'Calls that failed in the service',
-          description: 'By service and code, without those that were refused for good reason.',
+          title: 'Failed calls by service',
+          description: 'Server errors only, by service and status code.',
           unit: 'reqps',
           queries: [
             {
@@ -137,8 +137,8 @@ export const mesh = dashboard({
           links: [toService],
         }),
         graph({
-          title: 'Time in each service, P99',
-          description: 'It includes the time of what the service calls.',
+          title: 'Call duration by service, P99',
+          description: 'Includes the time of the services it calls.',
           unit: 's',
           exemplars: true,
           queries: [{ expr: quantile(0.99, 'grpc_server_handling_seconds', '', 'service'), legend: '{{service}}' }],
@@ -147,11 +147,11 @@ export const mesh = dashboard({
       ],
     },
     {
-      title: 'How full it is',
+      title: 'Saturation',
       panels: [
         graph({
-          title: 'Event loop, P99',
-          description: 'How long a turn waits. From 100 ms on everything in the process is late.',
+          title: 'Event loop delay, P99',
+          description: 'Above 100 ms, every request in the process is delayed.',
           unit: 's',
           queries: [{ expr: 'max by (service) (nodejs_eventloop_lag_p99_seconds{job="relay"})', legend: '{{service}}' }],
           thresholds: [{ from: 0.1, color: 'red' }],
@@ -159,7 +159,7 @@ export const mesh = dashboard({
         }),
         graph({
           title: 'CPU',
-          description: 'Cores. A process uses one for JavaScript.',
+          description: 'Cores, busiest replica. JavaScript runs on one core.',
           unit: 'short',
           queries: [{ expr: `max by (service) (rate(process_cpu_seconds_total{job="relay"}${rate}))`, legend: '{{service}}' }],
           thresholds: [{ from: 0.9, color: 'red' }],
@@ -167,22 +167,22 @@ export const mesh = dashboard({
         }),
         graph({
           title: 'Memory',
-          description: 'Resident, of the largest replica. The release gate allows 150 MB.',
+          description: 'Resident memory, largest replica. Limit: 150 MB.',
           unit: 'bytes',
           queries: [{ expr: 'max by (service) (process_resident_memory_bytes{job="relay"})', legend: '{{service}}' }],
           thresholds: [{ from: 150e6, color: 'red' }],
           links: [toService],
         }),
         graph({
-          title: 'Waiting for Postgres',
-          description: 'Statements that wait for a connection. Always nothing, or the pool or the database is too small.',
+          title: 'Statements waiting for Postgres',
+          description: 'Statements waiting for a connection. Normally 0; otherwise the pool or the database is too small.',
           unit: 'short',
           queries: [{ expr: 'max by (service) (postgres_pool_connections{state="waiting"})', legend: '{{service}}' }],
           links: [toService],
         }),
         graph({
-          title: 'Limits',
-          description: 'Decisions by what they rest on. Fallback: the ratelimit service, or its Redis, is away.',
+          title: 'Rate limit decisions',
+          description: 'By source. Fallback: the ratelimit service or its Redis is unavailable.',
           unit: 'reqps',
           queries: [
             {
@@ -193,13 +193,13 @@ export const mesh = dashboard({
           ],
         }),
         graph({
-          title: 'What waits to be told',
-          description: 'The age of the oldest: ends of runs for idempotency, audit events for access, and what access has to tell of keys.',
+          title: 'Delivery lag',
+          description: 'Age of the oldest undelivered run report, audit event, and key update.',
           unit: 's',
           queries: [
-            { expr: 'max(action_outbox_lag_seconds)', legend: 'ends of runs' },
+            { expr: 'max(action_outbox_lag_seconds)', legend: 'run reports' },
             { expr: 'max by (service) (audit_outbox_lag_seconds)', legend: 'audit events of {{service}}' },
-            { expr: 'max(access_feed_age_seconds)', legend: 'keys and revocations' },
+            { expr: 'max(access_feed_age_seconds)', legend: 'key updates' },
           ],
           thresholds: [{ from: 60, color: 'red' }],
         }),

@@ -159,6 +159,6 @@ export const alerts = ({ title, description, query: filter, width = 8 }: Found):
     { refId: 'A', datasource: prometheus, expr: `ALERTS{alertstate="firing"${filter}}`, format: 'table', instant: true, range: false },
   ],
   transformations: [{ id: 'organize', options: { excludeByName: { Time: true, Value: true, __name__: true, alertstate: true } } }],
-  fieldConfig: { defaults: { noValue: 'nothing fires' }, overrides: [] },
+  fieldConfig: { defaults: { noValue: 'no alert is firing' }, overrides: [] },
   options: { showHeader: true },
 })

@@ -1,4 +1,4 @@
-/** One service: its calls, those it makes, and what it runs out of. */
+/** One service: the calls it handles, the calls it makes, and its resources. */
 import { dashboard } from './dashboard.ts'
 import { alerts, graph, logs, quantile, stat, traces } from './panel.ts'
 
@@ -9,36 +9,36 @@ const process = 'job="relay",service=~"$service"'
 export const service = dashboard({
   uid: 'relay-service',
   title: 'Relay: one service',
-  description: 'Rate, errors and time of its calls and of those that it makes; then what its processes run out of.',
+  description: 'Rate, errors and duration of handled and outgoing calls; then the resources of its processes.',
   variables: [{ name: 'service', label: 'Service', query: 'label_values(up{job="relay"}, service)' }],
   rows: [
     {
-      title: 'Its processes',
+      title: 'Processes',
       panels: [
         stat({
-          title: 'Replicas that answer',
-          description: 'Processes that Prometheus could ask.',
+          title: 'Replicas up',
+          description: 'Processes that Prometheus can scrape.',
           unit: 'short',
           width: 6,
           queries: [{ expr: `sum by (service) (up{${process}})`, legend: '{{service}}' }],
         }),
         stat({
-          title: 'Running since',
-          description: 'The age of the youngest replica.',
+          title: 'Uptime',
+          description: 'Of the youngest replica.',
           unit: 's',
           width: 6,
           queries: [{ expr: `time() - max by (service) (process_start_time_seconds{${process}})`, legend: '{{service}}' }],
         }),
         stat({
           title: 'Versions',
-          description: 'How many replicas run which commit; more than one for the time of a deployment.',
+          description: 'Replicas per version. More than one version: a deployment is in progress, or stuck.',
           unit: 'short',
           width: 6,
           queries: [{ expr: `count by (version, commit) (relay_build_info{${own}})`, legend: '{{version}} {{commit}}' }],
         }),
         stat({
-          title: 'Starts in a day',
-          description: 'Of all replicas.',
+          title: 'Restarts, 24 h',
+          description: 'All replicas.',
           unit: 'short',
           width: 6,
           queries: [{ expr: `sum by (service) (changes(process_start_time_seconds{${process}}[1d]))`, legend: '{{service}}' }],
@@ -46,17 +46,17 @@ export const service = dashboard({
       ],
     },
     {
-      title: 'What it is asked',
+      title: 'Handled calls',
       panels: [
         graph({
           title: 'Calls',
-          description: 'gRPC calls by method. For the gateway see the mesh.',
+          description: 'gRPC calls by method. For the gateway, see the mesh overview.',
           unit: 'reqps',
           queries: [{ expr: `sum by (grpc_method) (rate(grpc_server_handled_total{${own}}${rate}))`, legend: '{{grpc_method}}' }],
         }),
         graph({
-          title: 'Calls that did not end with OK',
-          description: 'By method and code. Red ones of its own are UNKNOWN, INTERNAL, UNAVAILABLE, DEADLINE_EXCEEDED, DATA_LOSS.',
+          title: 'Calls with an error',
+          description: 'By method and status code. Server errors are UNKNOWN, INTERNAL, UNAVAILABLE, DEADLINE_EXCEEDED and DATA_LOSS.',
           unit: 'reqps',
           queries: [
             {
@@ -66,8 +66,8 @@ export const service = dashboard({
           ],
         }),
         graph({
-          title: 'Time of a call, P99',
-          description: 'Points are single calls: a click opens the trace.',
+          title: 'Call duration, P99',
+          description: 'Click a point to open the trace of that call.',
           unit: 's',
           exemplars: true,
           queries: [{ expr: quantile(0.99, 'grpc_server_handling_seconds', own, 'grpc_method'), legend: '{{grpc_method}}' }],
@@ -75,7 +75,7 @@ export const service = dashboard({
       ],
     },
     {
-      title: 'What it asks of others',
+      title: 'Outgoing calls',
       panels: [
         graph({
           title: 'Calls to other services',
@@ -89,8 +89,8 @@ export const service = dashboard({
           ],
         }),
         graph({
-          title: 'Those that failed',
-          description: 'As this service saw them: what the other side never saw is here alone.',
+          title: 'Failed calls to other services',
+          description: 'As seen by this service, including calls that never reached the other side.',
           unit: 'reqps',
           queries: [
             {
@@ -100,19 +100,19 @@ export const service = dashboard({
           ],
         }),
         graph({
-          title: 'How long they take, P99',
-          description: 'With the way there and back.',
+          title: 'Duration of calls to other services, P99',
+          description: 'Including the network.',
           unit: 's',
           queries: [{ expr: quantile(0.99, 'grpc_client_handling_seconds', own, 'grpc_method'), legend: '{{grpc_method}}' }],
         }),
       ],
     },
     {
-      title: 'What it runs out of',
+      title: 'Resources',
       panels: [
         graph({
           title: 'CPU',
-          description: 'Cores by replica, and the share of it that is the kernel.',
+          description: 'Cores by replica, and the part spent in the kernel.',
           unit: 'short',
           queries: [
             { expr: `rate(process_cpu_seconds_total{${process}}${rate})`, legend: '{{instance}}' },
@@ -121,8 +121,8 @@ export const service = dashboard({
           thresholds: [{ from: 0.9, color: 'red' }],
         }),
         graph({
-          title: 'Event loop',
-          description: 'How long a turn waits: the median and one in a hundred.',
+          title: 'Event loop delay',
+          description: 'Median and P99.',
           unit: 's',
           queries: [
             { expr: `nodejs_eventloop_lag_p50_seconds{${process}}`, legend: '{{instance}} P50' },
@@ -132,7 +132,7 @@ export const service = dashboard({
         }),
         graph({
           title: 'Garbage collection',
-          description: 'Seconds a second, by kind. Much of `major` with a full heap is a leak.',
+          description: 'Share of time, by kind. Much `major` with a full heap indicates a leak.',
           unit: 'percentunit',
           queries: [
             { expr: `sum by (instance, kind) (rate(nodejs_gc_duration_seconds_sum{${process}}${rate}))`, legend: '{{instance}} {{kind}}' },
@@ -140,7 +140,7 @@ export const service = dashboard({
         }),
         graph({
           title: 'Memory',
-          description: 'Resident, and the JavaScript heap in it.',
+          description: 'Resident memory and JavaScript heap.',
           unit: 'bytes',
           queries: [
             { expr: `process_resident_memory_bytes{${process}}`, legend: '{{instance}} resident' },
@@ -149,14 +149,14 @@ export const service = dashboard({
           thresholds: [{ from: 150e6, color: 'red' }],
         }),
         graph({
-          title: 'Connections to Postgres',
-          description: 'Waiting is always nothing, or the pool or the database is too small.',
+          title: 'Postgres connections',
+          description: 'Waiting is normally 0; otherwise the pool or the database is too small.',
           unit: 'short',
           queries: [{ expr: `sum by (service, state) (postgres_pool_connections{${own}})`, legend: '{{service}} {{state}}' }],
         }),
         graph({
           title: 'Open files',
-          description: 'The share of what the process may open.',
+          description: 'Share of the limit.',
           unit: 'percentunit',
           queries: [{ expr: `process_open_fds{${process}} / process_max_fds{${process}}`, legend: '{{instance}}' }],
           thresholds: [{ from: 0.8, color: 'red' }],
@@ -164,32 +164,32 @@ export const service = dashboard({
       ],
     },
     {
-      title: 'What it tells of itself',
+      title: 'Alerts, traces and logs',
       panels: [
-        alerts({ title: 'Firing', description: 'Those that name this service.', query: ',service=~"$service"' }),
+        alerts({ title: 'Firing alerts', description: 'Alerts of this service.', query: ',service=~"$service"' }),
         graph({
-          title: 'Spans',
-          description: 'By what became of them. Lost ones leave holes in traces and cost requests nothing.',
+          title: 'Trace spans',
+          description: 'By export outcome. Lost spans make traces incomplete; requests are not affected.',
           unit: 'ops',
           queries: [{ expr: `sum by (service, outcome) (rate(otel_spans_total{${own}}${rate}))`, legend: '{{service}} {{outcome}}' }],
         }),
         graph({
-          title: 'Audit events that wait',
-          description: 'Until access has taken them. Aside: it will not.',
+          title: 'Undelivered audit events',
+          description: 'Pending: not yet delivered to access. Dead letters: rejected by access.',
           unit: 'short',
           queries: [
-            { expr: `max by (service) (audit_outbox_backlog{${own}})`, legend: '{{service}} waiting' },
-            { expr: `max by (service) (audit_outbox_aside{${own}})`, legend: '{{service}} aside' },
+            { expr: `max by (service) (audit_outbox_backlog{${own}})`, legend: '{{service}} pending' },
+            { expr: `max by (service) (audit_outbox_dead_letters{${own}})`, legend: '{{service}} dead letters' },
           ],
         }),
         traces({
-          title: 'Slow or failed',
-          description: 'The newest spans of this service that failed or took more than half a second.',
+          title: 'Slow or failed spans',
+          description: 'Newest spans of this service that failed or took more than 500 ms.',
           query: '{ resource.service.name =~ "$service" && (status = error || duration > 500ms) }',
         }),
         logs({
           title: 'Warnings and errors',
-          description: 'A click on trace_id opens the trace.',
+          description: 'Click a trace_id to open the trace.',
           query: '{service=~"$service"} | json | level=~"warn|error|fatal"',
         }),
       ],

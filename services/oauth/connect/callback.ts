@@ -150,7 +150,7 @@ export class Callback {
     const { log } = this.#parts
     if (error instanceof VaultError) {
       log.error({ reason: error.reason, request_id }, 'the verifier of a state does not open')
-      return error.reason === 'swapped' ? 'refused' : 'ended'
+      return error.reason === 'context_mismatch' ? 'refused' : 'ended'
     }
     if (!(error instanceof ProviderError)) throw error
     const { failure } = error

@@ -58,7 +58,7 @@ export class Keep {
     if (tokens.refresh !== undefined) await journal.keep({ connectionId, version, tokens })
     const kept = await this.#insisting(lease, () => this.#write(lease, tokens, by))
     if (tokens.refresh !== undefined) journal.forget(connectionId)
-    instruments.refreshes.inc({ provider: provider.name, outcome: kept === undefined ? 'late' : 'refreshed' })
+    instruments.refreshes.inc({ provider: provider.name, outcome: kept === undefined ? 'fenced' : 'refreshed' })
     if (kept !== undefined) return kept
     const now = await this.#insisting(lease, () => this.#parts.store.find(lease))
     // An attempt before may have written it, and lost the answer alone.

@@ -5,11 +5,11 @@ export type Outcome =
   /** The grant has ended: only its owner can give another. */
   | { readonly what: 'reauth'; readonly reason: ReauthReason }
   /** This installation is not accepted, whatever the connection: its operator has to look. */
-  | { readonly what: 'alarm'; readonly code: string }
+  | { readonly what: 'invalid_client'; readonly code: string }
   /** Not now. */
   | { readonly what: 'later'; readonly why: Why; readonly retryAfterMs?: number | undefined }
 
-type Why = 'limited' | 'busy' | 'unreachable' | 'unreadable' | 'foreign' | 'other'
+type Why = 'rate_limited' | 'server_error' | 'unreachable' | 'unreadable' | 'issuer_mismatch' | 'other'
 
 export type ReauthReason = 'GRANT_ENDED' | 'INTERACTION_REQUIRED' | 'NO_REFRESH_TOKEN'
 
@@ -37,15 +37,16 @@ const ours: ReadonlySet<string> = new Set([
 export function outcomeOf(failure: ProviderFailure): Outcome {
   if (failure.kind === 'busy') {
     const { status, retryAfterMs } = failure
-    return { what: 'later', why: status === 429 ? 'limited' : 'busy', retryAfterMs }
+    return { what: 'later', why: status === 429 ? 'rate_limited' : 'server_error', retryAfterMs }
   }
+  if (failure.kind === 'foreign') return { what: 'later', why: 'issuer_mismatch' }
   if (failure.kind !== 'refused') return { what: 'later', why: failure.kind }
   const { code, status } = failure
   const reason = Object.hasOwn(ended, code) ? ended[code] : undefined
   if (reason !== undefined) return { what: 'reauth', reason }
-  if (ours.has(code)) return { what: 'alarm', code }
+  if (ours.has(code)) return { what: 'invalid_client', code }
   // RFC 6749 has 401 for a client that failed to say who it is, and for nothing else.
-  if (status === 401) return { what: 'alarm', code: 'invalid_client' }
+  if (status === 401) return { what: 'invalid_client', code: 'invalid_client' }
   return { what: 'later', why: 'other' }
 }
 

@@ -136,7 +136,7 @@ export class Refresh {
     }
     const rest = restMs(lease.failures + 1, outcome.what === 'later' ? outcome.retryAfterMs : undefined, Math.random())
     await this.#release(lease, rest)
-    if (outcome.what === 'alarm') {
+    if (outcome.what === 'invalid_client') {
       instruments.clientRefused.set({ provider: name }, 1)
       log.error({ provider: name, code: outcome.code }, 'the provider does not accept us as its client: look at its variables')
       throw errors.CLIENT_REFUSED({ retryAfterMs: rest })

@@ -108,14 +108,14 @@ export class Tokens {
           cache.put(held)
           if (leftMs <= limitMs(held, ahead) && held.restMs === 0) void refresh.refreshed(held, provider, by).catch(() => undefined)
         }
-        instruments.tokens.inc({ from })
+        instruments.tokens.inc({ source: from })
         return token
       }
       try {
         held = await refresh.refreshed(held, provider, by)
       } catch (error) {
         if (leftMs <= 0 || !isTemporary(error)) throw error
-        instruments.tokens.inc({ from })
+        instruments.tokens.inc({ source: from })
         return token
       }
     }
@@ -151,7 +151,7 @@ export class Tokens {
       cache.forget({ ...wanted, epoch: cached.epoch })
       return undefined
     }
-    instruments.tokens.inc({ from: 'cache' })
+    instruments.tokens.inc({ source: 'cache' })
     return { accessToken, expiresAt, scopes }
   }
 

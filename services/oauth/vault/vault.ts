@@ -13,14 +13,14 @@ export interface Binding {
 }
 
 /**
- * `unreadable`: no key of the list opens it, or it was changed. `swapped`: it belongs elsewhere, which only somebody who writes to the
- * store brings about. Says nothing of the value.
+ * `unreadable`: no configured key decrypts it, or it was changed. `context_mismatch`: it was encrypted for another place, so someone wrote it
+ * here. Says nothing of the value.
  */
 export class VaultError extends Error {
   override readonly name = 'VaultError'
-  readonly reason: 'unreadable' | 'swapped'
-  constructor(reason: 'unreadable' | 'swapped') {
-    super(reason === 'swapped' ? 'a sealed value belongs to another place' : 'a sealed value cannot be opened with these keys')
+  readonly reason: 'unreadable' | 'context_mismatch'
+  constructor(reason: 'unreadable' | 'context_mismatch') {
+    super(reason === 'context_mismatch' ? 'a sealed value belongs to another place' : 'a sealed value cannot be opened with these keys')
     this.reason = reason
   }
 }
@@ -72,7 +72,7 @@ export class Vault {
     }
     const { w, c, k, t } = envelope
     // A bare token was bound to nothing: this one was taken out of another row, and its prefix off.
-    if (bare || w !== binding.workspace || c !== binding.connectionId || k !== binding.kind) throw new VaultError('swapped')
+    if (bare || w !== binding.workspace || c !== binding.connectionId || k !== binding.kind) throw new VaultError('context_mismatch')
     return t
   }
 

@@ -48,7 +48,7 @@ function gauges() {
   return async () => {
     const text = await metrics.registry.metrics()
     const value = (name: string) => Number(new RegExp(`^${name}\\S* (\\S+)$`, 'm').exec(text)?.[1])
-    return { count: value('audit_outbox_backlog'), lag: value('audit_outbox_lag_seconds'), aside: value('audit_outbox_aside') }
+    return { count: value('audit_outbox_backlog'), lag: value('audit_outbox_lag_seconds'), aside: value('audit_outbox_dead_letters') }
   }
 }
 

@@ -44,7 +44,7 @@ describe('the idempotency process', () => {
     await client.complete({ key: request.key, runId, token, response: Buffer.from('kept') }, ownContext())
     const metrics = await (await fetch(`http://${listening.admin}/metrics`)).text()
     expect(metrics).toMatch(/idempotency_claims_total\{outcome="granted",service="idempotency"\} 1/)
-    expect(metrics).toMatch(/idempotency_lapsed_claims\{service="idempotency"\} 0/)
+    expect(metrics).toMatch(/idempotency_expired_claims\{service="idempotency"\} 0/)
     client.close()
     first.child.kill('SIGTERM')
     expect(await first.ended).toBe(0)

@@ -58,8 +58,8 @@ describe('the reaper', () => {
     await until('many rounds', () => rounds > 20)
     await reaper.stop()
     expect(store.size).toBe(1)
-    expect(await value('idempotency_lapsed_claims')).toBe(1)
-    expect(await value('idempotency_oldest_lapsed_seconds')).toBe((100 * retentionMs) / 1000)
+    expect(await value('idempotency_expired_claims')).toBe(1)
+    expect(await value('idempotency_oldest_expired_seconds')).toBe((100 * retentionMs) / 1000)
   })
 
   test('goes on after rounds that failed, and says so once', async () => {

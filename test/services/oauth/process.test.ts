@@ -293,7 +293,7 @@ describe('the oauth process', () => {
     const said = errors.map((error) => JSON.stringify(error) + String(error))
     const written = [oauth.text.stdout, oauth.text.stderr, metrics, ...tables, ...kept, ...said].join('\n')
     for (const secret of secrets) expect(written.includes(secret)).toBe(false)
-    for (const expected of ['GRANT_ENDED', 'oauth_client_refused{', 'connection.reauth_required', 'oauth:token:example:acme:']) {
+    for (const expected of ['GRANT_ENDED', 'oauth_client_rejected{', 'connection.reauth_required', 'oauth:token:example:acme:']) {
       expect(written).toContain(expected)
     }
   })

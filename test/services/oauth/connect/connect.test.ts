@@ -231,7 +231,7 @@ describe('coming back is refused', () => {
          (SELECT content::jsonb->'verifier' FROM connect_steps WHERE hash = ${hash(other.state)}))::text WHERE hash = ${hash(came.state)}`,
     )
     expect(await stage.connecting.callback(came, visit)).toEqual(page('refused'))
-    expect(stage.logged()).toContain('"reason":"swapped"')
+    expect(stage.logged()).toContain('"reason":"context_mismatch"')
     await nothingHappened()
   })
 })

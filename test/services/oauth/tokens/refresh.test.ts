@@ -226,7 +226,7 @@ describe('a refresh that fails', () => {
     const connection = await made(one)
     provider.fails({ kind: 'refused', code: 'invalid_client', status: 401 })
     expect(await failureOf(tokenFor(one, connection))).toMatchObject({ reason: 'CLIENT_REFUSED', code: 'UNAVAILABLE' })
-    const gauge = async () => /oauth_client_refused\{[^}]*\} (\d)/.exec(await one.metrics.registry.metrics())?.[1]
+    const gauge = async () => /oauth_client_rejected\{[^}]*\} (\d)/.exec(await one.metrics.registry.metrics())?.[1]
     expect(await gauge()).toBe('1')
     expect(one.lines.filter((line) => line.includes('"level":"error"') && line.includes('invalid_client'))).toHaveLength(1)
     expect(await one.store.find(connection)).toMatchObject({ status: 'connected', tokens: { refresh: expect.any(String) as string } })

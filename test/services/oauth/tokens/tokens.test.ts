@@ -47,7 +47,7 @@ describe('a token', () => {
       [other.connectionId, mine.connectionId],
     )
     await expect(tokenFor(one, mine)).rejects.toThrow('belongs to another place')
-    expect(await one.metrics.registry.metrics()).toContain('oauth_vault_refused_total{reason="swapped"')
+    expect(await one.metrics.registry.metrics()).toContain('oauth_decrypt_failures_total{reason="context_mismatch"')
   })
 })
 

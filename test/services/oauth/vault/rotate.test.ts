@@ -121,7 +121,7 @@ describe('a rotation', () => {
     expect({ seen, rotated }).toEqual({ seen: 7, rotated: 5 })
     expect(refused).toHaveLength(2)
     expect(refused).toContainEqual({ workspace: 'acme', connectionId: ids[1], kind: 'refresh', reason: 'unreadable' })
-    expect(refused).toContainEqual({ workspace: 'acme', connectionId: ids[3], kind: 'access', reason: 'swapped' })
+    expect(refused).toContainEqual({ workspace: 'acme', connectionId: ids[3], kind: 'access', reason: 'context_mismatch' })
     expect(await Promise.all([1, 3].map((index) => connections.held(owners[index]!)))).toEqual(kept)
   })
 
@@ -129,7 +129,7 @@ describe('a rotation', () => {
     const owners = await connections.fill(5, before)
     await connections.put(owners[0]!, 'access_sealed', (await connections.held(owners[1]!)).tokens.access)
     const rows = await connections.rows()
-    expect(await run(after, { dry: true })).toMatchObject({ seen: 5, rotated: 4, refused: [{ reason: 'swapped' }] })
+    expect(await run(after, { dry: true })).toMatchObject({ seen: 5, rotated: 4, refused: [{ reason: 'context_mismatch' }] })
     expect(await connections.rows()).toEqual(rows)
   })
 

@@ -41,13 +41,13 @@ describe('a sealed token', () => {
     fc.assert(
       fc.property(bindings, bindings, units, (one, other, text) => {
         fc.pre(JSON.stringify(one) !== JSON.stringify(other))
-        expect(reasonOf(() => vault.open(other, vault.seal(one, text)))).toBe('swapped')
+        expect(reasonOf(() => vault.open(other, vault.seal(one, text)))).toBe('context_mismatch')
       }),
     )
     const sealed = vault.seal(mine, 'token')
     const workspaces = ['acme2', 'Acme', ''].map((workspace) => ({ workspace }))
     for (const change of [...workspaces, { connectionId: randomUUID() }, { kind: 'refresh' } as const]) {
-      for (const legacy of [false, true]) expect(reasonOf(() => vault.open({ ...mine, ...change }, sealed, { legacy }))).toBe('swapped')
+      for (const legacy of [false, true]) expect(reasonOf(() => vault.open({ ...mine, ...change }, sealed, { legacy }))).toBe('context_mismatch')
     }
   })
 
@@ -107,8 +107,8 @@ describe('a bare token of the service before this one', () => {
 
   test('is not what is left of a sealed one when its prefix is taken off: that was bound', () => {
     const stripped = vault.seal(mine, 'token').split('.')[2]!
-    expect(reasonOf(() => vault.open(mine, stripped, { legacy: true }))).toBe('swapped')
-    expect(reasonOf(() => vault.open({ ...mine, workspace: 'evil' }, stripped, { legacy: true }))).toBe('swapped')
+    expect(reasonOf(() => vault.open(mine, stripped, { legacy: true }))).toBe('context_mismatch')
+    expect(reasonOf(() => vault.open({ ...mine, workspace: 'evil' }, stripped, { legacy: true }))).toBe('context_mismatch')
     expect(reasonOf(() => vault.open(mine, stripped))).toBe('unreadable')
   })
 })
@@ -128,12 +128,12 @@ describe('sealing anew', () => {
   test('binds a bare token to its row', () => {
     const anew = vault.reseal(mine, bareOf(b, 'ya29.token'), { legacy: true })!
     expect(new Vault([a]).open(mine, anew)).toBe('ya29.token')
-    expect(reasonOf(() => vault.open({ ...mine, workspace: 'evil' }, anew))).toBe('swapped')
+    expect(reasonOf(() => vault.open({ ...mine, workspace: 'evil' }, anew))).toBe('context_mismatch')
   })
 
   test('makes nothing right that is not: what was swapped stays so', () => {
     const theirs = vault.seal({ ...mine, workspace: 'other' }, 'token')
-    expect(reasonOf(() => swapped.reseal(mine, theirs))).toBe('swapped')
+    expect(reasonOf(() => swapped.reseal(mine, theirs))).toBe('context_mismatch')
     expect(reasonOf(() => swapped.reseal(mine, bareOf(b, 'x')))).toBe('unreadable')
     expect(reasonOf(() => new Vault([b]).reseal(mine, theirs))).toBe('unreadable')
   })
@@ -152,7 +152,7 @@ test('a vault is not made of keys that cannot be taken, and shows none when it i
 
 test('an error shows neither the token nor whose it is', () => {
   const sealed = vault.seal(mine, 'token')
-  expect(() => vault.open({ ...mine, kind: 'refresh' }, sealed)).toThrow(new VaultError('swapped'))
-  expect(new VaultError('swapped').message).toBe('a sealed value belongs to another place')
+  expect(() => vault.open({ ...mine, kind: 'refresh' }, sealed)).toThrow(new VaultError('context_mismatch'))
+  expect(new VaultError('context_mismatch').message).toBe('a sealed value belongs to another place')
   expect(new VaultError('unreadable').message).toBe('a sealed value cannot be opened with these keys')
 })
