@@ -19,7 +19,6 @@ import { Previews } from './preview.ts'
 import { Reconciler } from './reconciler.ts'
 import { RunWatch } from './run-watch.ts'
 import { actionsService } from './service.ts'
-import { Settlements } from './settlement.ts'
 import { openStores } from './store.open.ts'
 
 await run('actions', variables, async (runtime) => {
@@ -38,8 +37,7 @@ await run('actions', variables, async (runtime) => {
   const signingKeys = (workspace: string, signal: AbortSignal) => keyring.soon('outbound', workspace, signal)
   const webhook = { signingKeys, defaultUrl: config.webhookUrl, policy, timeoutMs: config.webhookMs }
   const catalog = new Catalog(offered({ webhook, connections, ...apis(config), counts: outgoingMetrics(instruments) }), providers)
-  const audited = relay(stores.reserved)
-  const store = stores.store(audited)
+  const { store, settlements } = stores.acting(relay(stores.reserved))
   const metrics = new ActionMetrics(instruments, store, catalog.list())
   const watch = new RunWatch((runId) => store.findEndedRun(runId))
   const leaseMs = config.runLeaseMs
@@ -54,9 +52,7 @@ await run('actions', variables, async (runtime) => {
   runtime.onStop('reconciler', () => reconciler.stop())
   const previews = new Previews({ catalog, store, connections, ttlMs: config.previewMs })
   const execution = new Execution({ store, claims, catalog, connections, driver, watch, leaseMs, waitMs: config.waitMs })
-  const { runs } = stores
-  const settlements = new Settlements({ store: stores.settlements(audited), metrics })
-  const service = actionsService({ enabled: config.enabled, catalog, previews, execution, runs, settlements, metrics })
+  const service = actionsService({ enabled: config.enabled, catalog, previews, execution, runs: stores.runs, settlements, metrics })
   const health = new Health({ services: ['relay.actions.v1.ActionsService'], checks: { postgres: stores.ping } })
   return serveGrpc(runtime, { services: [service], verifier, tls: own.tls, refusals, health })
 })

@@ -3,7 +3,7 @@ import { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import { tracedApart } from '#mesh/telemetry/tracing.ts'
 import type { RunDriver } from './driver.ts'
-import { Heartbeat, gapMs } from './heartbeat.ts'
+import { gapMs, runHeartbeat } from './heartbeat.ts'
 import type { ActionMetrics } from './metrics.ts'
 import { type Run, traceOf } from './run.ts'
 import type { Store } from './store.ts'
@@ -26,12 +26,12 @@ const previewsAtOnce = 500
 export class Reconciler {
   readonly #parts: ReconcilerParts
   readonly #loop: Loop
-  readonly #heartbeat: Heartbeat
+  readonly #heartbeat: Loop
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts
     this.#loop = new Loop({ name: 'reconciler', everyMs: parts.everyMs, log: parts.log, work: () => this.round() })
-    this.#heartbeat = new Heartbeat(parts)
+    this.#heartbeat = runHeartbeat(parts)
   }
 
   start(): void {

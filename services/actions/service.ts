@@ -13,7 +13,7 @@ import type { Previews } from './preview.ts'
 import type { RunReader } from './run-reader.ts'
 import { type ListedRun, type RunDetails, type Viewer, showDetails, showSettlement } from './run-view.ts'
 import { type RunStatus, durationMs } from './run.ts'
-import type { Settlements, Verdict } from './settlement.ts'
+import { type SettlementStore, Settlements, type Verdict } from './settlement.ts'
 
 export interface ServiceParts {
   enabled: boolean
@@ -21,13 +21,14 @@ export interface ServiceParts {
   previews: Previews
   execution: Execution
   runs: RunReader
-  settlements: Settlements
+  settlements: SettlementStore
   metrics: ActionMetrics
 }
 
 const defaultPage = 50
 
 export function actionsService({ enabled, catalog, previews, execution, runs, settlements, metrics }: ServiceParts): Served {
+  const settling = new Settlements({ store: settlements, metrics })
   const requireEnabled = () => {
     if (!enabled) throw errors.ACTIONS_DISABLED()
   }
@@ -101,7 +102,7 @@ export function actionsService({ enabled, catalog, previews, execution, runs, se
     async settleRun({ runId, verdict, reason }, call) {
       requireEnabled()
       note({ runId })
-      const run = await settlements.settle({ runId, verdict: verdict as Verdict, reason, asker: askerOf(call) })
+      const run = await settling.settle({ runId, verdict: verdict as Verdict, reason, asker: askerOf(call) })
       call.reply(key.run, runId)
       return { run: toMessage(run, run, callerOf(call)), requestId: call.requestId }
     },

@@ -30,8 +30,7 @@ export async function openStores({ config, log, metrics, onStop }: Runtime<Store
     /** For what nobody may keep waiting. */
     reserved: pools.reserved,
     runs: postgresRunReader(pools.reads),
-    store: (audited: () => void) => postgresStore(pools.main, audited, pools.reserved),
-    settlements: (audited: () => void) => postgresSettlementStore(pools.main, audited),
+    acting: (audited: () => void) => ({ store: postgresStore(pools.main, audited, pools.reserved), settlements: postgresSettlementStore(pools.main, audited) }),
     ping: () => pools.main.ping(),
   }
 }

@@ -1,4 +1,5 @@
 import type { Database } from '#mesh/postgres/database.ts'
+import { beat, beatStatement, steadyFor } from '#mesh/postgres/heartbeat.ts'
 import { statementMaker } from '#mesh/postgres/statement.ts'
 import { type RunRow, noLongerKept, runColumns, toRun } from './run-row.ts'
 import { type RunKey, type RunStatus, hasEnded, isVoid } from './run.ts'
@@ -105,23 +106,10 @@ const endLate = statement(
    audited AS (INSERT INTO audit_outbox (event_id, event) SELECT $8::uuid, $9 FROM ended)
    SELECT * FROM ended`,
 )
-/** The time is read while the row is locked: beats that wait for each other see each other. */
-const beat = statement(
-  'beat',
-  `INSERT INTO heartbeat AS seen (beat_at, steady_since) SELECT at, at FROM (SELECT clock_timestamp() AS at OFFSET 0) AS now
-   ON CONFLICT (only_row) DO UPDATE SET (beat_at, steady_since) = (
-     SELECT at, CASE WHEN at - seen.beat_at BETWEEN interval '0' AND $1::float8 * interval '1 millisecond' THEN seen.steady_since ELSE at END
-     FROM (SELECT clock_timestamp() AS at OFFSET 0) AS now)
-   WHERE NOT clock_timestamp() - seen.beat_at BETWEEN interval '0' AND $2::float8 * interval '1 millisecond'
-   RETURNING beat_at = steady_since AS after_gap`,
-)
-/** Evidence and leases are judged by one moment: a server that stands still in the middle of this takes nothing that it would not have before. */
+const beatRow = beatStatement(statement)
 const takeLostRuns = statement(
   'take-lost-runs',
-  `WITH now AS MATERIALIZED (SELECT clock_timestamp() AS at),
-   steady AS MATERIALIZED (
-     SELECT at FROM now, heartbeat
-     WHERE at - beat_at BETWEEN interval '0' AND $3::float8 * interval '1 millisecond' AND steady_since <= at - $2::float8 * interval '1 millisecond')
+  `WITH ${steadyFor({ lease: '$2', gap: '$3' })}
    UPDATE runs SET epoch = epoch + 1, lease_until = ${inMs('$2::float8')} WHERE run_id IN (
      SELECT run_id FROM runs WHERE status = 'executing' AND lease_until < (SELECT at FROM steady) AND run_id <> ALL ($4::uuid[])
      ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED)
@@ -270,10 +258,7 @@ export function postgresStore(database: Database, audited: () => void = () => un
       return { run: toRun(row), was: row.was }
     },
 
-    async beat({ gapMs, restMs }) {
-      const [row] = await reserved.query<{ after_gap: boolean }>(beat, [gapMs, restMs])
-      return { afterGap: row?.after_gap ?? false }
-    },
+    beat: (timing) => beat(reserved, beatRow, timing),
 
     async takeLostRuns({ limit, leaseMs, gapMs, except }) {
       return (await reserved.query<RunRow>(takeLostRuns, [limit, leaseMs, gapMs, except])).map(toRun)

@@ -3,6 +3,7 @@
  * are written in one step: both are there or neither.
  */
 import type { AuditEvent, Asker } from '#mesh/audit/event.ts'
+import type { Beat, Timing } from '#mesh/heartbeat.ts'
 import type { Run, RunKey, RunStatus } from './run.ts'
 
 export interface Preview {
@@ -101,11 +102,8 @@ export interface Store {
    * one ended the run without having acted. Whatever else is known, or was settled, stays; undefined then. `was`: what it was before.
    */
   endLate(end: LateEnd): Promise<{ run: Run; was: RunStatus } | undefined>
-  /**
-   * Says that the store can be written to. `afterGap`: it was not, for longer than `gapMs`, or its clock went back. A beat within `restMs`
-   * after another one writes nothing.
-   */
-  beat(options: { gapMs: number; restMs: number }): Promise<{ afterGap: boolean }>
+  /** Says that the store can be written to. */
+  beat(timing: Timing): Promise<Beat>
   /**
    * Takes over runs whose lease ran out, each by one taker: none unless the store was beaten without a gap for `leaseMs`, so that a holder
    * that is alive would have renewed its lease. `except` are those this process still holds.

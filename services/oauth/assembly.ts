@@ -13,7 +13,7 @@ import { retention } from './retention.ts'
 import { Revoking } from './revocations/revoking.ts'
 import type { RevocationStore } from './revocations/store.ts'
 import type { TokenCache } from './tokens/cache.ts'
-import { heartbeat } from './tokens/heartbeat.ts'
+import { connectionHeartbeat } from './tokens/heartbeat.ts'
 import type { TokenJournal } from './tokens/journal.ts'
 import { Refresh } from './tokens/refresh.ts'
 import { Tokens } from './tokens/tokens.ts'
@@ -50,7 +50,7 @@ export function assemble(all: AssemblyParts) {
   const onStep = (step: string, outcome: string) => instruments.steps.inc({ step, outcome })
   const connecting = new Connecting({ ...all, store: steps, connections, onStep })
   const loops: Readonly<Record<string, Pick<Loop, 'start' | 'stop'>>> = {
-    heartbeat: heartbeat({ ...all, store }),
+    heartbeat: connectionHeartbeat({ ...all, store }),
     revocations: revoking,
     retention: retention({ ...all, steps: stepsToExpire, connections }),
   }

@@ -1,6 +1,7 @@
 /** Connections in Postgres: each change is one statement that names the epoch it knows, or a short transaction; nothing is held between. */
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import type { Database, Queries } from '#mesh/postgres/database.ts'
+import { beat, beatStatement, steadyFor } from '#mesh/postgres/heartbeat.ts'
 import { statementMaker } from '#mesh/postgres/statement.ts'
 import { addRevocation } from '../revocations/store.postgres.ts'
 import { type Connection, type ConnectionStore, type HeldConnection, gapMs, maxOfWorkspace } from './store.ts'
@@ -84,10 +85,7 @@ export function postgresConnectionStore(database: Database): ConnectionStore {
       return (await database.query(statements.expireAccess, [connectionId, access])).length > 0
     },
 
-    async beat() {
-      const [row] = await database.query<{ after_gap: boolean }>(statements.beat, [gapMs, gapMs / 10])
-      return { afterGap: row?.after_gap ?? false }
-    },
+    beat: () => beat(database, statements.beat, { gapMs, restMs: gapMs / 10 }),
 
     rotateBatch({ after, limit }, reseal) {
       return database.transaction(async (queries) => {
@@ -233,10 +231,7 @@ const statements = {
   ),
   takeRefresh: statement(
     'take refresh',
-    `WITH now AS MATERIALIZED (SELECT clock_timestamp() AS at),
-     steady AS MATERIALIZED (
-       SELECT at FROM now, heartbeat WHERE at - beat_at BETWEEN interval '0' AND $4::float8 * interval '1 millisecond'
-         AND steady_since <= at - $3::float8 * interval '1 millisecond')
+    `WITH ${steadyFor({ lease: '$3', gap: '$4' })}
      UPDATE connections SET ${nextEpoch}, lease_until = ${inMs('$3')}
      WHERE ${holding} AND (lease_until IS NULL OR lease_until <= (SELECT at FROM steady)) RETURNING epoch`,
   ),
@@ -268,15 +263,7 @@ const statements = {
     `UPDATE connections SET access_expires_at = least(access_expires_at, clock_timestamp())
      WHERE connection_id = $1 AND access_sealed = $2 RETURNING epoch`,
   ),
-  beat: statement(
-    'beat',
-    `INSERT INTO heartbeat AS seen (beat_at, steady_since) SELECT at, at FROM (SELECT clock_timestamp() AS at OFFSET 0) AS now
-     ON CONFLICT (only_row) DO UPDATE SET (beat_at, steady_since) = (
-       SELECT at, CASE WHEN at - seen.beat_at BETWEEN interval '0' AND $1::float8 * interval '1 millisecond' THEN seen.steady_since ELSE at END
-       FROM (SELECT clock_timestamp() AS at OFFSET 0) AS now)
-     WHERE NOT clock_timestamp() - seen.beat_at BETWEEN interval '0' AND $2::float8 * interval '1 millisecond'
-     RETURNING beat_at = steady_since AS after_gap`,
-  ),
+  beat: beatStatement(statement),
   holdBatch: statement(
     'hold batch',
     `SELECT ${columns} FROM connections WHERE connection_id > $1 ORDER BY connection_id LIMIT $2 FOR NO KEY UPDATE`,

@@ -7,6 +7,7 @@
  * A store that cannot be reached throws DEPENDENCY_UNAVAILABLE, and the outcome of a change is then not known.
  */
 import type { AuditEvent } from '#mesh/audit/event.ts'
+import type { Beat } from '#mesh/heartbeat.ts'
 import type { Revokes } from '../revocations/revocation.ts'
 import type { Identity } from './account.ts'
 
@@ -110,7 +111,7 @@ export interface ConnectionStore {
   expireAccess(connectionId: string, access: string): Promise<boolean>
 
   /** Says that the database can be written to now. */
-  beat(): Promise<{ afterGap: boolean }>
+  beat(): Promise<Beat>
 
   /** Seals tokens anew, in the order of ids; nobody changes them in between. */
   rotateBatch(batch: RotationBatch, reseal: Reseal): Promise<RotatedBatch>

@@ -18,7 +18,6 @@ import { ActionMetrics } from '../../../services/actions/metrics.ts'
 import { Previews } from '../../../services/actions/preview.ts'
 import { actionsService } from '../../../services/actions/service.ts'
 import { postgresStore } from '../../../services/actions/store.postgres.ts'
-import { Settlements } from '../../../services/actions/settlement.ts'
 import { postgresSettlementStore } from '../../../services/actions/store.settlements.postgres.ts'
 import { postgresRunReader } from '../../../services/actions/store.runs.postgres.ts'
 import { type Stage, askerOf, execute, stage } from './stage.ts'
@@ -41,7 +40,7 @@ beforeAll(async () => {
   const catalog = new Catalog([on.ledger])
   const previews = new Previews({ catalog, store, connections: noConnections, ttlMs: 60_000 })
   const metrics = new ActionMetrics(new Metrics('t'), store)
-  const settlements = new Settlements({ store: postgresSettlementStore(pools.main), metrics })
+  const settlements = postgresSettlementStore(pools.main)
   const service = actionsService({ enabled: true, catalog, previews, execution, runs: postgresRunReader(pools.reads), settlements, metrics })
   const caller = (actor: string): Caller => ({ workspace: 'acme', actor, keyId: 'k', may: () => true })
   const verifier = { caller, peer: () => undefined }

@@ -17,7 +17,6 @@ import { noConnections } from '../../../services/actions/connections.ts'
 import { ActionMetrics } from '../../../services/actions/metrics.ts'
 import { Previews } from '../../../services/actions/preview.ts'
 import { actionsService } from '../../../services/actions/service.ts'
-import { Settlements } from '../../../services/actions/settlement.ts'
 import { postgresSettlementStore } from '../../../services/actions/store.settlements.postgres.ts'
 import { type Stage, stage } from './stage.ts'
 
@@ -53,7 +52,7 @@ async function serve(enabled: boolean) {
   const catalog = new Catalog([on.ledger, echo])
   const previews = new Previews({ catalog, store, connections: noConnections, ttlMs: 60_000 })
   const metrics = new ActionMetrics(new Metrics('t'), store)
-  const settlements = new Settlements({ store: postgresSettlementStore(on.database), metrics })
+  const settlements = postgresSettlementStore(on.database)
   const service = actionsService({ enabled, catalog, previews, execution, runs: on.runs, settlements, metrics })
   const server = new GrpcServer({ services: [service], verifier, health: new Health({ services: [] }), log, metrics: new Metrics('t') })
   const channel = new Channel({ address: `127.0.0.1:${await server.listen({ host: '127.0.0.1', port: 0 })}` })

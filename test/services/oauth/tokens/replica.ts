@@ -15,7 +15,7 @@ import type { Provider } from '../../../../services/oauth/providers/provider.ts'
 import { type TokenCache, noCache } from '../../../../services/oauth/tokens/cache.ts'
 import { Revoking } from '../../../../services/oauth/revocations/revoking.ts'
 import { postgresRevocationStore } from '../../../../services/oauth/revocations/store.postgres.ts'
-import { heartbeat } from '../../../../services/oauth/tokens/heartbeat.ts'
+import { connectionHeartbeat } from '../../../../services/oauth/tokens/heartbeat.ts'
 import { type TokenJournal, noJournal } from '../../../../services/oauth/tokens/journal.ts'
 import { Refresh } from '../../../../services/oauth/tokens/refresh.ts'
 import { Tokens } from '../../../../services/oauth/tokens/tokens.ts'
@@ -114,7 +114,7 @@ export function openReplica(url: string, provider: FakeProvider, options: Replic
   const providers = { find: () => ({ provider: google }) }
   const revoking = new Revoking({ store: postgresRevocationStore(database), providers, protocol: provider, vault, instruments: counted, log })
   const refresh = new Refresh({ store, cache, journal, vault, protocol: provider, instruments: counted, log, leaseMs, revoking })
-  const beating = heartbeat({ store, log })
+  const beating = connectionHeartbeat({ store, log })
   beating.start()
   const tokens = new Tokens({ store, cache, vault, refresh, instruments: counted, log, provider: () => google })
   return {

@@ -1,0 +1,42 @@
+/**
+ * The row that replicas beat (../heartbeat.ts). The table is the service's own, made by a migration of it:
+ *
+ *   CREATE TABLE heartbeat (
+ *     only_row     boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+ *     beat_at      timestamptz NOT NULL,
+ *     steady_since timestamptz NOT NULL
+ *   );
+ */
+import type { Beat, Timing } from '../heartbeat.ts'
+import type { Queries } from './database.ts'
+import type { Statement, statementMaker } from './statement.ts'
+
+const within = (parameter: string) => `BETWEEN interval '0' AND ${parameter}::float8 * interval '1 millisecond'`
+
+/** The time is read while the row is locked: beats that wait for each other see each other. */
+export const beatStatement = (statement: ReturnType<typeof statementMaker>): Statement =>
+  statement(
+    'beat',
+    `INSERT INTO heartbeat AS seen (beat_at, steady_since) SELECT at, at FROM (SELECT clock_timestamp() AS at OFFSET 0) AS now
+     ON CONFLICT (only_row) DO UPDATE SET (beat_at, steady_since) = (
+       SELECT at, CASE WHEN at - seen.beat_at ${within('$1')} THEN seen.steady_since ELSE at END
+       FROM (SELECT clock_timestamp() AS at OFFSET 0) AS now)
+     WHERE NOT clock_timestamp() - seen.beat_at ${within('$2')}
+     RETURNING beat_at = steady_since AS after_gap`,
+  )
+
+/** `statement` is one of beatStatement. */
+export async function beat(queries: Queries, statement: Statement, { gapMs, restMs }: Timing): Promise<Beat> {
+  const [row] = await queries.query<{ after_gap: boolean }>(statement, [gapMs, restMs])
+  return { afterGap: row?.after_gap ?? false }
+}
+
+/**
+ * For the WITH of a statement that takes over: `(SELECT at FROM steady)` is the moment by which leases are judged, null without evidence for
+ * the length of a lease. It is one moment for both: a server that stands still in the middle of this takes nothing that it would not have
+ * before. `lease` and `gap` are parameters in milliseconds, such as `$2`.
+ */
+export const steadyFor = ({ lease, gap }: { lease: string; gap: string }): string =>
+  `now AS MATERIALIZED (SELECT clock_timestamp() AS at),
+   steady AS MATERIALIZED (
+     SELECT at FROM now, heartbeat WHERE at - beat_at ${within(gap)} AND steady_since <= at - ${lease}::float8 * interval '1 millisecond')`
