@@ -39,11 +39,18 @@ const mostAttempts = 20
 
 const unknown = (reason: DriverReason, message: string): Outcome => ({ status: 'unknown', error: { reason, message } })
 
+/** What only the first holder can say: nobody was there before it. */
+const notActed: Outcome = {
+  status: 'failed',
+  error: { reason: 'NOT_ACTED' satisfies DriverReason, message: 'nothing was sent: this process could not be sure of the run before it acted. Preview it again' },
+}
+
 const isAway = (error: unknown): boolean => error instanceof MeshError && error.code === 'UNAVAILABLE'
 
 export class RunDriver {
   readonly #parts: DriverParts
   readonly #held = new Map<string, Promise<unknown>>()
+  readonly #disowning = new Set<Promise<void>>()
   readonly #stop = new AbortController()
 
   constructor(parts: DriverParts) {
@@ -58,7 +65,7 @@ export class RunDriver {
   /** Resolves when none is left. Ends that cannot be written are no longer tried: whoever takes the run over finds out. */
   async drain(): Promise<void> {
     this.#stop.abort()
-    await Promise.allSettled(this.#held.values())
+    await Promise.allSettled([...this.#held.values(), ...this.#disowning])
   }
 
   /**
@@ -73,11 +80,37 @@ export class RunDriver {
     return driving
   }
 
+  /**
+   * Of an attempt that does not know whether its run was written, and so does not act: as soon as the store says that it was, it ends as
+   * failed. Whoever else finds it could not tell that nothing was done.
+   */
+  disown(runId: string, attemptId: string): void {
+    const disowning = this.#disown(runId, attemptId).catch((error: unknown) => {
+      this.#parts.log.warn({ err: error, run_id: runId }, 'a run that this process never began is left to whoever takes it over')
+    })
+    this.#disowning.add(disowning)
+    void disowning.finally(() => this.#disowning.delete(disowning))
+  }
+
+  /** A statement whose answer was lost may land later: for one lease the run is looked for. The claim without a run is settled elsewhere. */
+  async #disown(runId: string, attemptId: string): Promise<void> {
+    const { store, leaseMs } = this.#parts
+    const looked = { runId, status: 'failed' }
+    let until: number | undefined
+    for (let wait = firstWaitMs; !this.#stop.signal.aborted; wait = nextWaitMs(wait)) {
+      const run = await this.#written(looked, () => store.findRun(runId))
+      until ??= performance.now() + leaseMs
+      if (run?.attemptId === attemptId) await this.#end({ ...run, epoch: 1 }, notActed, false)
+      if (run !== undefined || performance.now() > until) return
+      await this.#pause(wait)
+    }
+  }
+
   async #drive(run: Run, since: number): Promise<Run> {
     const { store, leaseMs, log } = this.#parts
     const lease = new Lease({ since, leaseMs, renew: () => store.holdRun(run.runId, run.epoch, leaseMs) })
     try {
-      const attempt = { acted: false }
+      const attempt = { acted: false, recorded: false }
       const outcome = await this.#act(run, lease, attempt)
       if (outcome === undefined) {
         log.warn({ run_id: run.runId }, lease.isLost ? 'lost the run to another holder before its end' : 'left the run to whoever takes it over')
@@ -89,8 +122,8 @@ export class RunDriver {
     }
   }
 
-  /** Undefined when the adapter could not go on, since the run was lost or the store away for too long. Notes in `attempt` whether it may have acted. */
-  async #act(run: Run, lease: Lease, attempt: { acted: boolean }): Promise<Outcome | undefined> {
+  /** Undefined when the adapter could not go on after it may have acted, since the run was lost or the store away for too long. Notes in `attempt` whether it may have acted. */
+  async #act(run: Run, lease: Lease, attempt: { acted: boolean; recorded: boolean }): Promise<Outcome | undefined> {
     const { store, catalog, actMs, log } = this.#parts
     const adapter = catalog.find(run.action)
     if (adapter === undefined) return unknown('ACTION_GONE', 'this action is no longer known here; look at the other side')
@@ -110,6 +143,7 @@ export class RunDriver {
         attempt.acted = true
       },
       async record(point: Record<string, unknown>) {
+        attempt.recorded = true
         // To write the same again is safe; while the store is away it is the run's deadline that sets the end.
         for (;;) {
           await lease.assertHeld(signal)
@@ -136,7 +170,9 @@ export class RunDriver {
         return outcome
       })
     } catch (error) {
-      if (error instanceof LeaseLost || error instanceof RunStopped) return undefined
+      // What was recorded is there to be found, and tidied up, by whoever takes over.
+      const touchedNothing = run.epoch === 1 && !attempt.acted && !attempt.recorded
+      if (error instanceof LeaseLost || error instanceof RunStopped) return touchedNothing ? notActed : undefined
       log.error({ err: error, run_id: run.runId, action: run.action }, 'an adapter failed in a way that it does not know')
       return unknown('INTERNAL', 'something went wrong here while acting; whether it took effect is not known')
     }

@@ -48,6 +48,8 @@ export interface ExecuteParts {
  */
 type Allowed = { fingerprint: Buffer } | { refusal: MeshError; compare?: Buffer }
 
+const isUnavailable = (error: unknown): boolean => error instanceof MeshError && error.code === 'UNAVAILABLE'
+
 const retryAfterMs = 1000
 
 export class Execution {
@@ -138,14 +140,19 @@ export class Execution {
   /**
    * A connection that breaks here leaves it open whether the row was written. Writing it again answers that for certain: the second insert
    * waits for the first one's transaction, and finds its own row if that landed. While it stays open the claim is kept: nothing is
-   * released, and whoever takes the claim over gets this same run id.
+   * released, and whoever takes the claim over gets this same run id. A row that did land ends as failed, since this attempt does not act.
    */
   async #writeAhead(begin: Begin): Promise<Begun> {
-    const { store } = this.#parts
+    const { store, driver } = this.#parts
     try {
       return await store.begin(begin)
     } catch (error) {
-      if (error instanceof MeshError && error.code === 'UNAVAILABLE') return store.begin(begin)
+      if (!isUnavailable(error)) throw error
+    }
+    try {
+      return await store.begin(begin)
+    } catch (error) {
+      if (isUnavailable(error)) driver.disown(begin.runId, begin.attemptId)
       throw error
     }
   }

@@ -10,6 +10,7 @@ export const driverReasons = [
   'ACTION_GONE', // unknown: the action is not known here any more
   'ATTEMPTS_EXHAUSTED', // unknown: every holder was lost
   'PARAMS_NO_LONGER_VALID', // failed, or unknown after a crash: the action's schema became stricter
+  'NOT_ACTED', // failed: the first holder lost the run, or could not be sure of it, before it did anything
   'INTERNAL', // unknown: the adapter failed in a way that it does not know
 ] as const
 export type DriverReason = (typeof driverReasons)[number]

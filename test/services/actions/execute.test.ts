@@ -2,7 +2,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { meshErrors } from '#mesh/errors.ts'
-import type { Store } from '../../../services/actions/store.ts'
 import { type Stage, askerOf, execute, gate, stage } from './stage.ts'
 
 let on: Stage
@@ -260,46 +259,6 @@ describe('when something it needs is away', () => {
     on.claims.skewMs = 6000
     expect(await execute(replica, previewId, 'k1')).toMatchObject({ replayed: false, run: { status: 'success' } })
     expect(on.ledger.effects).toHaveLength(1)
-  })
-
-  test.each([
-    ['landed', 'after'],
-    ['did not land', 'before'],
-  ] as const)('a write-ahead whose reply is lost is asked about, and acted on once: it %s', async (_, when) => {
-    let lost = 0
-    const replica = on.replica({
-      store: (real) => ({
-        ...real,
-        async begin(begin) {
-          if (lost++ > 0) return real.begin(begin)
-          if (when === 'after') await real.begin(begin)
-          throw meshErrors.DEPENDENCY_UNAVAILABLE()
-        },
-      }),
-    })
-    expect(await execute(replica, await on.preview(), 'k1')).toMatchObject({ replayed: false, run: { status: 'success' } })
-    expect(on.ledger.effects).toHaveLength(1)
-  })
-
-  test('a write-ahead that stays unclear is never acted on by its own attempt, and its key leads to its run', async () => {
-    const replica = on.replica({
-      leaseMs: 300,
-      store: (real): Store => ({
-        ...real,
-        async begin(begin) {
-          await real.begin(begin)
-          throw meshErrors.DEPENDENCY_UNAVAILABLE()
-        },
-      }),
-    })
-    const previewId = await on.preview()
-    await expect(execute(replica, previewId, 'k1')).rejects.toEqual(refusal('DEPENDENCY_UNAVAILABLE'))
-    // Nobody drives the run that landed; the reconciler of any replica ends it, without an effect.
-    const healthy = on.replica({ leaseMs: 300 })
-    healthy.reconciler.start()
-    const { run } = await vi.waitFor(() => execute(healthy, previewId, 'k1'), { timeout: 10_000, interval: 100 })
-    expect(run.status).toBe('unknown')
-    expect(on.ledger.effects).toEqual([])
   })
 
   test('an end that cannot be written yet is written as soon as it can be, and only then answered', async () => {

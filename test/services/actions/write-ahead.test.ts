@@ -1,0 +1,75 @@
+/** A run's row is written before anything is done; and what follows where it stays open whether it was. */
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { meshErrors } from '#mesh/errors.ts'
+import type { Store } from '../../../services/actions/store.ts'
+import { type Stage, execute, stage } from './stage.ts'
+
+let on: Stage
+beforeEach(async () => {
+  on = await stage()
+})
+afterEach(() => on.close())
+
+const refusal = (reason: string) => expect.objectContaining({ reason })
+
+test.each([
+  ['landed', 'after'],
+  ['did not land', 'before'],
+] as const)('a write-ahead whose reply is lost is asked about, and acted on once: it %s', async (_, when) => {
+  let lost = 0
+  const replica = on.replica({
+    store: (real) => ({
+      ...real,
+      async begin(begin) {
+        if (lost++ > 0) return real.begin(begin)
+        if (when === 'after') await real.begin(begin)
+        throw meshErrors.DEPENDENCY_UNAVAILABLE()
+      },
+    }),
+  })
+  expect(await execute(replica, await on.preview(), 'k1')).toMatchObject({ replayed: false, run: { status: 'success' } })
+  expect(on.ledger.effects).toHaveLength(1)
+})
+
+/** Its write-ahead lands, each time without an answer. */
+const unanswered = (real: Store): Store => ({
+  ...real,
+  async begin(begin) {
+    await real.begin(begin)
+    throw meshErrors.DEPENDENCY_UNAVAILABLE()
+  },
+})
+const notActed = { status: 'failed', errorReason: 'NOT_ACTED', error: expect.stringContaining('nothing was sent') }
+
+test('a write-ahead that stays unclear is never acted on by its own attempt, which says so: its key answers that nothing was sent', async () => {
+  const previewId = await on.preview()
+  await expect(execute(on.replica({ store: unanswered }), previewId, 'k1')).rejects.toEqual(refusal('DEPENDENCY_UNAVAILABLE'))
+  const other = on.replica()
+  const { run } = await vi.waitFor(() => execute(other, previewId, 'k1'), { timeout: 10_000, interval: 100 })
+  expect(run).toMatchObject({ ...notActed, epoch: 1 })
+  expect(on.ledger.effects).toEqual([])
+})
+
+test('a write-ahead that stays unclear while the store is away, until the reconciler finds it: what its attempt knows replaces the unknown', async () => {
+  let away = true
+  const findRun = (real: Store): Store['findRun'] => (runId) => (away ? Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE()) : real.findRun(runId))
+  const replica = on.replica({ store: (real) => ({ ...unanswered(real), findRun: findRun(real) }) })
+  const previewId = await on.preview()
+  await expect(execute(replica, previewId, 'k1')).rejects.toEqual(refusal('DEPENDENCY_UNAVAILABLE'))
+  await on.lapse()
+  const healthy = on.replica()
+  await healthy.reconciler.round()
+  expect((await execute(healthy, previewId, 'k1')).run).toMatchObject({ status: 'unknown', epoch: 2 })
+  away = false
+  await vi.waitFor(async () => expect((await execute(healthy, previewId, 'k1')).run).toMatchObject({ ...notActed, epoch: 2 }), { timeout: 10_000 })
+  expect(on.ledger.effects).toEqual([])
+})
+
+test('a write-ahead that stays unclear and did not land leaves its key to the next attempt, which acts', async () => {
+  const replica = on.replica({ store: (real) => ({ ...real, begin: () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE()) }) })
+  const previewId = await on.preview()
+  await expect(execute(replica, previewId, 'k1')).rejects.toEqual(refusal('DEPENDENCY_UNAVAILABLE'))
+  on.claims.skewMs = 10_000
+  expect((await execute(on.replica(), previewId, 'k1')).run).toMatchObject({ status: 'success' })
+  expect(on.ledger.effects).toHaveLength(1)
+})
