@@ -1,11 +1,12 @@
 /** A pool of connections to one Postgres database: named statements, transactions, bounded waits, and errors that say what they mean. */
-import type { Pool, PoolClient, QueryResultRow } from 'pg'
+import type { Pool, PoolClient, QueryConfig, QueryResult, QueryResultRow } from 'pg'
 import type { Secret } from '../config.ts'
 import { MeshError, meshErrors } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { type Attributes, traced } from '../telemetry/tracing.ts'
 import { countConnections, openPool } from './pool.ts'
+import { Silence } from './silence.ts'
 import type { Statement } from './statement.ts'
 
 export interface Queries {
@@ -22,6 +23,8 @@ export interface DatabaseParts {
   name?: string
   /** How long one statement may take, in milliseconds; 5000 when unset. */
   statementMs?: number
+  /** What is known of the same server, where it has several pools; this pool's own when unset. */
+  silence?: Silence<PoolClient>
 }
 
 /** SQLSTATE classes and codes that mean "not now": connection lost, refused or cut, resources gone, being shut down, timed out. */
@@ -35,6 +38,9 @@ function isAway(error: unknown): boolean {
   if ('code' in error && typeof error.code === 'string') return away.test(error.code) || /^E[A-Z]+$/.test(error.code)
   return /timeout|Connection terminated|not queryable|connection error|calling end on the pool/i.test(error.message)
 }
+
+/** Of node-postgres, where a server says nothing for as long as a query may take. */
+const isSilence = (error: unknown): boolean => error instanceof Error && (error.message === 'Query read timeout' || isSilence(error.cause))
 
 const translate = (error: unknown): unknown =>
   isAway(error) && !(error instanceof MeshError) ? meshErrors.DEPENDENCY_UNAVAILABLE({ cause: error }) : error
@@ -51,10 +57,15 @@ const spanned = <T>(name: string, server: Attributes, work: () => Promise<T>): P
     }
   })
 
-const queriesOf = (client: Pick<PoolClient, 'query'>, server: Attributes): Queries => ({
+/** One connection, or whichever is free. */
+interface Asked {
+  query<Row extends QueryResultRow>(config: QueryConfig): Promise<QueryResult<Row>>
+}
+
+const queriesOf = (asked: Asked, server: Attributes): Queries => ({
   async query<Row extends QueryResultRow>({ name, text }: Statement, values: readonly unknown[] = []): Promise<Row[]> {
     try {
-      return (await spanned(name, server, () => client.query<Row>({ name, text, values: values as unknown[] }))).rows
+      return (await spanned(name, server, () => asked.query<Row>({ name, text, values: values as unknown[] }))).rows
     } catch (error) {
       throw translate(error)
     }
@@ -84,6 +95,7 @@ export class Database implements Queries {
   readonly pool: Pool
   readonly query: Queries['query']
   readonly #server: Attributes
+  readonly #silence: Silence<PoolClient>
   /** A connection of its own: whether the database answers does not depend on how many wait for it. Opened by the first ping. */
   readonly #pings: Pool
 
@@ -93,13 +105,15 @@ export class Database implements Queries {
     this.pool = openPool({ url: parts.url, log, connections: parts.connections ?? 10, statementMs })
     this.#pings = openPool({ url: parts.url, log, connections: 1, statementMs: pingMs })
     this.#server = serverOf(URL.parse(parts.url.reveal()))
-    this.query = queriesOf(this.pool, this.#server).query
+    this.#silence = parts.silence ?? new Silence()
+    this.pool.on('connect', (client) => this.#silence.answered(client))
+    this.query = queriesOf({ query: (config) => this.#once(config) }, this.#server).query
     if (parts.metrics !== undefined) countConnections(parts.metrics, name, this.pool)
   }
 
   /** Runs `work` in one transaction: committed when it resolves, rolled back when it throws. */
   async transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
-    const client = await this.pool.connect().catch((error: unknown) => {
+    const client = await this.#connect().catch((error: unknown) => {
       throw translate(error)
     })
     let broken: Error | undefined
@@ -114,8 +128,36 @@ export class Database implements Queries {
       else await client.query('ROLLBACK').catch((failure: Error) => (broken = failure))
       throw translate(error)
     } finally {
-      client.release(broken)
+      this.#release(client, broken)
     }
+  }
+
+  async #once<Row extends QueryResultRow>(config: QueryConfig): Promise<QueryResult<Row>> {
+    const client = await this.#connect()
+    let broken: Error | undefined
+    try {
+      return await client.query<Row>(config)
+    } catch (error) {
+      if (isAway(error)) broken = error as Error
+      throw error
+    } finally {
+      this.#release(client, broken)
+    }
+  }
+
+  /** One that is not suspect; what is, and lies idle, is closed. */
+  async #connect(): Promise<PoolClient> {
+    for (;;) {
+      const client = await this.pool.connect()
+      if (!this.#silence.isSuspect(client)) return client
+      client.release(true)
+    }
+  }
+
+  #release(client: PoolClient, broken: Error | undefined): void {
+    if (broken === undefined) this.#silence.answered(client)
+    else if (isSilence(broken)) this.#silence.noticed(client)
+    client.release(broken)
   }
 
   async ping(): Promise<void> {

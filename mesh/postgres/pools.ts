@@ -2,7 +2,9 @@
  * Several pools of connections to one database, so that one kind of work cannot take the connections of another: callers who read what is
  * large wait for each other, and never keep a lease from being renewed.
  */
+import type { PoolClient } from 'pg'
 import { Database, type DatabaseParts } from './database.ts'
+import { Silence } from './silence.ts'
 
 /** A part of the connections, above 0 and below 1, by the name of its pool. */
 type Shares<Name extends string> = Readonly<Record<Name, number>>
@@ -12,8 +14,10 @@ export type Pools<Name extends string> = Readonly<Record<Name | 'main', Database
 
 /** `connections` is for all of them together. */
 export function openPools<const Name extends string>({ connections = 10, ...parts }: DatabaseParts, shares: Shares<Name>): Pools<Name> {
+  // One server: what one pool notices of it, all know.
+  const silence = new Silence<PoolClient>()
   const sizes = Object.entries(shareOut(connections, shares))
-  const pools = Object.fromEntries(sizes.map(([name, size]) => [name, new Database({ ...parts, name, connections: size })]))
+  const pools = Object.fromEntries(sizes.map(([name, size]) => [name, new Database({ ...parts, name, connections: size, silence })]))
   const close = async () => void (await Promise.all(Object.values(pools).map((each) => each.close())))
   return { ...(pools as Record<Name | 'main', Database>), close }
 }

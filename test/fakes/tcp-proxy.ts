@@ -10,6 +10,8 @@ export interface TcpProxy {
   readonly accepted: number
   /** From now on nothing passes either way, neither bytes nor the end of a connection: the other side seems to think forever. */
   silence(): void
+  /** The connections that there are pass nothing on ever again, not even their end; new ones are passed on as usual. */
+  abandon(): void
   /** Passes on what was held back, and everything from now on, without delay. */
   resume(): void
   /** Each piece of data takes this many milliseconds longer, in each direction; 0 is no delay. */
@@ -27,6 +29,7 @@ export async function tcpProxy(target: { host: string; port: number }, port = 0)
   const sockets = new Set<Socket>()
   let silence: PromiseWithResolvers<void> | undefined
   let delayMs = 0
+  let generation = 0
   let refusing = false
   let accepted = 0
 
@@ -37,26 +40,28 @@ export async function tcpProxy(target: { host: string; port: number }, port = 0)
     return socket
   }
   /** Resolves when what arrived now may go on. */
-  const passed = async (): Promise<void> => {
+  const passed = async (born: number): Promise<void> => {
     while (silence !== undefined) await silence.promise
+    if (born < generation) await new Promise(() => undefined)
     if (delayMs > 0) await pause(delayMs)
   }
-  const way = (): Transform =>
+  const way = (born: number): Transform =>
     new Transform({
       transform(chunk: Buffer, _, done) {
-        void passed().then(() => done(null, chunk))
+        void passed(born).then(() => done(null, chunk))
       },
       flush(done) {
-        void passed().then(() => done())
+        void passed(born).then(() => done())
       },
     })
   const serve = async (client: Socket): Promise<void> => {
+    const born = generation
     while (silence !== undefined) await silence.promise
     if (client.destroyed) return
     const upstream = track(connect(target))
-    client.pipe(way()).pipe(upstream).pipe(way()).pipe(client)
-    client.on('close', () => void passed().then(() => upstream.destroy()))
-    upstream.on('close', () => void passed().then(() => client.destroy()))
+    client.pipe(way(born)).pipe(upstream).pipe(way(born)).pipe(client)
+    client.on('close', () => void passed(born).then(() => upstream.destroy()))
+    upstream.on('close', () => void passed(born).then(() => client.destroy()))
   }
   const server = createServer((client) => {
     accepted += 1
@@ -84,6 +89,10 @@ export async function tcpProxy(target: { host: string; port: number }, port = 0)
       silence ??= Promise.withResolvers()
     },
     resume,
+    abandon() {
+      generation += 1
+      resume()
+    },
     delay(ms) {
       delayMs = ms
     },

@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { Secret } from '#mesh/config.ts'
 import { MeshError, errorTable } from '#mesh/errors.ts'
 import { Database, type DatabaseParts } from '#mesh/postgres/database.ts'
+import { openPools } from '#mesh/postgres/pools.ts'
 import type { Statement } from '#mesh/postgres/statement.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
 import { type TcpProxy, tcpProxy, through } from '../fakes/tcp-proxy.ts'
@@ -35,6 +36,45 @@ describe('a database', () => {
   const insert = sql('INSERT INTO things VALUES ($1)')
   const exists = async (database: Database, name: string): Promise<boolean> =>
     (await database.query(sql('SELECT 1 FROM things WHERE name = $1'), [name])).length > 0
+
+  test('after one time-out of a server that is silent, no other connection that lay idle is waited for: not by queries, nor by transactions', async () => {
+    const proxy = await tcpProxy({ host: '127.0.0.1', port: Number(new URL(fresh.url).port || 5432) })
+    try {
+      const pools = openPools({ url: new Secret(through(proxy, fresh.url)), log, connections: 8, statementMs: 500 }, { reserved: 0.5 })
+      try {
+        // Every one of the eight connections is opened, and lies idle.
+        const hold = sql('SELECT pg_sleep(0.1)')
+        await Promise.all([pools.main, pools.reserved].flatMap((pool) => Array.from({ length: 4 }, () => pool.query(hold))))
+        expect([pools.main.pool.idleCount, pools.reserved.pool.idleCount]).toEqual([4, 4])
+        expect(proxy.accepted).toBe(8)
+        // These connections pass nothing on any more, for good; the server takes others.
+        proxy.silence()
+        await expect(pools.main.query(sql('SELECT 1'))).rejects.toMatchObject(unavailable)
+        const old = proxy.accepted
+        proxy.abandon()
+        const asked = performance.now()
+        expect(await pools.main.query(sql('SELECT 1 AS one'))).toEqual([{ one: 1 }])
+        await pools.main.transaction((queries) => queries.query(sql('SELECT 1')))
+        await pools.reserved.query(sql('SELECT 1'))
+        // A time-out is a second: one of them would show.
+        expect(performance.now() - asked).toBeLessThan(900)
+        expect(proxy.accepted).toBe(old + 2)
+        expect([pools.main.pool.totalCount, pools.reserved.pool.totalCount]).toEqual([1, 1])
+      } finally {
+        await pools.close()
+      }
+    } finally {
+      await proxy.close()
+    }
+  })
+
+  test('what the server itself ends, since it takes too long, drops no other connection', async () => {
+    const database = open({ connections: 3, statementMs: 300 })
+    await Promise.all(Array.from({ length: 3 }, () => database.query(sql('SELECT pg_sleep(0.1)'))))
+    await expect(database.query(sql('SELECT pg_sleep(5)'))).rejects.toMatchObject(unavailable)
+    await database.query(sql('SELECT 1'))
+    expect(database.pool.totalCount).toBe(2)
+  })
 
   test('prepares a statement once a connection', async () => {
     const database = open({ connections: 1 })
