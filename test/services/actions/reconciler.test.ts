@@ -75,11 +75,11 @@ test('a holder that lost its run may not act, and answers with what the run beca
   }
   // Its heartbeats do not get through, as when the process hangs or is cut off.
   let cutOff = true
-  const started = performance.now()
   const slow = on.replica({ leaseMs: 200, store: (real) => ({ ...real, holdRun: (...lease) => (cutOff ? away() : real.holdRun(...lease)) }) })
   const previewId = await on.preview()
   const late = execute(slow, previewId, 'k1')
   await reached.opened
+  const started = performance.now()
   await on.lapse()
   await on.replica().reconciler.round()
   expect((await on.database.pool.query('SELECT status FROM runs')).rows).toEqual([{ status: 'unknown' }])
