@@ -29,7 +29,7 @@ await run('gateway', gatewayVariables, async (runtime) => {
 
   const verifier = followAccess(runtime, own, { address: addressOf(config.upstreams, 'access') })
   const signIn = new SignIn({ exchange: exchangeThrough(verifier.access), verifier, env: keyEnvOf(config.environment) })
-  const signatures = signatureKeyring(config, verifier, log)
+  const signatures = signatureKeyring(config, verifier, runtime)
   const { refusals } = auditing(runtime, appendThrough(verifier.access))
 
   const redis = config.redisUrl === undefined ? undefined : openRedis({ url: config.redisUrl, log, metrics, commandMs: 2000 })

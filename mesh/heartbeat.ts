@@ -23,13 +23,18 @@ export interface HeartbeatParts {
   beat: () => Promise<Beat>
   everyMs: number
   log: Logger
+  /** Counts it. */
+  onGap: () => void
   /** What a gap means for this service, for its log. */
   afterGap: string
 }
 
-export function heartbeat({ beat: once, everyMs, log, afterGap }: HeartbeatParts): Loop {
+export function heartbeat({ beat: once, everyMs, log, onGap, afterGap }: HeartbeatParts): Loop {
   const work = async () => {
-    if ((await once()).afterGap) log.warn(`the database was not written to for a while: ${afterGap}`)
+    if ((await once()).afterGap) {
+      onGap()
+      log.warn(`the database was not written to for a while: ${afterGap}`)
+    }
     return false
   }
   return new Loop({ name: 'heartbeat', everyMs, log, work })

@@ -68,6 +68,13 @@ export class SignatureStates {
     return this.#states.get(nameOf(purpose, workspace)) ?? initialState
   }
 
+  /** How many workspaces have an overlap, as far as access was heard. */
+  overlaps(purpose: Purpose): number {
+    let count = 0
+    for (const [name, { previous }] of this.#states) if (previous !== undefined && name.startsWith(`${purpose} `)) count += 1
+    return count
+  }
+
   /** Resolves once access was heard; rejects when the signal is aborted before. */
   whenKnown(signal: AbortSignal): Promise<void> {
     const gone = Promise.withResolvers<void>()

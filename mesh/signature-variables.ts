@@ -1,9 +1,10 @@
 /** The secrets that signature keys are derived from (signature-keys.ts), as variables. */
 import { type Config, ConfigError, type Secret, optional, secret } from './config.ts'
 import { weaknessOf } from './secrets.ts'
-import { SignatureKeys } from './signature-keys.ts'
+import { SignatureKeys, purposes } from './signature-keys.ts'
 import { SignatureKeyring, type SignatureStates } from './signature-states.ts'
 import type { Logger } from './telemetry/log.ts'
+import type { Metrics } from './telemetry/metrics.ts'
 
 export const rootVariable = {
   signatureRoot: optional(
@@ -51,7 +52,11 @@ export const signatureKeysOf = ({ signatureRoot, signingSecret }: Secrets) =>
   new SignatureKeys({ root: signatureRoot?.reveal(), legacy: signingSecret?.reveal() })
 
 /** What signs and verifies with them, as access says (`followAccess`); undefined where no secret is configured. */
-export function signatureKeyring(secrets: Secrets, following: { signatures: SignatureStates }, log: Logger): SignatureKeyring | undefined {
+export function signatureKeyring(secrets: Secrets, following: { signatures: SignatureStates }, { log, metrics }: { log: Logger; metrics: Metrics }): SignatureKeyring | undefined {
   if (secrets.signatureRoot === undefined && secrets.signingSecret === undefined) return undefined
-  return new SignatureKeyring({ keys: signatureKeysOf(secrets), states: following.signatures, log })
+  const { signatures: states } = following
+  metrics.gauge('signature_key_overlaps', 'Workspaces whose previous signature key is still in use', { purpose: purposes }, (gauge) => {
+    for (const purpose of purposes) gauge.set({ purpose }, states.overlaps(purpose))
+  })
+  return new SignatureKeyring({ keys: signatureKeysOf(secrets), states, log })
 }

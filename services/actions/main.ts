@@ -33,7 +33,7 @@ await run('actions', variables, async (runtime) => {
   const { connections, providers } = throughOauth(runtime, channelTo, config.oauthAddress)
   const verifier = followAccess(runtime, own, { address: config.accessAddress })
   const { refusals, relay } = auditing(runtime, appendThrough(verifier.access))
-  const keyring = signatureKeyring(config, verifier, log)!
+  const keyring = signatureKeyring(config, verifier, runtime)!
   const signingKeys = (workspace: string, signal: AbortSignal) => keyring.soon('outbound', workspace, signal)
   const webhook = { signingKeys, defaultUrl: config.webhookUrl, policy, timeoutMs: config.webhookMs }
   const catalog = new Catalog(offered({ webhook, connections, ...apis(config), counts: outgoingMetrics(instruments) }), providers)

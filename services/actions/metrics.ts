@@ -74,6 +74,7 @@ export class ActionMetrics {
   readonly #taken
   readonly #late
   readonly #settled
+  readonly #heartbeatGaps
 
   /** `actions`: those that there are; what is counted by action begins at 0 for each. */
   constructor(
@@ -93,6 +94,7 @@ export class ActionMetrics {
       'status',
     ])
     this.#settled = metrics.counter('action_settled_total', 'Runs with an unknown outcome that an operator settled, by verdict', ['provider', 'action', 'verdict'])
+    this.#heartbeatGaps = metrics.counter('heartbeat_gaps_total', 'Times that no replica could write its heartbeat to the database')
     for (const { provider, action, reasons } of actions) {
       for (const verdict of verdicts) this.#settled.inc({ provider, action, verdict }, 0)
       for (const status of ['success', 'failed']) this.#late.inc({ provider, action, status }, 0)
@@ -116,6 +118,11 @@ export class ActionMetrics {
     this.#executed.inc({ provider, action, status })
     if (run.errorReason !== undefined) this.#failed.inc({ provider, action, reason: run.errorReason })
     this.#latency.labels({ provider, action }).observe((durationMs(run) ?? 0) / 1000, trace)
+  }
+
+  /** The database could not be written to for a while. */
+  heartbeatGap(): void {
+    this.#heartbeatGaps.inc()
   }
 
   endedLate({ provider, action, status }: Run): void {

@@ -4,6 +4,7 @@
  */
 import { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
+import type { Metrics } from '#mesh/telemetry/metrics.ts'
 
 export interface RunPruner {
   /** Removes parameters, results and error texts of runs that ended, and were told of, longer ago than this; resolves to how many. */
@@ -16,6 +17,7 @@ export interface RetentionParts {
   pruner: RunPruner
   detailsMs: number
   runsMs: number
+  metrics: Metrics
   log: Logger
   everyMs?: number
 }
@@ -25,11 +27,17 @@ const marginMs = 3_600_000
 const most = 200
 
 /** Not started yet. */
-export function retention({ pruner, detailsMs, runsMs, log, everyMs = 60_000 }: RetentionParts): Loop {
+export function retention({ pruner, detailsMs, runsMs, metrics, log, everyMs = 60_000 }: RetentionParts): Loop {
+  let caughtUpAt = performance.now()
+  metrics.gauge('action_retention_lag_seconds', 'Time since this process last removed everything that was due', [], (gauge) =>
+    gauge.set((performance.now() - caughtUpAt) / 1000),
+  )
   const work = async (): Promise<boolean> => {
     const removed = await pruner.removeDetails(detailsMs + marginMs, most)
     const deleted = await pruner.deleteRuns(runsMs + marginMs, most)
-    return removed === most || deleted === most
+    const more = removed === most || deleted === most
+    if (!more) caughtUpAt = performance.now()
+    return more
   }
   return new Loop({ name: 'retention', everyMs, log, work })
 }

@@ -36,5 +36,6 @@ export const instruments = (metrics: Metrics, providers: readonly string[] = [])
     outcome: ['revoked', 'unsupported', 'refused', 'shared', 'unreadable', 'later'],
   }),
   revocationsGivenUp: metrics.counter('oauth_revocations_given_up_total', 'Token revocations that failed for 24 hours and were given up'),
+  heartbeatGaps: metrics.counter('heartbeat_gaps_total', 'Times that no replica could write its heartbeat to the database'),
   cacheFailures: metrics.counter('oauth_cache_failures_total', 'Token cache operations that failed because Redis did not respond'),
 })

@@ -66,7 +66,7 @@ export async function startGateway(env: NodeJS.ProcessEnv = {}, parts: Partial<A
   const refused: Refusal[] = []
   const refusals = { note: (refusal: Refusal) => void refused.push(refusal) }
   const health = readiness({ upstreams, optional: config.optionalUpstreams, verifier, redis: undefined })
-  const signatures = signatureKeyring(config, verifier, log)
+  const signatures = signatureKeyring(config, verifier, { log, metrics })
   const app = await createApp({ config, log, metrics, signIn, signatures, refusals, upstreams, health, limiter: undefined, ...parts })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo

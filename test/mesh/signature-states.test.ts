@@ -1,7 +1,10 @@
 import { beforeEach, describe, expect, test } from 'vitest'
+import { Secret } from '#mesh/config.ts'
 import { SignatureKeys } from '#mesh/signature-keys.ts'
 import { SignatureKeyring, SignatureStates, type StateNews } from '#mesh/signature-states.ts'
+import { signatureKeyring } from '#mesh/signature-variables.ts'
 import { createLogger } from '#mesh/telemetry/log.ts'
+import { Metrics } from '#mesh/telemetry/metrics.ts'
 
 const secrets = { root: 'the root of these tests', legacy: 'the secret from before' }
 let states: SignatureStates
@@ -91,4 +94,21 @@ describe('which signature keys count', () => {
     for (let count = 0; count < 3; count += 1) ring.of('outbound', 'acme')
     expect(lines.filter((line) => line.includes('differs from that of access'))).toHaveLength(1)
   })
+})
+
+test('open overlaps are counted by purpose until they end, in the metric that the alert reads', async () => {
+  const metrics = new Metrics('gateway')
+  const log = createLogger('gateway', 'silent')
+  signatureKeyring({ signatureRoot: new Secret(secrets.root) }, { signatures: states }, { log, metrics })
+  const count = async () => {
+    const { values } = await metrics.registry.getSingleMetric('signature_key_overlaps')!.get()
+    return Object.fromEntries(values.map(({ labels, value }) => [labels['purpose'], value]))
+  }
+  expect(await count()).toEqual({ outbound: 0, inbound: 0 })
+  const of = (workspace: string, purpose: string, previousGeneration?: number) => ({ workspace, purpose, generation: 1, previousGeneration })
+  const open = [of('acme', 'outbound', 0), of('umbrella', 'outbound', 0), of('acme', 'inbound', 0), of('new', 'inbound')]
+  states.update({ states: open, sequence: 4, more: false, rootId: '' })
+  expect(await count()).toEqual({ outbound: 2, inbound: 1 })
+  states.update({ states: [of('acme', 'outbound'), of('acme', 'inbound')], sequence: 6, more: false, rootId: '' })
+  expect(await count()).toEqual({ outbound: 1, inbound: 0 })
 })

@@ -124,6 +124,28 @@ export const actions = dashboard({
           queries: [{ expr: quantile(0.95, 'provider_request_seconds', 'provider=~"$provider"', 'provider'), legend: '{{provider}}' }],
         }),
         graph({
+          title: 'Outgoing requests',
+          description: 'In flight and waiting, and those that were dropped because the queue was full or the wait too long.',
+          unit: 'short',
+          queries: [
+            { expr: 'sum by (queue) (outgoing_in_flight)', legend: '{{queue}} in flight' },
+            { expr: 'sum by (queue) (outgoing_queued)', legend: '{{queue}} waiting' },
+            { expr: `sum by (queue, reason) (increase(outgoing_queue_refused_total${rate}))`, legend: '{{queue}} dropped: {{reason}}' },
+          ],
+        }),
+        graph({
+          title: 'Outgoing queue wait, P95',
+          description: 'Seconds: the maximum is reached, or one workspace has reached its half of it.',
+          unit: 's',
+          queries: [{ expr: quantile(0.95, 'outgoing_queue_wait_seconds', '', 'queue'), legend: '{{queue}}' }],
+        }),
+        graph({
+          title: 'DNS lookups',
+          description: 'By outcome. EAI_AGAIN: the DNS servers do not respond. ENOTFOUND: the name does not exist.',
+          unit: 'ops',
+          queries: [{ expr: `sum by (outcome) (rate(dns_lookups_total${rate}))`, legend: '{{outcome}}' }],
+        }),
+        graph({
           title: 'Token refreshes',
           description: 'By outcome. Reauth: the grant has ended, and the owner must reconnect the account.',
           unit: 'ops',
@@ -151,6 +173,18 @@ export const actions = dashboard({
           description: 'By source. Cache is used only while the database is unavailable.',
           unit: 'ops',
           queries: [{ expr: `sum by (source) (rate(oauth_tokens_total${rate}))`, legend: '{{source}}' }],
+        }),
+        graph({
+          title: 'Token revocations',
+          description: 'By outcome. Later: tried again. Given up: failed for 24 hours.',
+          unit: 'ops',
+          queries: [
+            {
+              expr: `sum by (provider, outcome) (rate(oauth_revocations_total{provider=~"$provider"}${rate}))`,
+              legend: '{{provider}} {{outcome}}',
+            },
+            { expr: `sum(rate(oauth_revocations_given_up_total${rate}))`, legend: 'given up' },
+          ],
         }),
         stat({
           title: 'Client credentials rejected',
@@ -204,6 +238,23 @@ export const actions = dashboard({
           unit: 's',
           queries: [{ expr: 'max(action_outbox_lag_seconds)', legend: 'oldest' }],
           thresholds: [{ from: 60, color: 'red' }],
+        }),
+        graph({
+          title: 'Takeovers and heartbeat gaps',
+          description: 'Runs taken over, late outcomes of their previous owners, and times that the database could not be written to.',
+          unit: 'short',
+          queries: [
+            { expr: `sum by (action) (increase(action_taken_over_total{${chosen}}${rate}))`, legend: '{{action}} taken over' },
+            { expr: `sum by (action, status) (increase(action_late_outcome_total{${chosen}}${rate}))`, legend: '{{action}} late {{status}}' },
+            { expr: `sum by (service) (increase(heartbeat_gaps_total${rate}))`, legend: '{{service}} heartbeat gaps' },
+          ],
+        }),
+        graph({
+          title: 'Retention lag',
+          description: 'Time since a replica last removed all runs and run details that were due.',
+          unit: 's',
+          queries: [{ expr: 'min by (service) (action_retention_lag_seconds)', legend: '{{service}}' }],
+          thresholds: [{ from: 21_600, color: 'red' }],
         }),
         logs({
           title: 'Reconciled runs',

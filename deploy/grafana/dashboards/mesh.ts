@@ -193,6 +193,28 @@ export const mesh = dashboard({
           ],
         }),
         graph({
+          title: 'Bytes in flight',
+          description: 'Requests and responses, per gateway. From 18 MiB on, requests are rejected.',
+          unit: 'bytes',
+          queries: [{ expr: 'gateway_bytes_under_way', legend: '{{instance}}' }],
+          thresholds: [{ from: 18 * 1024 * 1024, color: 'red' }],
+        }),
+        graph({
+          title: 'Requests rejected for their size',
+          description: 'With 503 OVERLOADED: a key, a workspace or the gateway had too many bytes in flight.',
+          unit: 'reqps',
+          queries: [{ expr: `sum by (instance) (rate(gateway_refused_for_bytes_total${rate}))`, legend: '{{instance}}' }],
+        }),
+        graph({
+          title: 'Signature keys',
+          description: 'Requests by the key that signed them, and workspaces whose previous key is still accepted.',
+          unit: 'short',
+          queries: [
+            { expr: `sum by (key) (increase(http_signatures_total${rate}))`, legend: 'signed with {{key}}' },
+            { expr: 'max by (purpose) (signature_key_overlaps)', legend: '{{purpose}} overlaps' },
+          ],
+        }),
+        graph({
           title: 'Delivery lag',
           description: 'Age of the oldest undelivered run report, audit event, and key update.',
           unit: 's',

@@ -3,8 +3,17 @@ import { heartbeat } from '#mesh/heartbeat.ts'
 import type { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { ConnectionStore } from '../connections/store.ts'
+import type { Instruments } from '../metrics.ts'
 
 const intervalMs = 300
 
-export const connectionHeartbeat = ({ store, log }: { store: Pick<ConnectionStore, 'beat'>; log: Logger }): Loop =>
-  heartbeat({ beat: () => store.beat(), everyMs: intervalMs, log, afterGap: 'refreshes under way are left to their holders' })
+export interface ConnectionHeartbeatParts {
+  readonly store: Pick<ConnectionStore, 'beat'>
+  readonly instruments: Pick<Instruments, 'heartbeatGaps'>
+  readonly log: Logger
+}
+
+export function connectionHeartbeat({ store, instruments, log }: ConnectionHeartbeatParts): Loop {
+  const afterGap = 'refreshes under way are left to their holders'
+  return heartbeat({ beat: () => store.beat(), everyMs: intervalMs, log, onGap: () => instruments.heartbeatGaps.inc(), afterGap })
+}

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { pino } from 'pino'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { Metrics } from '#mesh/telemetry/metrics.ts'
 import { retention } from '../../../services/actions/retention.ts'
 import { anEvent } from '../../mesh/audit/events.ts'
 import { type Stage, execute, stage } from './stage.ts'
@@ -23,7 +24,7 @@ const find = (runId: string) => on.runs.find(runId)
 
 test('what a run sent and got is gone after its time, in every column, and what became of it is still told', async () => {
   const [old, young] = [await ended(26), await ended(24.5)]
-  const pruning = retention({ pruner: on.pruner, detailsMs: 24 * hour, runsMs: 48 * hour, log: pino({ level: 'silent' }), everyMs: 20 })
+  const pruning = retention({ pruner: on.pruner, detailsMs: 24 * hour, runsMs: 48 * hour, metrics: new Metrics('actions'), log: pino({ level: 'silent' }), everyMs: 20 })
   pruning.start()
   try {
     await vi.waitFor(async () => expect((await find(old))?.detailsRemoved).toBe(true))
@@ -88,4 +89,24 @@ test.each(['success', 'failed'] as const)('what an earlier holder knows late of 
   const { rows } = await on.database.pool.query<{ row: string }>('SELECT runs::text AS row FROM runs WHERE run_id = $1', [runId])
   expect(rows[0]!.row).not.toMatch(/private/)
   if (status === 'failed') expect(await find(runId)).toMatchObject({ errorReason: 'REFUSED', error: 'REFUSED: what happened is no longer kept.' })
+})
+
+test('retention lag grows while old runs cannot be removed, and is gone once they are', async () => {
+  const metrics = new Metrics('actions')
+  const lag = async () => (await metrics.registry.getSingleMetric('action_retention_lag_seconds')!.get()).values[0]!.value
+  let failing = true
+  const removing = async () => {
+    if (failing) throw new Error('no database')
+    return 0
+  }
+  const parts = { detailsMs: 24 * hour, runsMs: 48 * hour, metrics, log: pino({ level: 'silent' }), everyMs: 10 }
+  const pruning = retention({ pruner: { removeDetails: removing, deleteRuns: removing }, ...parts })
+  pruning.start()
+  try {
+    await vi.waitFor(async () => expect(await lag()).toBeGreaterThan(0.3))
+    failing = false
+    await vi.waitFor(async () => expect(await lag()).toBeLessThan(0.2))
+  } finally {
+    await pruning.stop()
+  }
 })

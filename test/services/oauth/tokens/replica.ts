@@ -114,7 +114,7 @@ export function openReplica(url: string, provider: FakeProvider, options: Replic
   const providers = { find: () => ({ provider: google }) }
   const revoking = new Revoking({ store: postgresRevocationStore(database), providers, protocol: provider, vault, instruments: counted, log })
   const refresh = new Refresh({ store, cache, journal, vault, protocol: provider, instruments: counted, log, leaseMs, revoking })
-  const beating = connectionHeartbeat({ store, log })
+  const beating = connectionHeartbeat({ store, instruments: counted, log })
   beating.start()
   const tokens = new Tokens({ store, cache, vault, refresh, instruments: counted, log, provider: () => google })
   return {
