@@ -49,6 +49,9 @@ export async function claimsOf(token: string, kind: TokenKind, keyOf: JWTVerifyG
 /** The moment from which such a token proves nothing, in epoch milliseconds. */
 export const endOf = ({ exp }: Claims): number => (exp + toleranceS) * 1000
 
-/** Whether a claim is a text that may stand in logs, keys and queries. */
+/**
+ * Whether a claim is a text that may stand in logs, keys and queries. Its length is that of the contracts (max_len): in characters, of which
+ * some take two UTF-16 units.
+ */
 export const isName = (claim: unknown, longest: number): claim is string =>
-  typeof claim === 'string' && claim.length > 0 && claim.length <= longest
+  typeof claim === 'string' && claim.length > 0 && claim.length <= 2 * longest && [...claim].length <= longest

@@ -2,6 +2,7 @@
  * Making, listing, rotating and ending keys: who may do what to which. The rules:
  * - A key can do nothing that whoever makes or rotates it cannot do, is used from nowhere that theirs is not, and ends no later (lineage.ts).
  * - Revoking a key revokes what it made, and what that made, unless they are to be kept.
+ * - A key for another actor that has any permission of actions is made or rotated by those alone who see everybody's runs (runs:read_all).
  * - Without keys:admin one has to do only with keys of one's own actor; what is somebody else's does not exist, like another workspace's.
  */
 import { randomUUID } from 'node:crypto'
@@ -53,7 +54,7 @@ export class Keys {
     const rights = rightsOf(wanted)
     const { name, actor = by.actor, previewOnly, lifeMs } = wanted
     if (actor !== by.actor && !by.may('keys:admin')) throw errors.ACTOR_NOT_YOURS()
-    refuseWider(by, rights.permissions)
+    refuseWider(by, actor, rights.permissions)
     const parent = await this.#parentOf(by)
     const limits = parent === undefined ? { lifeMs } : childOf(parent, { ...rights, previewOnly, lifeMs })
     const { store, env, hash } = this.#parts
@@ -72,7 +73,7 @@ export class Keys {
   /** The successor can do what the old key can; handing it out is as much as making it. */
   async rotate(by: KeyMaker, keyId: string, overlapMs: number): Promise<Rotated & { apiKey: string }> {
     const key = await this.#find(by, keyId)
-    refuseWider(by, key.permissions)
+    refuseWider(by, key.actor, key.permissions)
     const parent = await this.#parentOf(by)
     if (parent !== undefined) mayRotate(parent, key)
     const { store, env, hash } = this.#parts
@@ -112,8 +113,10 @@ export class Keys {
   }
 }
 
-function refuseWider(by: KeyMaker, permissions: readonly string[]): void {
-  const beyond = permissions.filter((permission) => !by.may(permission))
+/** A key for another actor sees that actor's runs, and what its own runs answer: so whoever hands it out must see everybody's. */
+function refuseWider(by: KeyMaker, actor: string, permissions: readonly string[]): void {
+  const others = actor !== by.actor && permissions.some((permission) => permission.startsWith('actions:')) ? ['runs:read_all'] : []
+  const beyond = [...new Set([...permissions, ...others])].filter((permission) => !by.may(permission))
   if (beyond.length > 0) throw errors.SCOPE_TOO_WIDE({ metadata: { missing: beyond.join(' ') } })
 }
 

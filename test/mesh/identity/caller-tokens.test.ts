@@ -31,6 +31,11 @@ describe('a caller token', () => {
     ])
   })
 
+  test('names an actor of as many characters as a key may be made for, also of those that take two UTF-16 units', async () => {
+    for (const actor of ['a'.repeat(128), '\u{1F600}'.repeat(128)]) expect(await tokens.caller(issue({ actor }))).toMatchObject({ actor })
+    expect(await tokens.caller(issue({ actor: '\u{1F600}'.repeat(129) }))).toBeUndefined()
+  })
+
   test('is told at once from the second time on, and cannot be changed by who was told', async () => {
     const token = issue()
     const first = await tokens.caller(token)

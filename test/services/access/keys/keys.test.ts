@@ -53,6 +53,9 @@ const makers = (permissions: readonly string[]): FoundKey =>
     lifeMs: undefined,
   })
 
+/** Whether a key with these sees, or makes, runs of its actor. */
+const reaches = (permissions: readonly string[]) => permissions.some((each) => each.startsWith('actions:'))
+
 const someOf = <T>(all: readonly T[]) => fc.subarray([...all])
 const permissions = someOf(roles.admin)
 const wanted = fc.record({
@@ -75,12 +78,14 @@ describe('whoever makes a key', () => {
           expect(mine).toEqual(expect.arrayContaining([...key.permissions]))
           expect(key.permissions.length).toBeGreaterThan(0)
           if (!mine.includes('keys:admin')) expect(key.actor).toBe('ann')
+          if (key.actor !== 'ann' && reaches(key.permissions)) expect(mine).toContain('runs:read_all')
           made += 1
         } catch (error) {
           if (!(error instanceof MeshError)) throw error
           expect(['SCOPE_TOO_WIDE', 'ACTOR_NOT_YOURS', 'INVALID_REQUEST']).toContain(error.reason)
         }
       }),
+      { numRuns: 400 },
     )
     expect(made).toBeGreaterThan(10)
   })
@@ -101,8 +106,23 @@ describe('whoever makes a key', () => {
         const known = actor === 'ann' || mine.includes('keys:admin')
         const covered = key.permissions.every((each) => mine.includes(each))
         const outcome = await keysOver(mine, key).rotate(maker(mine), key.keyId, 0).then(() => 'rotated', (error: MeshError) => error.reason)
-        expect(outcome).toBe(!known ? 'KEY_NOT_FOUND' : covered ? 'rotated' : 'SCOPE_TOO_WIDE')
+        const seen = actor === 'ann' || !reaches(key.permissions) || mine.includes('runs:read_all')
+        expect(outcome).toBe(!known ? 'KEY_NOT_FOUND' : covered && seen ? 'rotated' : 'SCOPE_TOO_WIDE')
       }),
     )
+  })
+
+  test('may not see the runs of other actors by a key for them where their own key does not', async () => {
+    const narrowed = ['actions:read', 'actions:execute', 'connections:write', 'keys:read', 'keys:write', 'keys:admin']
+    const asked = { name: 'n', role: 'admin', previewOnly: false, allowedSources: [], lifeMs: undefined }
+    const made = (mine: readonly string[], actor: string, scopes: string[]) =>
+      keysOver(mine).create(maker(mine), { ...asked, actor, scopes }).then(({ key }) => key.actor, ({ reason, metadata }: MeshError) => ({ reason, metadata }))
+    const refused = { reason: 'SCOPE_TOO_WIDE', metadata: { missing: 'runs:read_all' } }
+    for (const scope of ['actions:read', 'actions:execute']) {
+      expect(await made(narrowed, 'bob', [scope])).toEqual(refused)
+      expect(await made(narrowed, 'ann', [scope])).toBe('ann')
+      expect(await made(roles.admin, 'bob', [scope])).toBe('bob')
+    }
+    expect(await made(narrowed, 'bob', ['connections:write', 'keys:write'])).toBe('bob')
   })
 })
