@@ -1,0 +1,55 @@
+/** Secrets in URLs: user and password, and what the query or the fragment has under the names of secrets. Pure, and linear: a URL may be hostile. */
+import { isSecretParameter } from './secret-names.ts'
+
+/** Browsers and Node read either slash, and any number of them. */
+const start = /^\s*https?:[/\\]+/i
+
+/** Everything else stays as it is written. `found` is told of each text that was hidden. */
+export function hideInUrl(text: string, redacted: string, found: (secret: string) => void): string {
+  const scheme = start.exec(text)?.[0]
+  return scheme === undefined ? text : scheme + hideParameters(hideUser(text.slice(scheme.length), redacted, found), redacted, found)
+}
+
+function hideUser(text: string, redacted: string, found: (secret: string) => void): string {
+  const path = text.search(/[/\\?#]/)
+  const at = path === -1 ? text.lastIndexOf('@') : text.lastIndexOf('@', path)
+  if (at < 1) return text
+  const user = text.slice(0, at)
+  const colon = user.indexOf(':')
+  if (colon === -1) found(user)
+  else for (const part of [user.slice(0, colon), user.slice(colon + 1)]) found(part)
+  return redacted + text.slice(at)
+}
+
+/** A parameter ends at & or #. A name also begins after ? and ;, which may stand in a value as well: what follows a secret one is hidden with it. */
+function hideParameters(text: string, redacted: string, found: (secret: string) => void): string {
+  let at = text.search(/[?#]/)
+  if (at === -1) return text
+  let shown = ''
+  let kept = 0
+  let name = at + 1
+  let named = false
+  let secret: number | undefined
+  const end = () => {
+    if (secret === undefined || secret === at) return
+    found(text.slice(secret, at))
+    shown += text.slice(kept, secret) + redacted
+    kept = at
+  }
+  for (at += 1; at < text.length; at += 1) {
+    const sign = text[at]
+    if (sign === '&' || sign === '#') {
+      end()
+      secret = undefined
+    }
+    if (sign === '&' || sign === '#' || sign === '?' || sign === ';') {
+      name = at + 1
+      named = false
+    } else if (sign === '=' && !named) {
+      named = true
+      if (secret === undefined && isSecretParameter(text.slice(name, at))) secret = at + 1
+    }
+  }
+  end()
+  return shown + text.slice(kept)
+}
