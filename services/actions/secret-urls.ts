@@ -23,7 +23,7 @@ function hideUser(text: string, redacted: string, found: (secret: string) => voi
 
 /** A parameter ends at & or #. A name also begins after ? and ;, which may stand in a value as well: what follows a secret one is hidden with it. */
 function hideParameters(text: string, redacted: string, found: (secret: string) => void): string {
-  let at = text.search(/[?#]/)
+  let at = text.search(/[?#&;]/)
   if (at === -1) return text
   let shown = ''
   let kept = 0

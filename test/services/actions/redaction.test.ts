@@ -27,6 +27,7 @@ describe('what a run shows', () => {
     ['https://example.com/?a=1;token=abc?d;e&b=2', `https://example.com/?a=1;token=${redacted}&b=2`],
     ['https://example.com/?user[password]=abc&to%6ben=def', `https://example.com/?user[password]=${redacted}&to%6ben=${redacted}`],
     ['https:\\\\ada:hunter2222@example.com', `https:\\\\${redacted}@example.com`],
+    ['https://example.com/a;token=abc/b&key=def', `https://example.com/a;token=${redacted}&key=${redacted}`],
     ['https://example.com/?token=&x=a@b', 'https://example.com/?token=&x=a@b'],
     ['HTTP://example.com/?page=2&sort=key', 'HTTP://example.com/?page=2&sort=key'],
   ])('hides what is secret in the URL %s', (url, expected) => {
