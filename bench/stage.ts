@@ -27,7 +27,7 @@ export const cacheFolder = join(import.meta.dirname, '../.cache/bench')
 const tmpfs = 0x01021994
 
 /** Limits are counted as ever, and nothing reaches them: a granted request is what is measured. */
-export const unreachedLimits = { RATELIMIT_FILE: join(import.meta.dirname, 'limits.yaml'), ADDRESS_LIMIT: '1000000000' }
+export const unreachedLimits = { RATELIMIT_FILE: join(import.meta.dirname, 'limits.yaml'), ADDRESS_LIMIT: '1000000000', MAX_CONNECTIONS_PER_ADDRESS: '0' }
 
 const ourGateway = '../gateway/main.ts'
 

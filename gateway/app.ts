@@ -8,6 +8,7 @@ import type { Logger } from '#mesh/telemetry/log.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
 import { within } from '#mesh/telemetry/scope.ts'
 import type { GatewayConfig } from './config.ts'
+import { boundConnections } from './connections.ts'
 import { contractRoutes } from './contract-routes.ts'
 import type { Limiter } from './limiter.ts'
 import { metricsRoute, ownRoutes } from './own-routes.ts'
@@ -96,6 +97,12 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   // Beyond a number of headers Node drops the rest silently; their size is limited already.
   app.server.maxHeadersCount = 0
   app.server.maxConnections = config.maxConnections
+  boundConnections(app.server, {
+    stalledMs: config.stalledMs,
+    maxPerAddress: config.maxConnectionsPerAddress,
+    trustedProxies: config.trustedProxies,
+    metrics,
+  })
   // An expectation that we do not know may be ignored (RFC 9110, 10.1.1).
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
 

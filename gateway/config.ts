@@ -63,8 +63,18 @@ export const gatewayVariables = {
   requestMs: duration('REQUEST_TIMEOUT', 'How long a whole request may take to arrive', { default: '30s', minMs: 1 }),
   keepAliveMs: duration('KEEP_ALIVE_TIMEOUT', 'How long an idle connection is kept; longer than the balancer in front keeps it', {
     default: '65s',
+    minMs: 1,
+  }),
+  stalledMs: duration('SEND_STALL_TIMEOUT', 'How long a client may read nothing of a response that is being sent; its connection is closed then', {
+    default: '10s',
+    minMs: 100,
   }),
   maxConnections: integer('MAX_CONNECTIONS', 'Connections at a time; more are closed at once', { default: '10000', min: 1 }),
+  maxConnectionsPerAddress: integer(
+    'MAX_CONNECTIONS_PER_ADDRESS',
+    'Connections at a time from one address (IPv6: /64), TRUSTED_PROXIES excepted; more are closed at once; 0 is no limit',
+    { default: '1000' },
+  ),
 }
 
 export type GatewayConfig = Config<typeof gatewayVariables>

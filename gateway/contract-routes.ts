@@ -28,7 +28,7 @@ function addRoute(app: FastifyInstance, route: Route, services: Services): void 
     method: route.httpMethod,
     url: toRouterPath(route.template).path,
     exposeHeadRoute: !single,
-    config: { endpoint, permission, takesBody: route.body !== undefined, limited: true },
+    config: { endpoint, permission, takesBody: route.body !== undefined, limited: true, single },
     handler: async (request, reply) => {
       const { response, replies } = await call(request, request.headers)
       const { work } = request.scope

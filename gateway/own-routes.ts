@@ -22,11 +22,13 @@ export function ownRoutes(app: FastifyInstance, { config, health, routes }: OwnR
   const document = openApi(routes, { version, reasons })
   const page = docsPage(document, reasons)
   const about = JSON.stringify({ version, commit: config.commit, node: process.version })
-  const openApiText = JSON.stringify(document)
+  // Bytes, once for all who ask: a text becomes bytes anew for each response, and those stay until its client has read them.
+  const openApiBytes = Buffer.from(JSON.stringify(document))
+  const pageBytes = Buffer.from(page.html)
 
   const get = (path: string, handler: (reply: FastifyReply, request: FastifyRequest) => unknown, uncounted = false, endpoint = path) =>
     app.get(path, { config: { endpoint, untraced: true, uncounted } }, (request, reply) => handler(reply, request))
-  const json = (reply: FastifyReply, text: string) => reply.header('content-type', jsonType).send(text)
+  const json = (reply: FastifyReply, text: string | Buffer) => reply.header('content-type', jsonType).send(text)
 
   const found = kept(async () => {
     const [ready, checks] = await Promise.all([health.ready(), health.dependencies()])
@@ -41,9 +43,9 @@ export function ownRoutes(app: FastifyInstance, { config, health, routes }: OwnR
   get('/ready', ready, true)
   get('/healthz', (reply) => json(reply, '{"ok":true}'), true)
   get('/version', (reply) => json(reply, about))
-  get('/openapi.json', (reply) => json(reply, openApiText))
+  get('/openapi.json', (reply) => json(reply, openApiBytes))
   const docs = (reply: FastifyReply) =>
-    reply.header('content-type', 'text/html; charset=utf-8').header('content-security-policy', page.contentSecurityPolicy).send(page.html)
+    reply.header('content-type', 'text/html; charset=utf-8').header('content-security-policy', page.contentSecurityPolicy).send(pageBytes)
   get('/docs', docs)
   get('/docs/', docs, false, '/docs')
   get('/', (reply) => reply.code(302).header('location', '/docs').send())

@@ -1,8 +1,9 @@
 /**
  * Who may have how many bytes under way: each caller, each workspace, and all together. A request that finds no room is refused before its
- * body is read. What is counted of a request is its body until that has become a message, and its answer until that has been sent.
+ * body is read. What is counted of a request is its body until that has become a message, and its answer until that has been sent. What was
+ * only read is refused too if it finds no room; what was done is told in any case, and takes room from nobody but its caller.
  */
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ByteBudget, type Held, type Share } from '#mesh/byte-budget.ts'
 import { meshErrors } from '#mesh/errors.ts'
 import { TokenCache } from '#mesh/identity/token-cache.ts'
@@ -25,6 +26,10 @@ declare module 'fastify' {
     /** What it holds of the bytes that may be under way. */
     held: Held | undefined
   }
+  interface FastifyContextConfig {
+    /** A GET that makes something each time: what it answers cannot be asked for again. */
+    single?: boolean
+  }
 }
 
 export interface AdmissionParts {
@@ -41,6 +46,8 @@ export function admission(app: FastifyInstance, { bodyLimit, metrics, limits = a
   metrics.gauge('gateway_bytes_under_way', 'Bytes of requests and responses in flight', [], (gauge) => gauge.set(budget.total))
   // An answer's size is known only once it is there: so a caller's next one is taken to be as large as the last from that route.
   const answers = new TokenCache<number>(maxRemembered)
+  /** Of the answer that a request is expected to get: no more than leaves room for another. */
+  const expectedBytes = (request: FastifyRequest) => Math.min(answers.get(nameOf(request)) ?? 0, limits.caller / 2)
   const nameOf = ({ caller, routeOptions }: FastifyRequest) => `${caller!.keyId} ${routeOptions.config.endpoint}`
 
   app.addHook('onRequest', (request, reply, done) => {
@@ -49,8 +56,7 @@ export function admission(app: FastifyInstance, { bodyLimit, metrics, limits = a
       { name: `key ${keyId}`, maxBytes: limits.caller },
       { name: `workspace ${workspace}`, maxBytes: limits.workspace },
     ]
-    const expected = answers.get(nameOf(request)) ?? 0
-    const held = budget.take(shares, leastBytes + Math.min(bodyBytes(request, bodyLimit), bodyLimit) + Math.min(expected, limits.caller / 2))
+    const held = budget.take(shares, leastBytes + Math.min(bodyBytes(request, bodyLimit), bodyLimit) + expectedBytes(request))
     if (held === undefined) {
       refused.inc()
       return done(meshErrors.OVERLOADED({ message: 'Too many bytes are under way here; nothing was done. Try again soon.', retryAfterMs }))
@@ -61,18 +67,28 @@ export function admission(app: FastifyInstance, { bodyLimit, metrics, limits = a
   })
   // Without a length it was taken to be as large as it may be.
   app.addHook('preHandler', (request, _reply, done) => {
-    request.held?.resize(leastBytes + ((request.body as Buffer | undefined)?.length ?? 0) + (answers.get(nameOf(request)) ?? 0))
+    request.held?.resize(leastBytes + ((request.body as Buffer | undefined)?.length ?? 0) + expectedBytes(request))
     done()
   })
-  app.addHook('onSend', (request, _reply, payload: string | Buffer | null, done) => {
-    const bytes = payload?.length ?? 0
-    if (request.held !== undefined) {
-      const name = nameOf(request)
-      if (bytes > limits.small || answers.get(name) !== undefined) answers.set(name, bytes)
-      request.held.resize(leastBytes + bytes)
+  app.addHook('onSend', (request, reply, payload: string | Buffer | null, done) => {
+    const { held } = request
+    if (held === undefined) return done(null, payload)
+    const bytes = Buffer.byteLength(payload ?? '')
+    const name = nameOf(request)
+    if (bytes > limits.small || answers.get(name) !== undefined) answers.set(name, bytes)
+    if (!canAskAgain(request, reply)) held.resize(leastBytes + bytes)
+    else if (!held.tryResize(leastBytes + bytes)) {
+      refused.inc()
+      const message = 'The response is too large for what this caller, its workspace or this gateway has under way. Read the pending responses, then try again.'
+      return done(meshErrors.OVERLOADED({ message, retryAfterMs }))
     }
     done(null, payload)
   })
+}
+
+/** Whether nothing is lost with an answer that is not sent. An error has no size that matters. */
+function canAskAgain({ method, routeOptions }: FastifyRequest, { statusCode }: FastifyReply): boolean {
+  return (method === 'GET' || method === 'HEAD') && statusCode < 400 && routeOptions.config.single !== true
 }
 
 /** What the body of a request has, or may have, in bytes. */

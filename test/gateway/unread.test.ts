@@ -1,6 +1,7 @@
-import { request as httpRequest } from 'node:http'
-import { connect } from 'node:net'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Server, createServer, request as httpRequest } from 'node:http'
+import { type AddressInfo, type Socket, connect } from 'node:net'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { UnreadBodies, type UnreadLimits } from '../../gateway/unread.ts'
 import { type TestGateway, apiKey, parseRaw, startGateway } from './gateway.ts'
 
 let gateway: TestGateway
@@ -65,5 +66,65 @@ describe('a large body that nobody reads', () => {
     await new Promise<void>((resolve) => socket.on('close', () => resolve()))
     expect(performance.now() - start).toBeLessThan(15_000)
     expect((await gateway.call('/actions')).status).toBe(200)
+  })
+})
+
+describe('those who wait for their turn to send it', () => {
+  let server: Server
+  const sockets: Socket[] = []
+  let answered = 0
+  const serve = async (limits: Partial<UnreadLimits>) => {
+    const bodies = new UnreadBodies(limits)
+    answered = 0
+    server = createServer((request, response) => bodies.answer(request, response, { status: 401, headers: {}, body: '{}' }))
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    return bodies
+  }
+  afterEach(() => {
+    sockets.splice(0).forEach((each) => each.destroy())
+    server.close()
+  })
+  /** A client that sends no body; whether it was cut. */
+  const start = () => {
+    const client = { socket: connect((server.address() as AddressInfo).port, '127.0.0.1'), closed: false }
+    sockets.push(client.socket)
+    client.socket.on('error', () => undefined).on('close', () => (client.closed = true))
+    client.socket.once('data', () => (answered += 1)).write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n`)
+    return client
+  }
+
+  test('are forgotten as soon as they have gone', async () => {
+    const bodies = await serve({ turnMs: 60_000 })
+    const clients = Array.from({ length: 40 }, start)
+    await expect.poll(() => answered).toBe(40)
+    await expect.poll(() => bodies.waiting).toBe(38)
+    clients.forEach(({ socket }) => socket.destroy())
+    await expect.poll(() => bodies.waiting).toBe(0)
+    // Those whose turn it was have given it up too.
+    const body = 'x'.repeat(1_000_000)
+    const { port } = server.address() as AddressInfo
+    const text = await (await fetch(`http://127.0.0.1:${port}/`, { method: 'POST', body })).text()
+    expect(text).toBe('{}')
+    await expect.poll(() => bodies.waiting).toBe(0)
+  })
+
+  test('are limited in number: who comes beyond that is answered, and closed', async () => {
+    const bodies = await serve({ turnMs: 60_000, waiting: 10 })
+    Array.from({ length: 12 }, start)
+    await expect.poll(() => bodies.waiting).toBe(10)
+    const late = [start(), start(), start()]
+    await expect.poll(() => late.every(({ closed }) => closed)).toBe(true)
+    expect(bodies.waiting).toBe(10)
+    await expect.poll(() => answered).toBe(15)
+  })
+
+  test('are all closed after a time that does not grow with their number', async () => {
+    const bodies = await serve({ turnMs: 800, waitMs: 800 })
+    const begun = performance.now()
+    const clients = Array.from({ length: 60 }, start)
+    await expect.poll(() => clients.every(({ closed }) => closed), { timeout: 15_000 }).toBe(true)
+    // Two at a time, one after the other, would take 24 s.
+    expect(performance.now() - begun).toBeLessThan(12_000)
+    expect(bodies.waiting).toBe(0)
   })
 })

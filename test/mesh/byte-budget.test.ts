@@ -37,6 +37,48 @@ test('takes what is larger than a share, or than all, where nothing else is unde
   expect(budget.take([ann], 50)).toBeDefined()
 })
 
+test('what one has beyond its share takes room from nobody else, neither in its workspace nor in all', () => {
+  const budget = new ByteBudget({ maxBytes: 300 })
+  const bob = { name: 'bob', maxBytes: 100 }
+  const eve = [{ name: 'eve', maxBytes: 150 }, { name: 'other', maxBytes: 150 }]
+  const [first, second] = [budget.take([ann, acme], 50)!, budget.take([ann, acme], 50)!]
+  first.resize(5000)
+  second.resize(1000)
+  expect(budget.total).toBe(6000)
+  expect(budget.take([ann, acme], 1)).toBeUndefined()
+  const his = budget.take([bob, acme], 50)!
+  expect(his).toBeDefined()
+  const hers = budget.take(eve, 150)!
+  expect(hers).toBeDefined()
+  expect(budget.take(eve, 1)).toBeUndefined()
+  // Whatever goes first, nothing is left of what was counted.
+  first.release()
+  expect(budget.take([ann, acme], 1)).toBeUndefined()
+  his.release()
+  second.release()
+  hers.release()
+  expect(budget.total).toBe(0)
+  expect(budget.take([ann, acme], 100)).toBeDefined()
+  expect(budget.take(eve, 150)).toBeDefined()
+})
+
+test('lets one have more where there is room for it, and else leaves everything as it was', () => {
+  const budget = new ByteBudget({ maxBytes: 130 })
+  const one = budget.take([ann], 10)!
+  const other = budget.take([ann], 10)!
+  expect(one.tryResize(91)).toBe(false)
+  expect(budget.total).toBe(20)
+  expect(one.tryResize(90)).toBe(true)
+  expect(other.tryResize(11)).toBe(false)
+  expect(other.tryResize(5)).toBe(true)
+  const stranger = budget.take([{ name: 'eve', maxBytes: 100 }], 35)!
+  expect(stranger.tryResize(36)).toBe(false)
+  one.release()
+  expect(one.tryResize(50)).toBe(true)
+  expect(budget.total).toBe(40)
+  expect(stranger.tryResize(36)).toBe(true)
+})
+
 test('keeps its reserved part for what is small', () => {
   const budget = new ByteBudget({ maxBytes: 100, reservedBytes: 40, smallBytes: 5 })
   expect(budget.take([], 60)).toBeDefined()

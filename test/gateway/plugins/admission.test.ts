@@ -1,11 +1,12 @@
 import { request as httpRequest } from 'node:http'
+import { connect } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { newApiKey } from '#mesh/api-key.ts'
 import { meshErrors } from '#mesh/errors.ts'
 import { admissionLimits } from '../../../gateway/plugins/admission.ts'
 import { hitsOf } from '../../../gateway/plugins/rate-limit.ts'
 import { type TestGateway, apiKey, startGateway } from '../gateway.ts'
-import { run } from '../../fakes/actions-service.ts'
+import { executed, run } from '../../fakes/actions-service.ts'
 import { fakeMesh } from '../../fakes/identity.ts'
 
 const [colleague, stranger] = [newApiKey('test'), newApiKey('test')]
@@ -24,7 +25,7 @@ beforeEach(async () => {
       done(verdict)
     },
   }
-  gateway = await startGateway({}, { limiter }, fakeMesh())
+  gateway = await startGateway({ SEND_STALL_TIMEOUT: '60s' }, { limiter }, fakeMesh())
   gateway.keys.set(colleague, { workspace: 'default', actor: 'colleague', keyId: 'key-of-colleague' })
   gateway.keys.set(stranger, { workspace: 'other', actor: 'stranger', keyId: 'key-of-stranger' })
   const gate = new Promise<void>((resolve) => (goOn = resolve))
@@ -43,6 +44,7 @@ const preview = (key: string, bytes = MB) =>
   gateway.call('/actions/preview', { body: { action: 'a', params: { text: 'x'.repeat(bytes) } }, headers: { authorization: `Bearer ${key}` } })
 const patience = { timeout: 20_000 }
 const arrived = (count: number) => expect.poll(() => gateway.actions.asked.filter(({ method }) => method === 'previewAction').length, patience).toBe(count)
+const metricOf = async (name: string) => Number(new RegExp(`^${name}\\S* (\\d+)`, 'm').exec((await gateway.metrics.scrape(undefined)).body)?.[1])
 /** How many previews of 1 MB fit. */
 const fit = (bytes: number) => Math.floor(bytes / (MB + 8192))
 
@@ -120,6 +122,63 @@ describe('bytes under way', { timeout: 60_000 }, () => {
     expect(statuses).toContain(503)
     expect(statuses).toContain(200)
     expect((await get(colleague)).status).toBe(200)
+  })
+
+  describe('of answers that are never read', () => {
+    const path = '/actions/runs/3a033cc1-0000-4000-8000-000000000001'
+    const underWay = () => metricOf('gateway_bytes_under_way')
+    beforeEach(() => {
+      gateway.actions.handlers.getRun = async (_request, call) => ({ run: { ...run, error: 'x'.repeat(MB) }, requestId: call.requestId })
+    })
+    const unread = (requests: number, request: string) => {
+      const socket = connect(gateway.port, '127.0.0.1')
+      socket.on('error', () => undefined)
+      socket.pause().write(request.repeat(requests))
+      return socket
+    }
+    const asked = (method: string) => gateway.actions.asked.filter((each) => each.method === method).length
+
+    test('take no more than the share of their key: others are served, and what no longer fits is refused to that key alone', async () => {
+      const one = `GET ${path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer ${apiKey}\r\n\r\n`
+      const sockets = Array.from({ length: 4 }, () => unread(10, one))
+      await expect.poll(underWay, patience).toBeGreaterThan(3 * MB)
+      await expect.poll(async () => (await gateway.call(path)).status, patience).toBe(503)
+      const as = async (key: string) => {
+        const large = await gateway.call(path, { headers: { authorization: `Bearer ${key}` } })
+        await large.text()
+        return large.status
+      }
+      // The service itself has to have sent what it was asked for all at once.
+      await expect.poll(() => as(stranger), patience).toBe(200)
+      for (const key of [colleague, stranger, colleague, stranger]) expect(await as(key)).toBe(200)
+      expect(await underWay()).toBeLessThan(admissionLimits.caller + MB)
+      sockets.forEach((each) => each.destroy())
+      await expect.poll(underWay, patience).toBe(0)
+      expect((await gateway.call(path)).status).toBe(200)
+    })
+
+    test('of what was done are told all the same, and take room from their caller alone', async () => {
+      goOn()
+      gateway.actions.handlers.executeAction = async (_request, call) => executed(call.requestId, { error: 'x'.repeat(3 * MB) })
+      const body = JSON.stringify({ preview_id: '3a033cc1-0000-4000-8000-000000000002' })
+      const one = `POST /actions/execute HTTP/1.1\r\nhost: a\r\nauthorization: Bearer ${apiKey}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+      // Of each connection the kernel takes some megabytes: several to each are too many for it.
+      const sockets = Array.from({ length: 4 }, () => unread(4, one))
+      await expect.poll(() => asked('executeAction'), patience).toBe(16)
+      await expect.poll(underWay, patience).toBeGreaterThan(admissionLimits.total)
+      expect((await gateway.call('/actions')).status).toBe(503)
+      for (const key of [colleague, stranger]) {
+        const headers = { authorization: `Bearer ${key}` }
+        await expect.poll(async () => (await gateway.call(path, { headers })).status, patience).toBe(200)
+      }
+      sockets[0]!.resume()
+      let text = ''
+      sockets[0]!.on('data', (chunk) => (text += chunk.toString('latin1')))
+      await expect.poll(() => text.length, patience).toBeGreaterThan(3 * MB)
+      expect(text).toMatch(/^HTTP\/1\.1 200 /)
+      sockets.forEach((each) => each.destroy())
+      await expect.poll(underWay, patience).toBe(0)
+    })
   })
 
   test('are let go when the client goes, and when the service fails', async () => {
