@@ -1,10 +1,10 @@
-/** Chaos with short leases: outages longer than all of them take seconds. RELAY_TEST_SEED repeats a run, RELAY_CHAOS_ROUNDS limits it. */
+/** Chaos with short leases: outages longer than all of them take seconds. RELAY_TEST_SEED repeats a run, RELAY_CHAOS_ROUNDS limits it or names its rounds. */
 import { chaosRounds, full, seed } from '../setup/seed.ts'
 import { rounds } from './chaos/rounds.ts'
 
 rounds({
   seed,
-  rounds: chaosRounds(full ? 190 : 3),
+  numbers: chaosRounds(full ? 190 : 3),
   timeoutMs: 240_000,
   // The oauth service's is twice OAUTH_PROVIDER_TIMEOUT and 2 s; that of a claim is 5 s.
   leases: { runMs: 2000, longestMs: 8000 },

@@ -12,6 +12,7 @@ export interface World {
 }
 
 export interface Disturbance {
+  readonly kind: string
   /** For people. */
   readonly what: string
   readonly forMs: number
@@ -228,6 +229,7 @@ export function draw(round: number, random: Random, leases: Leases): Disturbance
   const forMs = lengthOf(third, random() * (round < first.length ? 0.3 : 1), leases)
   const drawn = { victim, forMs, chance: random(), runLeaseMs: leases.runMs }
   return {
+    kind: kind.name,
     what: `${kind.name}${victim === '' ? '' : ` (${victim})`} for ${(forMs / 1000).toFixed(1)} s`,
     forMs,
     died: kind.died ?? false,
