@@ -73,8 +73,10 @@ export interface RunHandle {
   /**
    * Awaited right before a step that cannot be taken back. Resolves at once while the run is held; while that cannot be known, because the
    * store is away, it waits. Throws LeaseLost when somebody else holds the run, RunStopped when its time is up first.
+   *
+   * `acts: false` where the step comes later, and is asked for anew: whoever loses the run in between has had no effect.
    */
-  assertHeld(): Promise<void>
+  assertHeld(options?: { acts: boolean }): Promise<void>
 }
 
 /** Thrown by a run's handle: the run's time was up before the step that it was asked for. */

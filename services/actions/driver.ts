@@ -129,7 +129,7 @@ export class RunDriver {
     if (adapter === undefined) return unknown('ACTION_GONE', 'this action is no longer known here; look at the other side')
     if (run.epoch > mostAttempts) return unknown('ATTEMPTS_EXHAUSTED', `every one of ${mostAttempts} holders of this run was lost; look at the other side`)
     const signal = AbortSignal.timeout(actMs)
-    const handle = {
+    const handle: Omit<RunHandle, 'context'> = {
       runId: run.runId,
       workspace: run.workspace,
       actor: run.actor,
@@ -138,9 +138,9 @@ export class RunDriver {
       recovery: run.recovery,
       recordedAgoMs: run.recordedAgoMs,
       attempt: run.epoch,
-      async assertHeld() {
+      async assertHeld({ acts } = { acts: true }) {
         await lease.assertHeld(signal)
-        attempt.acted = true
+        attempt.acted ||= acts
       },
       async record(point: Record<string, unknown>) {
         attempt.recorded = true

@@ -121,7 +121,8 @@ export class Execution {
         return hasEnded(run) ? { run, replayed: false } : this.#answerFrom(run, ask)
       }
       case 'run-exists':
-        // The claim was taken over, and an earlier attempt got as far as the run.
+        // The claim was taken over, and an earlier attempt got as far as the run; or this one did, and was too late to hold it.
+        if (begun.run.attemptId === attemptId) driver.disown(begun.run.runId, attemptId)
         return this.#answerFrom(begun.run, ask)
       case 'preview-taken':
         await claims.release(key, grant.token, ownContext())

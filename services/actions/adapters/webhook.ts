@@ -84,6 +84,9 @@ export interface WebhookOptions {
 /** How often a delivery is made in all, the first included, where the preview asked for redelivery. */
 const maxAttempts = 5
 
+/** A lease that is held is known to be in no time; a connection that stood for longer meanwhile is made anew. In milliseconds. */
+const freshMs = 100
+
 export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> {
   const { signingKeys, defaultUrl, policy, timeoutMs = 10_000, maxResponseBytes = 64 * 1024, lookup, count, now = Date.now } = options
   const { slots = deliverySlots() } = options
@@ -152,8 +155,16 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
   }
 
   async function delivered(shown: WebhookParams, run: RunHandle): Promise<Delivered> {
-    // Waited for here, before a connection that would grow old meanwhile.
-    if (!(await held(run))) return stoppedBefore()
+    for (;;) {
+      // Waited for here, before a connection that would grow old meanwhile.
+      if (!(await held(run, { acts: false }))) return stoppedBefore()
+      const came = await tried(shown, run)
+      if (came !== 'grown old') return came
+    }
+  }
+
+  /** `grown old`: nothing was sent, for the lease had to be waited for while the connection stood, and the time for an answer went by. */
+  async function tried(shown: WebhookParams, run: RunHandle): Promise<Delivered | 'grown old'> {
     const deadline = new AbortController()
     const stop = () => deadline.abort()
     const timer = setTimeout(stop, timeoutMs)
@@ -173,15 +184,16 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
     }
   }
 
-  async function send(connection: Connection, delivery: Delivery, run: RunHandle, signal: AbortSignal): Promise<Delivered> {
+  async function send(connection: Connection, delivery: Delivery, run: RunHandle, signal: AbortSignal): Promise<Delivered | 'grown old'> {
+    const since = performance.now()
     const goOn = await held(run).catch((error: unknown) => {
       connection.socket.destroy()
       throw error
     })
-    // The time may have passed while the lease was renewed.
-    if (!goOn || signal.aborted) {
+    const waitedMs = performance.now() - since
+    if (!goOn || waitedMs > freshMs || signal.aborted) {
       connection.socket.destroy()
-      return stoppedBefore()
+      return goOn && waitedMs > freshMs ? 'grown old' : stoppedBefore()
     }
     try {
       return judgeAnswer(await deliver(connection, delivery, { maxResponseBytes, signal }), connection.target.url)
@@ -252,9 +264,9 @@ function ended<R extends WebhookReason>(status: 'failed' | 'unknown', reason: R,
 }
 
 /** False when the run's time is up; throws LeaseLost. */
-async function held(run: RunHandle): Promise<boolean> {
+async function held(run: RunHandle, options?: { acts: boolean }): Promise<boolean> {
   try {
-    await run.assertHeld()
+    await run.assertHeld(options)
     return true
   } catch (error) {
     if (error instanceof RunStopped) return false

@@ -1,8 +1,10 @@
 /** Two replicas, and a database that is away for longer than a lease while no process dies. */
+import { createSecretKey } from 'node:crypto'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { type Acting, type OutageStage, type Placed, everyAction, leaseMs, outageStage, webhookActing } from './outage-stage.ts'
 import { startReceiver } from '../../fakes/receiver.ts'
 import { execute, gate } from './stage.ts'
+import { adapter as webhook } from './webhook-stage.ts'
 
 let at: OutageStage
 afterEach(() => at?.close())
@@ -152,5 +154,67 @@ describe('who may take over', () => {
       [leaseMs],
     )
     expect(rows).toEqual([{ waited: true }])
+  })
+})
+
+describe('what an outage keeps from beginning', () => {
+  /** The way of this replica falls silent right as it writes a run ahead: what it sends from then on lands once the way is open again. */
+  const silentAtBegin = (): { place: () => Promise<Placed>; silenced: Promise<void> } => {
+    const silenced = gate()
+    return {
+      silenced: silenced.opened,
+      async place() {
+        let first = true
+        const placed: Placed = await at.place({
+          store: (real) => ({
+            ...real,
+            begin(begin) {
+              if (first) placed.way.silence()
+              first = false
+              silenced.open()
+              return real.begin(begin)
+            },
+          }),
+        })
+        return placed
+      },
+    }
+  }
+
+  test('a run whose row lands after its caller was sent away ends as one of which nothing was sent', async () => {
+    await staged(webhookActing)
+    at.acting.release()
+    const { place, silenced } = silentAtBegin()
+    const [holder, other] = [await place(), await at.place()]
+    const previewId = await preview()
+    const executed = execute(holder, previewId, 'k1')
+    await silenced
+    other.way.silence()
+    await expect(executed).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    for (const { way } of [other, holder]) way.resume()
+    await eventually(async () => expect(await execute(other, previewId, 'k1')).toMatchObject({ run: { status: 'failed', errorReason: 'NOT_ACTED' } }))
+    expect(at.acting.effects()).toBe(0)
+  })
+
+  test('a holder that was cut off before it acted says so when it is back: nothing was done', async () => {
+    const [asked, known] = [gate(), gate()]
+    // Which key signs is asked for once the run is held, and before anything is sent.
+    const signingKeys = async () => {
+      asked.open()
+      await known.opened
+      return { newest: createSecretKey(Buffer.alloc(32)), previous: undefined }
+    }
+    await staged(async () => ({ ...(await webhookActing()), adapter: webhook({ signingKeys, timeoutMs: 30_000 }) }))
+    const [holder, other] = [await at.place(), await at.place()]
+    const previewId = await preview()
+    const executed = execute(holder, previewId, 'k1')
+    await asked.opened
+    holder.way.silence()
+    await eventually(async () => expect(await at.run()).toMatchObject({ status: 'unknown', epoch: 2 }))
+    known.open()
+    holder.way.restore()
+    expect(await executed).toMatchObject({ run: { status: 'failed', errorReason: 'NOT_ACTED', epoch: 2 } })
+    expect(await execute(other, previewId, 'k1')).toMatchObject({ replayed: true, run: { status: 'failed' } })
+    expect(at.acting.effects()).toBe(0)
   })
 })

@@ -1,4 +1,5 @@
 import { createHmac, createSecretKey, hkdfSync } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
 import tls from 'node:tls'
 import { Webhook } from 'standardwebhooks'
 import { describe, expect, test } from 'vitest'
@@ -188,6 +189,16 @@ describe('a request', () => {
     await expect(send({ url: receiver.url }, {}, { assertHeld })).rejects.toThrow('no longer held')
     await send({ url: receiver.url })
     expect(receiver.deliveries).toHaveLength(1)
+  })
+
+  test('has its whole time for an answer, and a connection that is new, however long its lease was waited for', async () => {
+    const receiver = await receive({ respond: () => pause(500, {}) })
+    let asked = 0
+    // Held at first; renewed only after a while once the connection stands.
+    const assertHeld = async () => void (++asked === 2 && (await pause(800)))
+    expect(await send({ url: receiver.url }, { timeoutMs: 1200 }, { assertHeld })).toMatchObject({ status: 'success' })
+    expect(receiver.deliveries).toHaveLength(1)
+    expect(receiver.connections).toBe(2)
   })
 
   test('is not sent to a name that was public when previewed and is not when executed', async () => {

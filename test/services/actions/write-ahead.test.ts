@@ -73,3 +73,26 @@ test('a write-ahead that stays unclear and did not land leaves its key to the ne
   expect((await execute(on.replica(), previewId, 'k1')).run).toMatchObject({ status: 'success' })
   expect(on.ledger.effects).toHaveLength(1)
 })
+
+test('a write-ahead that is answered only after its run was taken over replaces the unknown by what its attempt knows', async () => {
+  let first = true
+  const late = on.replica({
+    store: (real) => ({
+      ...real,
+      async begin(begin) {
+        if (first) {
+          first = false
+          await real.begin(begin)
+          await on.lapse()
+          await on.replica().reconciler.round()
+          throw meshErrors.DEPENDENCY_UNAVAILABLE()
+        }
+        return real.begin(begin)
+      },
+    }),
+  })
+  const previewId = await on.preview()
+  await execute(late, previewId, 'k1')
+  await vi.waitFor(async () => expect((await execute(late, previewId, 'k1')).run).toMatchObject({ ...notActed, epoch: 2 }), { timeout: 10_000 })
+  expect(on.ledger.effects).toEqual([])
+})
