@@ -21,6 +21,9 @@ const maxUnprocessed = 6
  */
 const refusedStream = 'Stream refused by server'
 
+/** What grpc-js says of a stream that ended without a status; it calls that INTERNAL. */
+const cutStream = 'Received RST_STREAM with code'
+
 /** `cancelled` is whether we did so. */
 export function failureOf(thrown: unknown, cancelled: boolean): Failure {
   if (thrown instanceof MeshError) return { error: thrown, unprocessed: false }
@@ -30,6 +33,10 @@ export function failureOf(thrown: unknown, cancelled: boolean): Failure {
   // A call that was cancelled, but not by us, was cut by a service that ended: it says so with a reset of the stream alone.
   const cutByService = thrown.code === status.CANCELLED && error.cause === thrown && !cancelled
   if (cutByService) return { error: meshErrors.DEPENDENCY_UNAVAILABLE({ cause: thrown }), unprocessed: false }
+  // What the mesh itself fails with says why. A stream that was cut by a connection that ended does not.
+  if (thrown.code === status.INTERNAL && error.cause === thrown && thrown.details.startsWith(cutStream)) {
+    return { error: meshErrors.DEPENDENCY_UNAVAILABLE({ cause: thrown }), unprocessed: false }
+  }
   const refused = thrown.code === status.UNAVAILABLE && thrown.details === refusedStream
   return { error, unprocessed: refused || thrown.metadata.get(key.unprocessed).length > 0 }
 }

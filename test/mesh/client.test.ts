@@ -1,3 +1,5 @@
+import { createServer } from 'node:http2'
+import type { AddressInfo } from 'node:net'
 import { ExecuteActionResponse } from '#gen/relay/actions/v1/actions.ts'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { CompleteRequest, IdempotencyServiceService } from '#gen/relay/idempotency/v1/idempotency.ts'
@@ -193,6 +195,19 @@ describe('a call that is not safe to repeat', () => {
     )
     expect(again.calls).toBe(1)
   })
+})
+
+test.each([0, 2])('a call whose stream ends without a status, with code %i, is UNAVAILABLE: a connection ended, and says nothing of why', async (code) => {
+  const server = createServer()
+  server.on('stream', (stream) => {
+    stream.on('error', () => undefined)
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' })
+    setImmediate(() => stream.close(code))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  started.push({ stop: async () => void server.close() })
+  const client = connected(`127.0.0.1:${(server.address() as AddressInfo).port}`)
+  expect(await failureOf(client.actions.executeAction(requests.execute, asCaller()))).toMatchObject({ code: 'UNAVAILABLE', reason: 'DEPENDENCY_UNAVAILABLE' })
 })
 
 describe('a service that goes away', () => {
