@@ -1,5 +1,5 @@
-/** Which listeners would put credentials on a network in the clear. Pure. */
-import { type Config, type ListenAddress, type Spec, formatAddress } from './config.ts'
+/** Which listeners and which stores would put credentials on a network in the clear. Pure. */
+import { type Config, type ListenAddress, Secret, type Spec, formatAddress } from './config.ts'
 
 /** What decides it, of any process. */
 interface Transport {
@@ -21,14 +21,23 @@ export const isLoopback = (host: string): boolean =>
 
 /**
  * A sentence for each listener of the spec that production refuses: one on an address that others reach, where callers' keys or tokens
- * would travel unencrypted. A listener is judged by what its variable says it carries, so that none is forgotten.
+ * would travel unencrypted; and for each Postgres or Redis on another machine that is spoken to unencrypted. A listener is judged by what its
+ * variable says it carries, a store by its URL, so that none is forgotten.
  */
 export function plaintextProblems<S extends Spec>(spec: S, config: Config<S> & Transport): string[] {
   if (config.environment !== 'production' || config.networkEncrypted) return []
   return Object.entries(spec).flatMap(([key, { name, carries }]) => {
+    const value = (config as unknown as Record<string, unknown>)[key]
+    const store = plainStore(value)
+    if (store !== undefined) {
+      return [
+        `${name} leads to ${store.host} unencrypted, where tokens and what is sent would travel: ${store.remedy}, ` +
+          'or set NETWORK_ENCRYPTED=true if the network encrypts what processes send each other',
+      ]
+    }
     if (carries === undefined || carries === 'nothing') return []
     if (carries === 'tokens' && config.tlsCa !== undefined) return []
-    const address = (config as unknown as Record<string, ListenAddress>)[key]!
+    const address = value as ListenAddress
     if (isLoopback(address.host)) return []
     const what = carries === 'tokens' ? 'access tokens' : 'API keys'
     return [
@@ -36,4 +45,19 @@ export function plaintextProblems<S extends Spec>(spec: S, config: Config<S> & T
         'or set NETWORK_ENCRYPTED=true if the network encrypts what processes send each other',
     ]
   })
+}
+
+/** What Postgres's driver encrypts with and checks the certificate of; it takes others for that only by name. */
+const encryptedModes: ReadonlySet<string> = new Set(['require', 'verify-ca', 'verify-full'])
+
+/** The store that a variable leads to, where others could read what is said to it. */
+function plainStore(value: unknown): { host: string; remedy: string } | undefined {
+  const url = value instanceof Secret ? URL.parse(value.reveal()) : value instanceof URL ? value : null
+  if (url === null) return undefined
+  const host = (url.searchParams.get('host') ?? decodeURIComponent(url.hostname)).replace(/^\[|\]$/g, '')
+  // A folder is that of a socket on this machine, as is what is left out.
+  if (host === '' || host.startsWith('/') || isLoopback(host)) return undefined
+  if (url.protocol === 'redis:') return { host, remedy: 'begin it with rediss://' }
+  if (url.protocol !== 'postgres:' && url.protocol !== 'postgresql:') return undefined
+  return encryptedModes.has(url.searchParams.get('sslmode') ?? '') ? undefined : { host, remedy: 'add sslmode=verify-full to it' }
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { type ListenAddress, type Spec, formatAddress, listenAddress, readConfig } from '#mesh/config.ts'
+import { type ListenAddress, type Spec, formatAddress, listenAddress, optional, readConfig, secret, url } from '#mesh/config.ts'
 import { isLoopback, plaintextProblems } from '#mesh/plaintext.ts'
-import { grpcVariables, processVariables } from '#mesh/variables.ts'
+import { grpcVariables, processVariables, redisSchemes } from '#mesh/variables.ts'
 import { gatewayVariables } from '../../gateway/config.ts'
 import { identityVariables } from '#mesh/identity/variables.ts'
 
@@ -48,6 +48,42 @@ describe('in production', () => {
 
   test('a listener of which nobody said what it carries is judged by the worst', () => {
     expect(problems({ NEW_LISTEN: '0.0.0.0:1' }, { listen: listenAddress('NEW_LISTEN', 'New') })).toHaveLength(1)
+  })
+})
+
+describe('Postgres and Redis in production', () => {
+  const stores = { databaseUrl: secret('DATABASE_URL', 'x', { default: 'postgres://localhost/x' }), redisUrl: optional(url('REDIS_URL', 'x', redisSchemes)) }
+  const judged = (env: Record<string, string>) => problems(env, stores)
+
+  test('on another machine and unencrypted they are refused by name and host alone, and it is said what to do', () => {
+    const [postgres, redis, ...others] = judged({ DATABASE_URL: 'postgres://relay:hunter2@db.internal:5432/relay', REDIS_URL: 'redis://:hunter2@10.1.2.3:6379' })
+    expect(postgres).toMatch(/^DATABASE_URL leads to db\.internal unencrypted, .*add sslmode=verify-full to it, or set NETWORK_ENCRYPTED=true/)
+    expect(redis).toMatch(/^REDIS_URL leads to 10\.1\.2\.3 unencrypted, .*begin it with rediss:\/\/, or set NETWORK_ENCRYPTED=true/)
+    expect(others).toEqual([])
+    expect(`${postgres}${redis}`).not.toContain('hunter2')
+  })
+
+  test.each(['disable', 'prefer', 'allow', 'no-verify', ''])('sslmode=%s leaves Postgres open to others', (mode) => {
+    expect(judged({ DATABASE_URL: `postgresql://db.internal/relay?sslmode=${mode}` })).toHaveLength(1)
+  })
+
+  test('a host that a parameter names counts before the one in the address', () => {
+    expect(judged({ DATABASE_URL: 'postgres://localhost/relay?host=db.internal' })).toHaveLength(1)
+  })
+
+  test.each<Record<string, string>>([
+    { DATABASE_URL: 'postgres://db.internal/relay?sslmode=require' },
+    { DATABASE_URL: 'postgres://db.internal/relay?sslmode=verify-ca' },
+    { DATABASE_URL: 'postgres://db.internal/relay?sslmode=verify-full' },
+    { DATABASE_URL: 'postgres://127.0.0.1:5432/relay' },
+    { DATABASE_URL: 'postgres://[::1]/relay' },
+    { DATABASE_URL: 'postgres:///relay?host=/var/run/postgresql' },
+    { REDIS_URL: 'rediss://10.1.2.3:6379' },
+    { REDIS_URL: 'redis://localhost:6379' },
+    { DATABASE_URL: 'postgres://db.internal/relay', REDIS_URL: 'redis://10.1.2.3', NETWORK_ENCRYPTED: 'true' },
+    { DATABASE_URL: 'postgres://db.internal/relay', RELAY_ENV: 'development' },
+  ])('%o is accepted', (env) => {
+    expect(judged(env)).toEqual([])
   })
 })
 
