@@ -46,8 +46,9 @@ async function traffic(): Promise<void> {
 
 const openMetrics = 'application/openmetrics-text;version=1.0.0'
 
-async function scrape(address: string, accept: string): Promise<{ type: string | null; text: string }> {
-  const response = await fetch(`http://${address}/metrics`, { headers: { accept } })
+async function scrape(address: string, accept: string, apiKey?: string): Promise<{ type: string | null; text: string }> {
+  const headers = { accept, ...(apiKey !== undefined && { authorization: `Bearer ${apiKey}` }) }
+  const response = await fetch(`http://${address}/metrics`, { headers })
   return { type: response.headers.get('content-type'), text: await response.text() }
 }
 
@@ -98,9 +99,10 @@ test('a series of a closed set of labels is there from the start: no first event
   expect(begun.filter((series) => !/: http_requests_total .*"status_code":"(?:2(?!00)|3|4)\d\d"/.test(series))).toEqual([])
 })
 
-test('the gateway shows to everybody who may call it what its admin port shows', async () => {
+test('the gateway shows what its admin port shows to a key with metrics:read, and to nobody without one', async () => {
   const { host } = new URL(on.mesh.gateway)
-  const [open, plain] = [await scrape(host, openMetrics), await scrape(host, '*/*')]
+  expect((await scrape(host, openMetrics)).text).not.toContain('relay_build_info')
+  const [open, plain] = [await scrape(host, openMetrics, on.mesh.apiKey), await scrape(host, '*/*', on.mesh.apiKey)]
   expect(open.type).toBe('application/openmetrics-text; version=1.0.0; charset=utf-8')
   expect(plain.type).toBe('text/plain; version=0.0.4; charset=utf-8')
   expect(plain.text).toContain('relay_build_info{')

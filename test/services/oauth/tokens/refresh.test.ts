@@ -4,7 +4,9 @@ import { connectionEvent } from '../../../../services/oauth/connections/connecti
 import { failureOf } from '../../../fixtures/mesh/server.ts'
 import { until } from '../../../fixtures/mesh/until.ts'
 import { type Made, type Replica, asker, gate, leaseMs, made, tokenOf } from './replica.ts'
-import { lastOf, provider, replica } from './replicas.ts'
+import { lastOf, provider, replica, useReplicas } from './replicas.ts'
+
+useReplicas()
 
 const tokenFor = ({ tokens }: Replica, connection: Made) => tokens.token(connection, asker)
 const removed = ({ store }: Replica, { workspace, actor, connectionId, provider: name }: Made) =>

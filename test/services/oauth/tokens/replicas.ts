@@ -8,16 +8,19 @@ const open: Replica[] = []
 /** Of all replicas of the test. */
 export let provider: FakeProvider
 
-beforeAll(async () => {
-  fresh = await freshDatabase(new URL('../../../../services/oauth/migrations/', import.meta.url))
-})
-beforeEach(() => {
-  provider = new FakeProvider()
-})
-afterEach(async () => {
-  for (const each of open.splice(0)) await each.close()
-})
-afterAll(() => fresh.drop())
+/** To be called once by each test file: files of one process share this module, and each has a database of its own. */
+export function useReplicas(): void {
+  beforeAll(async () => {
+    fresh = await freshDatabase(new URL('../../../../services/oauth/migrations/', import.meta.url))
+  })
+  beforeEach(() => {
+    provider = new FakeProvider()
+  })
+  afterEach(async () => {
+    for (const each of open.splice(0)) await each.close()
+  })
+  afterAll(() => fresh.drop())
+}
 
 /** Another one on the same database. */
 export function replica(options?: ReplicaOptions): Replica {

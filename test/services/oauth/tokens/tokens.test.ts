@@ -3,7 +3,9 @@ import { meshErrors } from '#mesh/errors.ts'
 import type { CachedToken } from '../../../../services/oauth/tokens/cache.ts'
 import { failureOf } from '../../../fixtures/mesh/server.ts'
 import { type Made, type Replica, asker, made, sha256 } from './replica.ts'
-import { lastOf, provider, replica } from './replicas.ts'
+import { lastOf, provider, replica, useReplicas } from './replicas.ts'
+
+useReplicas()
 
 const tokenFor = ({ tokens }: Replica, connection: Made, refused?: string) => tokens.token({ ...connection, refused }, asker)
 
