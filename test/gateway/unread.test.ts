@@ -93,7 +93,7 @@ describe('those who wait for their turn to send it', () => {
     return client
   }
 
-  test('are forgotten as soon as they have gone', async () => {
+  test('hold no turn once they have gone: the queue empties by itself', async () => {
     const bodies = await serve({ turnMs: 60_000 })
     const clients = Array.from({ length: 40 }, start)
     await expect.poll(() => answered).toBe(40)
