@@ -45,7 +45,7 @@ export function assemble(all: AssemblyParts) {
   const connections = new Connections({ ...all, store })
   const revoking = new Revoking({ ...all, store: revocations })
   // The provider may have to be discovered first; the rest is for writing what it gave.
-  const refresh = new Refresh({ ...all, store, revoking, leaseMs: 2 * providerMs + 2000 })
+  const refresh = new Refresh({ ...all, store, revoking, leaseMs: 2 * providerMs + 2000, waitMs: providerMs })
   const tokens = new Tokens({ ...all, store, refresh, provider: (name) => providers.get(name) })
   const onStep = (step: string, outcome: string) => instruments.steps.inc({ step, outcome })
   const connecting = new Connecting({ ...all, store: steps, connections, onStep })

@@ -77,12 +77,12 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
   const connections = new ProviderConnections()
 
   /** Options of every request: to these endpoints alone. */
-  const going = ({ name, allowHttp }: Provider, endpoints: readonly (string | undefined)[]) => ({
-    [oauth.customFetch]: boundedFetch({ provider: name, allowHttp, endpoints: endpoints.filter((url) => url !== undefined), requestMs, connections }),
+  const going = ({ name, allowHttp }: Provider, endpoints: readonly (string | undefined)[], timeoutMs = requestMs) => ({
+    [oauth.customFetch]: boundedFetch({ provider: name, allowHttp, endpoints: endpoints.filter((url) => url !== undefined), requestMs: timeoutMs, connections }),
     [oauth.allowInsecureRequests]: allowHttp,
   })
-  const goingTo = (provider: Provider, server: Server) =>
-    going(provider, [server.token_endpoint, server.revocation_endpoint, server.userinfo_endpoint, server.jwks_uri])
+  const goingTo = (provider: Provider, server: Server, timeoutMs?: number) =>
+    going(provider, [server.token_endpoint, server.revocation_endpoint, server.userinfo_endpoint, server.jwks_uri], timeoutMs)
 
   async function serverOf(provider: Provider): Promise<Server> {
     if (provider.endpoints !== undefined) return configured(provider)
@@ -164,7 +164,8 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
     refresh: guarded(async (provider, refreshToken) => {
       const server = await serverOf(provider)
       const client = clientOf(provider)
-      const options = goingTo(provider, server)
+      // Longer than anybody waits for it: what a refresh token is exchanged for cannot be had again.
+      const options = goingTo(provider, server, 2 * requestMs)
       const response = await oauth.refreshTokenGrantRequest(server, client, authOf(provider), refreshToken, options)
       const issued = await ofTenant(provider, server, response)
       return toGranted(provider, await oauth.processRefreshTokenResponse(issued, client, response))

@@ -32,16 +32,22 @@ export interface RefreshParts extends KeepParts {
   readonly log: Logger
   /** How long the provider and the write after it may take, in milliseconds; then another replica takes over. */
   readonly leaseMs: number
+  /** How long the provider is waited for, in milliseconds. What it answers later is kept all the same. */
+  readonly waitMs: number
 }
 
 /** How often those look who wait for another replica, in milliseconds: at first, and at the most. */
 const [firstLookMs, longestLookMs] = [20, 250]
+/** Comes first where the provider does not answer in time. */
+const slow = Symbol('slow')
 /** How many leases long others are waited for. */
 const leasesWaited = 3
 
 export class Refresh {
   readonly #parts: RefreshParts
   readonly #flights = new Map<string, Promise<HeldConnection>>()
+  /** Of providers that are slow: nobody waits for them any longer. */
+  readonly #late = new Set<Promise<unknown>>()
   readonly #keep: Keep
 
   constructor(parts: RefreshParts) {
@@ -67,7 +73,7 @@ export class Refresh {
   /** Resolves when none is under way. What cannot be written is given up after a while. */
   async drain(): Promise<void> {
     this.#keep.stop()
-    while (this.#flights.size > 0) await Promise.allSettled(this.#flights.values())
+    while (this.#flights.size + this.#late.size > 0) await Promise.allSettled([...this.#flights.values(), ...this.#late])
   }
 
   async #fly(held: HeldConnection, provider: Provider, by: Asker): Promise<HeldConnection> {
@@ -94,14 +100,19 @@ export class Refresh {
 
   /** Under the lease of `lease.epoch`. Undefined: it was lost, and what stands now has to be looked at. */
   async #ask(lease: HeldConnection, provider: Provider, by: Asker): Promise<HeldConnection | undefined> {
-    const { protocol, instruments } = this.#parts
+    const { protocol, instruments, waitMs } = this.#parts
     const end = instruments.refreshSeconds.startTimer({ provider: provider.name })
     let granted: Granted
     try {
       const { refresh } = lease.tokens
       if (refresh === undefined) return await this.#reauth(lease, 'NO_REFRESH_TOKEN', by)
       const token = this.#open(lease, refresh)
-      granted = await protocol.refresh(provider, token).finally(end)
+      const asking = protocol.refresh(provider, token).finally(end)
+      if ((await Promise.race([asking, pause(waitMs, slow, { ref: false })])) === slow) {
+        this.#keepLate(asking, lease, provider, by)
+        throw errors.PROVIDER_UNAVAILABLE({ retryAfterMs: 1000 })
+      }
+      granted = await asking
     } catch (error) {
       if (error instanceof ProviderError) return this.#failed(error, lease, provider, by)
       if (!(error instanceof MeshError)) await this.#release(lease)
@@ -109,6 +120,22 @@ export class Refresh {
     }
     instruments.clientRefused.set({ provider: provider.name }, 0)
     return this.#keep.granted(granted, lease, provider, by)
+  }
+
+  /**
+   * A provider that takes each refresh token once has taken this one, however long its answer takes, and gives the new one to nobody else. The
+   * lease stays meanwhile, so that nobody shows the old one again.
+   */
+  #keepLate(asking: Promise<Granted>, lease: HeldConnection, provider: Provider, by: Asker): void {
+    const { log } = this.#parts
+    log.warn({ provider: provider.name, connection: lease.connectionId }, 'the provider is slow to refresh a token; its answer is kept when it comes')
+    const kept = asking.then(
+      (granted) => this.#keep.granted(granted, lease, provider, by),
+      (error: unknown) => (error instanceof ProviderError ? this.#failed(error, lease, provider, by) : this.#release(lease)),
+    )
+    // Each says itself what went wrong.
+    const done = kept.catch(() => undefined).finally(() => this.#late.delete(done))
+    this.#late.add(done)
   }
 
   #open({ workspace, connectionId, legacy }: HeldConnection, refresh: string): string {

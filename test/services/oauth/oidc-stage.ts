@@ -80,7 +80,7 @@ export async function openOidcStage() {
   /** What hands out tokens in another process. */
   const replica = (of: Providers = providers) => {
     const parts = { store, cache: noCache, vault, protocol, log, instruments: counted(new Metrics('oauth')) }
-    const refresh = new Refresh({ ...parts, journal: noJournal, revoking, leaseMs: 15_000 })
+    const refresh = new Refresh({ ...parts, journal: noJournal, revoking, waitMs: 5000, leaseMs: 15_000 })
     return new Tokens({ ...parts, refresh, provider: (name) => of.get(name) })
   }
   const tokens = replica()

@@ -186,6 +186,26 @@ describe('a provider that gives a new refresh token each time', () => {
     expect(await one.store.find(connection)).toMatchObject({ status: 'connected' })
   })
 
+  test('loses nothing to a provider that answers after everybody has stopped waiting', async () => {
+    const one = replica({ waitMs: 100 })
+    const connection = await made(one)
+    rotating(connection.refreshToken)
+    const [rotate, answer] = [provider.answer, gate()]
+    provider.answer = async (token) => {
+      // It has taken the old token by the time that it is slow.
+      const granted = await rotate(token)
+      await answer.opened
+      return granted
+    }
+    expect(await failureOf(tokenFor(one, connection))).toMatchObject({ reason: 'PROVIDER_UNAVAILABLE' })
+    answer.open()
+    const { accessToken } = await tokenFor(one, connection)
+    expect(accessToken).toBe(provider.given[0])
+    expect(provider.calls).toEqual([connection.refreshToken])
+    await tokenFor(one, connection)
+    expect(await one.store.find(connection)).toMatchObject({ status: 'connected' })
+  })
+
   test('and whose answer died with the process: its owner is told to connect anew', async () => {
     const one = replica()
     const connection = await made(one)

@@ -101,10 +101,12 @@ export interface ReplicaOptions {
   cache?: TokenCache
   journal?: TokenJournal
   store?: (store: ConnectionStore) => ConnectionStore
+  /** How long the provider is waited for. */
+  waitMs?: number
 }
 
 export function openReplica(url: string, provider: FakeProvider, options: ReplicaOptions = {}): Replica {
-  const { cache = noCache, journal = noJournal, store: change = (store) => store } = options
+  const { cache = noCache, journal = noJournal, store: change = (store) => store, waitMs = 60_000 } = options
   const lines: string[] = []
   const log = createLogger('oauth', 'trace', { write: (line: string) => void lines.push(line) })
   const metrics = new Metrics('oauth')
@@ -113,7 +115,7 @@ export function openReplica(url: string, provider: FakeProvider, options: Replic
   const [store, vault] = [change(postgresConnectionStore(database)), new Vault([vaultKey])]
   const providers = { find: () => ({ provider: google }) }
   const revoking = new Revoking({ store: postgresRevocationStore(database), providers, protocol: provider, vault, instruments: counted, log })
-  const refresh = new Refresh({ store, cache, journal, vault, protocol: provider, instruments: counted, log, leaseMs, revoking })
+  const refresh = new Refresh({ store, cache, journal, vault, protocol: provider, instruments: counted, log, leaseMs, waitMs, revoking })
   const beating = connectionHeartbeat({ store, instruments: counted, log })
   beating.start()
   const tokens = new Tokens({ store, cache, vault, refresh, instruments: counted, log, provider: () => google })
