@@ -48,3 +48,37 @@ test('services are stopped and started again under load: no request fails, no ru
   expect(receiver.deliveries).toHaveLength(runs.length)
   expect(new Set(receiver.deliveries.map(({ headers }) => headers['webhook-id'])).size).toBe(runs.length)
 }, 120_000)
+
+test('the gateway is stopped and started again: what it has taken it answers, and what it has not taken never ran', async () => {
+  const replies: Reply[] = []
+  let [over, refused] = [false, 0]
+  const workers = Array.from({ length: 6 }, async () => {
+    const before = receiver.deliveries.length
+    while (!over) {
+      const preview = await on.api.preview(`${receiver.url}/gateway`).catch(() => undefined)
+      if (preview === undefined) {
+        refused += 1
+        await pause(50)
+        continue
+      }
+      replies.push(preview)
+      const executed = await on.api.execute(preview.body.preview_id as string).catch(() => undefined)
+      if (executed === undefined) refused += 1
+      else replies.push(executed)
+    }
+    expect(receiver.deliveries.length).toBeGreaterThan(before)
+  })
+  await pause(1500)
+  const gateway = on.mesh.process('gateway')
+  await gateway.stop()
+  await gateway.restart()
+  await pause(1000)
+  over = true
+  await Promise.all(workers)
+  const wrong = replies.filter(({ status, body }) => status !== 200 || (body.status !== undefined && body.status !== 'success'))
+  expect(wrong.map(({ status, text }) => `${status} ${text.slice(0, 300)}`)).toEqual([])
+  expect(refused).toBeGreaterThan(0)
+  // One that lost its answer would have been delivered and not been answered.
+  const answered = replies.filter(({ body }) => body.run_id !== undefined).length
+  expect(receiver.deliveries.filter(({ url }) => url === '/gateway')).toHaveLength(answered)
+}, 60_000)
