@@ -62,10 +62,14 @@ export class RunDriver {
     return [...this.#held.keys()]
   }
 
-  /** Resolves when none is left. Ends that cannot be written are no longer tried: whoever takes the run over finds out. */
+  /**
+   * Resolves when none is left. A store that is away for a moment must not cost a run its outcome: ends are tried for five more seconds,
+   * and only then left to whoever takes the run over.
+   */
   async drain(): Promise<void> {
-    this.#stop.abort()
+    const enough = setTimeout(() => this.#stop.abort(), lastWritesMs)
     await Promise.allSettled([...this.#held.values(), ...this.#disowning])
+    clearTimeout(enough)
   }
 
   /**
@@ -238,6 +242,7 @@ export class RunDriver {
   }
 }
 
+const lastWritesMs = 5000
 const firstWaitMs = 50
 const nextWaitMs = (wait: number): number => Math.min(wait * 2, 1000)
 

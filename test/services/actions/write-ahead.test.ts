@@ -96,3 +96,22 @@ test('a write-ahead that is answered only after its run was taken over replaces 
   await vi.waitFor(async () => expect((await execute(late, previewId, 'k1')).run).toMatchObject({ ...notActed, epoch: 2 }), { timeout: 10_000 })
   expect(on.ledger.effects).toEqual([])
 })
+
+test('a process that drains writes the end of its run although the store is away for a moment', async () => {
+  let draining = false
+  let failed = 0
+  const replica = on.replica({
+    store: (real) => ({
+      ...real,
+      endRun: async (end) => {
+        if (!draining || failed++ < 3) throw meshErrors.DEPENDENCY_UNAVAILABLE()
+        return real.endRun(end)
+      },
+    }),
+  })
+  const executed = execute(replica, await on.preview(), 'k1')
+  await vi.waitFor(() => expect(on.ledger.effects).toHaveLength(1))
+  draining = true
+  await replica.driver.drain()
+  expect(await executed).toMatchObject({ run: { status: 'success', epoch: 1 } })
+})
