@@ -276,9 +276,10 @@ class LocalMesh implements Mesh {
     return environment(service, { folder: this.folder, given: this.#options.env ?? {}, peersFile: this.#peersFile })
   }
 
-  async #environmentIn(name: string, service: ProcessName, told: Variables): Promise<Variables> {
-    const { adjustEnv = async (_, env) => ({ ...env }) } = this.#options
-    return adjustEnv(name, { ...this.#environmentOf(service), ...told })
+  async #environmentIn(name: string, service: ProcessName, told: Variables): Promise<() => Variables> {
+    const current = (): Variables => ({ ...this.#environmentOf(service), ...told })
+    const adjusted = await this.#options.adjustEnv?.(name, current())
+    return () => adjusted ?? current()
   }
 
   readonly #relayAccess = (...args: string[]): Promise<Ended> => this.operate('relay-access', ...args)
