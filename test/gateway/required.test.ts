@@ -72,7 +72,7 @@ function refused({ route, hasBody }: (typeof calls)[number], fields: readonly Fi
     return []
   } catch (error) {
     expect(error).toBeInstanceOf(MeshError)
-    return (error as MeshError).violations.map(({ field }) => field)
+    return [...new Set((error as MeshError).violations.map(({ field }) => field))]
   }
 }
 
