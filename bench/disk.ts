@@ -1,7 +1,7 @@
 /** What the disk takes for one durable write: the floor of everything that commits. */
 import { closeSync, fdatasyncSync, openSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { percentile } from './statistics.ts'
+import { percentile } from '../measure/statistics.ts'
 
 /** Half of the fdatasyncs of 8 KiB (one page of Postgres's log) in this folder take no longer than this, in milliseconds. */
 export function measureFsync(folder: string, times = 200): number {

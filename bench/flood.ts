@@ -9,8 +9,8 @@ import { parseArgs } from 'node:util'
 import { type MessagePort, Worker, parentPort, workerData } from 'node:worker_threads'
 import { Client, Pool } from 'undici'
 import { startMesh } from '../deploy/local/mesh.ts'
-import { percentile } from './statistics.ts'
-import { cacheFolder, unreachedLimits } from './stage.ts'
+import { percentile } from '../measure/statistics.ts'
+import { cacheFolder, unreachedLimits } from './bench-mesh.ts'
 
 const usage = `node bench/flood.ts [options]
   --at-once <number>    previews at a time; 580 where unset
@@ -27,7 +27,7 @@ const preview = (body: unknown): string =>
   JSON.stringify({ action: 'webhook.save', params: { url: 'https://example.com/hook', method: 'POST', body } })
 
 /** The most resident memory since it was last forgotten, in bytes (proc_pid_status(5)). */
-const mostResident = (pid: number): number => Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))![1]) * 1024
+const peakResident = (pid: number): number => Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))![1]) * 1024
 /** proc_pid_clear_refs(5): 5 sets the most back to what is resident now. */
 const forgetMost = (pid: number): void => writeFileSync(`/proc/${pid}/clear_refs`, '5')
 
@@ -37,11 +37,16 @@ interface Figures {
   elapsedMs: number
   /** The longest that a refusal took, in milliseconds. */
   refusalMs: number
-  mostMB: Record<string, number>
-  others: { requests: number; failed: number; p50: number; p99: number; most: number }
+  peakMB: Record<string, number>
+  others: { requests: number; failed: number; p50: number; p99: number; max: number }
 }
 
-async function flood(url: string, keys: { hostile: string; other: string }, pids: Record<string, number>, ask: { shape: keyof typeof bodies; atOnce: number; waves: number }): Promise<Figures> {
+async function flood(
+  url: string,
+  keys: { hostile: string; other: string },
+  pids: Record<string, number>,
+  ask: { shape: keyof typeof bodies; atOnce: number; waves: number },
+): Promise<Figures> {
   const text = preview(bodies[ask.shape]())
   const headers = { 'content-type': 'application/json', authorization: `Bearer ${keys.hostile}` }
   Object.values(pids).forEach(forgetMost)
@@ -79,13 +84,13 @@ async function flood(url: string, keys: { hostile: string; other: string }, pids
     statuses,
     elapsedMs: Math.round(elapsedMs),
     refusalMs: Math.round(refusalMs),
-    mostMB: Object.fromEntries(Object.entries(pids).map(([name, pid]) => [name, Math.round(mostResident(pid) / 1e6)])),
+    peakMB: Object.fromEntries(Object.entries(pids).map(([name, pid]) => [name, Math.round(peakResident(pid) / 1e6)])),
     others: {
       requests: sorted.length,
       failed,
       p50: Math.round(percentile(sorted, 0.5)),
       p99: Math.round(percentile(sorted, 0.99)),
-      most: Math.round(sorted.at(-1) ?? Number.NaN),
+      max: Math.round(sorted.at(-1) ?? Number.NaN),
     },
   }
 }
@@ -102,11 +107,11 @@ async function useMeanwhile(port: MessagePort, { url, key, isOver }: Use): Promi
   const headers = { 'content-type': 'application/json', authorization: `Bearer ${key}` }
   const body = preview({ test: 'hello' })
   const ask = async (count: number) => {
-    const answer = await (count % 2 === 0
+    const response = await (count % 2 === 0
       ? client.request({ method: 'GET', path: '/actions', headers })
       : client.request({ method: 'POST', path: '/actions/preview', headers, body }))
-    await answer.body.text()
-    return answer.statusCode === 200
+    await response.body.text()
+    return response.statusCode === 200
   }
   await ask(0)
   await ask(1)
@@ -124,7 +129,12 @@ async function useMeanwhile(port: MessagePort, { url, key, isOver }: Use): Promi
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { 'at-once': { type: 'string', default: '580' }, waves: { type: 'string', default: '5' }, json: { type: 'string' }, help: { type: 'boolean', default: false } },
+    options: {
+      'at-once': { type: 'string', default: '580' },
+      waves: { type: 'string', default: '5' },
+      json: { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
   })
   if (values.help) return console.log(usage)
   const folder = join(cacheFolder, `flood-${process.pid}`)

@@ -9,10 +9,10 @@ import { formatAddress, secret } from '#mesh/config.ts'
 import { ownContext } from '#mesh/grpc/call.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { run } from '#mesh/serve.ts'
-import { SignIn, type SignedIn, exchangeThrough } from '#mesh/sign-in.ts'
+import { CallerTokenSource, type SignedIn, exchangeThrough } from '#mesh/token-exchange.ts'
 import { createApp, drain } from '../gateway/app.ts'
 import { gatewayVariables } from '../gateway/config.ts'
-import { Limiter, checkThrough } from '../gateway/limiter.ts'
+import { Limiter, checkThrough } from '../gateway/rate-limit/limiter.ts'
 import { readiness } from '../gateway/readiness.ts'
 import { addressOf, connect } from '../gateway/upstreams.ts'
 
@@ -28,11 +28,11 @@ await run('gateway', variables, async (runtime) => {
   runtime.onStop('connections to services', () => upstreams.forEach((channel) => channel.close()))
   const verifier = followAccess(runtime, own, { address: addressOf(config.upstreams, 'access') })
 
-  const real = new SignIn({ exchange: exchangeThrough(upstreams.get('access')!) })
+  const real = new CallerTokenSource({ exchange: exchangeThrough(upstreams.get('access')!) })
   const signedIn = async (): Promise<SignedIn> => {
-    const answer = await real.caller(config.apiKey.reveal(), ownContext())
-    if (answer.caller === undefined) throw answer.error
-    return answer
+    const response = await real.caller(config.apiKey.reveal(), ownContext())
+    if (response.caller === undefined) throw response.error
+    return response
   }
   let same = await signedIn()
   const renewal = setInterval(() => void signedIn().then((fresh) => (same = fresh)), renewMs)

@@ -10,7 +10,7 @@ import { policy } from '#mesh/grpc/interceptors/policy.ts'
 import { CallerTokens, callerToken } from '#mesh/identity/caller-tokens.ts'
 import { xOf } from '#mesh/identity/ed25519.ts'
 import { PeerTokens, peerTokenOf } from '#mesh/identity/peer-tokens.ts'
-import { spread } from './statistics.ts'
+import { spread } from '../measure/statistics.ts'
 
 const callsATurn = 20_000
 const turns = 30

@@ -5,7 +5,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { Client, type Dispatcher } from 'undici'
-import { cpuOf, machineBusyMs } from './processes.ts'
+import { cpuOf, machineBusyMs } from '../measure/processes.ts'
 
 export interface Job {
   /** `list`: GET /actions. `execute`: a preview and its execute, one after the other, as one round. */
@@ -23,7 +23,7 @@ export interface Job {
   processes: Record<string, number>
 }
 
-export interface Measured {
+export interface LoadResult {
   rounds: number
   elapsedMs: number
   /** Of each request, by what it was: `list`, or `preview` and `execute`; ascending. */
@@ -79,16 +79,16 @@ class Connection {
 }
 
 /** Does one round; tells how long each of its requests took. Returns the last answer. */
-type Round = (connection: Connection, took: (step: string, ms: number) => void) => Promise<string>
+type LoadRound = (connection: Connection, took: (step: string, ms: number) => void) => Promise<string>
 
-const list: Round = async (connection, took) => {
+const list: LoadRound = async (connection, took) => {
   const start = performance.now()
   const text = await connection.send('GET', '/actions')
   took('list', performance.now() - start)
   return text
 }
 
-function execute(receiver: string): Round {
+function execute(receiver: string): LoadRound {
   const preview = JSON.stringify({ action: 'webhook.save', params: { url: `${receiver}/hook`, method: 'POST', body: { test: 'hello' } } })
   return async (connection, took) => {
     const start = performance.now()
@@ -104,7 +104,7 @@ function execute(receiver: string): Round {
   }
 }
 
-async function measure(job: Job): Promise<Measured> {
+async function measure(job: Job): Promise<LoadResult> {
   const connections = Array.from({ length: job.concurrency }, () => new Connection(job))
   const round = job.kind === 'list' ? list : execute(job.receiver)
   try {

@@ -1,9 +1,9 @@
 /** Holds the load generator's process, which stays the same throughout, so that it is warm when it measures. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { join } from 'node:path'
-import type { Job, Measured } from './load.ts'
+import type { Job, LoadResult } from './load.ts'
 
-type Reply = { measured: Measured } | { error: string }
+type Reply = { measured: LoadResult } | { error: string }
 
 export class Loader {
   readonly #process: ChildProcess = fork(join(import.meta.dirname, 'load.ts'), {
@@ -14,7 +14,7 @@ export class Loader {
   })
 
   /** Does one job; one at a time. Throws for the first request that fails. */
-  run(job: Job): Promise<Measured> {
+  run(job: Job): Promise<LoadResult> {
     return new Promise((resolve, reject) => {
       const ended = () => reject(new Error('the load generator ended'))
       if (!this.#process.connected) return ended()

@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 
 export type Part = 'rss' | 'list' | 'execute' | 'access' | 'tracing'
 
-export interface Repeated {
+export interface RepeatOptions {
   times: number
   ms: number
 }
@@ -15,8 +15,8 @@ export interface Options {
   /** The process whose CPU time is to be looked into, instead of measuring. */
   profile: string | undefined
   /** How often each measurement is made, and how long it takes, in milliseconds. */
-  list: Repeated
-  execute: Repeated
+  list: RepeatOptions
+  execute: RepeatOptions
   warmUpMs: number
   /** Before memory is read, in milliseconds. */
   restMs: number

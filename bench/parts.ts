@@ -1,22 +1,22 @@
 /** The parts of the bench: what is done, how often and in which order. */
 import type { Options } from './options.ts'
-import { residentOf } from './processes.ts'
+import { residentOf } from '../measure/processes.ts'
 import type { Sample } from './sample.ts'
-import type { Stage, Subject } from './stage.ts'
+import type { BenchMesh, Subject } from './bench-mesh.ts'
 
 export const concurrencies = [1, 32] as const
 
 /** Bytes of resident memory by process. */
 export type Resident = Record<string, number>
 
-export interface Compared {
+export interface ComparedFigures {
   concurrency: number
   /** One of each a repetition, measured right after one another. */
   base: Sample[]
   ours: Sample[]
 }
 
-export interface Executed {
+export interface ExecuteFigures {
   concurrency: number
   samples: Sample[]
 }
@@ -25,24 +25,24 @@ export interface Executed {
 type Progress = (text: string) => void
 
 /** The memory of fresh processes after 1,000 requests through either gateway (half of ours preview and execute) and a rest. */
-export async function measureRss(stage: Stage, { restMs }: Pick<Options, 'restMs'>): Promise<Resident> {
-  await stage.run(stage.floor, { kind: 'list', concurrency: 8, rounds: 1000 })
+export async function measureRss(stage: BenchMesh, { restMs }: Pick<Options, 'restMs'>): Promise<Resident> {
+  await stage.run(stage.baseline, { kind: 'list', concurrency: 8, rounds: 1000 })
   await stage.run(stage.ours, { kind: 'list', concurrency: 8, rounds: 500 })
   await stage.run(stage.ours, { kind: 'execute', concurrency: 8, rounds: 250 })
   await stage.rest(restMs)
   const { postgres: _postgres, ...ours } = stage.ours.processes
-  return Object.fromEntries(Object.entries({ ...stage.floor.processes, ...ours }).map(([name, pid]) => [name, residentOf(pid)]))
+  return Object.fromEntries(Object.entries({ ...stage.baseline.processes, ...ours }).map(([name, pid]) => [name, residentOf(pid)]))
 }
 
-export interface Traced {
+export interface TracingFigures {
   /** Bytes by process, after the same 1,000 requests, every one recorded. */
   resident: Resident
   /** Beside a gateway that records none: one that records every request, and one that records a hundredth. */
-  all: Compared[]
-  some: Compared[]
+  all: ComparedFigures[]
+  some: ComparedFigures[]
 }
 
-export async function measureTraced(stage: Stage, options: Options, progress: Progress): Promise<Traced> {
+export async function measureTraced(stage: BenchMesh, options: Options, progress: Progress): Promise<TracingFigures> {
   const { all, some, none } = await stage.startTraced(progress)
   progress('tracing: 1,000 requests and a rest')
   await stage.run(all, { kind: 'list', concurrency: 8, rounds: 500 })
@@ -64,14 +64,14 @@ export interface Pair {
 }
 
 /** Listing through both, in turn: what the machine does beside this then hits both alike. Who goes first changes, too. */
-export async function compareLists(stage: Stage, pair: Pair, options: Options, progress: Progress): Promise<Compared[]> {
+export async function compareLists(stage: BenchMesh, pair: Pair, options: Options, progress: Progress): Promise<ComparedFigures[]> {
   const { times, ms } = options.list
   const { base, ours } = pair
   for (const subject of [base, ours]) {
     progress(`list: warming up ${subject.name}`)
     await stage.run(subject, { kind: 'list', concurrency: 32, ms: options.warmUpMs })
   }
-  const results: Compared[] = concurrencies.map((concurrency) => ({ concurrency, base: [], ours: [] }))
+  const results: ComparedFigures[] = concurrencies.map((concurrency) => ({ concurrency, base: [], ours: [] }))
   for (let repetition = 0; repetition < times; repetition += 1) {
     for (const result of results) {
       const order = repetition % 2 === 0 ? [base, ours] : [ours, base]
@@ -86,17 +86,17 @@ export async function compareLists(stage: Stage, pair: Pair, options: Options, p
   return results
 }
 
-function checkSameSize(results: readonly Compared[]): void {
+function checkSameSize(results: readonly ComparedFigures[]): void {
   const sizes = new Set(results.flatMap(({ base, ours }) => [...base, ...ours].map(({ bytes }) => bytes)))
   if (sizes.size > 1) throw new Error(`the answers compared differ in size: ${[...sizes].join(', ')} bytes`)
 }
 
 /** Previews and executes through the whole mesh. */
-export async function measureExecutes(stage: Stage, options: Options, progress: Progress): Promise<Executed[]> {
+export async function measureExecutes(stage: BenchMesh, options: Options, progress: Progress): Promise<ExecuteFigures[]> {
   const { times, ms } = options.execute
   progress('execute: warming up')
   await stage.run(stage.ours, { kind: 'execute', concurrency: 32, ms: options.warmUpMs })
-  const results: Executed[] = concurrencies.map((concurrency) => ({ concurrency, samples: [] }))
+  const results: ExecuteFigures[] = concurrencies.map((concurrency) => ({ concurrency, samples: [] }))
   for (let repetition = 0; repetition < times; repetition += 1) {
     for (const { concurrency, samples } of results) {
       progress(`execute: repetition ${repetition + 1} of ${times}, concurrency ${concurrency}`)

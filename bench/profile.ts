@@ -1,12 +1,12 @@
 /** Where the CPU time of a running process goes: V8's profiler over the inspector, and a summary of what it saw. */
 import { statSync, writeFileSync } from 'node:fs'
 import { relative } from 'node:path'
-import { readFrom, until } from '../deploy/local/process.ts'
+import { readFrom, until } from '../deploy/local/processes/process.ts'
 
 /** What a process is to be started with, so that several can be asked for their inspector: each takes a free port. */
 export const profilable = { NODE_OPTIONS: '--inspect-port=127.0.0.1:0' }
 
-const everyUs = 250
+const intervalUs = 250
 
 /** https://chromedevtools.github.io/devtools-protocol/tot/Profiler/#type-Profile */
 export interface Profile {
@@ -25,7 +25,7 @@ export async function profileWhile(pid: number, log: string, work: () => Promise
   const inspector = await connect(address)
   try {
     await inspector.send('Profiler.enable')
-    await inspector.send('Profiler.setSamplingInterval', { interval: everyUs })
+    await inspector.send('Profiler.setSamplingInterval', { interval: intervalUs })
     await inspector.send('Profiler.start')
     await work()
     return ((await inspector.send('Profiler.stop')) as { profile: Profile }).profile
@@ -54,10 +54,10 @@ async function connect(address: string) {
   return {
     send(method: string, params: Record<string, unknown> = {}): Promise<unknown> {
       last += 1
-      const answer = Promise.withResolvers<unknown>()
-      waiting.set(last, answer)
+      const response = Promise.withResolvers<unknown>()
+      waiting.set(last, response)
       socket.send(JSON.stringify({ id: last, method, params }))
-      return answer.promise
+      return response.promise
     },
     close: () => socket.close(),
   }
@@ -70,7 +70,7 @@ export const writeProfile = (path: string, profile: Profile): void => writeFileS
  * The functions and the places with the most self time: as shares of the time in which the main thread was not idle, and as shares of
  * `cpuUs`, the process's CPU time a round. (The profiler's own times are of the wall's clock, which also runs while others have the CPU.)
  */
-export function summarise(profile: Profile, cpuUs: number, most = 30): string {
+export function summarise(profile: Profile, cpuUs: number, max = 30): string {
   const frames = new Map(profile.nodes.map(({ id, callFrame }) => [id, callFrame]))
   const [functions, places] = [new Map<string, number>(), new Map<string, number>()]
   const add = (sums: Map<string, number>, name: string, us: number) => sums.set(name, (sums.get(name) ?? 0) + us)
@@ -87,7 +87,7 @@ export function summarise(profile: Profile, cpuUs: number, most = 30): string {
   const top = (sums: Map<string, number>) =>
     [...sums]
       .sort(([, one], [, other]) => other - one)
-      .slice(0, most)
+      .slice(0, max)
       .map(([name, us]) => [name, us / total] as const)
       .map(([name, share]) => `  ${(share * cpuUs).toFixed(1).padStart(7)} µs  ${(share * 100).toFixed(1).padStart(5)} %  ${name}`)
       .join('\n')

@@ -1,17 +1,27 @@
 /** Results → text for a terminal. Pure. Every figure is the median of the repetitions, with the least and the most in parentheses. */
-import type { Compared, Executed, Resident, Traced } from './parts.ts'
+import type { ComparedFigures, ExecuteFigures, Resident, TracingFigures } from './parts.ts'
 import type { Sample } from './sample.ts'
-import { spread } from './statistics.ts'
+import { spread } from '../measure/statistics.ts'
 
 /** What is to be reached. */
-export const targets = { listRatio: 0.6, executeP50Ms: 15, executeP99Ms: 50, rssMb: 120, accessRatio: 1.15, hopUs: 20, tracedRatio: 0.75, sampledRatio: 0.8, tracedRssMb: 150 } as const
+export const targets = {
+  listRatio: 0.6,
+  executeP50Ms: 15,
+  executeP99Ms: 50,
+  rssMb: 120,
+  accessRatio: 1.15,
+  hopUs: 20,
+  tracedRatio: 0.75,
+  sampledRatio: 0.8,
+  tracedRssMb: 150,
+} as const
 
 const number = (value: number): string =>
   value.toLocaleString('en', { maximumFractionDigits: value < 10 ? 2 : value < 100 ? 1 : 0, minimumFractionDigits: value < 10 ? 2 : 0 })
 
 function figure(values: readonly number[]): string {
-  const { median, least, most } = spread(values)
-  return `${number(median)} (${number(least)}–${number(most)})`
+  const { median, min, max } = spread(values)
+  return `${number(median)} (${number(min)}–${number(max)})`
 }
 
 const mark = (reached: boolean, target: string): string => `${reached ? '✓' : '✗'} ${target}`
@@ -23,7 +33,7 @@ function table(rows: readonly (readonly string[])[]): string {
   return [line(rows[0]!), `  ${widths.map((width) => '-'.repeat(width)).join('  ')}`, ...rows.slice(1).map(line)].join('\n')
 }
 
-export function listReport(results: readonly Compared[]): string {
+export function listReport(results: readonly ComparedFigures[]): string {
   const rows = results.flatMap(({ concurrency, base, ours }) => {
     const row = (name: string, of: (sample: Sample) => number, target?: number): string[] => {
       const ratios = ours.map((sample, index) => of(sample) / of(base[index]!))
@@ -47,7 +57,7 @@ export function listReport(results: readonly Compared[]): string {
 }
 
 /** The gateway with access beside the one without; `hop` is what a service spends on knowing who calls. */
-export function accessReport(results: readonly Compared[], hop: { firstUs: number; cachedUs: number }): string {
+export function accessReport(results: readonly ComparedFigures[], hop: { firstUs: number; cachedUs: number }): string {
   const cpu = ({ cpuUsBy }: Sample) => cpuUsBy.gateway!
   const rows = results.map(({ concurrency, base, ours }) => {
     const ratios = ours.map((sample, index) => cpu(sample) / cpu(base[index]!))
@@ -64,7 +74,7 @@ export function accessReport(results: readonly Compared[], hop: { firstUs: numbe
 }
 
 /** `fsyncMs` is what the disk takes for one durable write. */
-export function executeReport(results: readonly Executed[], fsyncMs: number): string {
+export function executeReport(results: readonly ExecuteFigures[], fsyncMs: number): string {
   const rows = results.flatMap(({ concurrency, samples }) => {
     const row = (name: string, of: (sample: Sample) => number, target?: number): string[] => {
       const values = samples.map(of)
@@ -101,8 +111,8 @@ function memory(resident: Resident, target: number): string {
   return table([['', 'MB', 'target'], ...rows])
 }
 
-export function tracingReport({ resident, all, some }: Traced): string {
-  const rowsOf = (share: string, results: readonly Compared[], target: number): string[][] =>
+export function tracingReport({ resident, all, some }: TracingFigures): string {
+  const rowsOf = (share: string, results: readonly ComparedFigures[], target: number): string[][] =>
     results.flatMap(({ concurrency, base, ours }) => {
       const row = (name: string, of: (sample: Sample) => number): string[] => {
         const ratios = ours.map((sample, index) => of(sample) / of(base[index]!))
@@ -113,7 +123,11 @@ export function tracingReport({ resident, all, some }: Traced): string {
     })
   return [
     'Tracing: listing through gateways that record every request, or a hundredth, beside one that records none',
-    table([['recorded', '', 'none', 'this share', 'ratio', 'target'], ...rowsOf('100 %', all, targets.tracedRatio), ...rowsOf('1 %', some, targets.sampledRatio)]),
+    table([
+      ['recorded', '', 'none', 'this share', 'ratio', 'target'],
+      ...rowsOf('100 %', all, targets.tracedRatio),
+      ...rowsOf('1 %', some, targets.sampledRatio),
+    ]),
     others([...all, ...some].flatMap(({ base, ours }) => [...base, ...ours])),
     'Memory with every request recorded, after 1,000 requests and a rest (VmRSS)',
     memory(resident, targets.tracedRssMb),
@@ -127,6 +141,6 @@ const breakdown = (samples: readonly Sample[]): string =>
 
 function others(samples: readonly Sample[]): string {
   const client = spread(samples.map(({ clientUs }) => clientUs)).median
-  const { median, most } = spread(samples.map(({ elsewhere }) => elsewhere * 100))
-  return `  load generator: ${number(client)} µs a round; others on this machine: ${number(median)} % of it (at the most ${number(most)} %)`
+  const { median, max } = spread(samples.map(({ elsewhere }) => elsewhere * 100))
+  return `  load generator: ${number(client)} µs a round; others on this machine: ${number(median)} % of it (at the most ${number(max)} %)`
 }

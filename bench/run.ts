@@ -8,20 +8,24 @@ import { measureHop } from './hop.ts'
 import { compareLists, measureExecutes, measureRss, measureTraced } from './parts.ts'
 import { profilable, profileWhile, summarise, writeProfile } from './profile.ts'
 import { accessReport, executeReport, listReport, rssReport, tracingReport } from './report.ts'
-import { Stage, cacheFolder } from './stage.ts'
+import { BenchMesh, cacheFolder } from './bench-mesh.ts'
 
 const say = (line = ''): void => void process.stdout.write(`${line}\n`)
 /** One line that is written over, where somebody is looking. */
 const progress = (text: string): void => void (process.stderr.isTTY && process.stderr.write(`\r\x1b[K${text}`))
 
-async function measure(stage: Stage, options: Options): Promise<void> {
+async function measure(stage: BenchMesh, options: Options): Promise<void> {
   const results: Record<string, unknown> = {
     at: new Date().toISOString(),
     node: process.version,
     machine: `${availableParallelism()} × ${cpus()[0]?.model.trim()}`,
     load: loadavg(),
   }
-  say(`Node ${process.version}, ${String(results.machine)}, load average ${loadavg().map((load) => load.toFixed(2)).join(' ')}`)
+  say(
+    `Node ${process.version}, ${String(results.machine)}, load average ${loadavg()
+      .map((load) => load.toFixed(2))
+      .join(' ')}`,
+  )
   const show = (text: string): void => {
     progress('')
     say(`\n${text}`)
@@ -33,7 +37,7 @@ async function measure(stage: Stage, options: Options): Promise<void> {
     show(rssReport(resident))
   }
   if (options.parts.includes('list')) {
-    const compared = (results.list = await compareLists(stage, { base: stage.floor, ours: stage.ours }, options, progress))
+    const compared = (results.list = await compareLists(stage, { base: stage.baseline, ours: stage.ours }, options, progress))
     show(listReport(compared))
   }
   if (options.parts.includes('execute')) {
@@ -58,8 +62,8 @@ async function measure(stage: Stage, options: Options): Promise<void> {
 
 const profileMs = 5000
 
-async function profile(stage: Stage, name: string, options: Options): Promise<void> {
-  const subject = [stage.floor, stage.ours].find(({ processes }) => name !== 'postgres' && name in processes)
+async function profile(stage: BenchMesh, name: string, options: Options): Promise<void> {
+  const subject = [stage.baseline, stage.ours].find(({ processes }) => name !== 'postgres' && name in processes)
   if (subject === undefined) throw new Error(`there is no process "${name}" to profile`)
   const kind = options.parts.length === 1 && options.parts[0] === 'execute' ? 'execute' : 'list'
   if (kind === 'execute' && subject.name === 'floor') throw new Error('the floor does not execute')
@@ -81,7 +85,7 @@ async function main(): Promise<number> {
   }
   mkdirSync(cacheFolder, { recursive: true })
   const giveUp = new AbortController()
-  const stage = new Stage(giveUp.signal)
+  const stage = new BenchMesh(giveUp.signal)
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => giveUp.abort(new Error('stopped')))
   try {
     await stage.start(progress, options.profile === undefined ? {} : profilable)

@@ -1,7 +1,7 @@
 /** One measurement, in the words of the report. Pure. */
 import { availableParallelism } from 'node:os'
-import type { Measured } from './load.ts'
-import { percentile } from './statistics.ts'
+import type { LoadResult } from './load.ts'
+import { percentile } from '../measure/statistics.ts'
 
 export interface Sample {
   rounds: number
@@ -21,7 +21,7 @@ export interface Sample {
 }
 
 /** `names` are the processes of the subject. */
-export function toSample(measured: Measured, names: readonly string[]): Sample {
+export function toSample(measured: LoadResult, names: readonly string[]): Sample {
   const { rounds, elapsedMs, latenciesMs, cpuMs, clientMs, busyMs, bytes } = measured
   const each = (ms: number) => (ms * 1000) / rounds
   const at = (share: number) => Object.fromEntries(Object.entries(latenciesMs).map(([step, values]) => [step, percentile(values, share)]))

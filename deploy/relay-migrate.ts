@@ -11,7 +11,9 @@ import { createLogger } from '#mesh/telemetry/log.ts'
 const name = 'relay-migrate'
 
 const variableOf = (service: string) =>
-  optional(secret(`${service.toUpperCase()}_DATABASE_URL`, `The database of ${service}, as the role that owns its tables; left alone where unset`))
+  optional(
+    secret(`${service.toUpperCase()}_DATABASE_URL`, `The database of ${service}, as the role that owns its tables; left alone where unset`),
+  )
 
 const variables = {
   access: variableOf('access'),
@@ -24,8 +26,15 @@ const log = createLogger(name, 'info', process.stderr)
 const folderOf = (service: string): URL => new URL(`../services/${service}/migrations/`, import.meta.url)
 
 function databases(): [service: string, url: Secret][] {
-  const found = Object.entries(readConfig(variables)).flatMap(([service, url]): [string, Secret][] => (url === undefined ? [] : [[service, url]]))
-  if (found.length === 0) throw new UsageError(`None of ${Object.keys(variables).map((each) => `${each.toUpperCase()}_DATABASE_URL`).join(', ')} is set`)
+  const found = Object.entries(readConfig(variables)).flatMap(([service, url]): [string, Secret][] =>
+    url === undefined ? [] : [[service, url]],
+  )
+  if (found.length === 0)
+    throw new UsageError(
+      `None of ${Object.keys(variables)
+        .map((each) => `${each.toUpperCase()}_DATABASE_URL`)
+        .join(', ')} is set`,
+    )
   return found
 }
 
@@ -43,7 +52,8 @@ const check = command({
   doc: 'Changes nothing, and fails where a migration has not run, naming it.',
   options: {},
   async run() {
-    for (const [service, url] of databases()) await requireMigrated(url, folderOf(service), log.child({ database: service }), { patienceMs: 0 })
+    for (const [service, url] of databases())
+      await requireMigrated(url, folderOf(service), log.child({ database: service }), { timeoutMs: 0 })
     console.log('The databases are up to this release.')
     return 0
   },

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
 import type { Measurements } from './measurements.ts'
-import { mixVersion } from './mix.ts'
+import { mixVersion } from './workload.ts'
 
 export interface Baseline {
   /** RFC 3339. */

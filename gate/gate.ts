@@ -2,24 +2,24 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { ListenAddress } from '#mesh/config.ts'
-import { Deliveries } from './deliveries.ts'
+import { Deliveries } from './delivery-report.ts'
 import { Caller } from './http.ts'
 import { load } from './load.ts'
-import type { Answer, Measurements } from './measurements.ts'
-import { type Snapshot, meshSeen } from './mesh-seen.ts'
+import type { MeasuredResponse, Measurements } from './measurements.ts'
+import { type Snapshot, meshSeen } from './mesh-metrics.ts'
 import type { MetricsSource } from './metrics-source.ts'
 import { startReceiver } from './receiver.ts'
 import { type Target, TargetError } from './target.ts'
-import { type Reply, Visitor } from './visitor.ts'
+import { type Reply, Visitor } from './virtual-user.ts'
 
 export interface GateOptions {
   ratePerSecond: number
   runMs: number
   warmUpMs: number
   /** How long after the last answer a second delivery may still show, in milliseconds. */
-  settleMs: number
+  settleTimeoutMs: number
   /** Between two looks at the mesh, in milliseconds. */
-  lookEveryMs: number
+  pollIntervalMs: number
   receiver: {
     listen: ListenAddress
     /** Where the mesh finds the receiver, where that is not where it listens. */
@@ -33,28 +33,28 @@ export interface GateOptions {
 
 export interface Progress {
   elapsedMs: number
-  answers: readonly Answer[]
+  answers: readonly MeasuredResponse[]
 }
 
-export interface Measured {
+export interface GateRun {
   measurements: Measurements
   /** What was answered that should not have been, with how often: for whoever looks into it. */
-  troubles: Record<string, number>
+  unexpectedResponses: Record<string, number>
 }
 
-function troubleOf({ kind, outcome }: Answer, reply: Reply | undefined): string {
+function unexpectedResponseOf({ kind, outcome }: MeasuredResponse, reply: Reply | undefined): string {
   if (reply === undefined) return `${kind}: no answer`
   const reason = /"(?:reason|status)":\s*"([A-Z_a-z]{1,40})"/.exec(reply.text.slice(0, 4096))?.[1]
   return `${kind}: ${reply.status}${reason === undefined ? '' : ` ${reason}`}${outcome === 'wrong' ? ', not what was due' : ''}`
 }
 
 /** Looks again and again until it is stopped, which waits for the look that is under way. */
-function watch(source: MetricsSource, everyMs: number): { stop: () => Promise<Snapshot[]> } {
+function watch(source: MetricsSource, intervalMs: number): { stop: () => Promise<Snapshot[]> } {
   const stopping = new AbortController()
   const looks: Snapshot[] = []
   const watching = (async () => {
     for (;;) {
-      await pause(everyMs, undefined, { signal: stopping.signal }).catch(() => undefined)
+      await pause(intervalMs, undefined, { signal: stopping.signal }).catch(() => undefined)
       if (stopping.signal.aborted) return
       looks.push(await source.read())
     }
@@ -71,7 +71,7 @@ function watch(source: MetricsSource, everyMs: number): { stop: () => Promise<Sn
 }
 
 /** Throws a TargetError where there is nothing that can be judged. */
-export async function measure({ gateway, apiKey }: Target, source: MetricsSource, options: GateOptions): Promise<Measured> {
+export async function measure({ gateway, apiKey }: Target, source: MetricsSource, options: GateOptions): Promise<GateRun> {
   const { ratePerSecond, runMs, warmUpMs, signal, onProgress } = options
   const tag = randomBytes(9).toString('base64url')
   const deliveries = new Deliveries()
@@ -79,37 +79,40 @@ export async function measure({ gateway, apiKey }: Target, source: MetricsSource
   const receiver = await startReceiver({ ...options.receiver, tag, onDelivery: (delivery) => deliveries.arrived(delivery) })
   try {
     await assertAnswers(caller, gateway)
-    const visitor = new Visitor({ receiver: options.receiver.url ?? receiver.url, tag, deliveries })
-    const troubles: Record<string, number> = {}
-    const parts = { step: visitor.step.bind(visitor), send: caller.send.bind(caller), ratePerSecond, signal }
+    const virtualUser = new Visitor({ receiver: options.receiver.url ?? receiver.url, tag, deliveries })
+    const unexpectedResponses: Record<string, number> = {}
+    const parts = { step: virtualUser.step.bind(virtualUser), send: caller.send.bind(caller), ratePerSecond, signal }
     const warmed = await load({ ...parts, ms: warmUpMs, first: 0 })
     signal.throwIfAborted()
 
     const before = await source.readAfter(Date.now())
     if (before.size === 0) throw new TargetError('No metrics of the mesh can be read: is it the right address?')
-    const watching = watch(source, options.lookEveryMs)
-    const seen: Answer[] = []
+    const watching = watch(source, options.pollIntervalMs)
+    const seen: MeasuredResponse[] = []
     const start = performance.now()
     const telling = setInterval(() => onProgress?.({ elapsedMs: performance.now() - start, answers: seen }), 5000)
-    const onAnswer = (answer: Answer, reply: Reply | undefined): void => {
-      seen.push(answer)
-      if (answer.outcome === 'ok') return
-      const trouble = troubleOf(answer, reply)
-      troubles[trouble] = (troubles[trouble] ?? 0) + 1
+    const onAnswer = (response: MeasuredResponse, reply: Reply | undefined): void => {
+      seen.push(response)
+      if (response.outcome === 'ok') return
+      const unexpectedResponse = unexpectedResponseOf(response, reply)
+      unexpectedResponses[unexpectedResponse] = (unexpectedResponses[unexpectedResponse] ?? 0) + 1
     }
     const loaded = await load({ ...parts, ms: runMs, first: warmed.next, onAnswer }).finally(() => clearInterval(telling))
     const during = await watching.stop()
     signal.throwIfAborted()
     const after = await source.readAfter(Date.now())
     // Second deliveries may come late; nothing tells that none will come any more.
-    await pause(options.settleMs, undefined, { signal })
+    await pause(options.settleTimeoutMs, undefined, { signal })
 
     const names = [...new Set([...before.keys(), ...(source.names ?? [])])]
-    const { answers, starved, lateP99Ms } = loaded
-    const { refusals, replays } = visitor
+    const { answers: responses, starved, lateP99Ms } = loaded
+    const { refusals, replays } = virtualUser
     const mesh = meshSeen(names, [before, ...during, after])
-    const books = deliveries.books()
-    return { measurements: { runMs, ratePerSecond, answers, starved, lateP99Ms, refusals, replays, books, mesh }, troubles }
+    const deliveryReport = deliveries.deliveryReport()
+    return {
+      measurements: { runMs, ratePerSecond, answers: responses, starved, lateP99Ms, refusals, replays, deliveryReport, mesh },
+      unexpectedResponses,
+    }
   } finally {
     await caller.stop()
     await receiver.stop()

@@ -1,9 +1,9 @@
 /** The gate's HTTP: calls to the gateway over many kept connections, and reads of what must be small and quick. */
 import { Pool } from 'undici'
-import type { Reply, Request } from './visitor.ts'
+import type { Reply, Request } from './virtual-user.ts'
 
 /** The longest that somebody waits for an answer, in milliseconds. */
-export const patienceMs = 30_000
+export const timeoutMs = 30_000
 
 const largest = 4 << 20
 
@@ -26,7 +26,7 @@ export class Caller {
       path: this.#base + path,
       headers: { authorization: this.#authorization, ...json, ...headers },
       body: body ?? null,
-      signal: AbortSignal.timeout(patienceMs),
+      signal: AbortSignal.timeout(timeoutMs),
     })
     const replayed = response.headers['idempotency-replayed']
     return { status: response.statusCode, replayed: String(replayed), text: await response.body.text() }

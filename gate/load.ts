@@ -3,13 +3,13 @@
  * request was due. A slow answer delays nobody else's question, and no wait is left out (no "coordinated omission").
  */
 import { setTimeout as pause } from 'node:timers/promises'
-import { percentile } from '../bench/statistics.ts'
-import type { Answer } from './measurements.ts'
-import { type Kind, kindOf } from './mix.ts'
-import type { Reply, Request, Step } from './visitor.ts'
+import { percentile } from '../measure/statistics.ts'
+import type { MeasuredResponse } from './measurements.ts'
+import { type Kind, kindOf } from './workload.ts'
+import type { Reply, Request, UserStep } from './virtual-user.ts'
 
 export interface LoadParts {
-  step: (kind: Kind) => Step | undefined
+  step: (kind: Kind) => UserStep | undefined
   /** Rejects where no answer came. */
   send: (request: Request) => Promise<Reply>
   ratePerSecond: number
@@ -19,11 +19,11 @@ export interface LoadParts {
   /** Ends the load early. */
   signal: AbortSignal
   /** Hears of every answer. */
-  onAnswer?: (answer: Answer, reply: Reply | undefined) => void
+  onAnswer?: (response: MeasuredResponse, reply: Reply | undefined) => void
 }
 
-export interface Loaded {
-  answers: Answer[]
+export interface LoadResult {
+  answers: MeasuredResponse[]
   starved: number
   lateP99Ms: number
   /** The number of the next arrival. */
@@ -31,21 +31,21 @@ export interface Loaded {
 }
 
 /** More under way are not sent any more: nobody keeps so many waiting, and they count as lost. */
-const mostUnderWay = 2000
+const maxInFlight = 2000
 
 /** Ends once everything that was sent is answered or given up, or at once when `signal` says so. */
-export async function load({ step, send, ratePerSecond, ms, first, signal, onAnswer = () => undefined }: LoadParts): Promise<Loaded> {
-  const answers: Answer[] = []
+export async function load({ step, send, ratePerSecond, ms, first, signal, onAnswer = () => undefined }: LoadParts): Promise<LoadResult> {
+  const responses: MeasuredResponse[] = []
   const late: number[] = []
-  const underWay = new Set<Promise<void>>()
+  const inFlight = new Set<Promise<void>>()
   const count = Math.round((ms / 1000) * ratePerSecond)
   const start = performance.now()
   let starved = 0
 
-  const answered = (kind: Kind, asked: Step, dueMs: number, reply: Reply | undefined): void => {
-    const answer = { kind, outcome: asked.read(reply), atMs: dueMs, latencyMs: performance.now() - start - dueMs }
-    answers.push(answer)
-    onAnswer(answer, reply)
+  const answered = (kind: Kind, asked: UserStep, dueMs: number, reply: Reply | undefined): void => {
+    const response = { kind, outcome: asked.read(reply), atMs: dueMs, latencyMs: performance.now() - start - dueMs }
+    responses.push(response)
+    onAnswer(response, reply)
   }
   const arrive = (arrival: number, dueMs: number): void => {
     const kind = kindOf(first + arrival)
@@ -54,15 +54,15 @@ export async function load({ step, send, ratePerSecond, ms, first, signal, onAns
       starved += 1
       return
     }
-    if (underWay.size >= mostUnderWay) return answered(kind, asked, dueMs, undefined)
+    if (inFlight.size >= maxInFlight) return answered(kind, asked, dueMs, undefined)
     late.push(performance.now() - start - dueMs)
     const sent: Promise<void> = send(asked.request)
       .then(
         (reply) => answered(kind, asked, dueMs, reply),
         () => answered(kind, asked, dueMs, undefined),
       )
-      .finally(() => underWay.delete(sent))
-    underWay.add(sent)
+      .finally(() => inFlight.delete(sent))
+    inFlight.add(sent)
   }
 
   for (let arrival = 0; arrival < count && !signal.aborted; arrival += 1) {
@@ -74,6 +74,6 @@ export async function load({ step, send, ratePerSecond, ms, first, signal, onAns
   }
   // Whoever ends it early does not wait for answers.
   const ended = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
-  if (!signal.aborted) await Promise.race([Promise.all(underWay), ended])
-  return { answers, starved, lateP99Ms: percentile(Float64Array.from(late).sort(), 0.99), next: first + count }
+  if (!signal.aborted) await Promise.race([Promise.all(inFlight), ended])
+  return { answers: responses, starved, lateP99Ms: percentile(Float64Array.from(late).sort(), 0.99), next: first + count }
 }

@@ -1,7 +1,7 @@
 /** Everything that a run of the gate found out, in the form in which it is judged. */
-import type { Books } from './deliveries.ts'
-import type { MeshSeen } from './mesh-seen.ts'
-import type { Kind } from './mix.ts'
+import type { DeliveryReport } from './delivery-report.ts'
+import type { MeshMetrics } from './mesh-metrics.ts'
+import type { Kind } from './workload.ts'
 
 /**
  * `ok`: what the contract says. `server_error`: 5xx. `lost`: no answer. `limited`: 429, which is our load's fault. `wrong`: anything else,
@@ -10,7 +10,7 @@ import type { Kind } from './mix.ts'
 export type Outcome = 'ok' | 'server_error' | 'lost' | 'limited' | 'wrong'
 
 /** One request and what became of it. */
-export interface Answer {
+export interface MeasuredResponse {
   kind: Kind
   outcome: Outcome
   /** When it was due, from the beginning of the judged time, in milliseconds. */
@@ -20,8 +20,8 @@ export interface Answer {
 }
 
 /** The latencies in ascending order of the wanted requests that were answered as they should be: what was not is an error already. */
-export function latencies(answers: readonly Answer[], wanted: (answer: Answer) => boolean): Float64Array {
-  const good = answers.filter((answer) => answer.outcome === 'ok' && wanted(answer))
+export function latencies(responses: readonly MeasuredResponse[], wanted: (response: MeasuredResponse) => boolean): Float64Array {
+  const good = responses.filter((response) => response.outcome === 'ok' && wanted(response))
   return Float64Array.from(good, ({ latencyMs }) => latencyMs).sort()
 }
 
@@ -29,7 +29,7 @@ export interface Measurements {
   /** The judged time, in milliseconds. */
   runMs: number
   ratePerSecond: number
-  answers: readonly Answer[]
+  answers: readonly MeasuredResponse[]
   /** Due, but not sent: what they build on (a preview, a run) was not there. */
   starved: number
   /** By how much the load generator itself sent late, at the 99th percentile, in milliseconds. */
@@ -38,6 +38,6 @@ export interface Measurements {
   refusals: { asked: number; accepted: number }
   /** Replays that were answered, and how many of them not with the run of the first time, as a replay, under a request id of their own. */
   replays: { answered: number; other: number }
-  books: Books
-  mesh: MeshSeen
+  deliveryReport: DeliveryReport
+  mesh: MeshMetrics
 }

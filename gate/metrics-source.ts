@@ -2,7 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Series, parseExposition } from './exposition.ts'
 import { readText } from './http.ts'
-import type { Snapshot } from './mesh-seen.ts'
+import type { Snapshot } from './mesh-metrics.ts'
 import type { Target } from './target.ts'
 
 export interface MetricsSource {
@@ -23,7 +23,9 @@ export function scrapes(urls: Readonly<Record<string, URL>>, { gateway, apiKey }
       Object.entries(urls).map(async ([name, url]) => {
         // What cannot be read whole counts as no answer: half of it could flatter.
         const key: Record<string, string> = url.origin === gateway.origin ? { authorization: `Bearer ${apiKey}` } : {}
-        const series = await readText(url, timeoutMs, { accept: 'text/plain', ...key }).then(parseExposition).catch(() => undefined)
+        const series = await readText(url, timeoutMs, { accept: 'text/plain', ...key })
+          .then(parseExposition)
+          .catch(() => undefined)
         return series === undefined ? [] : [[name, series] as const]
       }),
     )
@@ -42,14 +44,14 @@ const wanted = [
 ]
 
 /** One result of https://prometheus.io/docs/prometheus/latest/querying/api/#instant-vectors. */
-interface Found {
+interface ScrapedMetrics {
   metric: Record<string, string>
   value: [number, string]
 }
 
 /** Throws an Error for what is not the answer of a Prometheus to an instant query. */
 export function seriesOf(text: string): Series[] {
-  const { status, data } = JSON.parse(text) as { status?: unknown; data?: { resultType?: unknown; result?: Found[] } }
+  const { status, data } = JSON.parse(text) as { status?: unknown; data?: { resultType?: unknown; result?: ScrapedMetrics[] } }
   const result = status === 'success' && data?.resultType === 'vector' ? data.result : undefined
   if (!Array.isArray(result)) throw new Error('this is not the answer of a Prometheus')
   return result.map(({ metric, value }) => {
@@ -64,11 +66,11 @@ export interface PrometheusOptions {
   /** Further label matchers that tell this mesh from others there, e.g. `env="staging"`. */
   match: string
   /** How long it may take to have scraped everything, in milliseconds. */
-  patienceMs: number
+  timeoutMs: number
 }
 
 /** Processes are named by their `service` and `instance` labels. */
-export function prometheus({ url, match, patienceMs }: PrometheusOptions): MetricsSource {
+export function prometheus({ url, match, timeoutMs }: PrometheusOptions): MetricsSource {
   const ask = async (query: string): Promise<Series[]> => {
     const to = new URL(`${url.href.replace(/\/$/, '')}/api/v1/query`)
     to.searchParams.set('query', query)
@@ -80,7 +82,7 @@ export function prometheus({ url, match, patienceMs }: PrometheusOptions): Metri
   return {
     read,
     async readAfter(moment) {
-      const until = performance.now() + patienceMs
+      const until = performance.now() + timeoutMs
       for (;;) {
         const times = await ask(`timestamp(${selector('process_cpu_seconds_total')})`)
         if (times.length > 0 && times.every(({ value }) => value * 1000 >= moment)) return read()

@@ -25,7 +25,7 @@ GATE_ADMINS with the admin port of each process, as actions=host:port,access=hos
 Ends with 0 for a pass, 1 for a failure, 2 where it could not judge. (make itself ends with 2 for both.)`
 
 const spec = {
-  home: text('RELAY_HOME', 'The folder of the mesh of make up', { default: join(import.meta.dirname, '../.relay') }),
+  stateDir: text('RELAY_HOME', 'The folder of the mesh of make up', { default: join(import.meta.dirname, '../.relay') }),
   gateway: optional(url('GATE_URL', 'The gateway of a mesh elsewhere', ['http', 'https'])),
   apiKey: optional(secret('GATE_API_KEY', 'An API key there that may preview and execute')),
   admins: list('GATE_ADMINS', 'The admin ports there, as name=host:port'),
@@ -40,9 +40,9 @@ export interface RunOptions {
   json: string | undefined
 }
 
-function number(name: string, value: string, least: number, most: number): number {
+function number(name: string, value: string, min: number, max: number): number {
   const parsed = /^\d+(\.\d+)?$/.test(value) ? Number(value) : Number.NaN
-  if (!(parsed >= least && parsed <= most)) throw new Error(`--${name} is ${JSON.stringify(value)}, not a number from ${least} to ${most}`)
+  if (!(parsed >= min && parsed <= max)) throw new Error(`--${name} is ${JSON.stringify(value)}, not a number from ${min} to ${max}`)
   return parsed
 }
 
@@ -54,8 +54,8 @@ function receiverUrl(value: string | undefined): string | undefined {
   return parsed.href.replace(/\/$/, '')
 }
 
-function targetOf({ home, gateway, apiKey, admins }: ReturnType<typeof readSpec>, throughPrometheus: boolean): Target {
-  if (gateway === undefined) return localTarget(home)
+function targetOf({ stateDir, gateway, apiKey, admins }: ReturnType<typeof readSpec>, throughPrometheus: boolean): Target {
+  if (gateway === undefined) return localTarget(stateDir)
   if (apiKey === undefined) throw new TargetError('GATE_URL is set, but not GATE_API_KEY.')
   if (admins.length === 0 && !throughPrometheus) {
     throw new TargetError('GATE_URL is set, but neither GATE_ADMINS nor --prometheus: without metrics memory and CPU cannot be judged.')
@@ -88,11 +88,11 @@ export function readOptions(args: readonly string[], env: NodeJS.ProcessEnv): Ru
   })
   if (values.help) return undefined
   if (values['save-baseline'] && values['no-baseline']) throw new Error('--save-baseline and --no-baseline exclude each other')
-  const seconds = (name: 'seconds' | 'warm-up' | 'settle', least: number): number => number(name, values[name], least, 86_400) * 1000
+  const seconds = (name: 'seconds' | 'warm-up' | 'settle', min: number): number => number(name, values[name], min, 86_400) * 1000
   const gate = {
     runMs: seconds('seconds', 1),
     warmUpMs: seconds('warm-up', 0),
-    settleMs: seconds('settle', 0),
+    settleTimeoutMs: seconds('settle', 0),
     ratePerSecond: number('rate', values.rate, 0.1, 1000),
     receiver: {
       listen: listen(values['receiver-listen']),
@@ -104,12 +104,13 @@ export function readOptions(args: readonly string[], env: NodeJS.ProcessEnv): Ru
   if (prometheusUrl === null) throw new Error('--prometheus is not a URL')
   const target = targetOf(readSpec(env), prometheusUrl !== undefined)
   const match = values['prometheus-match']
-  const source = prometheusUrl === undefined ? scrapes(target.metrics, target) : prometheus({ url: prometheusUrl, match, patienceMs: 120_000 })
+  const source =
+    prometheusUrl === undefined ? scrapes(target.metrics, target) : prometheus({ url: prometheusUrl, match, timeoutMs: 120_000 })
   return {
     target,
     source,
     // A short run is looked at often enough to be judged.
-    gate: { ...gate, lookEveryMs: Math.min(2000, gate.runMs / 8) },
+    gate: { ...gate, pollIntervalMs: Math.min(2000, gate.runMs / 8) },
     baseline: values['no-baseline'] ? 'skip' : values['save-baseline'] ? 'save' : 'compare',
     baselineFile: values.baseline,
     json: values.json,

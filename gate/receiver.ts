@@ -3,7 +3,7 @@ import { type IncomingMessage, createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type ListenAddress, formatAddress } from '#mesh/config.ts'
-import type { Delivery } from './deliveries.ts'
+import type { Delivery } from './delivery-report.ts'
 
 export interface Receiver {
   /** Where it listens, without a trailing slash. */

@@ -1,10 +1,10 @@
 /** Verdicts → text for a terminal and JSON for programs. Pure. */
-import { percentile } from '../bench/statistics.ts'
+import { percentile } from '../measure/statistics.ts'
 import { type Baseline, cpuUsPerRequest } from './baseline.ts'
-import type { Measured, Progress } from './gate.ts'
-import { type Judged, type Verdict, overall } from './judge.ts'
-import { type Answer, latencies } from './measurements.ts'
-import { light } from './mix.ts'
+import type { GateRun, Progress } from './gate.ts'
+import { type CriterionResult, type Verdict, overall } from './criteria.ts'
+import { type MeasuredResponse, latencies } from './measurements.ts'
+import { light } from './workload.ts'
 
 const marks: Record<Verdict, string> = { pass: '✓ pass', fail: '✗ FAIL', unknown: '? not judged', skipped: '- skipped' }
 
@@ -18,8 +18,8 @@ const sentences = {
 // oxlint-disable-next-line eslint/no-control-regex
 const plain = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '?')
 
-export function table(judged: readonly Judged[]): string {
-  const cells = judged.map(({ criterion, limit, verdict, measured }) => [criterion, limit, marks[verdict], plain(measured)])
+export function table(results: readonly CriterionResult[]): string {
+  const cells = results.map(({ criterion, limit, verdict, measured }) => [criterion, limit, marks[verdict], plain(measured)])
   const rows = [['criterion', 'limit', 'verdict', 'measured'], ...cells]
   const widths = rows[0]!.map((_, column) => (column === 3 ? 9 : Math.max(...rows.map((row) => row[column]!.length))))
   const line = (row: readonly string[]) => `  ${row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ')}`.trimEnd()
@@ -27,23 +27,23 @@ export function table(judged: readonly Judged[]): string {
 }
 
 /** Everything after the load: the table, what was answered wrongly, and the verdict. */
-export function report(judged: readonly Judged[], troubles: Measured['troubles']): string {
-  const wrong = Object.entries(troubles).sort(([, a], [, b]) => b - a)
-  const lines = wrong.slice(0, 10).map(([trouble, count]) => `  ${count} × ${plain(trouble)}`)
+export function report(results: readonly CriterionResult[], unexpectedResponses: GateRun['unexpectedResponses']): string {
+  const wrong = Object.entries(unexpectedResponses).sort(([, a], [, b]) => b - a)
+  const lines = wrong.slice(0, 10).map(([unexpectedResponse, count]) => `  ${count} × ${plain(unexpectedResponse)}`)
   const told = lines.length === 0 ? [] : ['', 'What was not answered as it should be:', ...lines]
-  return [table(judged), ...told, '', sentences[overall(judged)]].join('\n')
+  return [table(results), ...told, '', sentences[overall(results)]].join('\n')
 }
 
-export function progressLine({ elapsedMs, answers }: Progress, runMs: number): string {
-  const p = (wanted: (answer: Answer) => boolean, share: number) => {
-    const values = latencies(answers, wanted)
+export function progressLine({ elapsedMs, answers: responses }: Progress, runMs: number): string {
+  const p = (wanted: (response: MeasuredResponse) => boolean, share: number) => {
+    const values = latencies(responses, wanted)
     return values.length === 0 ? '-' : `${percentile(values, share).toFixed(0)} ms`
   }
-  const bad = answers.filter(({ outcome }) => outcome !== 'ok').length
+  const bad = responses.filter(({ outcome }) => outcome !== 'ok').length
   const lightP99 = p(({ kind }) => light.has(kind), 0.99)
   const webhookP95 = p(({ kind }) => kind === 'execute', 0.95)
   const [done, all] = [elapsedMs, runMs].map((ms) => Math.round(ms / 1000))
-  return `  ${done} of ${all} s: ${answers.length} answers, ${bad} not as they should be; light P99 ${lightP99}, webhook P95 ${webhookP95}`
+  return `  ${done} of ${all} s: ${responses.length} answers, ${bad} not as they should be; light P99 ${lightP99}, webhook P95 ${webhookP95}`
 }
 
 export interface About {
@@ -55,28 +55,28 @@ export interface About {
 
 export interface Result extends About {
   verdict: 'pass' | 'fail' | 'unknown'
-  criteria: readonly Judged[]
+  criteria: readonly CriterionResult[]
   /** What it rests on, for whoever looks into it. */
   evidence: Record<string, unknown>
 }
 
 /** For programs: the verdict, each criterion, and what they rest on. */
-export function result(judged: readonly Judged[], { measurements, troubles }: Measured, about: About): Result {
-  const { runMs, ratePerSecond, answers, starved, lateP99Ms, books, refusals, replays, mesh } = measurements
+export function result(results: readonly CriterionResult[], { measurements, unexpectedResponses }: GateRun, about: About): Result {
+  const { runMs, ratePerSecond, answers: responses, starved, lateP99Ms, deliveryReport, refusals, replays, mesh } = measurements
   const outcomes: Record<string, Record<string, number>> = {}
-  for (const { kind, outcome } of answers) {
+  for (const { kind, outcome } of responses) {
     const of = (outcomes[kind] ??= {})
     of[outcome] = (of[outcome] ?? 0) + 1
   }
   return {
-    verdict: overall(judged),
-    criteria: judged,
+    verdict: overall(results),
+    criteria: results,
     ...about,
     evidence: {
       run: { seconds: runMs / 1000, ratePerSecond, starved, lateP99Ms },
       answers: outcomes,
-      troubles,
-      deliveries: books,
+      troubles: unexpectedResponses,
+      deliveries: deliveryReport,
       refusals,
       replays,
       processes: mesh.processes,

@@ -34,10 +34,10 @@ export function metricsUrl(name: string, text: string): URL {
 }
 
 /** What `make up` says of itself. Throws a TargetError where nothing runs, or where that file says something else. */
-export function localTarget(home: string): Target {
-  const file = join(home, 'local.json')
+export function localTarget(stateDir: string): Target {
+  const file = join(stateDir, 'local.json')
   if (!existsSync(file)) {
-    throw new TargetError(`No mesh runs from ${home}. Start one with "make up" in another terminal, or name one elsewhere: see --help.`)
+    throw new TargetError(`No mesh runs from ${stateDir}. Start one with "make up" in another terminal, or name one elsewhere: see --help.`)
   }
   try {
     const state = JSON.parse(readFileSync(file, 'utf8')) as LocalState

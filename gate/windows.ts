@@ -3,7 +3,7 @@
 /** A minute; for runs too short for three of them a third of the run. In milliseconds. */
 export const windowMsOf = (runMs: number): number => Math.min(60_000, runMs / 3)
 
-export interface Moment {
+export interface Sample {
   /** From the beginning of the run, in milliseconds. */
   atMs: number
   bad: boolean
@@ -16,7 +16,7 @@ export interface Windows {
   longest: number
 }
 
-export function inWindows(moments: readonly Moment[], runMs: number): Windows {
+export function inWindows(moments: readonly Sample[], runMs: number): Windows {
   const windowMs = windowMsOf(runMs)
   // A run of 15 s in thirds has three windows, whatever floating point makes of it.
   const counts = Array.from({ length: Math.ceil(runMs / windowMs - 1e-9) }, () => ({ requests: 0, bad: 0 }))

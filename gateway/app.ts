@@ -6,17 +6,17 @@ import { methods } from '#mesh/grpc/descriptors.ts'
 import type { Health } from '#mesh/grpc/health.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
-import { within } from '#mesh/telemetry/scope.ts'
+import { runInScope } from '#mesh/telemetry/scope.ts'
 import type { GatewayConfig } from './config.ts'
 import { boundConnections } from './connections.ts'
-import { contractRoutes } from './contract-routes.ts'
-import type { Limiter } from './limiter.ts'
-import { metricsRoute, ownRoutes } from './own-routes.ts'
-import { pageRoutes, refuseUnrouted } from './page-routes.ts'
+import { contractRoutes } from './contract/routes.ts'
+import type { Limiter } from './rate-limit/limiter.ts'
+import { metricsRoute, systemRoutes } from './system-routes.ts'
+import { pageRoutes, rejectUnrouted } from './pages/routes.ts'
 import { admission } from './plugins/admission.ts'
 import { type AuthenticateParts, authenticate } from './plugins/authenticate.ts'
 import { allowOrigins } from './plugins/cors.ts'
-import { answerParserError, handleFailures, handleUnmatched, parserStatuses } from './plugins/failures.ts'
+import { sendParserError, handleFailures, handleUnmatched, parserStatuses } from './plugins/failures.ts'
 import { jsonBody } from './plugins/json-body.ts'
 import { methodLabel, observer } from './plugins/observe.ts'
 import { addressLimit, maxBodyBytes, rateLimitPlugin } from './plugins/rate-limit.ts'
@@ -24,13 +24,13 @@ import { identify, newRequestId } from './plugins/request-id.ts'
 import { singleHeaders } from './plugins/single-headers.ts'
 import { type SignatureParts, verifySignature } from './plugins/verify-signature.ts'
 import { decorateRequests } from './request.ts'
-import { type Route, routesOf } from './routes.ts'
+import { type Route, routesOf } from './contract/route-table.ts'
 import { traceLink } from './trace-link.ts'
-import { headerNamesOf } from './transcode.ts'
+import { headerNamesOf } from './transcoding/transcode.ts'
 import type { Upstreams } from './upstreams.ts'
 
 const headerLimit = 16 * 1024
-const longestParameter = 1024
+const maxParameterLength = 1024
 /** How often Node looks for requests that take too long to arrive. */
 const timeoutCheckMs = 1000
 
@@ -52,7 +52,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   // What browsers navigate to, and what programs call.
   const pages = routes.filter(({ permission }) => permission === undefined)
   const calls = routes.filter(({ permission }) => permission !== undefined)
-  const refuse = refuseUnrouted(pages)
+  const refuse = rejectUnrouted(pages)
   const { begin: observe, expect } = observer(log, metrics)
   const parserErrors = metrics.counter('http_parser_errors_total', 'Malformed HTTP requests, by response status', {
     status_code: parserStatuses,
@@ -74,7 +74,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     // While draining, what still comes over open connections is served, and told to close them.
     return503OnClosing: false,
     // Queries are read by the contract: the text as it is.
-    routerOptions: { maxParamLength: longestParameter, querystringParser: (text) => text as never },
+    routerOptions: { maxParamLength: maxParameterLength, querystringParser: (text) => text as never },
     http: {
       maxHeaderSize: headerLimit,
       headersTimeout: Math.min(config.headersMs, config.requestMs),
@@ -83,7 +83,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
       requireHostHeader: false,
     },
     clientErrorHandler: (error, socket) => {
-      const status = answerParserError(error, socket, responses.get(socket))
+      const status = sendParserError(error, socket, responses.get(socket))
       const counted = parserStatuses.find((each) => each === String(status))
       if (counted !== undefined) parserErrors.inc({ status_code: counted })
     },
@@ -121,7 +121,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     if (opens !== undefined) reply.header('x-trace-link', opens)
     try {
       checkHeaders(request)
-      within(request.scope, done)
+      runInScope(request.scope, done)
     } catch (error) {
       done(error as Error)
     }
@@ -135,7 +135,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   app.addHook('onRequest', unmatched.others)
   jsonBody(app)
 
-  ownRoutes(app, { config, health, routes })
+  systemRoutes(app, { config, health, routes })
   if (config.metricsPublic) metricsRoute(app, metrics)
   const services = { upstreams, optional: config.optionalUpstreams }
   await app.register(async (scope) => pageRoutes(scope, pages, services))
@@ -154,14 +154,14 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
 const headersOf = (routes: readonly Route[]): string[] => routes.flatMap((route) => headerNamesOf(route.method.descriptor.input))
 
 /** Takes no new connections, lets what is under way finish, and cuts the rest. Resolves to whether nothing had to be cut. */
-export async function drain(app: FastifyInstance, withinMs: number): Promise<boolean> {
+export async function drain(app: FastifyInstance, timeoutMs: number): Promise<boolean> {
   let cut = false
   // A connection becomes idle when its request ends: it is asked again, since Node closes idle ones only once.
   const idle = setInterval(() => app.server.closeIdleConnections(), 50)
   const late = setTimeout(() => {
     cut = true
     app.server.closeAllConnections()
-  }, withinMs)
+  }, timeoutMs)
   await app.close()
   clearInterval(idle)
   clearTimeout(late)

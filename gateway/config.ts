@@ -1,17 +1,5 @@
 /** The gateway's variables, beside those every process reads. */
-import {
-  type Config,
-  ConfigError,
-  type Variable,
-  duration,
-  flag,
-  integer,
-  list,
-  listenAddress,
-  optional,
-  text,
-  url,
-} from '#mesh/config.ts'
+import { type Config, ConfigError, type Variable, duration, flag, integer, list, listenAddress, optional, text, url } from '#mesh/config.ts'
 import { identityVariables } from '#mesh/identity/variables.ts'
 import { signatureProblems, signatureVariables } from '#mesh/signature-variables.ts'
 import { processVariables, redisSchemes } from '#mesh/variables.ts'
@@ -46,7 +34,10 @@ export const gatewayVariables = {
     { default: 'ratelimit,access,oauth,idempotency' },
   ),
   trustedProxies: list('TRUSTED_PROXIES', 'Addresses or networks (CIDR) of the proxies in front, whose X-Forwarded-For is believed'),
-  metricsPublic: flag('METRICS_PUBLIC', 'Serve /metrics to anybody; otherwise it wants a key that has metrics:read. ADMIN_LISTEN has the same'),
+  metricsPublic: flag(
+    'METRICS_PUBLIC',
+    'Serve /metrics to anybody; otherwise it wants a key that has metrics:read. ADMIN_LISTEN has the same',
+  ),
   addressLimit: integer('ADDRESS_LIMIT', 'Requests a minute from one address, whoever sends them; 0 is no limit', { default: '6000' }),
   defaultLimit: integer('DEFAULT_LIMIT', 'Requests a minute of a workspace while the ratelimit service is away and never said', {
     default: '600',
@@ -65,10 +56,14 @@ export const gatewayVariables = {
     default: '65s',
     minMs: 1,
   }),
-  stalledMs: duration('SEND_STALL_TIMEOUT', 'How long a client may read nothing of a response that is being sent; its connection is closed then', {
-    default: '10s',
-    minMs: 100,
-  }),
+  stalledMs: duration(
+    'SEND_STALL_TIMEOUT',
+    'How long a client may read nothing of a response that is being sent; its connection is closed then',
+    {
+      default: '10s',
+      minMs: 100,
+    },
+  ),
   maxConnections: integer('MAX_CONNECTIONS', 'Connections at a time; more are closed at once', { default: '10000', min: 1 }),
   maxConnectionsPerAddress: integer(
     'MAX_CONNECTIONS_PER_ADDRESS',

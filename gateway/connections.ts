@@ -18,9 +18,9 @@ export interface ConnectionLimits {
 }
 
 /** How much a client must read in the time that it has, in bytes: so that it cannot hold a response for hours by reading one byte at a time. */
-const leastProgress = 16 * 1024
+const minProgress = 16 * 1024
 /** How often is looked at the longest, in milliseconds. */
-const lookMs = 1000
+const pollIntervalMs = 1000
 const reasons = ['stalled', 'address'] as const
 
 /** The names that Fastify knows for TRUSTED_PROXIES (proxy-addr). */
@@ -57,15 +57,15 @@ export function boundConnections(server: Server, { stalledMs, maxPerAddress, tru
     })
   })
 
-  const everyMs = Math.min(lookMs, stalledMs / 4)
-  const maxLooks = Math.ceil(stalledMs / everyMs)
+  const intervalMs = Math.min(pollIntervalMs, stalledMs / 4)
+  const maxLooks = Math.ceil(stalledMs / intervalMs)
   const look = setInterval(() => {
     for (const [socket, progress] of open) {
       if (looksWithoutProgress(socket, progress) < maxLooks) continue
       closed.inc({ reason: 'stalled' })
       socket.destroy()
     }
-  }, everyMs)
+  }, intervalMs)
   look.unref()
   server.once('close', () => clearInterval(look))
 }
@@ -79,7 +79,7 @@ interface Progress {
 /** Counted in looks, not in time: while this process itself stands still, nobody can read anything of it. */
 function looksWithoutProgress(socket: Socket, progress: Progress): number {
   const sent = sentBytes(socket)
-  if (socket.writableLength === 0 || sent - progress.sent >= leastProgress) {
+  if (socket.writableLength === 0 || sent - progress.sent >= minProgress) {
     progress.sent = sent
     progress.looks = 0
   } else progress.looks += 1

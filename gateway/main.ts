@@ -3,18 +3,18 @@ import { serveAdmin } from '#mesh/admin.ts'
 import { keyEnvOf } from '#mesh/api-key.ts'
 import { auditing } from '#mesh/audit.ts'
 import { formatAddress } from '#mesh/config.ts'
-import { appendThrough } from '#mesh/grpc/audit.ts'
+import { appendThrough } from '#mesh/audit/client.ts'
 import { methods } from '#mesh/grpc/descriptors.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { openRedis } from '#mesh/redis/redis.ts'
 import { followCertificates, run } from '#mesh/serve.ts'
-import { SignIn, exchangeThrough } from '#mesh/sign-in.ts'
+import { CallerTokenSource, exchangeThrough } from '#mesh/token-exchange.ts'
 import { signatureKeyring } from '#mesh/signature-variables.ts'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { createApp, drain } from './app.ts'
 import { checkConfig, gatewayVariables } from './config.ts'
-import { Limiter, checkThrough } from './limiter.ts'
+import { Limiter, checkThrough } from './rate-limit/limiter.ts'
 import { readiness } from './readiness.ts'
 import { addressOf, connect } from './upstreams.ts'
 
@@ -28,7 +28,7 @@ await run('gateway', gatewayVariables, async (runtime) => {
   runtime.onStop('connections to services', () => upstreams.forEach((channel) => channel.close()))
 
   const verifier = followAccess(runtime, own, { address: addressOf(config.upstreams, 'access') })
-  const signIn = new SignIn({ exchange: exchangeThrough(verifier.access), verifier, env: keyEnvOf(config.environment) })
+  const signIn = new CallerTokenSource({ exchange: exchangeThrough(verifier.access), verifier, env: keyEnvOf(config.environment) })
   const signatures = signatureKeyring(config, verifier, runtime)
   const { refusals } = auditing(runtime, appendThrough(verifier.access))
 

@@ -10,7 +10,7 @@ import { maxBodyBytes } from './plugins/rate-limit.ts'
 /** In bytes: what is smaller is thrown away at once. */
 const smallBytes = 64 * 1024
 
-export interface Answer {
+export interface PendingResponse {
   readonly status: number
   readonly headers: Readonly<Record<string, string | string[]>>
   readonly body: string
@@ -63,7 +63,7 @@ export class UnreadBodies {
    * Sends the whole answer, and ends it when the request has been thrown away; cuts a client that takes too long to send the rest, and one for
    * whom there is no place to wait.
    */
-  answer(request: IncomingMessage, response: ServerResponse, { status, headers, body }: Answer): void {
+  answer(request: IncomingMessage, response: ServerResponse, { status, headers, body }: PendingResponse): void {
     const { socket } = request
     if (socket.destroyed) return
     response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) })
@@ -101,7 +101,11 @@ export class UnreadBodies {
     }
     const late = setTimeout(() => socket.destroy(), this.#limits.turnMs)
     socket.once('close', over).resume()
-    request.once('end', over).once('close', over).once('error', () => undefined).resume()
+    request
+      .once('end', over)
+      .once('close', over)
+      .once('error', () => undefined)
+      .resume()
     if (request.destroyed || response.destroyed || socket.destroyed) over()
   }
 
@@ -122,14 +126,17 @@ export class UnreadBodies {
     const [first] = this.#waiting
     if (first === undefined || this.#late !== undefined) return
     const now = performance.now()
-    this.#late = setTimeout(() => {
-      this.#late = undefined
-      const before = performance.now() - this.#limits.waitMs
-      for (const [socket, { since }] of this.#waiting) {
-        if (since > before) break
-        socket.destroy()
-      }
-      this.#watch()
-    }, Math.max(100, first[1].since + this.#limits.waitMs - now)).unref()
+    this.#late = setTimeout(
+      () => {
+        this.#late = undefined
+        const before = performance.now() - this.#limits.waitMs
+        for (const [socket, { since }] of this.#waiting) {
+          if (since > before) break
+          socket.destroy()
+        }
+        this.#watch()
+      },
+      Math.max(100, first[1].since + this.#limits.waitMs - now),
+    ).unref()
   }
 }

@@ -1,7 +1,7 @@
 /** The connections to the services, by the name of their package. */
 import { ConfigError } from '#mesh/config.ts'
 import { Channel, type ChannelParts } from '#mesh/grpc/client.ts'
-import type { Route } from './routes.ts'
+import type { Route } from './contract/route-table.ts'
 
 export type Upstreams = ReadonlyMap<string, Channel>
 

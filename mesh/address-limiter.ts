@@ -5,7 +5,7 @@ import { TokenBuckets, untilOne } from './token-bucket.ts'
 export interface AddressLimiterParts {
   perMinute: number
   /** How many addresses are remembered; the one longest unseen gives way. */
-  most?: number
+  max?: number
   /** A clock that never goes back, in milliseconds. */
   now?: () => number
 }
@@ -19,7 +19,7 @@ export class AddressLimiter {
 
   constructor(parts: AddressLimiterParts) {
     this.#rate = { capacity: parts.perMinute, refillMs: minuteMs }
-    this.#buckets = new TokenBuckets(parts.most ?? 50_000)
+    this.#buckets = new TokenBuckets(parts.max ?? 50_000)
     this.#now = parts.now ?? (() => performance.now())
   }
 

@@ -2,7 +2,7 @@
 import type { Append } from './audit/delivery.ts'
 import { AuditOutbox } from './audit/outbox.ts'
 import { auditOutboxStore } from './audit/outbox.postgres.ts'
-import { Refusals } from './audit/refusals.ts'
+import { Refusals } from './audit/denials.ts'
 import type { Database } from './postgres/database.ts'
 import type { Runtime } from './serve.ts'
 
@@ -13,7 +13,7 @@ export interface Auditing {
 }
 
 /** How often outboxes are looked into when nobody pokes. */
-const everyMs = 1000
+const intervalMs = 1000
 
 /**
  * Starts it, and stops it with the process. What `append` goes through is to be registered with the runtime before, so that it is closed
@@ -26,7 +26,7 @@ export function auditing({ name, log, metrics, onStop }: Runtime, append: Append
   return {
     refusals,
     relay(database) {
-      const outbox = new AuditOutbox({ store: auditOutboxStore(database, name), append, log, metrics, everyMs })
+      const outbox = new AuditOutbox({ store: auditOutboxStore(database, name), append, log, metrics, intervalMs })
       outbox.start()
       onStop('audit outbox', () => outbox.stop())
       return () => outbox.poke()

@@ -3,14 +3,14 @@
  * allowed are under way, goes in one round. There is no timer: a call that is alone does not wait for company.
  */
 import { meshErrors } from './errors.ts'
-import { type Scope, currentScope, within } from './telemetry/scope.ts'
-import { traced } from './telemetry/tracing.ts'
+import { type Scope, currentScope, runInScope } from './telemetry/scope.ts'
+import { withSpan } from './telemetry/tracing.ts'
 
 export interface BatchOptions {
   /** Items in one round at the most. */
-  most: number
+  max: number
   /** Rounds under way at the same time at the most; 2 when unset. */
-  atOnce?: number
+  concurrency?: number
   /** Items that may wait for a round; the next one throws OVERLOADED. 1000 when unset. */
   room?: number
 }
@@ -31,13 +31,13 @@ export function batch<Item, Result>(
   run: (items: readonly Item[]) => Promise<readonly Result[]>,
   options: BatchOptions,
 ): (item: Item) => Promise<Result> {
-  const { most, atOnce = 2, room = 1000 } = options
+  const { max, concurrency = 2, room = 1000 } = options
   const waiting: Waiting<Item, Result>[] = []
-  let underWay = 0
+  let inFlight = 0
   let scheduled = false
 
   const round = async (group: Waiting<Item, Result>[]): Promise<void> => {
-    underWay += 1
+    inFlight += 1
     try {
       const results = await inScopeOf(group, () => run(group.map(({ item }) => item)))
       if (results.length !== group.length) throw new Error(`${results.length} results for ${group.length} items`)
@@ -45,20 +45,20 @@ export function batch<Item, Result>(
     } catch (error) {
       for (const { reject } of group) reject(error)
     }
-    underWay -= 1
+    inFlight -= 1
     start()
   }
 
   const start = (): void => {
     scheduled = false
-    while (waiting.length > 0 && underWay < atOnce) void round(waiting.splice(0, most))
+    while (waiting.length > 0 && inFlight < concurrency) void round(waiting.splice(0, max))
   }
 
   return (item) => {
     if (waiting.length >= room) return Promise.reject(meshErrors.OVERLOADED())
     return new Promise((resolve, reject) => {
       waiting.push({ item, scope: currentScope(), resolve, reject })
-      if (scheduled || underWay >= atOnce) return
+      if (scheduled || inFlight >= concurrency) return
       scheduled = true
       setImmediate(start)
     })
@@ -68,7 +68,9 @@ export function batch<Item, Result>(
 /** A round is part of the first trace in it that is recorded, and linked to the others. */
 function inScopeOf<T>(group: readonly Pick<Waiting<never, never>, 'scope'>[], work: () => Promise<T>): Promise<T> {
   const first = group.find(({ scope }) => scope?.trace.sampled)?.scope
-  if (first === undefined || group.length === 1) return within(first ?? group[0]?.scope, work)
+  if (first === undefined || group.length === 1) return runInScope(first ?? group[0]?.scope, work)
   const others = group.flatMap(({ scope }) => (scope !== undefined && scope !== first && scope.trace.sampled ? [scope.trace] : []))
-  return within(first, () => traced({ name: 'group commit', kind: 'internal', attributes: { 'relay.group_size': group.length }, links: others }, work))
+  return runInScope(first, () =>
+    withSpan({ name: 'group commit', kind: 'internal', attributes: { 'relay.group_size': group.length }, links: others }, work),
+  )
 }

@@ -1,14 +1,14 @@
 /** Keeps callers from waiting for something that is away: one failure opens it, a probe in the background closes it again. */
 
-import { outside } from './telemetry/scope.ts'
+import { runDetached } from './telemetry/scope.ts'
 
 export interface BreakerParts {
   /** Resolves when the other side does its work again; brings its own time limit. */
   probe: () => Promise<unknown>
   /** Between probes, in milliseconds; each wait is up to a fifth shorter or longer, so that replicas do not all ask at once. */
-  everyMs: number
-  /** Called once a change. `awayMs` is how long it was open. */
-  onChange: (change: { closed: false; reason: string } | { closed: true; awayMs: number }) => void
+  intervalMs: number
+  /** Called once a change. `unavailableMs` is how long it was open. */
+  onChange: (change: { closed: false; reason: string } | { closed: true; unavailableMs: number }) => void
 }
 
 export class Breaker {
@@ -43,8 +43,8 @@ export class Breaker {
   #schedule(): void {
     if (this.#stopped) return
     // A request opens it, and goes; what is found out from then on is nobody's in particular.
-    const probe = outside(() => void this.#probe())
-    this.#timer = setTimeout(probe, this.#parts.everyMs * (0.8 + 0.4 * Math.random()))
+    const probe = runDetached(() => void this.#probe())
+    this.#timer = setTimeout(probe, this.#parts.intervalMs * (0.8 + 0.4 * Math.random()))
     this.#timer.unref()
   }
 
@@ -56,8 +56,8 @@ export class Breaker {
       return
     }
     if (this.#openedAt === undefined || this.#stopped) return
-    const awayMs = Math.round(performance.now() - this.#openedAt)
+    const unavailableMs = Math.round(performance.now() - this.#openedAt)
     this.#openedAt = undefined
-    this.#parts.onChange({ closed: true, awayMs })
+    this.#parts.onChange({ closed: true, unavailableMs })
   }
 }

@@ -4,7 +4,7 @@
  */
 
 /** One of those who share the budget, e.g. a workspace. */
-export interface Share {
+export interface BudgetShare {
   readonly name: string
   /** The most that it may have under way, in bytes. Always the same for one name. */
   readonly maxBytes: number
@@ -20,7 +20,7 @@ export interface ByteBudgetParts {
 }
 
 /** What one request holds of the budget, until it is released. */
-export interface Held {
+export interface Reservation {
   /** Its bytes are others by now: its body has been read, or there is an answer. Never refused. */
   resize(bytes: number): void
   /** The same where there is room for it, and true; else nothing changes. To hold less there is always room. */
@@ -49,7 +49,7 @@ export class ByteBudget {
    * Undefined where there is no room for so many bytes, in all or in one of the shares. A share that has nothing under way has room. Each
    * share is a part of the next: a caller's comes before that of its workspace.
    */
-  take(shares: readonly Share[], bytes: number): Held | undefined {
+  take(shares: readonly BudgetShare[], bytes: number): Reservation | undefined {
     if (!this.#hasRoom(shares, bytes, 0)) return undefined
     let held = 0
     const resize = (to: number) => {
@@ -69,7 +69,7 @@ export class ByteBudget {
   }
 
   /** Whether somebody who holds so many bytes of the budget already may hold these instead. */
-  #hasRoom(shares: readonly Share[], bytes: number, held: number): boolean {
+  #hasRoom(shares: readonly BudgetShare[], bytes: number, held: number): boolean {
     const { maxBytes, reservedBytes, smallBytes } = this.#parts
     const others = this.#counted - held
     if (others > 0 && others + bytes > maxBytes - (bytes > smallBytes ? reservedBytes : 0)) return false
@@ -79,7 +79,7 @@ export class ByteBudget {
     })
   }
 
-  #add(shares: readonly Share[], bytes: number): void {
+  #add(shares: readonly BudgetShare[], bytes: number): void {
     this.#total += bytes
     let counted = bytes
     for (const { name, maxBytes } of shares) {

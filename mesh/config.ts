@@ -16,11 +16,11 @@ export interface Variable<T> {
   fallback: string
   parse: (text: string | undefined) => T
   /** Where the value is a listener: what travels there (mesh/plaintext.ts). */
-  carries?: Carried
+  carries?: CarriedSecret
 }
 
 /** `tokens`: those of callers and services, over gRPC; `keys`: the API keys of callers, over HTTP; `nothing`: no credential and nothing of a caller's. */
-export type Carried = 'tokens' | 'keys' | 'nothing'
+export type CarriedSecret = 'tokens' | 'keys' | 'nothing'
 
 // `any` is the only way to say "a variable of whatever type" here.
 // oxlint-disable-next-line typescript/no-explicit-any
@@ -166,7 +166,7 @@ export interface ListenAddress {
 export const formatAddress = ({ host, port }: ListenAddress): string => `${host.includes(':') ? `[${host}]` : host}:${port}`
 
 /** Where to listen, as `host:port`; port 0 takes a free one. `keys` where it is not said what travels there. */
-export const listenAddress = (name: string, doc: string, options: Options & { carries?: Carried } = {}): Variable<ListenAddress> => ({
+export const listenAddress = (name: string, doc: string, options: Options & { carries?: CarriedSecret } = {}): Variable<ListenAddress> => ({
   ...variable(name, doc, options, (value) => {
     const match = /^(\[[0-9a-fA-F:]+\]|[^:\s]+):(\d{1,5})$/.exec(value)
     if (match === null || Number(match[2]) > 65535) throw new Error(`is ${JSON.stringify(value)}, not host:port`)

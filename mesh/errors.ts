@@ -44,7 +44,8 @@ export const maxViolations = 20
 const maxQuoted = 256
 const maxMessage = 2000
 
-export const shortened = (text: string, most = maxQuoted): string => (text.length <= most ? text : `${text.slice(0, most - 1)}…`.toWellFormed())
+export const shortened = (text: string, max = maxQuoted): string =>
+  text.length <= max ? text : `${text.slice(0, max - 1)}…`.toWellFormed()
 
 /** Gathers what is wrong with a request: the first violations, and how many there are in all. */
 export class Violations {

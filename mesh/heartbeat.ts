@@ -21,7 +21,7 @@ export interface Beat {
 
 export interface HeartbeatParts {
   beat: () => Promise<Beat>
-  everyMs: number
+  intervalMs: number
   log: Logger
   /** Counts it. */
   onGap: () => void
@@ -29,7 +29,7 @@ export interface HeartbeatParts {
   afterGap: string
 }
 
-export function heartbeat({ beat: once, everyMs, log, onGap, afterGap }: HeartbeatParts): Loop {
+export function heartbeat({ beat: once, intervalMs, log, onGap, afterGap }: HeartbeatParts): Loop {
   const work = async () => {
     if ((await once()).afterGap) {
       onGap()
@@ -37,5 +37,5 @@ export function heartbeat({ beat: once, everyMs, log, onGap, afterGap }: Heartbe
     }
     return false
   }
-  return new Loop({ name: 'heartbeat', everyMs, log, work })
+  return new Loop({ name: 'heartbeat', intervalMs, log, work })
 }

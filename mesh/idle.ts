@@ -5,14 +5,14 @@
  */
 import { performance } from 'node:perf_hooks'
 
-const lookMs = 1000
+const pollIntervalMs = 1000
 /** Below this share of the time between two looks the event loop rests, from that one on it is busy. */
 const restingShare = 0.1
 const busyShare = 0.5
 /** Looks at rest in a row, so that no pause between two requests counts. */
 const restingLooks = 4
 /** Less work than this leaves nothing worth collecting, in looks. */
-const leastWork = 0.2
+const minWork = 0.2
 /** From one collection to the next at least, in looks: after a burst, and otherwise. */
 const apart = { burst: 10, light: 60 }
 
@@ -27,7 +27,7 @@ export function whenToCollect(): (share: number) => boolean {
     worked += share
     burst ||= share >= busyShare
     resting = share < restingShare ? resting + 1 : 0
-    if (resting < restingLooks || worked < leastWork || since < (burst ? apart.burst : apart.light)) return false
+    if (resting < restingLooks || worked < minWork || since < (burst ? apart.burst : apart.light)) return false
     burst = false
     worked = 0
     since = 0
@@ -48,5 +48,5 @@ export function collectWhenIdle(): void {
     last = now
     // The last resort is the one that gives freed pages back to the system.
     if (isDue(utilization)) gc({ execution: 'sync', type: 'major', flavor: 'last-resort' })
-  }, lookMs).unref()
+  }, pollIntervalMs).unref()
 }

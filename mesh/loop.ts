@@ -4,8 +4,8 @@ import type { Logger } from './telemetry/log.ts'
 
 export interface LoopParts {
   name: string
-  everyMs: number
-  /** While rounds fail, the wait doubles up to this, in milliseconds; it stays `everyMs` when unset. */
+  intervalMs: number
+  /** While rounds fail, the wait doubles up to this, in milliseconds; it stays `intervalMs` when unset. */
   failingMs?: number
   log: Logger
   /** True when there may be more to do at once. */
@@ -40,7 +40,7 @@ export class Loop {
   }
 
   async #run(): Promise<void> {
-    const { name, everyMs, failingMs = everyMs, log, work } = this.#parts
+    const { name, intervalMs, failingMs = intervalMs, log, work } = this.#parts
     while (!this.#stop.signal.aborted) {
       this.#pause = new AbortController()
       let more = false
@@ -54,7 +54,7 @@ export class Loop {
         this.#failures += 1
       }
       if (more) continue
-      const waitMs = Math.min(everyMs * 2 ** Math.max(0, this.#failures - 1), Math.max(everyMs, failingMs))
+      const waitMs = Math.min(intervalMs * 2 ** Math.max(0, this.#failures - 1), Math.max(intervalMs, failingMs))
       await pause(waitMs * (0.75 + Math.random() / 2), undefined, { signal: this.#pause.signal }).catch(() => undefined)
     }
   }

@@ -6,7 +6,7 @@ interface Transport {
   environment: string
   /** The operator says that the network itself encrypts. */
   networkEncrypted: boolean
-  /** Set where services speak mTLS (mesh/grpc/tls.ts). */
+  /** Set where services speak mTLS (mesh/tls/credentials.ts). */
   tlsCa?: string | undefined
 }
 

@@ -37,7 +37,7 @@ export interface Command {
 /** What a person typed and cannot be taken. */
 export class UsageError extends Error {}
 
-interface Declared<O extends Options> {
+interface DeclaredProgram<O extends Options> {
   doc: string
   options: O
   /** As a Command runs, with what its options were given. */
@@ -45,7 +45,7 @@ interface Declared<O extends Options> {
 }
 
 /** A command whose options are read by their declaration; anything else on its line is not understood. */
-export function command<const O extends Options>({ doc, options, run }: Declared<O>): Command {
+export function command<const O extends Options>({ doc, options, run }: DeclaredProgram<O>): Command {
   return { doc, options, run: (args) => run(parseArgs({ args, options }).values) }
 }
 
@@ -53,7 +53,7 @@ const codes = { 0: 'done', 1: 'failed', 2: 'not understood', 78: 'the configurat
 
 /** What Postgres has against a program, for an operator to act on. */
 const refusals = {
-  away: 'Postgres does not answer at DATABASE_URL',
+  unavailable: 'Postgres does not answer at DATABASE_URL',
   notLetIn: 'Postgres does not let the role of DATABASE_URL in',
   noTables: 'The database at DATABASE_URL has no tables yet: start the service once',
   forbidden: 'The role of DATABASE_URL may not do that',
@@ -128,7 +128,7 @@ function failureOf(error: unknown, program: Program): { code: number; message: s
 
 /** By SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html); undefined where Postgres has nothing against it. */
 function refusalOf(error: unknown, said: typeof refusals): string | undefined {
-  if (error instanceof MeshError) return error.reason === 'DEPENDENCY_UNAVAILABLE' ? said.away : undefined
+  if (error instanceof MeshError) return error.reason === 'DEPENDENCY_UNAVAILABLE' ? said.unavailable : undefined
   const state = codeOf(error)
   // undefined_table, insufficient_privilege, invalid_password and its like, invalid_catalog_name.
   if (state === '42P01') return said.noTables

@@ -2,7 +2,7 @@
 import type { Secret } from './config.ts'
 
 /** Shorter secrets can be guessed. */
-const leastLength = 32
+const minLength = 32
 /** What stands in examples; and repetitions, which only look long. */
 const guessable = /change.?me|example|password|secret.?key|test.?secret|^(.{1,8})\1+$/i
 
@@ -10,6 +10,6 @@ const guessable = /change.?me|example|password|secret.?key|test.?secret|^(.{1,8}
 export function weaknessOf(secret: Secret | undefined): string | undefined {
   const value = secret?.reveal()
   if (value === undefined || value === '') return 'is not set'
-  if (value.length < leastLength) return `is shorter than ${leastLength} characters`
+  if (value.length < minLength) return `is shorter than ${minLength} characters`
   return guessable.test(value) ? 'is one that anybody would try' : undefined
 }

@@ -17,19 +17,19 @@ import { flushCompileCache } from 'node:module'
 import { setTimeout as pause } from 'node:timers/promises'
 import packageJson from '../package.json' with { type: 'json' }
 import { serveAdmin } from './admin.ts'
-import type { RefusalCounter } from './audit/refusals.ts'
+import type { DenialCounter } from './audit/denials.ts'
 import { type Config, ConfigError, type Spec, describeConfig, formatAddress, readConfig } from './config.ts'
 import type { Verifier } from './grpc/caller.ts'
 import type { Health } from './grpc/health.ts'
-import { GrpcServer, type Served } from './grpc/server.ts'
-import type { Tls } from './grpc/tls.ts'
+import { GrpcServer, type BoundServer } from './grpc/server.ts'
+import type { Tls } from './tls/credentials.ts'
 import { collectWhenIdle } from './idle.ts'
 import { instanceId } from './telemetry/instance.ts'
 import { plaintextProblems } from './plaintext.ts'
 import { createLogger } from './telemetry/log.ts'
 import type { Logger } from './telemetry/log.ts'
 import { Metrics } from './telemetry/metrics.ts'
-import { openRecording } from './telemetry/recording.ts'
+import { openRecording } from './telemetry/tracer-handle.ts'
 import { type grpcVariables, processVariables } from './variables.ts'
 
 /** EX_CONFIG of sysexits.h. */
@@ -83,18 +83,18 @@ export async function run<S extends Spec>(
   const instance = instanceId(config.resourceAttributes)
   const log = createLogger(name, config.logLevel, undefined, instance)
   const stops: { what: string; stop: () => unknown }[] = []
-  let longestMs = 0
+  let maxMs = 0
   const runtime: Runtime<Config<S>> = {
     name,
     config,
     log,
     metrics: new Metrics(name),
     get drainMs() {
-      return config.drainMs ?? longestMs + lastAnswersMs
+      return config.drainMs ?? maxMs + lastAnswersMs
     },
     onStop: (what, stop) => stops.push({ what, stop }),
     mayTake(what, ms) {
-      longestMs = Math.max(longestMs, ms)
+      maxMs = Math.max(maxMs, ms)
       if (config.drainMs !== undefined && config.drainMs < ms) {
         const facts = { what, may_take_ms: ms, drain_ms: config.drainMs }
         log.warn(facts, 'DRAIN_TIMEOUT is shorter than what is under way may take: the rest is cut at the end')
@@ -104,10 +104,9 @@ export async function run<S extends Spec>(
   const { version } = packageJson
   const build = runtime.metrics.gauge('relay_build_info', 'Version and commit of this process; always 1', ['version', 'commit'])
   build.set({ version, commit: config.commit ?? 'unknown' }, 1)
-  runtime.metrics.gauge('target_info', 'Instance id of this process in traces and log lines; always 1', ['service_instance_id']).set(
-    { service_instance_id: instance },
-    1,
-  )
+  runtime.metrics
+    .gauge('target_info', 'Instance id of this process in traces and log lines; always 1', ['service_instance_id'])
+    .set({ service_instance_id: instance }, 1)
   const recording = openRecording({ service: name, version, environment: config.environment, instance, log, metrics: runtime.metrics })
   if (recording !== undefined) runtime.onStop('spans', () => recording.stop(lastSpansMs))
 
@@ -165,12 +164,12 @@ export async function run<S extends Spec>(
 }
 
 export interface GrpcParts {
-  services: readonly Served[]
+  services: readonly BoundServer[]
   verifier: Verifier
   /** Said by every service, so that none is served in the open by an oversight. */
   tls: Tls | undefined
   /** Counts who is refused, for the audit log. */
-  refusals?: RefusalCounter | undefined
+  refusals?: DenialCounter | undefined
   health: Health
 }
 
@@ -182,7 +181,7 @@ export async function serveGrpc(runtime: Runtime<Config<typeof grpcVariables>>, 
   const server = new GrpcServer({ ...parts, log, metrics, maxConnectionAgeMs: config.maxConnectionAgeMs })
   const port = await server.listen(config.grpcListen)
   if (parts.tls !== undefined) followCertificates(runtime, parts.tls)
-  runtime.mayTake('calls', server.longestCallMs)
+  runtime.mayTake('calls', server.maxCallMs)
   runtime.onStop('gRPC server', async () => {
     parts.health.drain()
     await pause(config.drainDelayMs)

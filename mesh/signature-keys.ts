@@ -53,7 +53,9 @@ export class SignatureKeys {
 
   #derive(purpose: Purpose, workspace: string, generation: number): KeyObject | undefined {
     if (generation !== legacyGeneration) {
-      return this.#root === undefined ? undefined : derive(this.#root, 'relay/signature/v2', JSON.stringify([purpose, workspace, generation]))
+      return this.#root === undefined
+        ? undefined
+        : derive(this.#root, 'relay/signature/v2', JSON.stringify([purpose, workspace, generation]))
     }
     if (this.#legacy === undefined) return undefined
     if (workspace === 'default') return createSecretKey(this.#legacy, 'utf8')

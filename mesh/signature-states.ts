@@ -113,7 +113,9 @@ export class SignatureKeyring {
   constructor(parts: SignatureKeyringParts) {
     this.#parts = parts
     if (parts.keys.rootId === '') {
-      parts.log.warn('SIGNATURE_ROOT_SECRET is not set: whoever has the signature key of workspace default can make those of all workspaces')
+      parts.log.warn(
+        'SIGNATURE_ROOT_SECRET is not set: whoever has the signature key of workspace default can make those of all workspaces',
+      )
     }
   }
 
@@ -121,7 +123,8 @@ export class SignatureKeyring {
   of(purpose: Purpose, workspace: string): CountingKeys {
     const { keys, states } = this.#parts
     const state = states.of(purpose, workspace)
-    if (state === undefined) throw meshErrors.DEPENDENCY_UNAVAILABLE({ cause: new Error('access has not said yet which signature keys count') })
+    if (state === undefined)
+      throw meshErrors.DEPENDENCY_UNAVAILABLE({ cause: new Error('access has not said yet which signature keys count') })
     this.#compareRoots()
     const older = state.previous === undefined ? undefined : keys.key(purpose, workspace, state.previous)
     const newest = keys.key(purpose, workspace, state.generation)
@@ -143,6 +146,7 @@ export class SignatureKeyring {
     const { keys, states, log } = this.#parts
     if (states.rootId === keys.rootId || states.rootId === this.#differs) return
     this.#differs = states.rootId
-    if (states.rootId !== '' || keys.rootId !== '') log.error('SIGNATURE_ROOT_SECRET differs from that of access: the keys that admins are shown are not those in use')
+    if (states.rootId !== '' || keys.rootId !== '')
+      log.error('SIGNATURE_ROOT_SECRET differs from that of access: the keys that admins are shown are not those in use')
   }
 }

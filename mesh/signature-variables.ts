@@ -21,12 +21,18 @@ export const signatureVariables = {
 }
 
 /** The problems of these secrets, to be read as they are. Production has a root; nowhere is it a secret that a receiver has. */
-export function signatureProblems({ environment, signatureRoot, signingSecret }: Config<typeof signatureVariables> & { environment: string }): string[] {
+export function signatureProblems({
+  environment,
+  signatureRoot,
+  signingSecret,
+}: Config<typeof signatureVariables> & { environment: string }): string[] {
   const problems: string[] = []
   if (environment === 'production') {
     const [weakRoot, weakLegacy] = [weaknessOf(signatureRoot), signingSecret && weaknessOf(signingSecret)]
     if (weakRoot !== undefined) {
-      problems.push(`SIGNATURE_ROOT_SECRET ${weakRoot}: without it, whoever verifies webhooks of workspace default can sign for every workspace`)
+      problems.push(
+        `SIGNATURE_ROOT_SECRET ${weakRoot}: without it, whoever verifies webhooks of workspace default can sign for every workspace`,
+      )
     }
     if (weakLegacy !== undefined) problems.push(`ACTIONS_SIGNING_SECRET ${weakLegacy}`)
   }
@@ -52,7 +58,11 @@ export const signatureKeysOf = ({ signatureRoot, signingSecret }: Secrets) =>
   new SignatureKeys({ root: signatureRoot?.reveal(), legacy: signingSecret?.reveal() })
 
 /** What signs and verifies with them, as access says (`followAccess`); undefined where no secret is configured. */
-export function signatureKeyring(secrets: Secrets, following: { signatures: SignatureStates }, { log, metrics }: { log: Logger; metrics: Metrics }): SignatureKeyring | undefined {
+export function signatureKeyring(
+  secrets: Secrets,
+  following: { signatures: SignatureStates },
+  { log, metrics }: { log: Logger; metrics: Metrics },
+): SignatureKeyring | undefined {
   if (secrets.signatureRoot === undefined && secrets.signingSecret === undefined) return undefined
   const { signatures: states } = following
   metrics.gauge('signature_key_overlaps', 'Workspaces whose previous signature key is still in use', { purpose: purposes }, (gauge) => {

@@ -37,11 +37,11 @@ export const untilFull = (fullAt: number, now: number): number => Math.max(0, fu
 
 /** Buckets by key, at most `most` of them: the one longest untouched gives way. */
 export class TokenBuckets {
-  readonly #most: number
+  readonly #max: number
   readonly #fullAt = new Map<string, number>()
 
-  constructor(most: number) {
-    this.#most = most
+  constructor(max: number) {
+    this.#max = max
   }
 
   get size(): number {
@@ -64,7 +64,7 @@ export class TokenBuckets {
     // A Map keeps the order of insertion: the first is the one longest untouched.
     this.#fullAt.delete(key)
     this.#fullAt.set(key, afterTaking(fullAt, rate, now, taken))
-    if (this.#fullAt.size > this.#most) this.#fullAt.delete(this.#fullAt.keys().next().value!)
+    if (this.#fullAt.size > this.#max) this.#fullAt.delete(this.#fullAt.keys().next().value!)
     return taken
   }
 }

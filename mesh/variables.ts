@@ -4,9 +4,14 @@ import { telemetryVariables } from './telemetry/variables.ts'
 
 /** What every process of the mesh reads. */
 export const processVariables = {
-  environment: choice('RELAY_ENV', 'Where this runs; production refuses weak secrets, and credentials in the clear', ['local', 'test', 'development', 'production'], {
-    default: 'development',
-  }),
+  environment: choice(
+    'RELAY_ENV',
+    'Where this runs; production refuses weak secrets, and credentials in the clear',
+    ['local', 'test', 'development', 'production'],
+    {
+      default: 'development',
+    },
+  ),
   networkEncrypted: flag(
     'NETWORK_ENCRYPTED',
     'The network encrypts what processes send each other (WireGuard, a service mesh): production may then listen beyond loopback in plain text',
@@ -42,7 +47,9 @@ export const grpcVariables = {
 
 /** Who migrates a service's own database. */
 export const databaseVariables = {
-  migrateOnStart: flag('MIGRATE_ON_START', 'false: the service waits for its database to be migrated, by relay-migrate', { default: 'true' }),
+  migrateOnStart: flag('MIGRATE_ON_START', 'false: the service waits for its database to be migrated, by relay-migrate', {
+    default: 'true',
+  }),
 }
 
 /** Of a REDIS_URL. */

@@ -2,7 +2,15 @@
  * What the contracts say in their comments, taken out of the source information of a descriptor image. Processes load an image without it:
  * parsed, it is a third of the whole, and only the OpenAPI document quotes it.
  */
-import { type DescEnum, type DescField, type DescMessage, type DescMethod, type DescService, createFileRegistry, fromBinary } from '@bufbuild/protobuf'
+import {
+  type DescEnum,
+  type DescField,
+  type DescMessage,
+  type DescMethod,
+  type DescService,
+  createFileRegistry,
+  fromBinary,
+} from '@bufbuild/protobuf'
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt'
 
 type Described = DescMessage | DescField | DescMethod | DescService | DescEnum

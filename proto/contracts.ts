@@ -80,8 +80,7 @@ function check(): void {
 
 /** Compares with the contracts of a git ref: by default the main branch's, where one is known. */
 function breaking(ref: string | undefined): void {
-  const git = (...args: string[]) =>
-    execFileSync('git', args, { cwd: root, maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'ignore'] })
+  const git = (...args: string[]) => execFileSync('git', args, { cwd: root, maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'ignore'] })
   const against = [ref, 'origin/main', 'main', 'HEAD'].find((candidate) => {
     if (candidate === undefined) return false
     try {

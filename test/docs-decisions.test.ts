@@ -22,7 +22,9 @@ describe('the decisions', () => {
   })
 
   test('are all in the index, in order, under their number and title', () => {
-    const rows = [...read('README.md').matchAll(/^\| (\d{4}) \| \[(.+)\]\((.+)\) \|$/gm)].map(([, number, title, file]) => `${file}: # ${number} · ${title}`)
+    const rows = [...read('README.md').matchAll(/^\| (\d{4}) \| \[(.+)\]\((.+)\) \|$/gm)].map(
+      ([, number, title, file]) => `${file}: # ${number} · ${title}`,
+    )
     expect(rows).toEqual(files.map((file) => `${file}: ${read(file).split('\n', 1)[0]}`))
   })
 

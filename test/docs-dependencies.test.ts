@@ -22,7 +22,9 @@ describe('docs/dependencies.md', () => {
 
 describe('package.json', () => {
   test('names each package by one exact version', () => {
-    const loose = Object.entries({ ...dependencies, ...devDependencies }).filter(([, version]) => !/^\d+\.\d+\.\d+(?:-[\w.]+)?$/.test(version))
+    const loose = Object.entries({ ...dependencies, ...devDependencies }).filter(
+      ([, version]) => !/^\d+\.\d+\.\d+(?:-[\w.]+)?$/.test(version),
+    )
     expect(loose).toEqual([])
   })
 

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { type ErrorRow, meshErrors } from '#mesh/errors.ts'
 import { statusOf } from '#mesh/problem.ts'
 import { errors as gatewayErrors } from '../gateway/errors.ts'
-import { type DocumentedReason, documentedReasons, formatReason } from '../gateway/reasons.ts'
+import { type DocumentedReason, documentedReasons, formatReason } from '../gateway/docs/reasons.ts'
 import { updating } from './golden/golden.ts'
 
 const page = join(import.meta.dirname, '../docs/errors.md')
@@ -62,7 +62,10 @@ describe('docs/errors.md', () => {
     for (const { reason, code, domain } of rows) {
       const others = rows.filter((each) => each.reason === reason)
       expect(new Set(others.map((each) => each.code)), `${reason} of ${domain}`).toEqual(new Set([code]))
-      expect(others.filter((each) => each.domain === domain), `${reason} of ${domain}`).toHaveLength(1)
+      expect(
+        others.filter((each) => each.domain === domain),
+        `${reason} of ${domain}`,
+      ).toHaveLength(1)
     }
   })
 

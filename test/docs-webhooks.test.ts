@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { standardWebhookHeaders } from '#mesh/signature.ts'
 import { webhookSecretOf } from '#mesh/signature-keys.ts'
-import { freePort } from '../deploy/local/home.ts'
+import { freePort } from '../deploy/local/state/state-dir.ts'
 import { until } from './fixtures/mesh/until.ts'
 
 const cache = join(import.meta.dirname, '../.cache')
@@ -24,7 +24,12 @@ const offline = { GOPROXY: 'off', GOFLAGS: '-mod=mod', GONOSUMDB: '*' }
 
 const receivers = [
   { language: 'js', file: 'receiver.mjs', command: [process.execPath, 'receiver.mjs'], can: () => true },
-  { language: 'python', file: 'receiver.py', command: [python, '-u', 'receiver.py'], can: () => works(python, '-c', 'import standardwebhooks') },
+  {
+    language: 'python',
+    file: 'receiver.py',
+    command: [python, '-u', 'receiver.py'],
+    can: () => works(python, '-c', 'import standardwebhooks'),
+  },
   { language: 'go', file: 'main.go', command: ['go', 'run', '.'], can: () => works('go', 'version') && hasGoModule() },
 ]
 
@@ -66,11 +71,12 @@ describe.each(receivers)('the receiver in $language', ({ language, file, command
     url = `http://127.0.0.1:${port}/`
     const env = { ...process.env, ...offline, WEBHOOK_KEY: webhookSecretOf(key), PORT: String(port) }
     receiver = spawn(command[0]!, command.slice(1), { cwd: folder, env, stdio: 'ignore', detached: true })
-    const answers = () => sent(body, {}).then(
-      () => true,
-      () => false,
-    )
-    await until('the receiver answers', answers, 100_000)
+    const responses = () =>
+      sent(body, {}).then(
+        () => true,
+        () => false,
+      )
+    await until('the receiver answers', responses, 100_000)
   }, 120_000)
   afterAll(() => {
     // Go runs what it has built as a child of its own.
@@ -83,7 +89,9 @@ describe.each(receivers)('the receiver in $language', ({ language, file, command
   })
 
   test.runIf(runs)('takes what its key signs, also beside the key before', async () => {
-    expect([await sent(body, signed([key])), await sent(body, signed([key, older])), await sent(body, signed([older, key]))]).toEqual([204, 204, 204])
+    expect([await sent(body, signed([key])), await sent(body, signed([key, older])), await sent(body, signed([older, key]))]).toEqual([
+      204, 204, 204,
+    ])
   })
 
   test.runIf(runs)('takes nothing else: another body, another key, no signature, or a copy of an old request', async () => {

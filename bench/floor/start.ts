@@ -1,12 +1,12 @@
 /** The least that the mesh's shape can cost: Fastify → grpc-js → a service that answers from memory; in two processes like the mesh's. */
 import { join } from 'node:path'
 import type { ListActionsResponse } from '#gen/relay/actions/v1/actions.ts'
-import { type MeshProcess, startProcess } from '../../deploy/local/child.ts'
+import { type MeshProcess, startProcess } from '../../deploy/local/processes/child.ts'
 
-export type Floor = readonly [gateway: MeshProcess, service: MeshProcess]
+export type Baseline = readonly [gateway: MeshProcess, service: MeshProcess]
 
 /** `response` is what every request is answered with; `env` is for both processes. */
-export async function startFloor(response: ListActionsResponse, logs: string, env: Record<string, string>): Promise<Floor> {
+export async function startFloor(response: ListActionsResponse, logs: string, env: Record<string, string>): Promise<Baseline> {
   const start = (name: string, own: Record<string, string>) =>
     startProcess({
       name: `floor-${name}`,

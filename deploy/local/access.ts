@@ -1,7 +1,7 @@
 /** What the access service alone is told: its database under three roles, and where the ends of its audit log are kept. */
 import { join } from 'node:path'
-import { createServiceDatabase, type DatabaseServer } from './databases.ts'
-import { writePrivate } from './home.ts'
+import { createServiceDatabase, type DatabaseServer } from './postgres/databases.ts'
+import { writePrivate } from './state/state-dir.ts'
 
 /** Makes the database: its owner migrates, `service` is what the service runs as, and `retention` alone may shorten the audit log. */
 export async function accessEnvironment(server: DatabaseServer, database: string): Promise<Record<string, string>> {

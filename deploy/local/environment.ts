@@ -1,6 +1,6 @@
 /** What the processes of the mesh are told beside where they listen and whom they call: of the secrets, each only those that it needs. */
-import { keptSecret } from './home.ts'
-import { identityKey } from './identities.ts'
+import { storedSecret } from './state/state-dir.ts'
+import { identityKey } from './state/identities.ts'
 
 /** Who needs which secret. They are made at the first start, under their names in lower case, unless they were given. */
 const secrets: Readonly<Record<string, readonly string[]>> = {
@@ -33,8 +33,12 @@ export function environment(service: string, { folder, given, peersFile }: Envir
     OAUTH_RETURN_ORIGINS: 'http://localhost:5173,http://127.0.0.1:5173',
     // The one exception to "public addresses only": the machine itself, so that a receiver beside the mesh can be reached.
     WEBHOOK_ALLOW_PRIVATE: '127.0.0.0/8,::1/128',
-    ...Object.fromEntries(Object.entries(given).filter(set).filter(([name]) => mayKnow(service, name))),
-    ...Object.fromEntries(own.map(([name]) => [name, given[name] || keptSecret(folder, name.toLowerCase())])),
+    ...Object.fromEntries(
+      Object.entries(given)
+        .filter(set)
+        .filter(([name]) => mayKnow(service, name)),
+    ),
+    ...Object.fromEntries(own.map(([name]) => [name, given[name] || storedSecret(folder, name.toLowerCase())])),
     RELAY_ENV: 'local',
     MESH_IDENTITY_KEY: identityKey(folder, service),
     MESH_PEERS_FILE: peersFile,

@@ -5,21 +5,21 @@
 import { existsSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { accessEnvironment, writeOperatorsFile } from './access.ts'
-import type { MeshProcess } from './child.ts'
-import { databaseServer } from './database-server.ts'
-import { createServiceDatabase, type DatabaseServer } from './databases.ts'
+import type { MeshProcess } from './processes/child.ts'
+import { databaseServer } from './postgres/database-server.ts'
+import { createServiceDatabase, type DatabaseServer } from './postgres/databases.ts'
 import { environment } from './environment.ts'
-import { isFree, keptPort, portOrAny, prepareHome, reservePort, takeLock } from './home.ts'
-import { writePeers } from './identities.ts'
-import { adminKey, createKey, usableAdminKey, type AdminKey, type KeyRequest } from './keys.ts'
+import { isFree, storedPort, portOrAny, prepareHome, reservePort, takeLock } from './state/state-dir.ts'
+import { writePeers } from './state/identities.ts'
+import { adminKey, createKey, usableAdminKey, type AdminKey, type KeyRequest } from './state/keys.ts'
 import { programs, serviceNames, type MeshOptions, type OperatorProgram, type ServiceName } from './mesh-options.ts'
-import { fillCompileCache, runNode, type Ended } from './node-process.ts'
+import { fillCompileCache, runNode, type ProcessExit } from './processes/node-process.ts'
 import { oauthEnvironment, writeOauthFile } from './oauth.ts'
-import type { Postgres } from './postgres.ts'
-import { Processes } from './processes.ts'
-import { outwaitRoster } from './roster.ts'
+import type { Postgres } from './postgres/server.ts'
+import { Processes } from './processes/mesh-processes.ts'
+import { waitForExit } from './processes/pid-file.ts'
 import { sandboxClients, sandboxEnvironment } from './sandbox.ts'
-import { all, type Say } from './steps.ts'
+import { all, type Say } from './processes/steps.ts'
 
 export type { MeshOptions, ServiceName } from './mesh-options.ts'
 
@@ -50,7 +50,7 @@ export interface Mesh {
   /** One process of the mesh: "gateway", "actions", "actions-2" … */
   process(name: string): MeshProcess
   /** Runs one of the programs for operators, as its service is run. */
-  operate(program: OperatorProgram, ...args: string[]): Promise<Ended>
+  operate(program: OperatorProgram, ...args: string[]): Promise<ProcessExit>
   /** Makes a further key. */
   createKey(request: KeyRequest): Promise<string>
   /** Drains and stops everything in the reverse order of its start. */
@@ -136,7 +136,7 @@ class LocalMesh implements Mesh {
     return this.#processes.get(name)
   }
 
-  operate(program: OperatorProgram, ...args: string[]): Promise<Ended> {
+  operate(program: OperatorProgram, ...args: string[]): Promise<ProcessExit> {
     const service = programs[program]
     const main = join(this.#root, `services/${service}/${program}.cli.ts`)
     return runNode([main, ...args], { ...this.#environmentOf(service), ...this.#further[service] })
@@ -152,7 +152,7 @@ class LocalMesh implements Mesh {
   }
 
   async start(): Promise<void> {
-    await outwaitRoster(this.folder, this.#log)
+    await waitForExit(this.folder, this.#log)
     const { sandbox, gatewayPort } = this.#options
     const mains = [...[...serviceNames, 'gateway' as const].map(mainOf), ...(sandbox === true ? [sandboxMain] : [])]
     await fillCompileCache(mains.map((main) => join(this.#root, main)))
@@ -160,7 +160,7 @@ class LocalMesh implements Mesh {
     this.#postgres = own
     // Browsers are sent back there, which the oauth service and the sandbox are told before it listens.
     const reserved = await reservePort(
-      gatewayPort !== undefined && (await isFree(gatewayPort)) ? gatewayPort : keptPort(this.folder, 'gateway.http'),
+      gatewayPort !== undefined && (await isFree(gatewayPort)) ? gatewayPort : storedPort(this.folder, 'gateway.http'),
     )
     try {
       await this.#startAll(server, reserved)
@@ -199,7 +199,7 @@ class LocalMesh implements Mesh {
       const clients = 'RELAY_SANDBOX' in toSandbox ? sandboxClients(this.folder) : {}
       return this.#startService('oauth', { ...toAccess, ...toRedis, ...toSandbox, ...clients, ...this.#further.oauth })
     }
-    const [toSandbox, keptKey, oauth, idempotency, ratelimit] = await all([
+    const [toSandbox, storedKey, oauth, idempotency, ratelimit] = await all([
       startingSandbox,
       adminKey(this.folder, this.#relayAccess),
       startOauth(),
@@ -214,7 +214,7 @@ class LocalMesh implements Mesh {
     await reserved.release()
     const UPSTREAMS = `access=${access},actions=${actions},idempotency=${idempotency},oauth=${oauth},ratelimit=${ratelimit}`
     await this.#startGateway({ ...toAccess, ...toRedis, UPSTREAMS }, reserved.port)
-    await this.#admit(keptKey)
+    await this.#admit(storedKey)
   }
 
   /** As an operator does before a release. */
@@ -228,7 +228,11 @@ class LocalMesh implements Mesh {
     this.#options.signal?.throwIfAborted()
     const nameOf = (index: number): string => (index === 0 ? service : `${service}-${index + 1}`)
     const names = Array.from({ length: this.#options.replicas?.[service] ?? 1 }, (_, index) => nameOf(index))
-    const launch = async (name: string) => ({ name, main: mainOf(service), env: await this.#environmentIn(name, service, { MIGRATE_ON_START: 'false', ...told }) })
+    const launch = async (name: string) => ({
+      name,
+      main: mainOf(service),
+      env: await this.#environmentIn(name, service, { MIGRATE_ON_START: 'false', ...told }),
+    })
     const started = await this.#processes.start(await Promise.all(names.map(launch)))
     return started.map(({ listening }) => listening.grpc).join('+')
   }
@@ -238,7 +242,7 @@ class LocalMesh implements Mesh {
     const { sandbox, env: given = {} } = this.#options
     if (sandbox !== true) return {}
     const env = sandboxEnvironment(this.folder, publicUrl, given)
-    const httpPort = await portOrAny(keptPort(this.folder, 'sandbox.http'))
+    const httpPort = await portOrAny(storedPort(this.folder, 'sandbox.http'))
     await this.#processes.start([{ name: 'sandbox', main: sandboxMain, env, httpPort }])
     return { RELAY_SANDBOX: this.sandbox! }
   }
@@ -282,7 +286,7 @@ class LocalMesh implements Mesh {
     return () => adjusted ?? current()
   }
 
-  readonly #relayAccess = (...args: string[]): Promise<Ended> => this.operate('relay-access', ...args)
+  readonly #relayAccess = (...args: string[]): Promise<ProcessExit> => this.operate('relay-access', ...args)
 
   #fail(error: Error): void {
     this.#log(error.message)

@@ -1,8 +1,8 @@
 /** What the oauth service alone is told: its database, its key, where browsers find Relay, and who it is at the providers. */
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { createServiceDatabase, type DatabaseServer } from './databases.ts'
-import { keptSecret, writePrivate } from './home.ts'
+import { createServiceDatabase, type DatabaseServer } from './postgres/databases.ts'
+import { storedSecret, writePrivate } from './state/state-dir.ts'
 
 export interface OauthOptions {
   server: DatabaseServer
@@ -22,7 +22,7 @@ export async function oauthEnvironment({ server, database, gateway, given }: Oau
   const { owner } = await createServiceDatabase(server, database)
   return {
     DATABASE_URL: owner,
-    OAUTH_ENCRYPTION_KEY: given.OAUTH_ENCRYPTION_KEY || keptSecret(server.folder, 'oauth_encryption_key', newKey),
+    OAUTH_ENCRYPTION_KEY: given.OAUTH_ENCRYPTION_KEY || storedSecret(server.folder, 'oauth_encryption_key', newKey),
     PUBLIC_URL: given.PUBLIC_URL || gateway,
   }
 }

@@ -1,6 +1,6 @@
 /** A small HTTP server that takes every webhook and says what it got: the target of the printed example. */
 import { createServer } from 'node:http'
-import { freePort } from './home.ts'
+import { freePort } from './state/state-dir.ts'
 
 export interface Delivery {
   method: string

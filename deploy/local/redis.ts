@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { startGuarded, type Guarded } from './guard.ts'
-import { freePort } from './home.ts'
-import { lastLines, readFrom, until } from './process.ts'
+import { startGuarded, type SupervisedProcess } from './processes/supervisor.ts'
+import { freePort } from './state/state-dir.ts'
+import { lastLines, readFrom, until } from './processes/process.ts'
 
 export interface Redis {
   readonly url: string
@@ -25,9 +25,9 @@ export interface Redis {
 function answers(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host: '127.0.0.1', port })
-    const end = (answer: boolean): void => {
+    const end = (response: boolean): void => {
       socket.destroy()
-      resolve(answer)
+      resolve(response)
     }
     socket.setTimeout(1000, () => end(false))
     socket.once('error', () => end(false))
@@ -39,7 +39,7 @@ function answers(port: number): Promise<boolean> {
 /** Throws when redis-server is not on PATH. */
 export async function startRedis(options: { port?: number } = {}): Promise<Redis> {
   let port = options.port ?? 0
-  let server: Guarded | undefined
+  let server: SupervisedProcess | undefined
   let folder = ''
 
   /** False when another took the port in between. */
@@ -67,10 +67,14 @@ export async function startRedis(options: { port?: number } = {}): Promise<Redis
     folder = mkdtempSync(join(tmpdir(), 'relay-redis-'))
     try {
       const fixed = port !== 0
-      const ready = await until(async () => {
-        if (!fixed) port = await freePort()
-        return attempt()
-      }, 5000, 100)
+      const ready = await until(
+        async () => {
+          if (!fixed) port = await freePort()
+          return attempt()
+        },
+        5000,
+        100,
+      )
       if (!ready) throw new Error(`Redis could not start: port ${port} of 127.0.0.1 is taken`)
     } catch (error) {
       rmSync(folder, { recursive: true, force: true })

@@ -1,19 +1,19 @@
 /** Google and Microsoft on this machine, where no client of theirs was given: deploy/sandbox, and what the mesh is told of it. */
 import { join } from 'node:path'
-import { keptSecret } from './home.ts'
+import { storedSecret } from './state/state-dir.ts'
 
-type Given = Readonly<Record<string, string | undefined>>
+type SandboxVariables = Readonly<Record<string, string | undefined>>
 
 const clientId = 'relay-sandbox'
 
 /** Whether there is nothing to reach the real ones with. */
-export const needsSandbox = (given: Given): boolean =>
+export const needsSandbox = (given: SandboxVariables): boolean =>
   (given.GOOGLE_CLIENT_ID ?? '') === '' && (given.MICROSOFT_CLIENT_ID ?? '') === ''
 
-const secretOf = (folder: string): string => keptSecret(folder, 'sandbox_client_secret')
+const secretOf = (folder: string): string => storedSecret(folder, 'sandbox_client_secret')
 
 /** The environment of the sandbox's process: none of the mesh's secrets are in it. */
-export function sandboxEnvironment(folder: string, publicUrl: string, given: Given): Record<string, string> {
+export function sandboxEnvironment(folder: string, publicUrl: string, given: SandboxVariables): Record<string, string> {
   return {
     PATH: process.env.PATH ?? '',
     RELAY_ENV: 'local',

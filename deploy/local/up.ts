@@ -2,15 +2,15 @@
 import { appendFileSync, realpathSync, rmSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { ConfigError, describeConfig, integer, optional, readConfig, text, url } from '#mesh/config.ts'
-import { HeldError, keepPort, keptPort, prepareHome, secretsFile, writePrivate } from './home.ts'
+import { HeldError, keepPort, storedPort, prepareHome, secretsFile, writePrivate } from './state/state-dir.ts'
 import { startMesh, type Mesh } from './mesh.ts'
 import { startReceiver, type Delivery, type Receiver } from './receiver.ts'
-import { killRoster } from './roster.ts'
+import { killAll } from './processes/pid-file.ts'
 import { needsSandbox } from './sandbox.ts'
 
 const checkout = join(import.meta.dirname, '../..')
 const spec = {
-  home: text('RELAY_HOME', 'The folder for data, secrets and logs', { default: join(checkout, '.relay') }),
+  stateDir: text('RELAY_HOME', 'The folder for data, secrets and logs', { default: join(checkout, '.relay') }),
   port: integer('RELAY_PORT', "The gateway's port; another one is taken when it is not free", { default: '8080', min: 1, max: 65_535 }),
   databaseUrl: optional(
     url('DATABASE_URL', 'A Postgres to use instead of our own, as a role that may create roles and databases', ['postgres', 'postgresql']),
@@ -72,7 +72,9 @@ function table(mesh: Mesh, receiver: Receiver, limits: string): string {
 
 /** The key itself only at the start that made it: from then on it is where only its owner reads it. */
 const keyLine = ({ apiKey, apiKeyIsNew, folder }: Mesh): string =>
-  apiKeyIsNew ? `${apiKey} (an admin's, shown this once; kept in ${shown(secretsFile(folder))})` : `an admin's, kept in ${shown(secretsFile(folder))}`
+  apiKeyIsNew
+    ? `${apiKey} (an admin's, shown this once; kept in ${shown(secretsFile(folder))})`
+    : `an admin's, kept in ${shown(secretsFile(folder))}`
 
 const shown = (path: string): string => {
   const short = relative(process.cwd(), path)
@@ -146,10 +148,10 @@ function onDelivery(log: string, { method, path, headers, body, at }: Delivery):
 
 async function main(): Promise<number> {
   const config = readConfig(spec)
-  prepareHome(config.home)
-  const home = realpathSync(config.home)
+  prepareHome(config.stateDir)
+  const stateDir = realpathSync(config.stateDir)
   const startedAt = new Date().toISOString()
-  const description = join(home, 'local.json')
+  const description = join(stateDir, 'local.json')
   const giveUp = new AbortController()
   let end: (code: number) => void = () => undefined
   const ended = new Promise<number>((resolve) => (end = resolve))
@@ -165,7 +167,7 @@ async function main(): Promise<number> {
       } else if (performance.now() - askedAt > 500) {
         // Sooner, it is the same Ctrl-C told twice: by the terminal and by make.
         say('Stopping at once.')
-        killRoster(home)
+        killAll(stateDir)
         process.exit(130)
       }
     })
@@ -180,7 +182,7 @@ async function main(): Promise<number> {
   }
   try {
     mesh = await startMesh({
-      folder: home,
+      folder: stateDir,
       gatewayPort: config.port,
       databaseUrl: config.databaseUrl?.href,
       redisUrl: config.redisUrl?.href,
@@ -194,8 +196,10 @@ async function main(): Promise<number> {
         end(1)
       },
     })
-    receiver = await startReceiver(keptPort(home, 'receiver') ?? 8081, (delivery) => onDelivery(join(home, 'logs/receiver.log'), delivery))
-    keepPort(home, 'receiver', Number(new URL(receiver.url).port))
+    receiver = await startReceiver(storedPort(stateDir, 'receiver') ?? 8081, (delivery) =>
+      onDelivery(join(stateDir, 'logs/receiver.log'), delivery),
+    )
+    keepPort(stateDir, 'receiver', Number(new URL(receiver.url).port))
     describeTo()
     const inRedis = config.redisUrl !== undefined
     const limits = inRedis ? 'counted in the Redis of REDIS_URL' : 'counted in process (set REDIS_URL to count them in Redis)'

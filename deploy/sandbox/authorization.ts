@@ -5,7 +5,7 @@
  * with offline_access, which then replaces it at every use.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
-import { empty, escapeHtml, html, json, oauthError, type Answer, type Asked } from './answer.ts'
+import { empty, escapeHtml, html, json, oauthError, type SandboxResponse, type SandboxRequest } from './http.ts'
 import { accounts, type Client, type Emulators } from './emulators.ts'
 import type { Grant, IssuedTokens, Provider } from './tokens.ts'
 
@@ -34,9 +34,9 @@ export interface AuthorizationParts {
   now?: (() => number) | undefined
 }
 
-type Endpoint = (provider: Provider, asked: Asked) => Promise<Answer> | Answer
+type Endpoint = (provider: Provider, asked: SandboxRequest) => Promise<SandboxResponse> | SandboxResponse
 
-const patienceMs = 600_000
+const timeoutMs = 600_000
 /** Browsers that came and never consented are forgotten oldest first. */
 const requestsAtMost = 1000
 const challengePattern = /^[A-Za-z0-9_-]{43}$/
@@ -46,7 +46,8 @@ const same = (a: string, b: string): boolean => {
   return left.length === right.length && timingSafeEqual(left, right)
 }
 const wordsOf = (scope: string): string[] => scope.split(/\s+/).filter((each) => each !== '')
-const refused = (why: string): Answer => html(400, `<!doctype html><title>Refused</title><h1>Refused</h1><p>${escapeHtml(why)}</p>`)
+const refused = (why: string): SandboxResponse =>
+  html(400, `<!doctype html><title>Refused</title><h1>Refused</h1><p>${escapeHtml(why)}</p>`)
 
 export class Authorization {
   readonly #parts: AuthorizationParts
@@ -80,14 +81,14 @@ export class Authorization {
   }
 
   /** The answer of an endpoint; undefined where there is none. */
-  answer(asked: Asked): Promise<Answer> | Answer | undefined {
+  answer(asked: SandboxRequest): Promise<SandboxResponse> | SandboxResponse | undefined {
     const path = /^\/[^/]+\/v2\.0\/\.well-known\/openid-configuration$/.test(asked.url.pathname)
     if (path && asked.method === 'GET') return this.#parts.emulators.ask('microsoft', asked)
     const found = this.#endpoints[`${asked.method} ${asked.url.pathname}`]
     return found?.[1](found[0], asked)
   }
 
-  async #authorize(provider: Provider, asked: Asked): Promise<Answer> {
+  async #authorize(provider: Provider, asked: SandboxRequest): Promise<SandboxResponse> {
     const query = asked.url.searchParams
     const client = this.#parts.clients[provider]
     const of = (name: string): string => query.get(name) ?? ''
@@ -124,21 +125,21 @@ export class Authorization {
     return own.replace(/(<form class="user-form"[\s\S]*<\/form>)/, `$1<p><a href="${denial}">Deny</a></p>`)
   }
 
-  #back(client: Client, state: string, error: string): Answer {
+  #back(client: Client, state: string, error: string): SandboxResponse {
     const url = new URL(client.redirectUri)
     url.searchParams.set('error', error)
     if (state !== '') url.searchParams.set('state', state)
     return { status: 302, headers: { location: url.href }, body: '' }
   }
 
-  async #consent(provider: Provider, asked: Asked): Promise<Answer> {
+  async #consent(provider: Provider, asked: SandboxRequest): Promise<SandboxResponse> {
     const form = new URLSearchParams(asked.body.toString('utf8'))
     const of = (name: string): string => form.get(name) ?? ''
     const request = this.#requests.get(of('code_challenge'))
     const matches =
       request !== undefined &&
       request.provider === provider &&
-      request.askedAt + patienceMs > this.#now() &&
+      request.askedAt + timeoutMs > this.#now() &&
       of('client_id') === this.#parts.clients[provider].id &&
       of('redirect_uri') === request.redirectUri &&
       of('scope') === request.scope &&
@@ -148,14 +149,14 @@ export class Authorization {
       accounts[provider].some(({ email }) => email === of('email'))
     if (!matches) return refused('This is not what was asked for. Begin anew.')
     this.#requests.delete(request.challenge)
-    const answer = await this.#parts.emulators.ask(provider, asked)
-    const code = new URL(answer.headers.location ?? 'about:blank').searchParams.get('code')
-    if (answer.status !== 302 || code === null) return answer
+    const response = await this.#parts.emulators.ask(provider, asked)
+    const code = new URL(response.headers.location ?? 'about:blank').searchParams.get('code')
+    if (response.status !== 302 || code === null) return response
     this.#codes.set(code, { ...request, email: of('email'), askedAt: this.#now() })
-    return answer
+    return response
   }
 
-  async #token(provider: Provider, asked: Asked): Promise<Answer> {
+  async #token(provider: Provider, asked: SandboxRequest): Promise<SandboxResponse> {
     const form = new URLSearchParams(asked.body.toString('utf8'))
     const client = this.#parts.clients[provider]
     const [id, secret] = credentials(asked, form)
@@ -170,7 +171,7 @@ export class Authorization {
     }
   }
 
-  async #exchange(provider: Provider, asked: Asked, form: URLSearchParams): Promise<Answer> {
+  async #exchange(provider: Provider, asked: SandboxRequest, form: URLSearchParams): Promise<SandboxResponse> {
     const { clients, emulators, tokens, accessTtlMs } = this.#parts
     const code = form.get('code') ?? ''
     const found = this.#codes.get(code)
@@ -178,7 +179,7 @@ export class Authorization {
     this.#codes.delete(code)
     const verifier = form.get('code_verifier') ?? ''
     const challenge = createHash('sha256').update(verifier).digest('base64url')
-    const isValid = found?.provider === provider && found.askedAt + patienceMs > this.#now()
+    const isValid = found?.provider === provider && found.askedAt + timeoutMs > this.#now()
     if (!isValid) return oauthError('invalid_grant', 'The code is not valid.')
     if (form.get('redirect_uri') !== found.redirectUri) return oauthError('invalid_grant', 'The redirect URI is not that of the request.')
     if (!/^[A-Za-z0-9._~-]{43,128}$/.test(verifier) || !same(challenge, found.challenge)) {
@@ -188,9 +189,9 @@ export class Authorization {
     form.set('client_id', id)
     form.set('client_secret', secret)
     const headers = { 'content-type': 'application/x-www-form-urlencoded' }
-    const answer = await emulators.ask(provider, { ...asked, headers, body: Buffer.from(form.toString()) })
-    if (answer.status !== 200) return answer
-    const { id_token: idToken } = JSON.parse(answer.body.toString()) as { id_token?: string }
+    const response = await emulators.ask(provider, { ...asked, headers, body: Buffer.from(form.toString()) })
+    if (response.status !== 200) return response
+    const { id_token: idToken } = JSON.parse(response.body.toString()) as { id_token?: string }
     const grant: Grant = { provider, email: found.email, clientId: id, scopes: wordsOf(found.scope) }
     const [access, refresh] = [newToken(provider, 'access'), newToken(provider, 'refresh')]
     const lasting = found.offline && (found.anew || !tokens.hasConsented(grant))
@@ -201,7 +202,7 @@ export class Authorization {
     })
   }
 
-  #refresh(provider: Provider, form: URLSearchParams): Answer {
+  #refresh(provider: Provider, form: URLSearchParams): SandboxResponse {
     const { clients, tokens, accessTtlMs } = this.#parts
     const old = form.get('refresh_token') ?? ''
     const grant = tokens.refreshable(old, provider, clients[provider].id)
@@ -217,7 +218,7 @@ export class Authorization {
     return this.#issued(grant, access, { refresh_token: refresh })
   }
 
-  #issued(grant: Grant, access: string, further: object): Answer {
+  #issued(grant: Grant, access: string, further: object): SandboxResponse {
     const body = {
       access_token: access,
       token_type: 'Bearer',
@@ -229,14 +230,14 @@ export class Authorization {
   }
 
   /** RFC 7009: also a token that is not known is gone afterwards; Google alone says so. */
-  #revoke(asked: Asked): Answer {
+  #revoke(asked: SandboxRequest): SandboxResponse {
     const token = new URLSearchParams(asked.body.toString('utf8')).get('token') ?? asked.url.searchParams.get('token') ?? ''
     if (!this.#parts.tokens.isKnown(token)) return oauthError('invalid_token', 'The token is not known.')
     this.#parts.tokens.revoke(token)
     return empty(200)
   }
 
-  #userinfo(provider: Provider, asked: Asked): Promise<Answer> | Answer {
+  #userinfo(provider: Provider, asked: SandboxRequest): Promise<SandboxResponse> | SandboxResponse {
     const holder = this.#parts.tokens.holder(bearerOf(asked), provider)
     if (holder === undefined) return json(401, { error: 'invalid_token' }, { 'www-authenticate': 'Bearer error="invalid_token"' })
     return this.#parts.emulators.ask(provider, asked, holder.email)
@@ -244,13 +245,13 @@ export class Authorization {
 }
 
 /** RFC 6750, 2.1; empty where there is none. */
-export function bearerOf({ headers }: Pick<Asked, 'headers'>): string {
+export function bearerOf({ headers }: Pick<SandboxRequest, 'headers'>): string {
   const value = headers.authorization
   return /^Bearer ([A-Za-z0-9._~+/=-]+)$/i.exec(typeof value === 'string' ? value : '')?.[1] ?? ''
 }
 
 /** Client id and secret, by Basic or in the form (RFC 6749, 2.3.1). */
-function credentials({ headers }: Asked, form: URLSearchParams): [string, string] {
+function credentials({ headers }: SandboxRequest, form: URLSearchParams): [string, string] {
   const basic = /^Basic ([A-Za-z0-9+/=]+)$/.exec(typeof headers.authorization === 'string' ? headers.authorization : '')?.[1]
   if (basic === undefined) return [form.get('client_id') ?? '', form.get('client_secret') ?? '']
   const [id = '', secret = ''] = Buffer.from(basic, 'base64').toString('utf8').split(':').map(decodeForm)

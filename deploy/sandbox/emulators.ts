@@ -1,8 +1,8 @@
 /** `emulate`'s Google and Microsoft, in this process, on ports that only the guard knows of. */
 import { randomBytes } from 'node:crypto'
 import { createEmulator, type Emulator } from 'emulate'
-import { freePort } from '../local/home.ts'
-import type { Answer, Asked } from './answer.ts'
+import { freePort } from '../local/state/state-dir.ts'
+import type { SandboxResponse, SandboxRequest } from './http.ts'
 import type { Provider } from './tokens.ts'
 
 export interface Client {
@@ -31,11 +31,11 @@ export const accounts: Readonly<Record<Provider, readonly { email: string; name:
 
 export interface Emulators {
   /** Asks one as somebody, or as nobody. */
-  ask(provider: Provider, asked: Asked, email?: string): Promise<Answer>
+  ask(provider: Provider, asked: SandboxRequest, email?: string): Promise<SandboxResponse>
   stop(): Promise<void>
 }
 
-const patienceMs = 30_000
+const timeoutMs = 30_000
 /** The emulator lets each token ask 5,000 times an hour: so many times that is one account's limit. */
 const bearersEach = 20
 
@@ -64,7 +64,12 @@ export async function startEmulators({ url, clients }: EmulatorsOptions): Promis
           oauth_clients: [{ client_id: id, client_secret: secret, name: 'Relay (sandbox)', redirect_uris: [redirectUri] }],
           ...(service === 'google' && {
             calendars: accounts.google.map(({ email }) => ({
-              id: 'primary', user_email: email, summary: email, primary: true, selected: true, time_zone: 'UTC',
+              id: 'primary',
+              user_email: email,
+              summary: email,
+              primary: true,
+              selected: true,
+              time_zone: 'UTC',
             })),
           }),
         },
@@ -89,7 +94,7 @@ export async function startEmulators({ url, clients }: EmulatorsOptions): Promis
           ...(bearer !== undefined && { authorization: `Bearer ${bearer}` }),
         },
         ...(body.length > 0 && { body: new Uint8Array(body) }),
-        signal: AbortSignal.timeout(patienceMs),
+        signal: AbortSignal.timeout(timeoutMs),
       })
       const kept = ['content-type', 'location', 'cache-control'].flatMap((name): [string, string][] => {
         const value = response.headers.get(name)

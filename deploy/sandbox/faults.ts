@@ -22,7 +22,12 @@ export type Fault = z.infer<typeof faultSchema>
 const escaped = (text: string): string => text.replace(/[.+?^${}()|[\]\\]/g, String.raw`\$&`)
 
 const patternOf = (path: string): RegExp =>
-  new RegExp(`^${path.split('/').map((part) => (part === '**' ? '.*' : escaped(part).replaceAll('*', '[^/]*'))).join('/')}$`)
+  new RegExp(
+    `^${path
+      .split('/')
+      .map((part) => (part === '**' ? '.*' : escaped(part).replaceAll('*', '[^/]*')))
+      .join('/')}$`,
+  )
 
 export class Faults {
   #faults: { fault: Fault; pattern: RegExp; left: number }[] = []

@@ -1,5 +1,5 @@
 /** Gmail's search among drafts by Message-ID, which `emulate` passes over: it lists them all. */
-import { json, type Answer, type Asked } from './answer.ts'
+import { json, type SandboxResponse, type SandboxRequest } from './http.ts'
 import type { Emulators } from './emulators.ts'
 
 interface Draft {
@@ -10,7 +10,11 @@ interface Draft {
 const byMessageId = /^rfc822msgid:<?([^<>\s]+)>?$/
 
 /** The answer to a search among drafts; undefined for all else. A search that is not understood finds nothing. */
-export async function searchDrafts(emulators: Pick<Emulators, 'ask'>, asked: Asked, email: string): Promise<Answer | undefined> {
+export async function searchDrafts(
+  emulators: Pick<Emulators, 'ask'>,
+  asked: SandboxRequest,
+  email: string,
+): Promise<SandboxResponse | undefined> {
   const query = asked.url.searchParams.get('q')
   if (asked.method !== 'GET' || query === null || !asked.url.pathname.endsWith('/drafts')) return undefined
   const ask = async (path: string): Promise<unknown> => {
@@ -19,7 +23,7 @@ export async function searchDrafts(emulators: Pick<Emulators, 'ask'>, asked: Ask
   }
   const wanted = byMessageId.exec(query)?.[1]
   const found: Draft[] = []
-  for (let page = ''; ; ) {
+  for (let page = ''; ;) {
     const list = (await ask(`?maxResults=500${page}`)) as { drafts?: Draft[]; nextPageToken?: string }
     for (const { id } of list.drafts ?? []) {
       const draft = (await ask(`/${id}?format=metadata`)) as Draft
@@ -29,6 +33,6 @@ export async function searchDrafts(emulators: Pick<Emulators, 'ask'>, asked: Ask
     if (list.nextPageToken === undefined) break
     page = `&pageToken=${list.nextPageToken}`
   }
-  const most = Number(asked.url.searchParams.get('maxResults') ?? 100)
-  return json(200, { ...(found.length > 0 && { drafts: found.slice(0, most) }), resultSizeEstimate: found.length })
+  const max = Number(asked.url.searchParams.get('maxResults') ?? 100)
+  return json(200, { ...(found.length > 0 && { drafts: found.slice(0, max) }), resultSizeEstimate: found.length })
 }

@@ -3,7 +3,7 @@
  * https://developers.google.com/workspace/calendar/api/v3/reference/events
  */
 import { randomUUID } from 'node:crypto'
-import { apiError, empty, json, objectOf, type Answer, type Asked } from './answer.ts'
+import { apiError, empty, json, objectOf, type SandboxResponse, type SandboxRequest } from './http.ts'
 
 export interface CalendarEvent {
   email: string
@@ -25,7 +25,7 @@ export class GoogleCalendar {
   }
 
   /** The answer to what is about events of the primary calendar; undefined for all else. */
-  answer(asked: Asked, email: string): Answer | undefined {
+  answer(asked: SandboxRequest, email: string): SandboxResponse | undefined {
     const found = /^\/calendar\/v3\/calendars\/([^/]+)\/events(?:\/([^/]+))?$/.exec(asked.url.pathname)
     if (found === null) return undefined
     const calendar = decodeURIComponent(found[1]!)
@@ -48,7 +48,7 @@ export class GoogleCalendar {
     return empty(204)
   }
 
-  #insert(asked: Asked, email: string): Answer {
+  #insert(asked: SandboxRequest, email: string): SandboxResponse {
     const body = objectOf(asked)
     if (body === undefined) return apiError('google', 400, 'parseError', 'Parse Error')
     if (body.start === undefined || body.end === undefined) return apiError('google', 400, 'required', 'Missing end time.')

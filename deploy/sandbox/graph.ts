@@ -3,7 +3,7 @@
  * https://learn.microsoft.com/graph/api/resources/message, …/event; ids: https://learn.microsoft.com/graph/outlook-immutable-id
  */
 import { randomBytes } from 'node:crypto'
-import { apiError, empty, json, objectOf, type Answer, type Asked } from './answer.ts'
+import { apiError, empty, json, objectOf, type SandboxResponse, type SandboxRequest } from './http.ts'
 
 export interface GraphMessage {
   email: string
@@ -23,10 +23,10 @@ export interface GraphEvent {
 }
 
 const newId = (): string => `AAMk${randomBytes(36).toString('base64url')}=`
-const notFound = (): Answer => apiError('graph', 404, 'ErrorItemNotFound', 'The specified object was not found in the store.')
-const badRequest = (message: string): Answer => apiError('graph', 400, 'ErrorInvalidRequest', message)
+const notFound = (): SandboxResponse => apiError('graph', 404, 'ErrorItemNotFound', 'The specified object was not found in the store.')
+const badRequest = (message: string): SandboxResponse => apiError('graph', 400, 'ErrorInvalidRequest', message)
 
-const wantsImmutable = ({ headers }: Asked): boolean => /\bIdType="ImmutableId"/.test(String(headers.prefer ?? ''))
+const wantsImmutable = ({ headers }: SandboxRequest): boolean => /\bIdType="ImmutableId"/.test(String(headers.prefer ?? ''))
 
 /** The one filter there is here: https://learn.microsoft.com/graph/api/singlevaluelegacyextendedproperty-get */
 const byProperty = /^singleValueExtendedProperties\/Any\(ep: ep\/id eq '([^']*)' and ep\/value eq '([^']*)'\)$/
@@ -55,8 +55,11 @@ export class Graph {
   }
 
   /** The answer to what is about mail or the calendar; undefined for all else. */
-  answer(asked: Asked, email: string): Answer | undefined {
-    const [area, id, verb, ...rest] = asked.url.pathname.replace(/^\/v1\.0\/me\//, '').split('/').map(decodeURIComponent)
+  answer(asked: SandboxRequest, email: string): SandboxResponse | undefined {
+    const [area, id, verb, ...rest] = asked.url.pathname
+      .replace(/^\/v1\.0\/me\//, '')
+      .split('/')
+      .map(decodeURIComponent)
     if (area === 'mailFolders' && verb === 'messages' && rest.length === 0) return this.#listMessages(asked, email, id ?? '')
     if (rest.length > 0) return undefined
     const call = `${asked.method} ${area}${id === undefined ? '' : '/{id}'}${verb === undefined ? '' : `/${verb}`}`
@@ -95,26 +98,26 @@ export class Graph {
     return message
   }
 
-  #shown(message: GraphMessage, asked: Asked): object {
+  #shown(message: GraphMessage, asked: SandboxRequest): object {
     const { isDraft, sentAt, resource } = message
     const id = wantsImmutable(asked) ? message.immutableId : message.id
     const parentFolderId = isDraft ? 'drafts' : 'sentitems'
     return { ...resource, id, isDraft, parentFolderId, ...(sentAt !== undefined && { sentDateTime: sentAt }) }
   }
 
-  #createMessage(asked: Asked, email: string): Answer {
+  #createMessage(asked: SandboxRequest, email: string): SandboxResponse {
     const body = objectOf(asked)
     return body === undefined ? badRequest('The body is not a message.') : json(201, this.#shown(this.#add(email, body, true), asked))
   }
 
-  #sendMail(asked: Asked, email: string): Answer {
+  #sendMail(asked: SandboxRequest, email: string): SandboxResponse {
     const message = objectOf(asked)?.message
     if (typeof message !== 'object' || message === null) return badRequest('The body has no message.')
     this.#add(email, message as Record<string, unknown>, false)
     return empty(202)
   }
 
-  #onMessage(asked: Asked, email: string, id: string, verb: string | undefined): Answer {
+  #onMessage(asked: SandboxRequest, email: string, id: string, verb: string | undefined): SandboxResponse {
     const found = [...this.#messages].find((each) => each.email === email && (each.id === id || each.immutableId === id))
     if (found === undefined) return notFound()
     if (asked.method === 'GET') return json(200, this.#shown(found, asked))
@@ -145,7 +148,7 @@ export class Graph {
     return empty(202)
   }
 
-  #listMessages(asked: Asked, email: string, folder?: string): Answer {
+  #listMessages(asked: SandboxRequest, email: string, folder?: string): SandboxResponse {
     const inFolder = (message: GraphMessage): boolean => folder === undefined || message.isDraft === (folder.toLowerCase() === 'drafts')
     const own = [...this.#messages].filter((each) => each.email === email && inFolder(each))
     const found = filtered(own, asked.url.searchParams.get('$filter'))
@@ -153,7 +156,7 @@ export class Graph {
     return json(200, { value: found.map((each) => this.#shown(each, asked)) })
   }
 
-  #createEvent(asked: Asked, email: string): Answer {
+  #createEvent(asked: SandboxRequest, email: string): SandboxResponse {
     const body = objectOf(asked)
     if (body?.start === undefined || body.end === undefined) return badRequest('An event needs a start and an end.')
     const { transactionId } = body
@@ -169,14 +172,14 @@ export class Graph {
     return json(201, resource)
   }
 
-  #listEvents(asked: Asked, email: string): Answer {
+  #listEvents(asked: SandboxRequest, email: string): SandboxResponse {
     const own = this.events().filter((each) => each.email === email)
     const found = filtered(own, asked.url.searchParams.get('$filter'))
     if (found === undefined) return badRequest('The filter is not understood.')
     return json(200, { value: found.map(({ resource }) => resource) })
   }
 
-  #onEvent(asked: Asked, email: string, id: string): Answer {
+  #onEvent(asked: SandboxRequest, email: string, id: string): SandboxResponse {
     const found = [...this.#events].find((each) => each.email === email && each.id === id)
     if (found === undefined) return notFound()
     if (asked.method === 'GET') return json(200, found.resource)

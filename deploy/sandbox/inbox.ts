@@ -1,5 +1,5 @@
 /** What has been "sent": nothing leaves the sandbox, so this is where mails and events are looked at. */
-import { escapeHtml, html, json, type Answer } from './answer.ts'
+import { escapeHtml, html, json, type SandboxResponse } from './http.ts'
 import { accounts, type Emulators } from './emulators.ts'
 import type { GoogleCalendar } from './google-calendar.ts'
 import type { Graph } from './graph.ts'
@@ -53,7 +53,10 @@ interface GmailPage {
 function bytesOf(encoding: string, text: string): Buffer {
   if (encoding.toUpperCase() === 'B') return Buffer.from(text, 'base64')
   const codes = /=([0-9A-F]{2})/gi
-  return Buffer.from(text.replaceAll('_', ' ').replace(codes, (_, hex: string) => String.fromCodePoint(Number.parseInt(hex, 16))), 'latin1')
+  return Buffer.from(
+    text.replaceAll('_', ' ').replace(codes, (_, hex: string) => String.fromCodePoint(Number.parseInt(hex, 16))),
+    'latin1',
+  )
 }
 
 /** The text of a header with encoded words, where they are UTF-8. */
@@ -102,7 +105,7 @@ async function ofGmail(emulators: Emulators, email: string): Promise<Mail[]> {
     return JSON.parse((await emulators.ask('google', asked, email)).body.toString())
   }
   const mails: Mail[] = []
-  for (let page = ''; ; ) {
+  for (let page = ''; ;) {
     const list = (await ask(`/gmail/v1/users/me/messages?labelIds=SENT&maxResults=500${page}`)) as GmailPage
     for (const { id } of list.messages) {
       const mail = known.get(id) ?? mailOf(email, (await ask(`/gmail/v1/users/me/messages/${id}?format=full`)) as GmailMessage)
@@ -116,7 +119,9 @@ async function ofGmail(emulators: Emulators, email: string): Promise<Mail[]> {
 
 const listOf = <T>(value: unknown): T[] => (Array.isArray(value) ? (value as T[]) : [])
 const addresses = (value: unknown): string =>
-  listOf<{ emailAddress?: { address?: string } }>(value).map((each) => each.emailAddress?.address ?? '').join(', ')
+  listOf<{ emailAddress?: { address?: string } }>(value)
+    .map((each) => each.emailAddress?.address ?? '')
+    .join(', ')
 
 function ofGraph(graph: Graph): Mail[] {
   return graph.sent().map(({ email, immutableId, sentAt = '', resource }) => ({
@@ -135,7 +140,7 @@ function ofGraph(graph: Graph): Mail[] {
   }))
 }
 
-export interface Outside {
+export interface ReceivedCall {
   emulators: Emulators
   calendar: GoogleCalendar
   graph: Graph
@@ -147,20 +152,30 @@ export interface Inbox {
 }
 
 /** Everything that was sent and made since the sandbox started, the oldest first. */
-export async function inboxOf({ emulators, calendar, graph }: Outside): Promise<Inbox> {
+export async function inboxOf({ emulators, calendar, graph }: ReceivedCall): Promise<Inbox> {
   const gmail = await Promise.all(accounts.google.map(({ email }) => ofGmail(emulators, email)))
   const mails = [...gmail.flat(), ...ofGraph(graph)].sort((a, b) => a.sent_at.localeCompare(b.sent_at))
   const google = calendar.list().map(({ email, id, createdAt, resource }): Event => ({
-    provider: 'google', account: email, id, title: textOf(resource.summary), event: resource, created_at: createdAt,
+    provider: 'google',
+    account: email,
+    id,
+    title: textOf(resource.summary),
+    event: resource,
+    created_at: createdAt,
   }))
   const microsoft = graph.events().map(({ email, id, createdAt, resource }): Event => ({
-    provider: 'microsoft', account: email, id, title: textOf(resource.subject), event: resource, created_at: createdAt,
+    provider: 'microsoft',
+    account: email,
+    id,
+    title: textOf(resource.subject),
+    event: resource,
+    created_at: createdAt,
   }))
   return { mails, events: [...google, ...microsoft].sort((a, b) => a.created_at.localeCompare(b.created_at)) }
 }
 
 /** As JSON, or as a page for a browser. */
-export function inboxAnswer(inbox: Inbox, accept: string): Answer {
+export function inboxAnswer(inbox: Inbox, accept: string): SandboxResponse {
   if (!accept.includes('text/html')) return json(200, inbox, { 'cache-control': 'no-store' })
   const line = (name: string, value: string): string => (value === '' ? '' : `<dt>${name}</dt><dd>${escapeHtml(value)}</dd>`)
   const mails = inbox.mails.toReversed().map(
@@ -168,9 +183,9 @@ export function inboxAnswer(inbox: Inbox, accept: string): Answer {
 ${line('From', from)}${line('To', to)}${line('Cc', cc)}${line('Bcc', bcc)}${line('Attachments', attachments.join(', '))}
 ${line('Sent', `${sent_at} (${provider})`)}</dl><pre>${escapeHtml(text)}</pre></article>`,
   )
-  const events = inbox.events.toReversed().map(
-    (each) => `<article><h2>${escapeHtml(each.title)}</h2><pre>${escapeHtml(JSON.stringify(each.event, null, 2))}</pre></article>`,
-  )
+  const events = inbox.events
+    .toReversed()
+    .map((each) => `<article><h2>${escapeHtml(each.title)}</h2><pre>${escapeHtml(JSON.stringify(each.event, null, 2))}</pre></article>`)
   const none = '<p>Nothing yet.</p>'
   return html(
     200,

@@ -4,9 +4,9 @@ import { serveAdmin } from '#mesh/admin.ts'
 import { ConfigError, duration, formatAddress, listenAddress, optional, secret, text, url } from '#mesh/config.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { run } from '#mesh/serve.ts'
-import { writePrivate } from '../local/home.ts'
-import { startGuard } from './guard.ts'
-import type { KeptTokens } from './tokens.ts'
+import { writePrivate } from '../local/state/state-dir.ts'
+import { startGuard } from './proxy.ts'
+import type { StoredTokens } from './tokens.ts'
 
 const variables = {
   listen: listenAddress('HTTP_LISTEN', 'Where the sandbox is served: loopback alone', { default: '127.0.0.1:0' }),
@@ -17,9 +17,9 @@ const variables = {
   tokensFile: optional(text('SANDBOX_TOKENS_FILE', 'Keeps the hashes of issued tokens, so that connections outlive a restart')),
 }
 
-function keptIn(file: string): KeptTokens | undefined {
+function storeIn(file: string): StoredTokens | undefined {
   try {
-    return JSON.parse(readFileSync(file, 'utf8')) as KeptTokens
+    return JSON.parse(readFileSync(file, 'utf8')) as StoredTokens
   } catch {
     // None, or not to be read: what was connected is then connected anew.
     return undefined
@@ -43,7 +43,7 @@ await run('sandbox', variables, async (runtime) => {
     clients: { google: client('google'), microsoft: client('microsoft') },
     accessTtlMs: config.accessTtlMs,
     ...(tokensFile !== undefined && {
-      kept: keptIn(tokensFile),
+      kept: storeIn(tokensFile),
       keep: (tokens) => writePrivate(tokensFile, JSON.stringify(tokens)),
     }),
     onCall: (call) => log.info(call, 'call'),

@@ -1,5 +1,5 @@
 /** Which of its scopes an API asks for. */
-import { apiError, type Answer, type Api } from './answer.ts'
+import { apiError, type SandboxResponse, type Api } from './http.ts'
 
 interface Rule {
   method: RegExp
@@ -37,7 +37,7 @@ const metadata = gmail('metadata')
 const isMetadata = (query: URLSearchParams): boolean => ['metadata', 'minimal'].includes(query.get('format') ?? 'full') && !query.has('q')
 
 /** The refusal where a token's scopes do not allow a call, undefined where they do. What has no rule is not in the sandbox: 404. */
-export function refusalOf(api: Api, method: string, url: URL, scopes: readonly string[]): Answer | undefined {
+export function refusalOf(api: Api, method: string, url: URL, scopes: readonly string[]): SandboxResponse | undefined {
   const path = url.pathname
   const rule = rules.find((each) => each.method.test(method) && each.path.test(path))
   if (rule === undefined) return apiError(api, 404, api === 'google' ? 'notFound' : 'ResourceNotFound', 'The sandbox has nothing here.')

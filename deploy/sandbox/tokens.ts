@@ -20,7 +20,7 @@ interface Access extends Grant {
 }
 
 /** What is kept from one start to the next. */
-export interface KeptTokens {
+export interface StoredTokens {
   access: Record<string, Access>
   refresh: Record<string, Grant>
 }
@@ -31,9 +31,9 @@ export class IssuedTokens {
   readonly #access: Map<string, Access>
   readonly #refresh: Map<string, Grant>
   readonly #now: () => number
-  readonly #keep: (tokens: KeptTokens) => void
+  readonly #keep: (tokens: StoredTokens) => void
 
-  constructor(kept: KeptTokens = { access: {}, refresh: {} }, keep: (tokens: KeptTokens) => void = () => undefined, now = Date.now) {
+  constructor(kept: StoredTokens = { access: {}, refresh: {} }, keep: (tokens: StoredTokens) => void = () => undefined, now = Date.now) {
     this.#access = new Map(Object.entries(kept.access))
     this.#refresh = new Map(Object.entries(kept.refresh))
     this.#keep = keep

@@ -4,9 +4,9 @@
  * only read is refused too if it finds no room; what was done is told in any case, and takes room from nobody but its caller.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { ByteBudget, type Held, type Share } from '#mesh/byte-budget.ts'
+import { ByteBudget, type Reservation, type BudgetShare } from '#mesh/byte-budget.ts'
 import { meshErrors } from '#mesh/errors.ts'
-import { TokenCache } from '#mesh/identity/token-cache.ts'
+import { LruCache } from '#mesh/lru-cache.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
 
 const KiB = 1024
@@ -15,7 +15,7 @@ const MiB = 1024 * KiB
 /** In bytes. A request of 1 MiB takes some five times that while it is served; a process is to stay below 300 MB. */
 export const admissionLimits = { caller: 4 * MiB, workspace: 8 * MiB, total: 18 * MiB, reserved: 4 * MiB, small: 64 * KiB }
 /** What any request takes beside its body and its answer. */
-const leastBytes = 4 * KiB
+const minBytes = 4 * KiB
 /** How long it takes, more or less, until there is room again. */
 const retryAfterMs = 1000
 /** Answers whose size is remembered, by who got them from which route. */
@@ -24,7 +24,7 @@ const maxRemembered = 10_000
 declare module 'fastify' {
   interface FastifyRequest {
     /** What it holds of the bytes that may be under way. */
-    held: Held | undefined
+    held: Reservation | undefined
   }
   interface FastifyContextConfig {
     /** A GET that makes something each time: what it answers cannot be asked for again. */
@@ -42,21 +42,21 @@ export interface AdmissionParts {
 /** For every route of the instance; to be added right after authentication. */
 export function admission(app: FastifyInstance, { bodyLimit, metrics, limits = admissionLimits }: AdmissionParts): void {
   const budget = new ByteBudget({ maxBytes: limits.total, reservedBytes: limits.reserved, smallBytes: limits.small })
-  const refused = metrics.counter('gateway_refused_for_bytes_total', 'Requests rejected because too many bytes were in flight', [])
-  metrics.gauge('gateway_bytes_under_way', 'Bytes of requests and responses in flight', [], (gauge) => gauge.set(budget.total))
+  const refused = metrics.counter('gateway_overload_rejections_total', 'Requests rejected because too many bytes were in flight', [])
+  metrics.gauge('gateway_bytes_in_flight', 'Bytes of requests and responses in flight', [], (gauge) => gauge.set(budget.total))
   // An answer's size is known only once it is there: so a caller's next one is taken to be as large as the last from that route.
-  const answers = new TokenCache<number>(maxRemembered)
+  const responses = new LruCache<number>(maxRemembered)
   /** Of the answer that a request is expected to get: no more than leaves room for another. */
-  const expectedBytes = (request: FastifyRequest) => Math.min(answers.get(nameOf(request)) ?? 0, limits.caller / 2)
+  const expectedBytes = (request: FastifyRequest) => Math.min(responses.get(nameOf(request)) ?? 0, limits.caller / 2)
   const nameOf = ({ caller, routeOptions }: FastifyRequest) => `${caller!.keyId} ${routeOptions.config.endpoint}`
 
   app.addHook('onRequest', (request, reply, done) => {
     const { workspace, keyId } = request.caller!
-    const shares: Share[] = [
+    const shares: BudgetShare[] = [
       { name: `key ${keyId}`, maxBytes: limits.caller },
       { name: `workspace ${workspace}`, maxBytes: limits.workspace },
     ]
-    const held = budget.take(shares, leastBytes + Math.min(bodyBytes(request, bodyLimit), bodyLimit) + expectedBytes(request))
+    const held = budget.take(shares, minBytes + Math.min(bodyBytes(request, bodyLimit), bodyLimit) + expectedBytes(request))
     if (held === undefined) {
       refused.inc()
       return done(meshErrors.OVERLOADED({ message: 'Too many bytes are under way here; nothing was done. Try again soon.', retryAfterMs }))
@@ -67,7 +67,7 @@ export function admission(app: FastifyInstance, { bodyLimit, metrics, limits = a
   })
   // Without a length it was taken to be as large as it may be.
   app.addHook('preHandler', (request, _reply, done) => {
-    request.held?.resize(leastBytes + ((request.body as Buffer | undefined)?.length ?? 0) + expectedBytes(request))
+    request.held?.resize(minBytes + ((request.body as Buffer | undefined)?.length ?? 0) + expectedBytes(request))
     done()
   })
   app.addHook('onSend', (request, reply, payload: string | Buffer | null, done) => {
@@ -75,11 +75,12 @@ export function admission(app: FastifyInstance, { bodyLimit, metrics, limits = a
     if (held === undefined) return done(null, payload)
     const bytes = Buffer.byteLength(payload ?? '')
     const name = nameOf(request)
-    if (bytes > limits.small || answers.get(name) !== undefined) answers.set(name, bytes)
-    if (!canAskAgain(request, reply)) held.resize(leastBytes + bytes)
-    else if (!held.tryResize(leastBytes + bytes)) {
+    if (bytes > limits.small || responses.get(name) !== undefined) responses.set(name, bytes)
+    if (!canAskAgain(request, reply)) held.resize(minBytes + bytes)
+    else if (!held.tryResize(minBytes + bytes)) {
       refused.inc()
-      const message = 'The response is too large for what this caller, its workspace or this gateway has under way. Read the pending responses, then try again.'
+      const message =
+        'The response is too large for what this caller, its workspace or this gateway has under way. Read the pending responses, then try again.'
       return done(meshErrors.OVERLOADED({ message, retryAfterMs }))
     }
     done(null, payload)

@@ -3,18 +3,18 @@
  * never the key, goes on to the services, which verify it by themselves.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { RefusalCounter } from '#mesh/audit/refusals.ts'
+import type { DenialCounter } from '#mesh/audit/denials.ts'
 import { meshErrors } from '#mesh/errors.ts'
 import { bearerToken } from '#mesh/grpc/caller.ts'
 import { parseSource } from '#mesh/grpc/source.ts'
-import type { NotSignedIn, SignIn, SignedIn } from '#mesh/sign-in.ts'
+import type { NotSignedIn, CallerTokenSource, SignedIn } from '#mesh/token-exchange.ts'
 import { errors } from '../errors.ts'
-import { holdsKey } from '../query.ts'
+import { holdsKey } from '../contract/query.ts'
 
 export interface AuthenticateParts {
-  signIn: Pick<SignIn, 'caller'>
+  signIn: Pick<CallerTokenSource, 'caller'>
   /** Is told of refused sign-ins and permissions that access did not see itself. */
-  refusals?: RefusalCounter | undefined
+  refusals?: DenialCounter | undefined
 }
 
 /** For every route of the instance. A route says in its config which permission it wants. */
@@ -26,25 +26,25 @@ export function authenticate(app: FastifyInstance, { signIn, refusals }: Authent
     if (shown === undefined) return done(meshErrors.UNAUTHENTICATED())
     // Fastify has no address for a client that has gone already.
     request.source = parseSource(request.ip ?? '')
-    const admit = (answer: SignedIn | NotSignedIn) => done(refusalOf(request, answer, refusals))
-    let answer: ReturnType<typeof signIn.caller>
+    const admit = (response: SignedIn | NotSignedIn) => done(refusalOf(request, response, refusals))
+    let response: ReturnType<typeof signIn.caller>
     try {
-      answer = signIn.caller(shown, { requestId: request.id, trace: request.scope.trace, source: request.source })
+      response = signIn.caller(shown, { requestId: request.id, trace: request.scope.trace, source: request.source })
     } catch (error) {
       return done(error as Error)
     }
-    if (answer instanceof Promise) answer.then(admit, done)
-    else admit(answer)
+    if (response instanceof Promise) response.then(admit, done)
+    else admit(response)
   })
 }
 
-function refusalOf(request: FastifyRequest, answer: SignedIn | NotSignedIn, refusals: RefusalCounter | undefined): Error | undefined {
+function refusalOf(request: FastifyRequest, response: SignedIn | NotSignedIn, refusals: DenialCounter | undefined): Error | undefined {
   const asked = { requestId: request.id, traceId: request.scope.trace.traceId, source: request.source ?? '' }
-  if (answer.caller === undefined) {
-    if (!answer.counted) refusals?.note({ action: 'sign_in.refused', reason: answer.reason, ...answer.of, ...asked })
-    return answer.error
+  if (response.caller === undefined) {
+    if (!response.counted) refusals?.note({ action: 'sign_in.refused', reason: response.reason, ...response.of, ...asked })
+    return response.error
   }
-  const { caller, token } = answer
+  const { caller, token } = response
   request.caller = caller
   request.scope.work.workspace = caller.workspace
   request.callerToken = token

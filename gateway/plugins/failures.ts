@@ -5,7 +5,7 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, onReq
 import { MeshError, meshErrors } from '#mesh/errors.ts'
 import { toProblem } from '#mesh/problem.ts'
 import { errors } from '../errors.ts'
-import { type Answer, UnreadBodies } from '../unread.ts'
+import { type PendingResponse, UnreadBodies } from '../unread.ts'
 import { newRequestId } from './request-id.ts'
 import { securityHeaders } from './security-headers.ts'
 
@@ -59,13 +59,13 @@ export function sendProblem(request: FastifyRequest, reply: FastifyReply, thrown
 const unread = new UnreadBodies()
 
 /** Sends why a request was refused, whatever is left of its body. */
-export function sendRefusal(request: FastifyRequest, reply: FastifyReply, answer: Answer): FastifyReply {
-  reply.code(answer.status).headers(answer.headers)
-  if (!unread.isLarge(request.raw)) return reply.send(answer.body)
+export function sendRefusal(request: FastifyRequest, reply: FastifyReply, response: PendingResponse): FastifyReply {
+  reply.code(response.status).headers(response.headers)
+  if (!unread.isLarge(request.raw)) return reply.send(response.body)
   // Nothing is kept of it from here on, and the answer is not to wait for it.
   request.held?.release()
   reply.hijack()
-  unread.answer(request.raw, reply.raw, { ...answer, headers: reply.getHeaders() as Answer['headers'] })
+  unread.answer(request.raw, reply.raw, { ...response, headers: reply.getHeaders() as PendingResponse['headers'] })
   return reply
 }
 
@@ -80,7 +80,10 @@ export function handleFailures(app: FastifyInstance): void {
  * Answers what no route takes, and OPTIONS, which asks what a path takes. Two hooks: what is asked by OPTIONS is answered before CORS, which
  * would answer it otherwise, and everything else behind it, so that web pages may read the refusal. Both count against the address.
  */
-export function handleUnmatched(app: FastifyInstance, limitAddress: onRequestHookHandler): { options: onRequestHookHandler; others: onRequestHookHandler } {
+export function handleUnmatched(
+  app: FastifyInstance,
+  limitAddress: onRequestHookHandler,
+): { options: onRequestHookHandler; others: onRequestHookHandler } {
   const unmatched = (request: FastifyRequest, reply: FastifyReply) => {
     const path = request.raw.url!.split(/[?#]/)[0]!
     const allowed = methods.filter((method) => app.findRoute({ method, url: path }) !== null)
@@ -105,7 +108,7 @@ export function handleUnmatched(app: FastifyInstance, limitAddress: onRequestHoo
  * Answers what never became a request: there is only the socket to write to. `last` is the last response on it, if there was one. Reports
  * the status that was sent.
  */
-export function answerParserError(error: Error & { code?: string }, socket: Socket, last: ServerResponse | undefined): number | undefined {
+export function sendParserError(error: Error & { code?: string }, socket: Socket, last: ServerResponse | undefined): number | undefined {
   if (error.code === 'ECONNRESET' || socket.destroyed) return undefined
   const answering = last?.headersSent === true && !last.writableFinished
   if (answering) {

@@ -1,6 +1,6 @@
 /** Bodies: JSON in UTF-8, as the bytes they came in; the route's reader takes them apart. */
 import type { FastifyInstance } from 'fastify'
-import { within } from '#mesh/telemetry/scope.ts'
+import { runInScope } from '#mesh/telemetry/scope.ts'
 import { errors } from '../errors.ts'
 
 /**
@@ -28,6 +28,6 @@ export function jsonBody(app: FastifyInstance): void {
     if (type !== 'application/json' && !isJson(type)) done(errors.UNSUPPORTED_MEDIA_TYPE())
     else if (encoding !== undefined && encoding.toLowerCase() !== 'identity') done(errors.UNSUPPORTED_MEDIA_TYPE())
     // The body's end comes from the connection: from here on it is the request's work again.
-    else within(request.scope, () => done(null, body))
+    else runInScope(request.scope, () => done(null, body))
   })
 }

@@ -3,16 +3,16 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
 import { field } from '#mesh/telemetry/names.ts'
-import type { Timed } from '#mesh/telemetry/seconds.ts'
-import { within } from '#mesh/telemetry/scope.ts'
+import type { Labelled } from '#mesh/telemetry/latency-histogram.ts'
+import { runInScope } from '#mesh/telemetry/scope.ts'
 import { workAttributes } from '#mesh/telemetry/tracing.ts'
 
 /** The path as metrics know it: never what a client wrote. */
 export const endpointOf = (request: FastifyRequest): string => request.routeOptions.config?.endpoint ?? 'unmatched'
 
-interface Counted {
+interface RequestMetrics {
   requests: { inc(by?: number): void }
-  seconds: Timed
+  seconds: Labelled
 }
 
 /** What is watched of a gateway. */
@@ -28,10 +28,13 @@ const expected = [200, 500, 501, 503, 504]
 
 export function observer(log: Logger, metrics: Metrics): Observer {
   const requests = metrics.counter('http_requests_total', 'HTTP requests by response status', ['endpoint', 'method', 'status_code'])
-  const seconds = metrics.seconds('http_request_duration_seconds', 'Duration of a request, to the end of the response', ['endpoint', 'method'])
+  const seconds = metrics.histogram('http_request_duration_seconds', 'Duration of a request, to the end of the response', [
+    'endpoint',
+    'method',
+  ])
   // Labels are looked up once a combination, of which there are few: to do it for each request costs more than to count it.
-  const known = new Map<string, Counted>()
-  const of = (endpoint: string, method: string, status: number): Counted => {
+  const known = new Map<string, RequestMetrics>()
+  const of = (endpoint: string, method: string, status: number): RequestMetrics => {
     const name = `${method} ${endpoint} ${status}`
     const found = known.get(name) ?? {
       requests: requests.labels({ endpoint, method, status_code: status }),
@@ -69,7 +72,7 @@ export function observer(log: Logger, metrics: Metrics): Observer {
         [field.durationMs]: Math.round(took * 100) / 100,
       }
       // The end comes from the connection: it is said whose it is.
-      within(request.scope, () => {
+      runInScope(request.scope, () => {
         if (status >= 500) {
           const cause = { ...line, err: failure?.cause ?? failure }
           if (status === 500) log.error(cause, 'request failed')

@@ -5,8 +5,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { AddressLimiter, type AddressLimiterParts } from '#mesh/address-limiter.ts'
 import { errors } from '../errors.ts'
-import type { Done, Verdict } from '../lease.ts'
-import type { Limiter } from '../limiter.ts'
+import type { Done, Verdict } from '../rate-limit/quota-lease.ts'
+import type { Limiter } from '../rate-limit/limiter.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {

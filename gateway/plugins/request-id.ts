@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { newTrace, parseTraceparent } from '#mesh/telemetry/trace-context.ts'
-import { type SpanStart, beginTrace, enterTrace } from '#mesh/telemetry/tracing.ts'
+import { type SpanStart, beginTrace, startServerSpan } from '#mesh/telemetry/tracing.ts'
 import { methodLabel } from './observe.ts'
 import { securityHeaders } from './security-headers.ts'
 
@@ -20,7 +20,7 @@ function begun(request: FastifyRequest): ReturnType<typeof beginTrace> {
   if (untraced) return { trace: newTrace(), span: undefined }
   const start = startOf(methodLabel(request.method), endpoint)
   const { traceparent } = request.headers
-  return traceparent === undefined ? beginTrace(start) : enterTrace(start, parseTraceparent(String(traceparent)), false)
+  return traceparent === undefined ? beginTrace(start) : startServerSpan(start, parseTraceparent(String(traceparent)), false)
 }
 
 const starts = new Map<string, SpanStart>()
@@ -33,7 +33,11 @@ function startOf(method: string, route: string | undefined): SpanStart {
   const name = route === undefined ? method : `${method} ${route}`
   const known = starts.get(name)
   if (known !== undefined) return known
-  const attributes = { 'http.request.method': method === 'OTHER' ? '_OTHER' : method, 'url.scheme': 'http', ...(route && { 'http.route': route }) }
+  const attributes = {
+    'http.request.method': method === 'OTHER' ? '_OTHER' : method,
+    'url.scheme': 'http',
+    ...(route && { 'http.route': route }),
+  }
   const start: SpanStart = { name: method === 'OTHER' ? name.replace('OTHER', 'HTTP') : name, kind: 'server', attributes }
   starts.set(name, start)
   return start

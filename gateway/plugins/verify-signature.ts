@@ -3,7 +3,7 @@
  * During an overlap the older key is taken too, and flagged: to the client in a header, to operators in a metric, to admins in the audit log.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { RefusalCounter } from '#mesh/audit/refusals.ts'
+import type { DenialCounter } from '#mesh/audit/denials.ts'
 import { verify } from '#mesh/signature.ts'
 import type { CountingKeys, SignatureKeyring } from '#mesh/signature-states.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
@@ -15,7 +15,7 @@ export interface SignatureParts {
   /** Whether bodies without a signature are refused. */
   required: boolean
   /** Is told of signatures that an old key made. */
-  refusals?: RefusalCounter | undefined
+  refusals?: DenialCounter | undefined
   metrics: Metrics
 }
 

@@ -6,9 +6,9 @@ import type { AuditEvent } from './event.ts'
 export type Append = (events: readonly AuditEvent[]) => Promise<void>
 
 /** What one call of `Append` carries at the most. */
-export const mostAtOnce = 200
+export const maxConcurrency = 200
 
-export interface Refused {
+export interface RejectedEvent {
   readonly event: AuditEvent
   readonly error: MeshError
 }
@@ -17,7 +17,7 @@ export interface Refused {
  * Sends events; resolves to those that were refused for what they are, each of them sent alone. Throws where the log is away: any of the
  * events may have been taken then, and all are to be sent again.
  */
-export async function deliver(events: readonly AuditEvent[], append: Append): Promise<Refused[]> {
+export async function deliver(events: readonly AuditEvent[], append: Append): Promise<RejectedEvent[]> {
   if (events.length === 0) return []
   try {
     await append(events)

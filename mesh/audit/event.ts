@@ -34,7 +34,7 @@ export interface AuditEvent {
 }
 
 /** Who asked, as far as it is known. */
-export interface Asker {
+export interface Principal {
   readonly workspace: string
   readonly actor: string
   readonly keyId: string
@@ -51,8 +51,8 @@ export interface Act {
 }
 
 /** An event that happens now. */
-export function auditEvent(service: string, asker: Asker, act: Act, occurredAt: Date = new Date()): AuditEvent {
-  const { workspace, actor, keyId, requestId, traceId, source } = asker
+export function auditEvent(service: string, principal: Principal, act: Act, occurredAt: Date = new Date()): AuditEvent {
+  const { workspace, actor, keyId, requestId, traceId, source } = principal
   const { action, outcome, reason = '', targets = [] } = act
   return {
     eventId: randomUUID(),
@@ -87,11 +87,11 @@ const texts = [
   'source',
 ] as const satisfies readonly (keyof AuditEvent)[]
 /** Of one event as JSON; two hundred of them stay under what one gRPC message may have. */
-const mostCharacters = 4096
+const maxCharacters = 4096
 
 /** An event as it was written into an outbox, from its JSON. Undefined for anything else. */
 export function readAuditEvent(json: string): AuditEvent | undefined {
-  if (json.length > mostCharacters) return undefined
+  if (json.length > maxCharacters) return undefined
   let read: unknown
   try {
     read = JSON.parse(json)

@@ -4,7 +4,7 @@ import { statementMaker } from '../postgres/statement.ts'
 import type { AuditOutboxStore } from './outbox.ts'
 
 /** What is put off for longer than this was put aside; every other wait is far shorter. One moment for the statement: it bounds a search in the index. */
-const asideFrom = `(SELECT clock_timestamp() + interval '1 hour')`
+const deadLetterFrom = `(SELECT clock_timestamp() + interval '1 hour')`
 /** Counts stop here: beyond, more rows would only make the count slower. */
 export const maxCounted = 10_000
 
@@ -19,13 +19,13 @@ export function auditOutboxStore(database: Database, prefix: string): AuditOutbo
      RETURNING event_id, event, attempts`,
   )
   const sent = statement('sent', `DELETE FROM audit_outbox WHERE event_id = ANY ($1::uuid[])`)
-  const putOff = statement('put-off', `UPDATE audit_outbox SET due_at = ${inMs('$2::float8')} WHERE event_id = ANY ($1::uuid[])`)
+  const putOff = statement('defer', `UPDATE audit_outbox SET due_at = ${inMs('$2::float8')} WHERE event_id = ANY ($1::uuid[])`)
   // When an event happened stands in the event; text that has no such time counts as new.
   const backlog = statement(
     'backlog',
     `WITH waiting AS MATERIALIZED (
-       SELECT event FROM audit_outbox WHERE due_at <= ${asideFrom} ORDER BY due_at LIMIT ${maxCounted}),
-     put_aside AS (SELECT FROM audit_outbox WHERE due_at > ${asideFrom} LIMIT ${maxCounted})
+       SELECT event FROM audit_outbox WHERE due_at <= ${deadLetterFrom} ORDER BY due_at LIMIT ${maxCounted}),
+     put_aside AS (SELECT FROM audit_outbox WHERE due_at > ${deadLetterFrom} LIMIT ${maxCounted})
      SELECT count(*)::int AS count, (SELECT count(*)::int FROM put_aside) AS aside,
        min(substring(event FROM '"occurredAt":"([0-9TZ:.-]{24})"')) AS oldest FROM waiting`,
   )
@@ -41,10 +41,10 @@ export function auditOutboxStore(database: Database, prefix: string): AuditOutbo
       await database.query(putOff, [eventIds, forMs])
     },
     async backlog() {
-      const [row] = await database.query<{ count: number; aside: number; oldest: string | null }>(backlog)
-      const { count, aside: putAside, oldest } = row!
+      const [row] = await database.query<{ count: number; deadLetters: number; oldest: string | null }>(backlog)
+      const { count, deadLetters: putAside, oldest } = row!
       const lagMs = Date.now() - Date.parse(oldest ?? '')
-      return { count, aside: putAside, lagMs: Number.isNaN(lagMs) ? 0 : Math.max(0, lagMs) }
+      return { count, deadLetters: putAside, lagMs: Number.isNaN(lagMs) ? 0 : Math.max(0, lagMs) }
     },
   }
 }

@@ -6,7 +6,7 @@ import { Loop } from '../loop.ts'
 import { backlogReader } from '../telemetry/backlog.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { type Append, deliver, mostAtOnce } from './delivery.ts'
+import { type Append, deliver, maxConcurrency } from './delivery.ts'
 import { type AuditEvent, readAuditEvent } from './event.ts'
 
 export interface QueuedEvent {
@@ -24,7 +24,7 @@ export interface AuditOutboxStore {
   sent(eventIds: readonly string[]): Promise<void>
   putOff(eventIds: readonly string[], forMs: number): Promise<void>
   /** How many wait, how old the oldest is in milliseconds, and how many more were put aside; counted up to a bound. */
-  backlog(): Promise<{ count: number; lagMs: number; aside: number }>
+  backlog(): Promise<{ count: number; lagMs: number; deadLetters: number }>
 }
 
 export interface AuditOutboxParts {
@@ -32,13 +32,13 @@ export interface AuditOutboxParts {
   append: Append
   log: Logger
   metrics: Metrics
-  everyMs: number
+  intervalMs: number
 }
 
 /** Longer than a sending takes at the most, so that nobody else sends what is just being sent. */
 const retryMs = 30_000
 /** An event that access refused for what it is: for a person to look at, and tried again once a day. */
-export const asideMs = 24 * 3_600_000
+export const deadLetterMs = 24 * 3_600_000
 /** While access is away. */
 const failingMs = 10_000
 /** Acts that follow each other are told together: a statement for many costs little more than one for one. */
@@ -53,8 +53,8 @@ export class AuditOutbox {
 
   constructor(parts: AuditOutboxParts) {
     this.#parts = parts
-    const { everyMs, log } = parts
-    this.#loop = new Loop({ name: 'audit outbox', everyMs, failingMs: Math.max(everyMs, failingMs), log, work: () => this.relay() })
+    const { intervalMs, log } = parts
+    this.#loop = new Loop({ name: 'audit outbox', intervalMs, failingMs: Math.max(intervalMs, failingMs), log, work: () => this.relay() })
     this.#measure()
   }
 
@@ -79,41 +79,41 @@ export class AuditOutbox {
   /** Sends what is due; true when there may be more. Throws where access or the store is away. */
   async relay(): Promise<boolean> {
     const { store, append, log } = this.#parts
-    const taken = await store.take({ limit: mostAtOnce, retryMs })
+    const taken = await store.take({ limit: maxConcurrency, retryMs })
     if (taken.length === 0) return false
     const events: AuditEvent[] = []
-    const aside = new Map<string, object>()
+    const deadLetters = new Map<string, object>()
     for (const { eventId, event, attempts } of taken) {
       const read = readAuditEvent(event)
       if (read?.eventId === eventId) events.push(read)
-      else aside.set(eventId, { attempts, problem: 'it cannot be read' })
+      else deadLetters.set(eventId, { attempts, problem: 'it cannot be read' })
     }
     // In the order in which they happened, as far as this sending knows.
     events.sort((one, other) => (one.occurredAt < other.occurredAt ? -1 : 1))
     try {
       for (const { event, error } of await deliver(events, append)) {
-        aside.set(event.eventId, { action: event.action, violations: error.violations })
+        deadLetters.set(event.eventId, { action: event.action, violations: error.violations })
       }
     } catch (error) {
       // Due again at once: this sender waits, and where it dies another need not.
       await store.putOff(idsOf(taken), 0).catch(() => undefined)
       throw error
     }
-    for (const [id, why] of aside) log.error({ event_id: id, ...why }, 'an audit event that the log will not take is put aside')
-    if (aside.size > 0) await store.putOff([...aside.keys()], asideMs)
-    const sent = idsOf(events).filter((id) => !aside.has(id))
+    for (const [id, why] of deadLetters) log.error({ event_id: id, ...why }, 'an audit event that the log will not take is put aside')
+    if (deadLetters.size > 0) await store.putOff([...deadLetters.keys()], deadLetterMs)
+    const sent = idsOf(events).filter((id) => !deadLetters.has(id))
     if (sent.length > 0) await store.sent(sent)
-    return taken.length === mostAtOnce
+    return taken.length === maxConcurrency
   }
 
   #measure(): void {
     const { store, metrics } = this.#parts
     type Backlog = Awaited<ReturnType<AuditOutboxStore['backlog']>>
-    const read = backlogReader<Backlog>(() => store.backlog(), { count: 0, lagMs: 0, aside: 0 })
+    const read = backlogReader<Backlog>(() => store.backlog(), { count: 0, lagMs: 0, deadLetters: 0 })
     const gauge = (name: string, help: string, value: (backlog: Backlog) => number) =>
       metrics.gauge(name, help, [], async (each) => each.set(value(await read())))
     gauge('audit_outbox_backlog', 'Audit events not yet delivered to access', ({ count }) => count)
     gauge('audit_outbox_lag_seconds', 'Age of the oldest undelivered audit event', ({ lagMs }) => lagMs / 1000)
-    gauge('audit_outbox_dead_letters', 'Audit events that access rejected; the log names them', ({ aside }) => aside)
+    gauge('audit_outbox_dead_letters', 'Audit events that access rejected; the log names them', ({ deadLetters }) => deadLetters)
   }
 }

@@ -1,6 +1,6 @@
 /** One call as its handler sees it, and the context that goes on with the calls it makes. */
 import { randomUUID } from 'node:crypto'
-import type { Asker } from '../audit/event.ts'
+import type { Principal } from '../audit/event.ts'
 import { meshErrors } from '../errors.ts'
 import { currentScope } from '../telemetry/scope.ts'
 import { type TraceContext, newTrace } from '../telemetry/trace-context.ts'
@@ -50,7 +50,7 @@ export function callerOf(call: Call): Caller {
 }
 
 /** The same, as the audit log is told of what the call does. */
-export function askerOf(call: Call): Asker {
+export function principalOf(call: Call): Principal {
   const { workspace, actor, keyId } = callerOf(call)
   return { workspace, actor, keyId, requestId: call.requestId, traceId: call.trace.traceId, source: call.source ?? '' }
 }

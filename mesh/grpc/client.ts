@@ -12,7 +12,7 @@ import {
 } from '@grpc/grpc-js'
 import { HealthService } from '#gen/grpc/health/v1/health.ts'
 import { meshErrors } from '../errors.ts'
-import { TokenCache } from '../identity/token-cache.ts'
+import { LruCache } from '../lru-cache.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { key } from '../telemetry/names.ts'
 import { currentScope } from '../telemetry/scope.ts'
@@ -26,7 +26,7 @@ import { methodSpan } from './method-span.ts'
 import { type NamesOptions, byName } from './names.ts'
 import { failureOf, waitBefore } from './retry.ts'
 import { fromServiceError } from './status.ts'
-import type { Tls } from './tls.ts'
+import type { Tls } from '../tls/credentials.ts'
 
 export interface CallOptions {
   /** Less than the contract's deadline, where the caller has less time. */
@@ -65,7 +65,7 @@ export interface ChannelParts {
 }
 
 /** Callers whose tokens are kept as they go over the wire. */
-const mostCallersSaid = 200
+const maxLoggedCallers = 200
 
 /** The largest request, in bytes: as much as a server of the mesh takes. */
 export const maxRequestBytes = 1024 * 1024
@@ -112,7 +112,7 @@ export class Channel {
   readonly #peerToken: PeerToken | undefined
   readonly #service: string | undefined
   #shownLast = ''
-  #said = new TokenCache<Metadata>(mostCallersSaid)
+  #said = new LruCache<Metadata>(maxLoggedCallers)
   readonly #metrics
   #closed = false
 
@@ -136,11 +136,11 @@ export class Channel {
   }
 
   /** Resolves when a replica says that it serves (grpc.health.v1); throws when none does within so many milliseconds. */
-  async serving(withinMs: number): Promise<void> {
+  async serving(timeoutMs: number): Promise<void> {
     const { path, requestSerialize, responseDeserialize } = HealthService.check
     const answer = await new Promise<string>((resolve, reject) => {
       const request = requestSerialize({ service: '' })
-      this.#begin(path, request, new Metadata(), Date.now() + withinMs, (error, bytes) =>
+      this.#begin(path, request, new Metadata(), Date.now() + timeoutMs, (error, bytes) =>
         error === null ? resolve(responseDeserialize(bytes!).status) : reject(fromServiceError(error)),
       )
     })
@@ -193,7 +193,14 @@ export class Channel {
     return service === undefined || this.#peerToken === undefined ? '' : this.#peerToken(service)
   }
 
-  #once(path: string, request: Uint8Array, context: Context, deadline: number, metadata: Metadata, span: Span | undefined): Promise<RawReply> {
+  #once(
+    path: string,
+    request: Uint8Array,
+    context: Context,
+    deadline: number,
+    metadata: Metadata,
+    span: Span | undefined,
+  ): Promise<RawReply> {
     return new Promise((resolve, reject) => {
       if (this.#closed) throw meshErrors.SHUTTING_DOWN()
       if (context.signal?.aborted) throw meshErrors.CANCELLED()
@@ -245,7 +252,7 @@ export class Channel {
   #saidBy(callerToken: string, shown: string): Metadata {
     if (this.#shownLast !== shown) {
       this.#shownLast = shown
-      this.#said = new TokenCache(mostCallersSaid)
+      this.#said = new LruCache(maxLoggedCallers)
     }
     const known = this.#said.get(callerToken)
     if (known !== undefined) return known

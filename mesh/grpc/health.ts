@@ -51,8 +51,8 @@ export class Health {
   /** Which dependencies answer. */
   async dependencies(): Promise<Record<string, boolean>> {
     const names = Object.keys(this.#checks)
-    const answers = await Promise.all(names.map((name) => this.#passes(name)))
-    return Object.fromEntries(names.map((name, index) => [name, answers[index]!]))
+    const responses = await Promise.all(names.map((name) => this.#passes(name)))
+    return Object.fromEntries(names.map((name, index) => [name, responses[index]!]))
   }
 
   async ready(): Promise<boolean> {

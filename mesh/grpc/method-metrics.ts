@@ -1,14 +1,14 @@
 /** Counts and times of calls by method. A label is looked up once a method, not once a call: that costs more than the counting. */
 import { codes } from '../errors.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import type { Timed } from '../telemetry/seconds.ts'
+import type { Labelled } from '../telemetry/latency-histogram.ts'
 import type { Method } from './descriptors.ts'
 
 export interface MethodMetrics {
   /** Calls that ended with a code. */
   ended(code: string): { inc(): void }
   /** The trace is that of the call: its exemplar where it is recorded. */
-  readonly seconds: Timed
+  readonly seconds: Labelled
 }
 
 const begun = (counter: { inc(by?: number): void }) => {
@@ -17,9 +17,13 @@ const begun = (counter: { inc(by?: number): void }) => {
 }
 
 /** `<prefix>_handled_total` and `<prefix>_handling_seconds`, by the names that gRPC's own instrumentations use. A method is counted from 0 once it was asked for here. */
-export function methodMetrics(metrics: Metrics, prefix: string, help: { handled: string; handling: string }): (method: Method) => MethodMetrics {
+export function methodMetrics(
+  metrics: Metrics,
+  prefix: string,
+  help: { handled: string; handling: string },
+): (method: Method) => MethodMetrics {
   const handled = metrics.counter(`${prefix}_handled_total`, help.handled, ['grpc_service', 'grpc_method', 'grpc_code'])
-  const handling = metrics.seconds(`${prefix}_handling_seconds`, help.handling, ['grpc_service', 'grpc_method'])
+  const handling = metrics.histogram(`${prefix}_handling_seconds`, help.handling, ['grpc_service', 'grpc_method'])
   const known = new Map<Method, MethodMetrics>()
   return (method) => {
     const found = known.get(method) ?? make(method)

@@ -4,7 +4,7 @@
  */
 import { lookup as lookUp } from 'node:dns/promises'
 import { type ChannelOptions, experimental, Metadata, status } from '@grpc/grpc-js'
-import { outside } from '../telemetry/scope.ts'
+import { runDetached } from '../telemetry/scope.ts'
 
 /** The addresses that a name has now, as IPv4 or IPv6. Rejects where that cannot be said. */
 export type Lookup = (host: string) => Promise<string[]>
@@ -74,7 +74,10 @@ class NameResolver implements experimental.Resolver {
     if (this.#looking) return
     clearTimeout(this.#timer)
     // Of no request, whichever it was that made the channel look.
-    this.#timer = setTimeout(outside(() => void this.#look()), ms)
+    this.#timer = setTimeout(
+      runDetached(() => void this.#look()),
+      ms,
+    )
     this.#timer.unref()
   }
 

@@ -50,8 +50,8 @@ const isServiceError = (thrown: unknown): thrown is ServiceError =>
 
 /** Milliseconds until the attempt after the `attempt`-th (from 1); undefined where there is none. `attempts` is for what is safe to repeat. */
 export function waitBefore({ error, unprocessed }: Failure, attempt: number, attempts: number): number | undefined {
-  const most = unprocessed ? Math.max(attempts, maxUnprocessed) : attempts
-  if (error.code !== 'UNAVAILABLE' || attempt >= most) return undefined
+  const max = unprocessed ? Math.max(attempts, maxUnprocessed) : attempts
+  if (error.code !== 'UNAVAILABLE' || attempt >= max) return undefined
   // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
   return Math.random() * 25 * 2 ** attempt
 }

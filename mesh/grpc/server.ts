@@ -1,16 +1,16 @@
 /** The gRPC server of a process: the handlers of its contracts behind the interceptors, health, reflection, limits. */
 import { randomUUID } from 'node:crypto'
 import { Metadata, Server, ServerCredentials, type ServerUnaryCall, type ServiceDefinition, type sendUnaryData } from '@grpc/grpc-js'
-import type { RefusalCounter } from '../audit/refusals.ts'
-import { ByteBudget, type Held } from '../byte-budget.ts'
+import type { DenialCounter } from '../audit/denials.ts'
+import { ByteBudget, type Reservation } from '../byte-budget.ts'
 import { type ListenAddress, formatAddress } from '../config.ts'
 import { MeshError, meshErrors } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { key } from '../telemetry/names.ts'
-import { type Work, within } from '../telemetry/scope.ts'
+import { type Work, runInScope } from '../telemetry/scope.ts'
 import { parseTraceparent } from '../telemetry/trace-context.ts'
-import { enterTrace } from '../telemetry/tracing.ts'
+import { startServerSpan } from '../telemetry/tracing.ts'
 import type { Call } from './call.ts'
 import { type Verifier, bearerToken, isService } from './caller.ts'
 import { type Method, methodOf } from './descriptors.ts'
@@ -22,7 +22,7 @@ import { methodSpan } from './method-span.ts'
 import { reflectionHandlers } from './reflection.ts'
 import { parseSource, sourceOf } from './source.ts'
 import { toStatus } from './status.ts'
-import type { Tls, TlsListener } from './tls.ts'
+import type { Tls, TlsListener } from '../tls/credentials.ts'
 
 /** The handlers of one service, as promises: (request, call) → response, or the response as it goes on the wire. */
 export type Handlers<Definition> = {
@@ -35,21 +35,21 @@ export type Handlers<Definition> = {
 }
 
 /** A contract and its handlers; nothing reads it but the server. */
-export interface Served {
+export interface BoundServer {
   readonly definition: ServiceDefinition
   readonly handlers: Record<string, (request: never, call: Call) => Promise<unknown>>
 }
 
-export const served = <Definition extends ServiceDefinition>(definition: Definition, handlers: Handlers<Definition>): Served => ({
+export const served = <Definition extends ServiceDefinition>(definition: Definition, handlers: Handlers<Definition>): BoundServer => ({
   definition,
   handlers,
 })
 
 export interface ServerParts {
-  services: readonly Served[]
+  services: readonly BoundServer[]
   verifier: Verifier
   /** Counts who is refused, for the audit log. */
-  refusals?: RefusalCounter | undefined
+  refusals?: DenialCounter | undefined
   health: Health
   /** Where it is set, only services are spoken to that prove their name with a certificate. */
   tls?: Tls | undefined
@@ -66,9 +66,9 @@ const graceMs = 1000
  * A connection that has its age takes no more calls, so that its client comes again: perhaps to a replica that it did not know of. Those
  * under way go on for as long as any may.
  */
-function connectionAge(longestCallMs: number, maxConnectionAgeMs: number | undefined): Record<string, number> {
+function connectionAge(maxCallMs: number, maxConnectionAgeMs: number | undefined): Record<string, number> {
   if (maxConnectionAgeMs === undefined) return {}
-  return { 'grpc.max_connection_age_ms': maxConnectionAgeMs, 'grpc.max_connection_age_grace_ms': longestCallMs + graceMs }
+  return { 'grpc.max_connection_age_ms': maxConnectionAgeMs, 'grpc.max_connection_age_grace_ms': maxCallMs + graceMs }
 }
 
 /** Bounds on what one connection and one message may ask of the process. */
@@ -89,10 +89,10 @@ const maxBytesUnderWay = 24 * 1024 * 1024
 const reservedBytes = 8 * 1024 * 1024
 const smallBytes = 64 * 1024
 /** What any call takes beside its messages. */
-const leastBytes = 4 * 1024
+const minBytes = 4 * 1024
 
 /** grpc-js has no limit of its own; Node resets streams with more than 64 KiB of headers. */
-const mostMetadata = 16 * 1024
+const maxMetadataBytes = 16 * 1024
 
 function bytesOf(metadata: Metadata): number {
   let bytes = 0
@@ -121,7 +121,7 @@ const startOf = methodSpan('server')
 
 export class GrpcServer {
   /** The longest that any call may take, by the contracts, in milliseconds. */
-  readonly longestCallMs: number
+  readonly maxCallMs: number
   readonly #server: Server
   readonly #parts: ServerParts
   readonly #interceptors: readonly Interceptor[]
@@ -132,8 +132,8 @@ export class GrpcServer {
   constructor(parts: ServerParts) {
     this.#parts = parts
     const methods = parts.services.flatMap(({ definition }) => Object.values(definition).map(({ path }) => methodOf(path)))
-    this.longestCallMs = Math.max(...methods.map(({ deadlineMs }) => deadlineMs))
-    this.#server = new Server({ ...limits, ...connectionAge(this.longestCallMs, parts.maxConnectionAgeMs) })
+    this.maxCallMs = Math.max(...methods.map(({ deadlineMs }) => deadlineMs))
+    this.#server = new Server({ ...limits, ...connectionAge(this.maxCallMs, parts.maxConnectionAgeMs) })
     this.#interceptors = interceptors({ ...parts, methods })
     for (const { definition, handlers } of parts.services) this.#add(definition, handlers)
     const names = parts.services.map(({ definition }) => Object.values(definition)[0]!.path.split('/')[1]!)
@@ -161,13 +161,13 @@ export class GrpcServer {
   }
 
   /** Takes no new calls and lets those under way finish. What is not done by then is cut, and the answer is false. */
-  async drain(withinMs: number): Promise<boolean> {
+  async drain(timeoutMs: number): Promise<boolean> {
     this.#parts.health.drain()
     this.#draining.abort()
     this.#listener?.close()
     let timer: NodeJS.Timeout | undefined
     const finished = await new Promise<boolean>((resolve) => {
-      timer = setTimeout(() => resolve(false), withinMs)
+      timer = setTimeout(() => resolve(false), timeoutMs)
       this.#server.tryShutdown(() => resolve(true))
     })
     clearTimeout(timer)
@@ -175,7 +175,7 @@ export class GrpcServer {
     return finished
   }
 
-  #add(definition: ServiceDefinition, handlers: Served['handlers']): void {
+  #add(definition: ServiceDefinition, handlers: BoundServer['handlers']): void {
     const raw: Record<string, ServiceDefinition[string]> = {}
     const implementation: Record<string, (call: ServerUnaryCall<Buffer, Uint8Array>, reply: sendUnaryData<Uint8Array>) => void> = {}
     for (const [name, rpc] of Object.entries(definition)) {
@@ -213,7 +213,7 @@ export class GrpcServer {
     const { call, work } = this.#open(method, grpcCall, peer, trailer, end.signal)
     const timer = setTimeout(() => end.abort(), Math.max(0, call.deadline - Date.now()))
     let answered = false
-    const held = this.#budget.take([], leastBytes + grpcCall.request.length)
+    const held = this.#budget.take([], minBytes + grpcCall.request.length)
     if (grpcCall.cancelled) end.abort()
     // grpc-js says this of every call, also of those that ended well: nothing of it is under way any longer.
     grpcCall.on('cancelled', () => {
@@ -224,11 +224,11 @@ export class GrpcServer {
     // A call that nothing is done for is still seen.
     const passed = refusal === undefined ? this.#interceptors : [this.#interceptors[0]!, () => Promise.reject(refusal)]
     try {
-      const response = await within({ work, trace: call.trace }, () => chain(passed, call, () => handle(call)))
-      held?.resize(leastBytes + response.length)
+      const response = await runInScope({ work, trace: call.trace }, () => chain(passed, call, () => handle(call)))
+      held?.resize(minBytes + response.length)
       reply(null, response, trailer)
     } catch (error) {
-      held?.resize(leastBytes)
+      held?.resize(minBytes)
       const failed = toStatus(error instanceof MeshError ? error : meshErrors.INTERNAL({ cause: error }))
       if (error === refusal) failed.metadata?.set(key.unprocessed, '1')
       reply(failed)
@@ -241,9 +241,9 @@ export class GrpcServer {
   }
 
   /** Why nothing is done for a call, before anything is. */
-  #refusalOf({ metadata }: ServerUnaryCall<Buffer, Uint8Array>, { refusal }: Peer, held: Held | undefined): MeshError | undefined {
+  #refusalOf({ metadata }: ServerUnaryCall<Buffer, Uint8Array>, { refusal }: Peer, held: Reservation | undefined): MeshError | undefined {
     if (this.#draining.signal.aborted) return meshErrors.SHUTTING_DOWN()
-    if (bytesOf(metadata) > mostMetadata) return meshErrors.INVALID_REQUEST({ message: 'The metadata of a call may have 16 KiB.' })
+    if (bytesOf(metadata) > maxMetadataBytes) return meshErrors.INVALID_REQUEST({ message: 'The metadata of a call may have 16 KiB.' })
     return held === undefined ? meshErrors.OVERLOADED() : refusal
   }
 
@@ -273,7 +273,7 @@ export class GrpcServer {
     const given = header(key.requestId)
     const requestId = given !== undefined && uuid.test(given) ? given : randomUUID()
     const isBelieved = peer !== undefined && isService(peer)
-    const { trace, span } = enterTrace(startOf(method), parseTraceparent(header(key.traceparent)), isBelieved)
+    const { trace, span } = startServerSpan(startOf(method), parseTraceparent(header(key.traceparent)), isBelieved)
     const run = isBelieved ? header(key.run) : undefined
     const work = { requestId, ...(run !== undefined && uuid.test(run) && { runId: run }) }
     const asked = Number(grpcCall.getDeadline())

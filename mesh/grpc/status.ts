@@ -13,10 +13,10 @@ const suffix = '.relay'
  * How much of an error travels, in bytes of UTF-8. It goes as headers, which the strictest clients (grpc's C core) take 8 KiB of; there the
  * message is written twice, once percent-encoded, and the details grow by a third in base64. All of it together stays under 8 KiB.
  */
-const most = { message: 768, violation: 256, violations: 2048, metadata: 1024 }
+const max = { message: 768, violation: 256, violations: 2048, metadata: 1024 }
 /** What a pair takes beside its text: tags and lengths. */
 const overhead = 8
-const longestRetryMs = 2 ** 31 - 1
+const maxRetryMs = 2 ** 31 - 1
 
 /** The text without what cannot be encoded (half of a surrogate pair makes encodeURI throw), and cut at a whole character. */
 function cut(text: string, bytes: number): string {
@@ -34,10 +34,10 @@ function firstWithin(pairs: readonly (readonly [string, string])[], bytes: numbe
 
 /** What is sent of an error. Never throws, whatever a handler put into it; the cause stays here. */
 export function toStatus(error: MeshError): Partial<StatusObject> {
-  const shortened = error.violations.map((each) => [cut(each.field, most.violation), cut(each.description, most.violation)] as const)
-  const fieldViolations = firstWithin(shortened, most.violations).map(([field, description]) => ({ field, description, reason: '' }))
-  const message = cut(messageListing(error, fieldViolations.length), most.message)
-  const metadataSent = Object.fromEntries(firstWithin(Object.entries(error.metadata), most.metadata))
+  const shortened = error.violations.map((each) => [cut(each.field, max.violation), cut(each.description, max.violation)] as const)
+  const fieldViolations = firstWithin(shortened, max.violations).map(([field, description]) => ({ field, description, reason: '' }))
+  const message = cut(messageListing(error, fieldViolations.length), max.message)
+  const metadataSent = Object.fromEntries(firstWithin(Object.entries(error.metadata), max.metadata))
   const details: Any[] = [
     {
       typeUrl: type('ErrorInfo'),
@@ -48,7 +48,7 @@ export function toStatus(error: MeshError): Partial<StatusObject> {
     details.push({ typeUrl: type('BadRequest'), value: BadRequest.encode(BadRequest.fromPartial({ fieldViolations })).finish() as Buffer })
   }
   if (error.retryAfterMs !== undefined && !Number.isNaN(error.retryAfterMs)) {
-    const ms = Math.min(Math.max(0, Math.ceil(error.retryAfterMs)), longestRetryMs)
+    const ms = Math.min(Math.max(0, Math.ceil(error.retryAfterMs)), maxRetryMs)
     const retryDelay = { seconds: Math.floor(ms / 1000), nanos: (ms % 1000) * 1_000_000 }
     details.push({ typeUrl: type('RetryInfo'), value: RetryInfo.encode(RetryInfo.fromPartial({ retryDelay })).finish() as Buffer })
   }

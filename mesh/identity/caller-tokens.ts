@@ -7,17 +7,17 @@ import { errors } from 'jose'
 import { meshErrors } from '../errors.ts'
 import type { Caller } from '../grpc/caller.ts'
 import { publicKeyOf } from './ed25519.ts'
-import { TokenCache } from './token-cache.ts'
-import { type Claims, type TokenKind, claimsOf, endOf, isName, longestLifeS } from './token-rules.ts'
+import { LruCache } from '../lru-cache.ts'
+import { type Claims, type TokenKind, claimsOf, endOf, isName, maxLifetimeS } from './token-rules.ts'
 
 /** What a caller token is, for who makes one and who believes one. */
 export const callerToken = { typ: 'relay-caller+jwt', issuer: 'relay-access', audience: 'relay-mesh' } as const satisfies TokenKind
 
-const mostCached = 10_000
+const maxCached = 10_000
 const longest = { workspace: 128, actor: 128, keyId: 64, permission: 64 }
-const mostPermissions = 100
+const maxPermissions = 100
 /** No token outlives the end of its API key, or what was heard of it, by more; the rest is for clocks that differ. */
-const revocationKeptMs = 2 * longestLifeS * 1000
+const revocationKeptMs = 2 * maxLifetimeS * 1000
 
 /** A public key that tokens are signed with (RFC 8037). */
 export interface SigningKey {
@@ -43,7 +43,7 @@ interface Key extends SigningKey {
   readonly key: KeyObject
 }
 
-interface Proven {
+interface VerifiedToken {
   caller: Caller
   by: Key
   endMs: number
@@ -55,7 +55,7 @@ export class CallerTokens {
   /** Undefined until somebody has told. */
   #keys: ReadonlyMap<string, Key> | undefined
   readonly #revoked = new Map<string, { fromMs: number; keptUntilMs: number }>()
-  readonly #cache = new TokenCache<Proven>(mostCached)
+  readonly #cache = new LruCache<VerifiedToken>(maxCached)
 
   constructor({ now = Date.now, onUnknownKid = async () => {} }: CallerTokensParts = {}) {
     this.#now = now
@@ -100,7 +100,7 @@ export class CallerTokens {
     return caller
   }
 
-  #stands({ caller, by, endMs }: Proven): boolean {
+  #stands({ caller, by, endMs }: VerifiedToken): boolean {
     const now = this.#now()
     const revoked = this.#revoked.get(caller.keyId)
     return now < endMs && this.#keys?.get(by.kid) === by && (revoked === undefined || now < revoked.fromMs)
@@ -137,7 +137,7 @@ export class CallerTokens {
 /** The caller that the claims name: `sub` acts in `ws` by the key `key`. Undefined where they are not what access writes. */
 function callerIn({ sub, ws, key, perms }: Claims): Caller | undefined {
   if (!isName(sub, longest.actor) || !isName(ws, longest.workspace) || !isName(key, longest.keyId)) return undefined
-  if (!Array.isArray(perms) || perms.length > mostPermissions) return undefined
+  if (!Array.isArray(perms) || perms.length > maxPermissions) return undefined
   if (!perms.every((each) => isName(each, longest.permission))) return undefined
   const permissions = new Set<string>(perms)
   return Object.freeze({ workspace: ws, actor: sub, keyId: key, may: (permission: string) => permissions.has(permission) })

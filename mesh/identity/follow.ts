@@ -8,7 +8,7 @@ import { SignatureStates } from '../signature-states.ts'
 import { CallerTokens } from './caller-tokens.ts'
 
 /** How often the feed is read, and at the most asked for beside that, in milliseconds. */
-const everyMs = 1000
+const intervalMs = 1000
 
 export interface AccessFeedParts {
   /** One round trip to access; rejects in time where it is away. */
@@ -30,14 +30,14 @@ export class AccessFeed {
   #readAtMs: number
   #reading: Promise<boolean> | undefined
   /** Until a reading ends well. */
-  #away = false
+  #unavailable = false
   #askedAtMs = -Infinity
 
   constructor({ follow, log, metrics, now = () => performance.now() }: AccessFeedParts) {
     this.#follow = follow
     this.#now = now
     this.#readAtMs = now()
-    this.#loop = new Loop({ name: 'access feed', everyMs, log, work: () => this.#read() })
+    this.#loop = new Loop({ name: 'access feed', intervalMs, log, work: () => this.#read() })
     metrics.gauge('access_feed_age_seconds', 'Time since this process last received keys and revocations from access', [], (gauge) =>
       gauge.set((now() - this.#readAtMs) / 1000),
     )
@@ -54,8 +54,8 @@ export class AccessFeed {
   /** Rejects where access is away, as far as the last reading could tell. */
   async #ask(): Promise<void> {
     if (this.#reading === undefined) {
-      if (this.#now() - this.#askedAtMs < everyMs) {
-        if (this.#away) throw meshErrors.DEPENDENCY_UNAVAILABLE()
+      if (this.#now() - this.#askedAtMs < intervalMs) {
+        if (this.#unavailable) throw meshErrors.DEPENDENCY_UNAVAILABLE()
         return
       }
       this.#askedAtMs = this.#now()
@@ -71,14 +71,14 @@ export class AccessFeed {
 
   async #readOnce(): Promise<boolean> {
     const after = this.#sequence
-    this.#away = true
+    this.#unavailable = true
     const { signingKeys, revocations, sequence, signatures } = await this.#follow({ after, signaturesAfter: this.signatures.sequence })
     // A moment that cannot be read is past: what was meant is that the key is believed no longer.
     const moments = revocations.map(({ keyId, notAfter }) => ({ keyId, notAfterMs: Date.parse(notAfter) || 0 }))
     // First: who is told by a token may sign.
     const more = this.signatures.update(signatures)
     this.tokens.update({ signingKeys, revocations: moments })
-    this.#away = false
+    this.#unavailable = false
     this.#readAtMs = this.#now()
     // Access that counts from an earlier number has lost some, or is another: everything is read again.
     const startedOver = sequence < after

@@ -6,15 +6,15 @@ import type { KeyObject } from 'node:crypto'
 import { SignJWT, errors } from 'jose'
 import type { PeerToken } from '../grpc/caller.ts'
 import { publicKeyOf, xOf } from './ed25519.ts'
-import { TokenCache } from './token-cache.ts'
-import { type TokenKind, claimsOf, endOf, longestLifeS } from './token-rules.ts'
+import { LruCache } from '../lru-cache.ts'
+import { type TokenKind, claimsOf, endOf, maxLifetimeS } from './token-rules.ts'
 
 const typ = 'relay-peer+jwt'
 const audienceOf = (service: string) => `relay-mesh/${service}`
 /** With less left a token is signed anew, in milliseconds. */
 const renewMs = 60_000
 /** Each replica of each service has one every few minutes. */
-const mostCached = 1000
+const maxCached = 1000
 
 /** The public keys of every service by its name; several while one is exchanged. */
 export type PeerKeys = ReadonlyMap<string, readonly string[]>
@@ -31,7 +31,7 @@ export function peerTokenOf(name: string, privateKey: KeyObject, now: () => numb
       .setSubject(name)
       .setAudience(audienceOf(service))
       .setIssuedAt(atS)
-      .setExpirationTime(atS + longestLifeS)
+      .setExpirationTime(atS + maxLifetimeS)
       .sign(privateKey)
 
   return (service) => {
@@ -39,7 +39,7 @@ export function peerTokenOf(name: string, privateKey: KeyObject, now: () => numb
     if (held !== undefined && now() < held.renewAtMs) return held.token
     const atS = Math.floor(now() / 1000)
     const token = sign(service, atS)
-    const fresh: { token: string | Promise<string>; renewAtMs: number } = { token, renewAtMs: (atS + longestLifeS) * 1000 - renewMs }
+    const fresh: { token: string | Promise<string>; renewAtMs: number } = { token, renewAtMs: (atS + maxLifetimeS) * 1000 - renewMs }
     // Whoever calls meanwhile waits for the same one.
     current.set(service, fresh)
     return token.then(
@@ -57,7 +57,7 @@ export class PeerTokens {
   readonly #kind: TokenKind
   readonly #now: () => number
   readonly #keys = new Map<string, { name: string; key: KeyObject }>()
-  readonly #cache = new TokenCache<{ name: string; endMs: number }>(mostCached)
+  readonly #cache = new LruCache<{ name: string; endMs: number }>(maxCached)
 
   /** Throws where a key is none, or is the key of two services. */
   constructor({ audience, peers, now = Date.now }: { audience: string; peers: PeerKeys; now?: () => number }) {

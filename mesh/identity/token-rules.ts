@@ -2,11 +2,11 @@
 import { type JWTPayload, type JWTVerifyGetKey, type JWTVerifyResult, errors, jwtVerify } from 'jose'
 
 /** How long a token may live, in seconds. */
-export const longestLifeS = 300
+export const maxLifetimeS = 300
 /** How far the clocks of two machines may be apart, in seconds. */
 const toleranceS = 5
 /** No token of ours comes near it. */
-const longestToken = 4096
+const maxTokenLength = 4096
 /** The compact form (RFC 7515) as it is written, without what a lenient decoder would read over: one token is not many texts. */
 const compact = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/
 
@@ -25,14 +25,14 @@ export interface Claims extends JWTPayload {
 
 /** The claims of a token that proves them; undefined for any other text. Rejects with what `keyOf` throws beyond jose's own errors. */
 export async function claimsOf(token: string, kind: TokenKind, keyOf: JWTVerifyGetKey, nowMs: number): Promise<Claims | undefined> {
-  if (token.length > longestToken || !compact.test(token)) return undefined
+  if (token.length > maxTokenLength || !compact.test(token)) return undefined
   let verified: JWTVerifyResult
   try {
     verified = await jwtVerify(token, keyOf, {
       ...kind,
       algorithms: ['EdDSA'],
       requiredClaims: ['iat', 'exp'],
-      maxTokenAge: longestLifeS,
+      maxTokenAge: maxLifetimeS,
       clockTolerance: toleranceS,
       currentDate: new Date(nowMs),
     })
@@ -42,7 +42,7 @@ export async function claimsOf(token: string, kind: TokenKind, keyOf: JWTVerifyG
   }
   const { iat, exp, aud } = verified.payload
   // For us alone, and with an end that it was given, not only the one that we would give it.
-  if (iat === undefined || exp === undefined || aud !== kind.audience || exp - iat > longestLifeS) return undefined
+  if (iat === undefined || exp === undefined || aud !== kind.audience || exp - iat > maxLifetimeS) return undefined
   return { ...verified.payload, iat, exp }
 }
 

@@ -74,10 +74,10 @@ export function connect({ secure, host, port }: Endpoint, addresses: readonly st
 
 const onlyThese =
   (addresses: readonly string[]): net.LookupFunction =>
-  (_hostname, options, answer) => {
+  (_hostname, options, response) => {
     const all = addresses.map((address) => ({ address, family: net.isIP(address) }))
-    if (options.all) answer(null, all)
-    else answer(null, all[0]!.address, all[0]!.family)
+    if (options.all) response(null, all)
+    else response(null, all[0]!.address, all[0]!.family)
   }
 
 const sentences: Readonly<Record<string, string>> = {

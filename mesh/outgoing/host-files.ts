@@ -29,9 +29,16 @@ const maxDomains = 6
 export function parseSearch(text: string): Search {
   let [domains, ndots]: [string[], number] = [[], 1]
   for (const line of text.split('\n')) {
-    const [keyword, ...words] = line.replace(/[#;].*/, '').trim().split(/\s+/)
+    const [keyword, ...words] = line
+      .replace(/[#;].*/, '')
+      .trim()
+      .split(/\s+/)
     // The last of these lines counts.
-    if (keyword === 'search' || keyword === 'domain') domains = words.slice(0, maxDomains).map(bareName).filter((name) => name !== '')
+    if (keyword === 'search' || keyword === 'domain')
+      domains = words
+        .slice(0, maxDomains)
+        .map(bareName)
+        .filter((name) => name !== '')
     if (keyword !== 'options') continue
     const said = words.map((word) => /^ndots:(\d{1,2})$/.exec(word)?.[1]).findLast((digits) => digits !== undefined)
     if (said !== undefined) ndots = Math.min(Number(said), 15)

@@ -111,7 +111,8 @@ export class FinalResponses extends Duplex {
 
   override _writev(chunks: { chunk: Buffer; encoding: BufferEncoding }[], done: (error?: Error | null) => void): void {
     this.#socket.cork()
-    for (const [index, { chunk, encoding }] of chunks.entries()) this.#socket.write(chunk, encoding, index === chunks.length - 1 ? done : undefined)
+    for (const [index, { chunk, encoding }] of chunks.entries())
+      this.#socket.write(chunk, encoding, index === chunks.length - 1 ? done : undefined)
     this.#socket.uncork()
   }
 

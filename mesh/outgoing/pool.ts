@@ -1,7 +1,7 @@
 /** Connections to one origin that an operator has configured, each used by one request at a time and kept for a moment in between. */
 import { ConnectError, type Endpoint, connect, connectFailed, connectStopped, endpointOf } from './connect.ts'
 import { HttpConnection, idleMs } from './exchange.ts'
-import { type Lookup, NameResolver, tracedLookup } from './resolver.ts'
+import { type Lookup, NameResolver, lookupWithSpan } from './resolver.ts'
 
 export class ConnectionPool {
   readonly #origin: string
@@ -12,7 +12,7 @@ export class ConnectionPool {
   constructor({ origin, lookup = new NameResolver().lookup }: { origin: URL; lookup?: Lookup | undefined }) {
     this.#origin = origin.origin
     this.#endpoint = endpointOf(origin)
-    this.#lookup = tracedLookup(lookup)
+    this.#lookup = lookupWithSpan(lookup)
   }
 
   /** A connection that is open: one that was used before, or a new one. Throws ConnectError; then nothing was sent. */

@@ -12,7 +12,7 @@ import { networkInterfaces } from 'node:os'
 import { isIP } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { FairSlots, NoSlot, type SlotLimits } from '../fair-slots.ts'
-import { traced } from '../telemetry/tracing.ts'
+import { withSpan } from '../telemetry/tracing.ts'
 import { bareName, candidates, isLocalhost, parseHosts, parseSearch } from './host-files.ts'
 
 /** Whose name it is: slots are shared between tenants, answers are not. The signal ends the wait. */
@@ -65,10 +65,10 @@ const otherFamilyMs = 250
 const fileMs = 5_000
 const maxFileBytes = 4 * 1024 * 1024
 
-type Answer = { addresses: readonly string[]; ttlMs: number } | { code: LookupCode }
+type LookupResult = { addresses: readonly string[]; ttlMs: number } | { code: LookupCode }
 
 interface UnderWay {
-  answer: Promise<Answer>
+  answer: Promise<LookupResult>
   /** Ends it once the last of those who wait for it has gone. */
   readonly control: AbortController
   waiting: number
@@ -79,9 +79,9 @@ export class NameResolver {
   readonly #slots: FairSlots
   readonly #hosts
   readonly #search
-  readonly #underWay = new Map<string, UnderWay>()
+  readonly #inFlight = new Map<string, UnderWay>()
   /** The least recently asked for first. */
-  readonly #kept = new Map<string, { answer: Answer; until: number }>()
+  readonly #kept = new Map<string, { answer: LookupResult; until: number }>()
 
   constructor(options: ResolverOptions = {}) {
     this.#options = options
@@ -98,30 +98,30 @@ export class NameResolver {
     if (listed !== undefined) return listed
     if (isLocalhost(bare)) return ['127.0.0.1', '::1']
     const key = JSON.stringify([tenant, hostname.toLowerCase()])
-    const answer = this.#recall(key) ?? (await this.#join(key, hostname, tenant, signal))
-    if ('code' in answer) throw new LookupError(answer.code)
-    return answer.addresses
+    const response = this.#recall(key) ?? (await this.#join(key, hostname, tenant, signal))
+    if ('code' in response) throw new LookupError(response.code)
+    return response.addresses
   }
 
   /** Waits for a look-up of the same name by the same tenant, or begins one. */
-  #join(key: string, hostname: string, tenant: string, signal: AbortSignal): Promise<Answer> {
+  #join(key: string, hostname: string, tenant: string, signal: AbortSignal): Promise<LookupResult> {
     signal.throwIfAborted()
-    let found = this.#underWay.get(key)
+    let found = this.#inFlight.get(key)
     if (found === undefined || found.control.signal.aborted) {
       const control = new AbortController()
       const begun: UnderWay = { control, waiting: 0, answer: this.#ask(hostname, tenant, control.signal) }
       found = begun
-      this.#underWay.set(key, begun)
+      this.#inFlight.set(key, begun)
       const done = () => {
-        if (this.#underWay.get(key) === begun) this.#underWay.delete(key)
+        if (this.#inFlight.get(key) === begun) this.#inFlight.delete(key)
       }
-      begun.answer.then((answer) => {
+      begun.answer.then((response) => {
         // What was given up says nothing of the name.
-        if (!control.signal.aborted) this.#keep(key, answer)
+        if (!control.signal.aborted) this.#keep(key, response)
         done()
       }, done)
     }
-    const { answer, control } = found
+    const { answer: response, control } = found
     found.waiting += 1
     return new Promise((resolve, reject) => {
       const leave = () => {
@@ -134,13 +134,13 @@ export class NameResolver {
         reject(signal.reason as Error)
       }
       signal.addEventListener('abort', stop, { once: true })
-      answer.then(resolve, reject).finally(() => {
+      response.then(resolve, reject).finally(() => {
         if (!signal.aborted) leave()
       })
     })
   }
 
-  async #ask(hostname: string, tenant: string, signal: AbortSignal): Promise<Answer> {
+  async #ask(hostname: string, tenant: string, signal: AbortSignal): Promise<LookupResult> {
     let release
     try {
       release = await this.#slots.acquire(tenant, signal)
@@ -150,15 +150,15 @@ export class NameResolver {
     }
     const started = performance.now()
     try {
-      const answer = await this.#askEach(candidates(hostname, await this.#search()), signal)
-      this.#options.onLookup?.('code' in answer ? answer.code : 'found', (performance.now() - started) / 1000)
-      return answer
+      const response = await this.#askEach(candidates(hostname, await this.#search()), signal)
+      this.#options.onLookup?.('code' in response ? response.code : 'found', (performance.now() - started) / 1000)
+      return response
     } finally {
       release()
     }
   }
 
-  async #askEach(names: readonly string[], signal: AbortSignal): Promise<Answer> {
+  async #askEach(names: readonly string[], signal: AbortSignal): Promise<LookupResult> {
     const { timeoutMs = 5_000, servers } = this.#options
     // One of its own, so that to cancel it ends nothing else, and so that its source ports are fresh.
     const resolver = new Resolver({ timeout: Math.ceil(timeoutMs / 4), tries: 2, maxTimeout: Math.ceil(timeoutMs / 2) })
@@ -171,10 +171,10 @@ export class NameResolver {
       const deadline = performance.now() + timeoutMs
       for (const name of names) {
         if (signal.aborted || performance.now() >= deadline) return { code: 'EAI_AGAIN' }
-        const answer = await askBoth(resolver, name)
-        if ('addresses' in answer) return answer
+        const response = await askBoth(resolver, name)
+        if ('addresses' in response) return response
         // That one of several could not be found out leaves all of it open.
-        if (answer.code === 'EAI_AGAIN') code = 'EAI_AGAIN'
+        if (response.code === 'EAI_AGAIN') code = 'EAI_AGAIN'
       }
       return { code }
     } finally {
@@ -184,7 +184,7 @@ export class NameResolver {
     }
   }
 
-  #recall(key: string): Answer | undefined {
+  #recall(key: string): LookupResult | undefined {
     const found = this.#kept.get(key)
     if (found === undefined) return undefined
     this.#kept.delete(key)
@@ -193,10 +193,10 @@ export class NameResolver {
     return found.answer
   }
 
-  #keep(key: string, answer: Answer): void {
-    const forMs = 'code' in answer ? keptMs[answer.code] : Math.min(answer.ttlMs, keptMs.found)
+  #keep(key: string, response: LookupResult): void {
+    const forMs = 'code' in response ? keptMs[response.code] : Math.min(response.ttlMs, keptMs.found)
     this.#kept.delete(key)
-    if (forMs > 0) this.#kept.set(key, { answer, until: performance.now() + forMs })
+    if (forMs > 0) this.#kept.set(key, { answer: response, until: performance.now() + forMs })
     const { maxCached = 2_000 } = this.#options
     if (this.#kept.size > maxCached) this.#kept.delete(this.#kept.keys().next().value!)
   }
@@ -205,7 +205,7 @@ export class NameResolver {
 type Records = { address: string; ttl: number }[]
 
 /** Both families at once. */
-async function askBoth(resolver: Resolver, name: string): Promise<Answer> {
+async function askBoth(resolver: Resolver, name: string): Promise<LookupResult> {
   const [v4, v6]: [Records, Records] = [[], []]
   const failures: LookupCode[] = []
   const ask = async (asking: Promise<Records>, into: Records) => {
@@ -218,8 +218,8 @@ async function askBoth(resolver: Resolver, name: string): Promise<Answer> {
   const both = [ask(resolver.resolve4(name, { ttl: true }), v4), ask(resolver.resolve6(name, { ttl: true }), v6)]
   await Promise.race(both)
   const done = new AbortController()
-  const patience = v4.length + v6.length === 0 ? [] : [pause(otherFamilyMs, undefined, { signal: done.signal }).catch(() => undefined)]
-  await Promise.race([Promise.all(both), ...patience])
+  const timeout = v4.length + v6.length === 0 ? [] : [pause(otherFamilyMs, undefined, { signal: done.signal }).catch(() => undefined)]
+  await Promise.race([Promise.all(both), ...timeout])
   done.abort()
   const records = reachesIpv6() ? [...v6, ...v4] : [...v4, ...v6]
   if (records.length === 0) return { code: failures.includes('EAI_AGAIN') ? 'EAI_AGAIN' : 'ENOTFOUND' }
@@ -250,9 +250,9 @@ function systemFile<T>(path: string, parse: (text: string) => T): () => Promise<
 }
 
 /** The same, with a span of the work that asks; an address is looked up nowhere. */
-export const tracedLookup =
+export const lookupWithSpan =
   (lookup: Lookup): Lookup =>
   (host, options) =>
     isIP(host) === 0
-      ? traced({ name: 'dns lookup', kind: 'internal', attributes: { 'server.address': host } }, () => lookup(host, options))
+      ? withSpan({ name: 'dns lookup', kind: 'internal', attributes: { 'server.address': host } }, () => lookup(host, options))
       : lookup(host, options)

@@ -4,7 +4,7 @@ import type { Secret } from '../config.ts'
 import { MeshError, meshErrors } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { type Attributes, traced } from '../telemetry/tracing.ts'
+import { type Attributes, withSpan } from '../telemetry/tracing.ts'
 import { countConnections, openPool } from './pool.ts'
 import { Silence } from './silence.ts'
 import type { Statement } from './statement.ts'
@@ -28,14 +28,14 @@ export interface DatabaseParts {
 }
 
 /** SQLSTATE classes and codes that mean "not now": connection lost, refused or cut, resources gone, being shut down, timed out. */
-const away = /^(08|53|57P0|57014|25006|58)/
+const unavailable = /^(08|53|57P0|57014|25006|58)/
 
 /** Whether the database could not be reached or would not work just now, as against a mistake in what was asked of it. */
-function isAway(error: unknown): boolean {
+function isUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false
   if (error instanceof MeshError) return error.reason === 'DEPENDENCY_UNAVAILABLE'
   // A message may quote what was asked, so it says something only where there is no code.
-  if ('code' in error && typeof error.code === 'string') return away.test(error.code) || /^E[A-Z]+$/.test(error.code)
+  if ('code' in error && typeof error.code === 'string') return unavailable.test(error.code) || /^E[A-Z]+$/.test(error.code)
   return /timeout|Connection terminated|not queryable|connection error|calling end on the pool/i.test(error.message)
 }
 
@@ -43,11 +43,11 @@ function isAway(error: unknown): boolean {
 const isSilence = (error: unknown): boolean => error instanceof Error && (error.message === 'Query read timeout' || isSilence(error.cause))
 
 const translate = (error: unknown): unknown =>
-  isAway(error) && !(error instanceof MeshError) ? meshErrors.DEPENDENCY_UNAVAILABLE({ cause: error }) : error
+  isUnavailable(error) && !(error instanceof MeshError) ? meshErrors.DEPENDENCY_UNAVAILABLE({ cause: error }) : error
 
 /** As a span by the name of the statement, by https://opentelemetry.io/docs/specs/semconv/db/; neither its text nor its values. */
 const spanned = <T>(name: string, server: Attributes, work: () => Promise<T>): Promise<T> =>
-  traced({ name, kind: 'client', attributes: { ...server, 'db.query.summary': name } }, async (span) => {
+  withSpan({ name, kind: 'client', attributes: { ...server, 'db.query.summary': name } }, async (span) => {
     try {
       return await work()
     } catch (error) {
@@ -58,11 +58,11 @@ const spanned = <T>(name: string, server: Attributes, work: () => Promise<T>): P
   })
 
 /** One connection, or whichever is free. */
-interface Asked {
+interface QueryOptions {
   query<Row extends QueryResultRow>(config: QueryConfig): Promise<QueryResult<Row>>
 }
 
-const queriesOf = (asked: Asked, server: Attributes): Queries => ({
+const queriesOf = (asked: QueryOptions, server: Attributes): Queries => ({
   async query<Row extends QueryResultRow>({ name, text }: Statement, values: readonly unknown[] = []): Promise<Row[]> {
     try {
       return (await spanned(name, server, () => asked.query<Row>({ name, text, values: values as unknown[] }))).rows
@@ -124,7 +124,7 @@ export class Database implements Queries {
       return result
     } catch (error) {
       // One that does not answer is not asked again; the server rolls back when the connection closes.
-      if (isAway(error)) broken = error as Error
+      if (isUnavailable(error)) broken = error as Error
       else await client.query('ROLLBACK').catch((failure: Error) => (broken = failure))
       throw translate(error)
     } finally {
@@ -138,7 +138,7 @@ export class Database implements Queries {
     try {
       return await client.query<Row>(config)
     } catch (error) {
-      if (isAway(error)) broken = error as Error
+      if (isUnavailable(error)) broken = error as Error
       throw error
     } finally {
       this.#release(client, broken)

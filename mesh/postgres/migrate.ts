@@ -20,14 +20,14 @@ export interface MigrateOptions {
   /** How long a migration may wait for a lock that others hold, in milliseconds: whoever comes after it waits as long. 2000 when unset. */
   lockMs?: number
   /** How long it is tried again then, in milliseconds; five minutes when unset. */
-  patienceMs?: number
+  timeoutMs?: number
 }
 
 /** How long a database may take to answer at all. */
 const connectPatienceMs = 60_000
 const retryMs = 500
 /** Between two looks at whether somebody else is done. */
-const lookMs = 100
+const pollIntervalMs = 100
 const separate = '-- relay: no transaction\n'
 
 /** Held by whoever migrates, from before the first file until after the last. */
@@ -42,14 +42,16 @@ interface File {
 
 /** `folder` holds NNNN_what.sql files. */
 export async function migrate(url: Secret, folder: URL, log: Logger, options: MigrateOptions = {}): Promise<void> {
-  const { lockMs = 2000, patienceMs = 300_000 } = options
-  const until = Date.now() + patienceMs
+  const { lockMs = 2000, timeoutMs = 300_000 } = options
+  const until = Date.now() + timeoutMs
   const client = await connect(url, log)
   const ask = async (text: string, values?: unknown[]) => (await client.query<Record<string, unknown>>(text, values)).rows
   try {
     await takeLock(ask, log)
     await ask(`SELECT set_config('lock_timeout', $1, false)`, [String(lockMs)])
-    await inTransaction(ask, () => ask('CREATE TABLE IF NOT EXISTS migrations (id serial PRIMARY KEY, name varchar(255) NOT NULL, run_on timestamp NOT NULL)'))
+    await inTransaction(ask, () =>
+      ask('CREATE TABLE IF NOT EXISTS migrations (id serial PRIMARY KEY, name varchar(255) NOT NULL, run_on timestamp NOT NULL)'),
+    )
     for (const group of groupsOf(await pending(ask, folder))) {
       await withPatience(until, group, log, () => runGroup(ask, group))
       for (const { name } of group) log.info({ migration: name }, 'migrated')
@@ -59,9 +61,9 @@ export async function migrate(url: Secret, folder: URL, log: Logger, options: Mi
   }
 }
 
-/** Throws ConfigError where a migration of the folder has not run by then, naming it: whoever migrates has `patienceMs` to do it. */
-export async function requireMigrated(url: Secret, folder: URL, log: Logger, { patienceMs = 60_000 } = {}): Promise<void> {
-  const until = Date.now() + patienceMs
+/** Throws ConfigError where a migration of the folder has not run by then, naming it: whoever migrates has `timeoutMs` to do it. */
+export async function requireMigrated(url: Secret, folder: URL, log: Logger, { timeoutMs = 60_000 } = {}): Promise<void> {
+  const until = Date.now() + timeoutMs
   const client = await connect(url, log)
   const ask = async (text: string) => (await client.query<Record<string, unknown>>(text)).rows
   try {
@@ -71,7 +73,7 @@ export async function requireMigrated(url: Secret, folder: URL, log: Logger, { p
       const names = missing.map(({ name }) => name).join(', ')
       if (Date.now() > until) throw new ConfigError(`The database at DATABASE_URL lacks the migrations ${names}: run relay-migrate`)
       if (attempt === 1) log.warn({ missing: names }, 'waiting for migrations: relay-migrate runs them')
-      await pause(lookMs)
+      await pause(pollIntervalMs)
     }
   } finally {
     await client.end()
@@ -83,7 +85,7 @@ export function prepareDatabase(url: Secret, folder: URL, log: Logger, { migrate
   return migrateOnStart ? migrate(url, folder, log) : requireMigrated(url, folder, log)
 }
 
-type Ask = (text: string, values?: unknown[]) => Promise<Record<string, unknown>[]>
+type Query = (text: string, values?: unknown[]) => Promise<Record<string, unknown>[]>
 
 /** Waits for a database that is still starting, a minute at most. */
 async function connect(url: Secret, log: Logger): Promise<Client> {
@@ -104,21 +106,24 @@ async function connect(url: Secret, log: Logger): Promise<Client> {
 }
 
 /** By asking again and again: whoever waits inside Postgres for a lock holds up the building of an index, which its holder waits for. */
-async function takeLock(ask: Ask, log: Logger): Promise<void> {
+async function takeLock(ask: Query, log: Logger): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     const [row] = await ask(`SELECT pg_try_advisory_lock(${migratorsLock}) AS taken`)
     if (row!['taken'] === true) return
     if (attempt === 1) log.debug('waiting for another migrator')
-    await pause(lookMs)
+    await pause(pollIntervalMs)
   }
 }
 
 /** The files that have not run. Throws where one of them would slip in before one that has. */
-async function pending(ask: Ask, folder: URL): Promise<File[]> {
+async function pending(ask: Query, folder: URL): Promise<File[]> {
   const [table] = await ask(`SELECT to_regclass('migrations') IS NOT NULL AS there`)
   const rows = table!['there'] === true ? await ask('SELECT name FROM migrations') : []
   const done = new Set(rows.map(({ name }) => String(name)))
-  const names = (await readdir(folder)).filter((name) => name.endsWith('.sql')).map((name) => name.slice(0, -'.sql'.length)).sort()
+  const names = (await readdir(folder))
+    .filter((name) => name.endsWith('.sql'))
+    .map((name) => name.slice(0, -'.sql'.length))
+    .sort()
   const missing = names.filter((name) => !done.has(name))
   const last = [...done].sort().at(-1) ?? ''
   const early = missing.find((name) => name < last)
@@ -139,7 +144,7 @@ function groupsOf(files: readonly File[]): File[][] {
   return groups
 }
 
-async function runGroup(ask: Ask, group: readonly File[]): Promise<void> {
+async function runGroup(ask: Query, group: readonly File[]): Promise<void> {
   const record = ({ name }: File) => ask('INSERT INTO migrations (name, run_on) VALUES ($1, now())', [name])
   const [first] = group
   if (isSeparate(first!)) {
@@ -164,7 +169,7 @@ const statementsOf = (text: string): string[] =>
     .split(/;[ \t]*(?:\n|$)/)
     .filter((each) => each.replaceAll(/^\s*--.*$/gm, '').trim() !== '')
 
-async function inTransaction(ask: Ask, work: () => Promise<unknown>): Promise<void> {
+async function inTransaction(ask: Query, work: () => Promise<unknown>): Promise<void> {
   await ask('BEGIN')
   try {
     await work()
@@ -185,7 +190,8 @@ async function withPatience(until: number, group: readonly File[], log: Logger, 
       return await work()
     } catch (error) {
       if (!inTheWay.has((error as { code?: string }).code ?? '')) throw error
-      if (Date.now() > until) throw new Error(`The migration ${names} did not get its locks: something holds them for long`, { cause: error })
+      if (Date.now() > until)
+        throw new Error(`The migration ${names} did not get its locks: something holds them for long`, { cause: error })
       if (attempt === 1) log.warn({ migration: names }, 'a lock is held by others: the migration is tried again')
       await pause(retryMs * (1 + Math.random()))
     }

@@ -3,7 +3,7 @@ import { Pool } from 'pg'
 import type { Secret } from '../config.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { outside } from '../telemetry/scope.ts'
+import { runDetached } from '../telemetry/scope.ts'
 
 export interface PoolParts {
   url: Secret
@@ -28,7 +28,7 @@ export function openPool({ url, log, connections, statementMs }: PoolParts): Poo
     application_name: 'relay',
   })
   // Both or the process dies of a connection that Postgres closed: idle ones report here, ones in use on themselves.
-  const broke = outside((error: Error) => log.warn({ err: error }, 'an idle database connection broke'))
+  const broke = runDetached((error: Error) => log.warn({ err: error }, 'an idle database connection broke'))
   pool.on('error', broke)
   pool.on('connect', (client) => client.on('error', () => undefined))
   return pool

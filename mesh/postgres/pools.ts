@@ -16,14 +16,14 @@ export type Pools<Name extends string> = Readonly<Record<Name | 'main', Database
 export function openPools<const Name extends string>({ connections = 10, ...parts }: DatabaseParts, shares: Shares<Name>): Pools<Name> {
   // One server: what one pool notices of it, all know.
   const silence = new Silence<PoolClient>()
-  const sizes = Object.entries(shareOut(connections, shares))
+  const sizes = Object.entries(splitConnections(connections, shares))
   const pools = Object.fromEntries(sizes.map(([name, size]) => [name, new Database({ ...parts, name, connections: size, silence })]))
   const close = async () => void (await Promise.all(Object.values(pools).map((each) => each.close())))
   return { ...(pools as Record<Name | 'main', Database>), close }
 }
 
 /** At least one for each, also where that makes more than there were. */
-export function shareOut<Name extends string>(connections: number, shares: Shares<Name>): Record<Name | 'main', number> {
+export function splitConnections<Name extends string>(connections: number, shares: Shares<Name>): Record<Name | 'main', number> {
   const names = Object.keys(shares) as Name[]
   const sizes = names.map((name) => Math.max(1, Math.round(connections * shares[name])))
   const main = Math.max(1, connections - sizes.reduce((sum, each) => sum + each, 0))

@@ -2,7 +2,7 @@
 import { Redis, type RedisOptions } from 'ioredis'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { currentScope, outside } from '../telemetry/scope.ts'
+import { currentScope, runDetached } from '../telemetry/scope.ts'
 import { type Attributes, errorType, isRecorded, startSpan } from '../telemetry/tracing.ts'
 
 export interface RedisParts {
@@ -29,7 +29,7 @@ export function openRedis(parts: RedisParts): Redis {
   }
   const redis = new TracedRedis(parts.url, options)
   let lastSaid = ''
-  const failed = outside((error: Error) => {
+  const failed = runDetached((error: Error) => {
     // It repeats itself at every attempt.
     if (error.message !== lastSaid) parts.log.warn({ err: error }, 'redis')
     lastSaid = error.message
@@ -51,7 +51,8 @@ class TracedRedis extends Redis {
       'db.system.name': 'redis',
       // The index of the database; by this attribute Tempo knows a span for one of a database.
       'db.namespace': url.pathname.slice(1) || '0',
-      'server.address': url.hostname, 'server.port': Number(url.port || 6379),
+      'server.address': url.hostname,
+      'server.port': Number(url.port || 6379),
     }
   }
 
@@ -60,7 +61,7 @@ class TracedRedis extends Redis {
     if (scope === undefined || !isRecorded(scope.trace)) return super.sendCommand(command, stream)
     const name = command.name.toUpperCase()
     const span = startSpan({ name, kind: 'client', attributes: { ...this.#server, 'db.operation.name': name } }, scope.trace)
-    const answer = super.sendCommand(command, stream)
+    const response = super.sendCommand(command, stream)
     command.promise.then(
       () => span?.end(),
       (error: unknown) => {
@@ -68,12 +69,12 @@ class TracedRedis extends Redis {
         span?.end()
       },
     )
-    return answer
+    return response
   }
 }
 
 /** Whether the connection is usable within so many milliseconds. A process starts without Redis too: this only spares its first calls. */
-export function redisReady(redis: Redis, withinMs: number): Promise<boolean> {
+export function redisReady(redis: Redis, timeoutMs: number): Promise<boolean> {
   if (redis.status === 'ready') return Promise.resolve(true)
   return new Promise((resolve) => {
     const end = (ready: boolean) => {
@@ -82,7 +83,7 @@ export function redisReady(redis: Redis, withinMs: number): Promise<boolean> {
       resolve(ready)
     }
     const yes = () => end(true)
-    const timer = setTimeout(() => end(false), withinMs)
+    const timer = setTimeout(() => end(false), timeoutMs)
     redis.on('ready', yes)
   })
 }

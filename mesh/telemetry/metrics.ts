@@ -1,14 +1,14 @@
 /** Prometheus metrics of one process. Label values come from closed sets: methods, codes, reasons; never from what a caller sends. */
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
 import { type Family, openMetrics, openMetricsType, wantsOpenMetrics } from './open-metrics.ts'
-import { Seconds, buckets } from './seconds.ts'
+import { LatencyHistogram, buckets } from './latency-histogram.ts'
 
 /** Every value that each label may have. */
-type Closed = Readonly<Record<string, readonly string[]>>
-type Values<C extends Closed> = { readonly [L in keyof C]: C[L][number] }
+type ClosedLabels = Readonly<Record<string, readonly string[]>>
+type Values<C extends ClosedLabels> = { readonly [L in keyof C]: C[L][number] }
 
 /** A counter whose labels have no other values: the compiler holds whoever counts to them. */
-export interface ClosedCounter<C extends Closed> {
+export interface ClosedCounter<C extends ClosedLabels> {
   inc(labels: Values<C>, by?: number): void
   labels(labels: Values<C>): { inc(by?: number): void }
 }
@@ -20,7 +20,7 @@ interface Value {
   value: number
 }
 
-export interface Scraped {
+export interface ScrapeResult {
   /** The Content-Type. */
   type: string
   body: string
@@ -29,7 +29,7 @@ export interface Scraped {
 export class Metrics {
   readonly registry = new Registry()
   readonly #service: string
-  readonly #seconds = new Map<string, Seconds>()
+  readonly #seconds = new Map<string, LatencyHistogram>()
 
   constructor(service: string) {
     this.#service = service
@@ -43,8 +43,8 @@ export class Metrics {
    * process that is not. By name alone where the values are only known later: whoever comes to know them begins those series at 0.
    */
   counter<L extends string>(name: string, help: string, labelNames?: readonly L[]): Counter<L>
-  counter<const C extends Closed>(name: string, help: string, labels: C): ClosedCounter<C>
-  counter(name: string, help: string, labels: readonly string[] | Closed = []): Counter {
+  counter<const C extends ClosedLabels>(name: string, help: string, labels: C): ClosedCounter<C>
+  counter(name: string, help: string, labels: readonly string[] | ClosedLabels = []): Counter {
     const { labelNames, series } = labelled(labels)
     const counter = new Counter({ name, help, labelNames, registers: [this.registry] })
     for (const each of series) counter.inc(each, 0)
@@ -75,17 +75,21 @@ export class Metrics {
   }
 
   /** Labels as those of a counter. In seconds, with buckets from 1 ms to 30 s, and with exemplars where what is observed has a recorded trace. */
-  seconds<L extends string>(name: string, help: string, labels: readonly L[] | Readonly<Record<L, readonly string[]>> = []): Seconds<L> {
+  histogram<L extends string>(
+    name: string,
+    help: string,
+    labels: readonly L[] | Readonly<Record<L, readonly string[]>> = [],
+  ): LatencyHistogram<L> {
     const { labelNames, series } = labelled(labels)
     const histogram = new Histogram({ name, help, labelNames, buckets, registers: [this.registry] })
-    const seconds = new Seconds<L>(histogram, labelNames)
+    const seconds = new LatencyHistogram<L>(histogram, labelNames)
     for (const each of series) seconds.labels(each)
     this.#seconds.set(name, seconds)
     return seconds
   }
 
   /** As a scraper wants it by its Accept header: OpenMetrics with exemplars, or Prometheus's text format 0.0.4 without. */
-  async scrape(accept: string | undefined): Promise<Scraped> {
+  async scrape(accept: string | undefined): Promise<ScrapeResult> {
     if (!wantsOpenMetrics(accept)) return { type: this.registry.contentType, body: await this.registry.metrics() }
     return { type: openMetricsType, body: openMetrics(await this.#families()) }
   }
@@ -116,7 +120,7 @@ function labelled<L extends string>(labels: readonly L[] | Readonly<Record<L, re
 }
 
 /** Every combination of the labels' values. */
-function combinations(closed: Closed): Record<string, string>[] {
+function combinations(closed: ClosedLabels): Record<string, string>[] {
   return Object.entries(closed).reduce<Record<string, string>[]>(
     (found, [name, values]) => found.flatMap((each) => values.map((value) => ({ ...each, [name]: value }))),
     [{}],

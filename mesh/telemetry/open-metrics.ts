@@ -2,7 +2,7 @@
  * OpenMetrics 1.0 (https://prometheus.io/docs/specs/om/open_metrics_spec/), the text format that has exemplars. prom-client writes it too,
  * but by a setting of the registry that renames the counters in it: one registry could not answer scrapers that ask for different formats.
  */
-import type { Exemplar } from './seconds.ts'
+import type { Exemplar } from './latency-histogram.ts'
 
 export interface Sample {
   /** The family's own name, or with a suffix: `_bucket`, `_sum`, `_count`. */
@@ -57,17 +57,21 @@ const escaped = (text: string): string => text.replaceAll('\\', '\\\\').replaceA
  */
 export function wantsOpenMetrics(accept: string | undefined): boolean {
   const ranges = (accept ?? '').toLowerCase().split(',').map(parseRange)
-  const most = (...types: string[]): number | undefined => {
+  const max = (...types: string[]): number | undefined => {
     const found = ranges.filter(({ type }) => types.includes(type))
     return found.length === 0 ? undefined : Math.max(...found.map(({ weight }) => weight))
   }
-  const wanted = most('application/openmetrics-text') ?? 0
-  return wanted > 0 && wanted >= (most('text/plain') ?? most('text/*') ?? most('*/*') ?? 0)
+  const wanted = max('application/openmetrics-text') ?? 0
+  return wanted > 0 && wanted >= (max('text/plain') ?? max('text/*') ?? max('*/*') ?? 0)
 }
 
 function parseRange(range: string): { type: string; weight: number } {
   const [type = '', ...parameters] = range.split(';').map((part) => part.trim())
-  const parameter = (name: string) => parameters.find((each) => each.startsWith(`${name}=`))?.slice(name.length + 1).replaceAll('"', '')
+  const parameter = (name: string) =>
+    parameters
+      .find((each) => each.startsWith(`${name}=`))
+      ?.slice(name.length + 1)
+      .replaceAll('"', '')
   const weight = Number(parameter('q') ?? 1)
   const ours = type !== 'application/openmetrics-text' || (parameter('version') ?? '1.0.0') === '1.0.0'
   return { type, weight: ours && weight >= 0 && weight <= 1 ? weight : 0 }

@@ -2,7 +2,17 @@
  * OpenTelemetry behind `tracing.ts`: spans are gathered and sent by OTLP/HTTP (protobuf). An exporter that is slow or away costs requests
  * nothing: what does not find room among those that wait is dropped, and counted.
  */
-import { ROOT_CONTEXT, SpanKind, SpanStatusCode, TraceFlags, type Context, type Link, type Span as OtelSpan, type SpanContext, trace as otel } from '@opentelemetry/api'
+import {
+  ROOT_CONTEXT,
+  SpanKind,
+  SpanStatusCode,
+  TraceFlags,
+  type Context,
+  type Link,
+  type Span as OtelSpan,
+  type SpanContext,
+  trace as otel,
+} from '@opentelemetry/api'
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto'
 import { defaultResource, detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources'
 import {
@@ -14,28 +24,28 @@ import {
   TracerProvider,
 } from '@opentelemetry/sdk-trace'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Recording, RecordingAbout } from './recording.ts'
-import { outside } from './scope.ts'
+import type { TracerHandle, TracerResource } from './tracer-handle.ts'
+import { runDetached } from './scope.ts'
 import { type TraceContext, newSpanId } from './trace-context.ts'
-import { type Attributes, type Recorder, type Span, type SpanStart, record } from './tracing.ts'
+import { type Attributes, type Tracer, type Span, type SpanStart, setTracer } from './tracing.ts'
 
-export interface OpenTelemetryParts extends RecordingAbout {
+export interface OpenTelemetryParts extends TracerResource {
   /** The OTLP endpoint; /v1/traces is appended. */
   endpoint: URL
   /** Of the traces that begin here, 0 to 1. */
-  share: number
+  sampleRatio: number
 }
 
 /** Spans that wait to be sent, at the most; about 2 KB each. */
-const mostWaiting = 4096
-const mostAtOnce = 512
-const everyMs = 1000
+const maxQueueSize = 4096
+const maxConcurrency = 512
+const intervalMs = 1000
 const exportMs = 5000
 
 const kinds = { server: SpanKind.SERVER, client: SpanKind.CLIENT, internal: SpanKind.INTERNAL }
 
-export function openTelemetry(parts: OpenTelemetryParts): Recording {
-  const { service, version, environment, instance, endpoint, share } = parts
+export function openTelemetry(parts: OpenTelemetryParts): TracerHandle {
+  const { service, version, environment, instance, endpoint, sampleRatio } = parts
   const spans = parts.metrics.counter('otel_spans_total', 'Spans by export outcome', { outcome: outcomes })
   const exporter = new OTLPTraceExporter({ url: `${endpoint.href.replace(/\/$/, '')}/v1/traces`, timeoutMillis: exportMs })
   const counted = countedExport(exporter, (outcome, count) => spans.inc({ outcome }, count), parts.log)
@@ -68,7 +78,7 @@ export function openTelemetry(parts: OpenTelemetryParts): Recording {
       context,
     )
 
-  const recorder: Recorder = {
+  const recorder: Tracer = {
     child(start, parent) {
       ids.spanId = newSpanId()
       return new RecordedSpan(begin(start, otel.setSpanContext(ROOT_CONTEXT, contextOf(parent))), {
@@ -82,11 +92,11 @@ export function openTelemetry(parts: OpenTelemetryParts): Recording {
       return new RecordedSpan(begin(start, ROOT_CONTEXT), trace)
     },
   }
-  record(recorder, share)
+  setTracer(recorder, sampleRatio)
   return {
-    async stop(withinMs) {
-      record(undefined)
-      await Promise.race([provider.shutdown().catch(() => undefined), pause(withinMs, undefined, { ref: false })])
+    async stop(timeoutMs) {
+      setTracer(undefined)
+      await Promise.race([provider.shutdown().catch(() => undefined), pause(timeoutMs, undefined, { ref: false })])
     },
   }
 }
@@ -144,7 +154,11 @@ const outcomes = ['exported', 'queue_full', 'export_failed'] as const
 type Outcome = (typeof outcomes)[number]
 
 /** Sends in batches, and knows of each span what became of it. */
-function countedExport(exporter: SpanExporter, count: (outcome: Outcome, spans: number) => void, log: OpenTelemetryParts['log']): SpanProcessor {
+function countedExport(
+  exporter: SpanExporter,
+  count: (outcome: Outcome, spans: number) => void,
+  log: OpenTelemetryParts['log'],
+): SpanProcessor {
   let waiting = 0
   let failing = false
   const counting: SpanExporter = {
@@ -166,16 +180,16 @@ function countedExport(exporter: SpanExporter, count: (outcome: Outcome, spans: 
   }
   const batches = new BatchSpanProcessor({
     exporter: counting,
-    maxQueueSize: mostWaiting,
-    maxExportBatchSize: mostAtOnce,
-    scheduledDelayMillis: everyMs,
+    maxQueueSize: maxQueueSize,
+    maxExportBatchSize: maxConcurrency,
+    scheduledDelayMillis: intervalMs,
     exportTimeoutMillis: 2 * exportMs,
   })
   return {
     onStart: () => undefined,
     // Whoever ends a span sets off the timer that sends everybody's: neither that nor its log lines are part of their work.
-    onEnd: outside((span: ReadableSpan) => {
-      if (waiting >= mostWaiting) return count('queue_full', 1)
+    onEnd: runDetached((span: ReadableSpan) => {
+      if (waiting >= maxQueueSize) return count('queue_full', 1)
       waiting += 1
       batches.onEnd(span)
     }),

@@ -3,7 +3,7 @@
  * children of. Its path and query stay unsaid: they can hold what is secret.
  */
 import { formatTraceparent } from './trace-context.ts'
-import { traced } from './tracing.ts'
+import { withSpan } from './tracing.ts'
 
 export interface Outgoing {
   /** To send along; empty where the trace is not recorded. */
@@ -13,14 +13,18 @@ export interface Outgoing {
 }
 
 /** `peer`: what it is in the map of services. Of few: a host that callers choose is not among them. */
-export function tracedRequest<T>(
+export function withRequestSpan<T>(
   peer: string,
   method: string,
   { hostname, port, protocol }: URL,
   send: (outgoing: Outgoing) => Promise<T>,
 ): Promise<T> {
-  const to = { 'peer.service': peer, 'server.address': hostname.replace(/^\[|\]$/g, ''), 'server.port': Number(port || (protocol === 'http:' ? 80 : 443)) }
-  return traced({ name: method, kind: 'client', attributes: { 'http.request.method': method, ...to } }, (span) =>
+  const to = {
+    'peer.service': peer,
+    'server.address': hostname.replace(/^\[|\]$/g, ''),
+    'server.port': Number(port || (protocol === 'http:' ? 80 : 443)),
+  }
+  return withSpan({ name: method, kind: 'client', attributes: { 'http.request.method': method, ...to } }, (span) =>
     send({
       headers: span === undefined ? {} : { traceparent: formatTraceparent(span.trace) },
       answered(status) {

@@ -26,16 +26,16 @@ const storage = new AsyncLocalStorage<Scope | undefined>()
 
 export const currentScope = (): Scope | undefined => storage.getStore()
 
-export const within = <T>(scope: Scope | undefined, work: () => T): T => storage.run(scope, work)
+export const runInScope = <T>(scope: Scope | undefined, work: () => T): T => storage.run(scope, work)
 
 /** What of it is for nobody in particular, although somebody's work set it off: what becomes of a pooled connection, say. */
-export const outside =
+export const runDetached =
   <Args extends unknown[], T>(work: (...args: Args) => T): ((...args: Args) => T) =>
   (...args) =>
     storage.run(undefined, () => work(...args))
 
 /** Adds to what is known of the work under way. */
-export function note(known: Partial<Work>): void {
+export function annotate(known: Partial<Work>): void {
   const scope = storage.getStore()
   if (scope !== undefined) Object.assign(scope.work, known)
 }

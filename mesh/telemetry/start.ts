@@ -3,14 +3,14 @@
  * it ready for `run` (mesh/serve.ts); where not, none of it is loaded.
  */
 import { ConfigError, readConfig } from '../config.ts'
-import { offerRecording } from './recording.ts'
+import { offerRecording } from './tracer-handle.ts'
 import { recordsTraces, telemetryVariables } from './variables.ts'
 
 try {
   const config = readConfig(telemetryVariables)
   if (recordsTraces(config)) {
     const { openTelemetry } = await import('./open-telemetry.ts')
-    offerRecording((about) => openTelemetry({ ...about, endpoint: config.tracesTo!, share: config.traceShare }))
+    offerRecording((about) => openTelemetry({ ...about, endpoint: config.tracesTo!, sampleRatio: config.traceShare }))
   }
 } catch (error) {
   // The process says it itself, with all else that is wrong.

@@ -5,7 +5,7 @@
  * Whether a trace is recorded is decided where it begins: by its id alone, so that whoever decides anew decides the same (the consistent
  * probability of https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling/).
  */
-import { type Work, currentScope, within } from './scope.ts'
+import { type Work, currentScope, runInScope } from './scope.ts'
 import { type TraceContext, newTrace } from './trace-context.ts'
 
 export type Attributes = Readonly<Record<string, string | number | boolean | undefined>>
@@ -27,25 +27,25 @@ export interface Span {
   end(): void
 }
 
-export interface Recorder {
+export interface Tracer {
   /** A child of `parent`. */
   child(start: SpanStart, parent: TraceContext): Span
   /** The first span of a trace, with the very ids of it. */
   root(start: SpanStart, trace: TraceContext): Span
 }
 
-let recorder: Recorder | undefined
-let share = 0
+let recorder: Tracer | undefined
+let sampleRatio = 0
 
 /** From now on this share (0 to 1) of the traces that begin here is recorded, and every one that comes in recorded. */
-export function record(by: Recorder | undefined, shareOfRoots = 1): void {
+export function setTracer(by: Tracer | undefined, rootSampleRatio = 1): void {
   recorder = by
-  share = shareOfRoots
+  sampleRatio = rootSampleRatio
 }
 
 /** Whether the traces of a share of all are to hold this one: by the highest 52 of its last 56 bits, which are random. */
-export const isSampled = (traceId: string, shareOfAll: number): boolean =>
-  shareOfAll >= 1 || (shareOfAll > 0 && Number.parseInt(traceId.slice(18, 31), 16) >= (1 - shareOfAll) * 2 ** 52)
+export const isSampled = (traceId: string, sampleRatio: number): boolean =>
+  sampleRatio >= 1 || (sampleRatio > 0 && Number.parseInt(traceId.slice(18, 31), 16) >= (1 - sampleRatio) * 2 ** 52)
 
 /** A span of a trace that is recorded. */
 export function startSpan(start: SpanStart, parent: TraceContext): Span | undefined {
@@ -55,21 +55,21 @@ export function startSpan(start: SpanStart, parent: TraceContext): Span | undefi
 /** Whether a span would be made: attributes that cost something are gathered only then. */
 export const isRecorded = (trace: TraceContext): boolean => trace.sampled && recorder !== undefined
 
-export interface Entered {
+export interface ServerSpan {
   trace: TraceContext
   span: Span | undefined
 }
 
 /** A trace that begins here. */
-export function beginTrace(start: SpanStart): Entered {
+export function beginTrace(start: SpanStart): ServerSpan {
   const trace = newTrace()
-  if (recorder === undefined || !isSampled(trace.traceId, share)) return { trace, span: undefined }
+  if (recorder === undefined || !isSampled(trace.traceId, sampleRatio)) return { trace, span: undefined }
   trace.sampled = true
   return { trace, span: recorder.root(start, trace) }
 }
 
 /** Where a call comes in: its caller's trace goes on where it is to be believed; else one begins that is linked to it. */
-export function enterTrace(start: SpanStart, inbound: TraceContext | undefined, believed: boolean): Entered {
+export function startServerSpan(start: SpanStart, inbound: TraceContext | undefined, believed: boolean): ServerSpan {
   if (inbound === undefined) return beginTrace(start)
   if (!believed) return beginTrace({ ...start, links: [inbound] })
   const span = startSpan(start, inbound)
@@ -92,17 +92,17 @@ export const workAttributes = ({ requestId, workspace, runId, replayed }: Work):
 })
 
 /** Does a part of the work under way, as a span of its own. */
-export function traced<T>(start: SpanStart, work: (span: Span | undefined) => Promise<T>): Promise<T> {
+export function withSpan<T>(start: SpanStart, work: (span: Span | undefined) => Promise<T>): Promise<T> {
   const scope = currentScope()
   const span = scope === undefined ? undefined : startSpan(start, scope.trace)
   if (span === undefined) return work(undefined)
-  return ending(span, () => within({ work: scope!.work, trace: span.trace }, () => work(span)))
+  return ending(span, () => runInScope({ work: scope!.work, trace: span.trace }, () => work(span)))
 }
 
 /** Does work that nobody waits for, as a trace of its own. */
-export function tracedApart<T>(start: SpanStart, about: Work, work: (span: Span | undefined) => Promise<T>): Promise<T> {
+export function withRootSpan<T>(start: SpanStart, about: Work, work: (span: Span | undefined) => Promise<T>): Promise<T> {
   const { trace, span } = beginTrace(start)
-  const inScope = () => within({ work: about, trace }, () => work(span))
+  const inScope = () => runInScope({ work: about, trace }, () => work(span))
   return span === undefined ? inScope() : ending(span, inScope)
 }
 

@@ -2,7 +2,7 @@
 import { type Config, type Variable, choice, flag, optional, text, url } from '../config.ts'
 
 /** A number from 0 to 1. */
-const share = (name: string, doc: string, options: { default: string }): Variable<number> => ({
+const sampleRatio = (name: string, doc: string, options: { default: string }): Variable<number> => ({
   ...text(name, doc, options),
   parse: (value = options.default) => {
     const number = /^(?:\d+(?:\.\d+)?|\.\d+)(?:e-\d{1,2})?$/i.test(value) ? Number(value) : Number.NaN
@@ -29,7 +29,9 @@ export const telemetryVariables = {
     'Further attributes of this process in traces, key=value,…; its service.instance.id is also in log lines and metrics',
     { default: '' },
   ),
-  traceShare: share('OTEL_TRACES_SAMPLER_ARG', 'The share of traces that is recorded, 0 to 1; decided where a trace begins', { default: '1' }),
+  traceShare: sampleRatio('OTEL_TRACES_SAMPLER_ARG', 'The share of traces that is recorded, 0 to 1; decided where a trace begins', {
+    default: '1',
+  }),
 }
 
 export const recordsTraces = ({ telemetry, tracesTo }: Pick<Config<typeof telemetryVariables>, 'telemetry' | 'tracesTo'>): boolean =>

@@ -5,7 +5,7 @@ import { weaknessOf } from '#mesh/secrets.ts'
 import { checkSignatureSecrets, rootVariable } from '#mesh/signature-variables.ts'
 import { databaseVariables, grpcVariables } from '#mesh/variables.ts'
 import { SealBroken } from './tokens/key-pair.ts'
-import { longestTokenMs } from './tokens/signing-keys.ts'
+import { maxTokenMs } from './tokens/signing-keys.ts'
 
 /** What the service and relay-access.cli.ts need for API keys. */
 export const keyVariables = {
@@ -34,7 +34,7 @@ export const variables = {
   ),
   connections: integer('DATABASE_CONNECTIONS', 'Connections to Postgres at the most', { default: '10', min: 2, max: 100 }),
   auditKey: secret('AUDIT_HMAC_KEY', 'What the audit log is chained with; the same in every replica, and never in the database'),
-  auditHeadsEveryMs: duration('AUDIT_HEADS_EVERY', 'How often the ends of the chains of the audit log are signed and logged', {
+  auditHeadsIntervalMs: duration('AUDIT_HEADS_EVERY', 'How often the ends of the chains of the audit log are signed and logged', {
     default: '60s',
     minMs: 10,
     maxMs: 24 * 3_600_000,
@@ -65,9 +65,13 @@ export const variables = {
   tokenMs: duration('TOKEN_TTL', 'How long a caller token lives; what a key may do is asked again after that', {
     default: '5m',
     minMs: 10_000,
-    maxMs: longestTokenMs,
+    maxMs: maxTokenMs,
   }),
-  exchangeLimit: integer('EXCHANGE_LIMIT', 'API keys that may fail to sign in from one address (IPv6: /64) in a minute; good keys are not counted', { default: '120', min: 1 }),
+  exchangeLimit: integer(
+    'EXCHANGE_LIMIT',
+    'API keys that may fail to sign in from one address (IPv6: /64) in a minute; good keys are not counted',
+    { default: '120', min: 1 },
+  ),
 }
 
 /** The contracts that access serves, for those who ask after its health. */

@@ -5,10 +5,10 @@ import { Health } from '#mesh/grpc/health.ts'
 import { identity } from '#mesh/identity.ts'
 import { AccessFeed } from '#mesh/identity/follow.ts'
 import { run, serveGrpc } from '#mesh/serve.ts'
-import { SignIn } from '#mesh/sign-in.ts'
+import { CallerTokenSource } from '#mesh/token-exchange.ts'
 import { signatureKeysOf } from '#mesh/signature-variables.ts'
 import { auditService } from './audit/service.ts'
-import { auditTrail } from './audit/trail.ts'
+import { auditTrail } from './audit/audit-pipeline.ts'
 import { checkConfig, serviceNames, variables, wrongSecret } from './config.ts'
 import { authorizationService } from './envoy/service.ts'
 import { keyHash } from './keys/key.ts'
@@ -36,7 +36,11 @@ await run('access', variables, async (runtime) => {
   const stores = await openStores({ ...config, log, metrics })
   onStop('databases', () => stores.close())
 
-  const [env, hash, instruments] = [keyEnvOf(config.environment), keyHash(config.pepper.reveal()), counted(metrics, [...config.peers.keys()])]
+  const [env, hash, instruments] = [
+    keyEnvOf(config.environment),
+    keyHash(config.pepper.reveal()),
+    counted(metrics, [...config.peers.keys()]),
+  ]
   const { auditLog, heads, retaining } = auditTrail({ ...config, ...stores, instruments, log })
   begin({ 'audit heads': heads, 'audit retention': retaining })
   const { refusals, relay } = auditing(runtime, (events) => auditLog.append(events))
@@ -50,7 +54,7 @@ await run('access', variables, async (runtime) => {
   begin({ 'last used': lastUsed, 'key retention': keyRetention({ ...config, ...stores, log }), 'signing keys': loop, 'own feed': own })
 
   const verifier = { caller: (token: string) => own.tokens.caller(token), peer: (token: string) => peers.peer(token) }
-  const envoy = authorizationService({ signIn: new SignIn({ exchange: exchangeHere(exchange), verifier, env }), refusals })
+  const envoy = authorizationService({ signIn: new CallerTokenSource({ exchange: exchangeHere(exchange), verifier, env }), refusals })
   const keys = keysService({ keys: new Keys({ store: stores.keys, env, hash }), instruments, acted })
   const signatures = signaturesService({ signatures: new Signatures({ store: stores.signatures, keys: signatureKeys }), acted })
   const services = [accessService({ exchange, feed }), keys, signatures, auditService({ log: auditLog, store: stores.audit }), envoy]

@@ -9,9 +9,13 @@ export const instruments = (metrics: Metrics, services: readonly string[] = []) 
     outcome: ['granted', 'sign_in_limited', 'key_malformed', 'key_unknown', 'key_revoked', 'key_expired', 'source_refused'],
   }),
   keys: metrics.counter('access_key_changes_total', 'Changes to API keys', { change: ['created', 'rotated', 'revoked'] }),
-  auditEvents: metrics.counter('audit_events_total', 'Audit events received, by originating service and outcome; repeated: received again', {
-    service: services,
-    outcome: ['success', 'failed', 'unknown', 'refused', 'repeated'],
-  }),
-  auditAppend: metrics.seconds('audit_append_seconds', 'Duration of appending a batch of audit events'),
+  auditEvents: metrics.counter(
+    'audit_events_total',
+    'Audit events received, by originating service and outcome; repeated: received again',
+    {
+      service: services,
+      outcome: ['success', 'failed', 'unknown', 'refused', 'repeated'],
+    },
+  ),
+  auditAppend: metrics.histogram('audit_append_seconds', 'Duration of appending a batch of audit events'),
 })

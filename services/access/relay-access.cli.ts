@@ -40,8 +40,8 @@ const workspaceOf = (options: Record<string, unknown>): string => text(options, 
 
 /** May do anything in the workspace, and has no key. */
 const operatorOf = (workspace: string): KeyMaker => {
-  const asker = { workspace, actor: 'operator', keyId: '', requestId: randomUUID(), traceId: '', source: 'cli' }
-  return { ...asker, may: () => true, operator: true }
+  const principal = { workspace, actor: 'operator', keyId: '', requestId: randomUUID(), traceId: '', source: 'cli' }
+  return { ...principal, may: () => true, operator: true }
 }
 
 function withKeys<T>(work: (keys: Keys) => Promise<T>): Promise<T> {
@@ -72,7 +72,7 @@ const createKey = command({
       scopes: values.scope ?? [],
       previewOnly: values['preview-only'] ?? false,
       allowedSources: values['allowed-source'] ?? [],
-      lifeMs: lifeOf(values['expires-in']),
+      lifetimeMs: lifeOf(values['expires-in']),
     }
     await withKeys(async (keys) => {
       console.log((await keys.create(operatorOf(workspace), wanted)).apiKey)

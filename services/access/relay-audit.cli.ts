@@ -175,7 +175,7 @@ await runProgram({
   codes: { 0: 'done, and whole', 1: 'tampered with', 2: 'not understood, or the database cannot be reached or refuses' },
   failed: 2,
   refusals: {
-    away: 'Postgres does not answer',
+    unavailable: 'Postgres does not answer',
     notLetIn: 'Postgres does not let this role into this database',
     noTables: 'The database has no audit log yet: start the access service once',
     forbidden: 'The role may not do that to the audit log: retain needs the one of AUDIT_RETENTION_DATABASE_URL',

@@ -35,7 +35,11 @@ export async function openStores({ auditKey, ...parts }: StoresParts) {
   const chain = new Chain(auditKey.reveal())
   await prepareDatabase(migrationDatabaseUrl ?? databaseUrl, new URL('migrations/', import.meta.url), log, parts)
   // Who reads the audit log, however much of it, waits for others who do: keys are looked up beside that.
-  const { main: database, reads, close: closePools } = openPools({ url: databaseUrl, log, metrics, connections, statementMs }, { reads: 0.2 })
+  const {
+    main: database,
+    reads,
+    close: closePools,
+  } = openPools({ url: databaseUrl, log, metrics, connections, statementMs }, { reads: 0.2 })
   const retention = auditRetentionDatabaseUrl && new Database({ url: auditRetentionDatabaseUrl, log, connections: 1 })
   const owner = new Database({ url: migrationDatabaseUrl ?? databaseUrl, log, connections: 1 })
   const close = async () => void (await Promise.all([closePools(), retention?.close()]))

@@ -9,7 +9,7 @@
  */
 import type { Context } from '#mesh/grpc/call.ts'
 import type { z } from 'zod'
-import type { Connected, Connects } from './connections.ts'
+import type { ConnectedAccount, Connects } from './connections.ts'
 
 export interface Adapter<Params = unknown> {
   /** The public name, e.g. "webhook.save". */
@@ -26,7 +26,7 @@ export interface Adapter<Params = unknown> {
   /** What to configure, where the action cannot be offered here now. */
   unavailable?(): string | undefined
   /** Says what would happen. Throws a MeshError of the actions table where it must not. */
-  preview(params: Params, context: PreviewContext): Promise<Shown>
+  preview(params: Params, context: PreviewContext): Promise<PreviewContent>
   execute(params: Params, run: RunHandle): Promise<Outcome>
   /** Finds out, after a crash, what became of a run; or finishes it where that is safe. */
   reconcile(params: Params, run: RunHandle): Promise<Outcome>
@@ -37,11 +37,11 @@ export interface PreviewContext {
   actor: string
   signal: AbortSignal
   /** The account that would act; undefined where none is connected, or none is needed. */
-  connection?: Connected | undefined
+  connection?: ConnectedAccount | undefined
 }
 
 /** What a preview shows. */
-export interface Shown {
+export interface PreviewContent {
   /** With defaults filled in: plain JSON. */
   params: Record<string, unknown>
   summary: string

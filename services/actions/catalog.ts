@@ -4,7 +4,7 @@ import type { Adapter } from './adapter.ts'
 import { errors } from './errors.ts'
 import type { Providers } from './providers.ts'
 
-export interface Listed {
+export interface CatalogEntry {
   action: string
   provider: string
   description: string
@@ -24,10 +24,12 @@ export class Catalog {
     this.#providers = providers
     this.#adapters = new Map(adapters.map((adapter) => [adapter.action, adapter]))
     // Schemas never change while the process runs.
-    this.#schemas = new Map(adapters.map((adapter) => [adapter.action, z.toJSONSchema(adapter.params, { io: 'input' }) as Record<string, unknown>]))
+    this.#schemas = new Map(
+      adapters.map((adapter) => [adapter.action, z.toJSONSchema(adapter.params, { io: 'input' }) as Record<string, unknown>]),
+    )
   }
 
-  list(): Listed[] {
+  list(): CatalogEntry[] {
     return [...this.#adapters.values()].map((adapter) => ({
       action: adapter.action,
       provider: adapter.provider,
@@ -55,7 +57,8 @@ export class Catalog {
   /** An action that can be used now where its provider can, which the look for an account tells. Throws UNKNOWN_ACTION or ACTION_UNAVAILABLE. */
   require(action: string): Adapter {
     const adapter = this.find(action)
-    if (adapter === undefined) throw errors.UNKNOWN_ACTION({ violations: [{ field: 'action', description: 'is not the name of an action' }] })
+    if (adapter === undefined)
+      throw errors.UNKNOWN_ACTION({ violations: [{ field: 'action', description: 'is not the name of an action' }] })
     const unavailable = adapter.unavailable?.()
     if (unavailable !== undefined) throw errors.ACTION_UNAVAILABLE({ message: unavailable })
     return adapter
@@ -68,7 +71,8 @@ export function parseParams(adapter: Adapter, params: unknown): unknown {
   if (parsed.success) return parsed.data
   const violations = parsed.error.issues.flatMap((issue) => {
     const at = ['params', ...issue.path.map(String)].join('.')
-    if (issue.code === 'unrecognized_keys') return issue.keys.map((name) => ({ field: `${at}.${name}`, description: 'is not a parameter of this action' }))
+    if (issue.code === 'unrecognized_keys')
+      return issue.keys.map((name) => ({ field: `${at}.${name}`, description: 'is not a parameter of this action' }))
     return [{ field: at, description: issue.message }]
   })
   throw errors.INVALID_PARAMS({ violations })

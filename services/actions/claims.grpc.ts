@@ -2,7 +2,7 @@ import { IdempotencyServiceService } from '#gen/relay/idempotency/v1/idempotency
 import { meshErrors } from '#mesh/errors.ts'
 import { type Channel, methodsOf } from '#mesh/grpc/client.ts'
 import type { Claim, Claims } from './claims.ts'
-import type { KeyKind, RunKey } from './run.ts'
+import type { KeyKind, RunKey } from './runs/run.ts'
 
 /** Only until the run row stands: from there on the run is the truth. */
 const leaseMs = 5000

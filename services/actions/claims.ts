@@ -1,6 +1,6 @@
 /** The idempotency service, as the execute path needs it. */
 import type { Context } from '#mesh/grpc/call.ts'
-import type { RunKey } from './run.ts'
+import type { RunKey } from './runs/run.ts'
 
 export interface ClaimAsk {
   key: RunKey

@@ -10,9 +10,15 @@ export const variables = {
   ...identityVariables,
   ...accessVariables,
   databaseUrl: secret('DATABASE_URL', "The service's own Postgres database, as postgres://user:password@host:port/database"),
-  databaseConnections: integer('DATABASE_CONNECTIONS', 'Maximum Postgres connections; one more is for the readiness check', { default: '10', min: 1, max: 200 }),
+  databaseConnections: integer('DATABASE_CONNECTIONS', 'Maximum Postgres connections; one more is for the readiness check', {
+    default: '10',
+    min: 1,
+    max: 200,
+  }),
   idempotencyAddress: text('IDEMPOTENCY_ADDR', 'The idempotency service, as host:port; several replicas joined by +'),
-  oauthAddress: optional(text('OAUTH_ADDR', 'The oauth service, as the above; actions of connected accounts are unavailable where it is unset')),
+  oauthAddress: optional(
+    text('OAUTH_ADDR', 'The oauth service, as the above; actions of connected accounts are unavailable where it is unset'),
+  ),
   googleUrl: url('GOOGLE_API_URL', "Where Google's APIs are", ['https', 'http'], { default: 'https://www.googleapis.com' }),
   graphUrl: url('GRAPH_API_URL', 'Where Microsoft Graph is', ['https', 'http'], { default: 'https://graph.microsoft.com' }),
   sandbox: optional(url('RELAY_SANDBOX', 'A sandbox on this machine in the place of all providers; never in production', ['http'])),
@@ -25,7 +31,9 @@ export const variables = {
   enabled: flag('ACTIONS_ENABLED', 'false: every call answers 501', { default: 'true' }),
   ...signatureVariables,
   previewMs: duration('PREVIEW_TTL', 'How long a preview may be executed', { default: '1h' }),
-  runLeaseMs: duration('RUN_LEASE', 'How long a run is held without a heartbeat before another replica may take it over', { default: '15s' }),
+  runLeaseMs: duration('RUN_LEASE', 'How long a run is held without a heartbeat before another replica may take it over', {
+    default: '15s',
+  }),
   runActMs: duration('RUN_DEADLINE', 'How long an action may take, whoever still waits for it', { default: '60s' }),
   runDetailsMs: duration('RUN_DETAILS_RETENTION', 'How long the parameters and the result of a run that ended are kept', {
     default: '168h',
@@ -35,7 +43,9 @@ export const variables = {
     default: '2160h',
     minMs: 24 * 3_600_000,
   }),
-  waitMs: duration('EXECUTE_WAIT', 'How long an execute waits for the same run under way elsewhere before it answers 409', { default: '5s' }),
+  waitMs: duration('EXECUTE_WAIT', 'How long an execute waits for the same run under way elsewhere before it answers 409', {
+    default: '5s',
+  }),
   reconcileMs: duration('RECONCILE_EVERY', 'How often lost runs are looked for', { default: '1s' }),
   outboxMs: duration('OUTBOX_EVERY', 'How often ended runs that nobody has heard of are told again', { default: '1s' }),
   webhookUrl: optional(text('WEBHOOK_URL', 'Where webhook.save sends when a preview names no url')),

@@ -21,7 +21,7 @@ export interface Connects {
   readonly warn?: (granted: readonly string[]) => string[]
 }
 
-export interface Connected {
+export interface ConnectedAccount {
   connectionId: string
   /** The account's address or name, as the provider says it. */
   account: string
@@ -32,11 +32,11 @@ export interface Connected {
   reason: string | undefined
 }
 
-export type Found =
+export type ConnectionLookup =
   /** The provider is not configured here: `missing` names the variables. */
   | { configured: false; missing: readonly string[] }
   /** `authorizePath` is where to connect, or to connect anew. */
-  | { configured: true; connection: Connected | undefined; authorizePath: string }
+  | { configured: true; connection: ConnectedAccount | undefined; authorizePath: string }
 
 export interface Token {
   /** A secret: it goes to the provider and nowhere else. */
@@ -48,7 +48,7 @@ export interface Token {
 export interface Connections {
   /** What to configure, where no account can act here at all. */
   readonly unavailable?: string
-  find(owner: Owner, context: Context): Promise<Found>
+  find(owner: Owner, context: Context): Promise<ConnectionLookup>
   /**
    * A token that is valid now, of that very connection and no other. `refused` is a token that the provider just answered with 401: it is not
    * given again.
@@ -72,30 +72,39 @@ export const notConfigured = (provider: string, missing: readonly string[]): str
   `The provider ${provider} is not configured here: set ${missing.join(', ') || 'its variables'}.`
 
 /** Throws PROVIDER_NOT_CONFIGURED, naming the variables. */
-export function requireConfigured(provider: Provider, found: Found): asserts found is Found & { configured: true } {
+export function requireConfigured(provider: Provider, found: ConnectionLookup): asserts found is ConnectionLookup & { configured: true } {
   if (found.configured) return
   throw errors.PROVIDER_NOT_CONFIGURED({ message: notConfigured(provider, found.missing) })
 }
 
 /** What a preview says of the connection it was made with. Pure. */
-export function connectionWarnings({ provider, scopes, warn }: Connects, { connection, authorizePath }: Found & { configured: true }): string[] {
+export function connectionWarnings(
+  { provider, scopes, warn }: Connects,
+  { connection, authorizePath }: ConnectionLookup & { configured: true },
+): string[] {
   if (connection === undefined) {
-    return [`No ${provider} account is connected yet: connect one at ${authorizePath}, then preview again. This preview cannot be executed.`]
+    return [
+      `No ${provider} account is connected yet: connect one at ${authorizePath}, then preview again. This preview cannot be executed.`,
+    ]
   }
-  if (connection.status === 'reauth_required') return [`The account ${connection.account} must be connected anew, at ${authorizePath}, before this can be executed.`]
+  if (connection.status === 'reauth_required')
+    return [`The account ${connection.account} must be connected anew, at ${authorizePath}, before this can be executed.`]
   if (warn !== undefined) return warn(connection.scopes)
   const missing = scopes.filter((scope) => !connection.scopes.includes(scope))
-  return missing.length === 0 ? [] : [`The account ${connection.account} has not granted ${missing.join(', ')}: connect it anew at ${authorizePath}.`]
+  return missing.length === 0
+    ? []
+    : [`The account ${connection.account} has not granted ${missing.join(', ')}: connect it anew at ${authorizePath}.`]
 }
 
 /** Why a preview made with that connection cannot be executed now; undefined where it can. Throws PROVIDER_NOT_CONFIGURED. Pure. */
-export function connectionRefusal(provider: Provider, previewed: string | undefined, found: Found) {
+export function connectionRefusal(provider: Provider, previewed: string | undefined, found: ConnectionLookup) {
   requireConfigured(provider, found)
   const { connection } = found
   const metadata = { provider, authorize_path: found.authorizePath }
   if (connection === undefined) return errors.NOT_CONNECTED({ metadata })
   // Also where none was connected then: who the mail would be from was not shown.
   if (connection.connectionId !== previewed) return errors.CONNECTION_CHANGED({ metadata: { provider } })
-  if (connection.status !== 'connected') return errors.REAUTH_REQUIRED({ metadata: { ...metadata, ...(connection.reason && { cause: connection.reason }) } })
+  if (connection.status !== 'connected')
+    return errors.REAUTH_REQUIRED({ metadata: { ...metadata, ...(connection.reason && { cause: connection.reason }) } })
   return undefined
 }

@@ -1,23 +1,23 @@
 import { auditing } from '#mesh/audit.ts'
-import { appendThrough } from '#mesh/grpc/audit.ts'
+import { appendThrough } from '#mesh/audit/client.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { run, serveGrpc } from '#mesh/serve.ts'
 import { signatureKeyring } from '#mesh/signature-variables.ts'
-import { offered } from './adapters/offered.ts'
-import { parsePolicy } from './address-guard.ts'
+import { offered } from './adapters/builtin-actions.ts'
+import { parsePolicy } from './egress/egress-policy.ts'
 import { Catalog } from './catalog.ts'
 import { channels } from './channels.grpc.ts'
 import { grpcClaims } from './claims.grpc.ts'
 import { apis, checkConfig, variables } from './config.ts'
 import { throughOauth } from './connections.grpc.ts'
-import { RunDriver } from './driver.ts'
-import { Execution } from './execute.ts'
+import { RunDriver } from './runs/run-executor.ts'
+import { Execution } from './runs/execute.ts'
 import { ActionMetrics, outgoingMetrics } from './metrics.ts'
-import { Outbox } from './outbox.ts'
+import { Outbox } from './runs/outbox.ts'
 import { Previews } from './preview.ts'
-import { Reconciler } from './reconciler.ts'
-import { RunWatch } from './run-watch.ts'
+import { Reconciler } from './runs/reconciler.ts'
+import { RunWatch } from './runs/run-waiter.ts'
 import { actionsService } from './service.ts'
 import { openStores } from './store.open.ts'
 
@@ -41,9 +41,17 @@ await run('actions', variables, async (runtime) => {
   const metrics = new ActionMetrics(instruments, store, catalog.list())
   const watch = new RunWatch((runId) => store.findEndedRun(runId))
   const leaseMs = config.runLeaseMs
-  const outbox = new Outbox({ store, claims, log, everyMs: config.outboxMs, strandedAfterMs: config.runActMs + leaseMs })
+  const outbox = new Outbox({ store, claims, log, intervalMs: config.outboxMs, strandedAfterMs: config.runActMs + leaseMs })
   const driver = new RunDriver({ store, catalog, outbox, watch, metrics, log, leaseMs, actMs: config.runActMs })
-  const reconciler = new Reconciler({ store, driver, metrics, log, leaseMs, everyMs: config.reconcileMs, keepPreviewsMs: config.previewMs })
+  const reconciler = new Reconciler({
+    store,
+    driver,
+    metrics,
+    log,
+    leaseMs,
+    intervalMs: config.reconcileMs,
+    keepPreviewsMs: config.previewMs,
+  })
   outbox.start()
   runtime.onStop('outbox', () => outbox.stop())
   runtime.onStop('runs under way', () => driver.drain())

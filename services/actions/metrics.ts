@@ -4,12 +4,12 @@ import { lookupOutcomes } from '#mesh/outgoing/resolver.ts'
 import { backlogReader } from '#mesh/telemetry/backlog.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
 import type { TraceContext } from '#mesh/telemetry/trace-context.ts'
-import type { OutgoingCounts } from './adapters/offered.ts'
+import type { OutgoingCounts } from './adapters/builtin-actions.ts'
 import { statusClasses } from './adapters/provider-http.ts'
 import { type Queue, queues } from './adapters/slots.ts'
 import { deliveryReasons } from './adapters/webhook.ts'
-import { type Run, driverReasons, durationMs } from './run.ts'
-import { type Verdict, verdicts } from './settlement.ts'
+import { type Run, executorReasons, durationMs } from './runs/run.ts'
+import { type Verdict, verdicts } from './runs/settlement.ts'
 import type { Store } from './store.ts'
 
 const providers = ['google', 'microsoft'] as const
@@ -18,19 +18,29 @@ const providers = ['google', 'microsoft'] as const
 export function outgoingMetrics(metrics: Metrics): OutgoingCounts {
   const outcome = ['success', ...deliveryReasons] as const
   const deliveries = metrics.counter('webhook_attempts_total', 'Webhook deliveries by outcome', { outcome })
-  const deliverySeconds = metrics.seconds('webhook_attempt_seconds', 'Duration of a webhook delivery, from DNS lookup to the end of the response').labels({})
+  const deliverySeconds = metrics
+    .histogram('webhook_attempt_seconds', 'Duration of a webhook delivery, from DNS lookup to the end of the response')
+    .labels({})
   const requests = metrics.counter('provider_requests_total', "Requests to providers' APIs by status class; none: no response", {
     provider: providers,
     status_class: statusClasses,
   })
-  const requestSeconds = metrics.seconds('provider_request_seconds', 'Duration of a request to a provider, to the end of the response', { provider: providers })
-  const refused = metrics.counter('outgoing_queue_refused_total', 'Outgoing requests not sent because the queue was full or the wait timed out', {
-    queue: queues,
-    reason: ['full', 'timeout'],
+  const requestSeconds = metrics.histogram('provider_request_seconds', 'Duration of a request to a provider, to the end of the response', {
+    provider: providers,
   })
-  const waited = metrics.seconds('outgoing_queue_wait_seconds', 'Time an outgoing request waits in its queue', ['queue'])
-  const lookups = metrics.counter('dns_lookups_total', 'DNS lookups of webhook targets and providers, by outcome', { outcome: lookupOutcomes })
-  const lookupSeconds = metrics.seconds('dns_lookup_seconds', 'Duration of a DNS lookup').labels({})
+  const refused = metrics.counter(
+    'outgoing_queue_rejected_total',
+    'Outgoing requests not sent because the queue was full or the wait timed out',
+    {
+      queue: queues,
+      reason: ['full', 'timeout'],
+    },
+  )
+  const waited = metrics.histogram('outgoing_queue_wait_seconds', 'Time an outgoing request waits in its queue', ['queue'])
+  const lookups = metrics.counter('dns_lookups_total', 'DNS lookups of webhook targets and providers, by outcome', {
+    outcome: lookupOutcomes,
+  })
+  const lookupSeconds = metrics.histogram('dns_lookup_seconds', 'Duration of a DNS lookup').labels({})
   const watched = new Map<Queue, FairSlots>()
   const gauge = (name: string, help: string, read: (slots: FairSlots) => number) =>
     metrics.gauge(name, help, ['queue'], (each) => {
@@ -79,33 +89,48 @@ export class ActionMetrics {
   /** `actions`: those that there are; what is counted by action begins at 0 for each. */
   constructor(
     metrics: Metrics,
-    store: Pick<Store, 'untold'>,
+    store: Pick<Store, 'pending'>,
     actions: readonly (Pick<Run, 'provider' | 'action'> & { readonly reasons: readonly string[] })[] = [],
   ) {
     this.#executed = metrics.counter('action_exec_total', 'Finished runs by status', ['provider', 'action', 'status'])
-    this.#failed = metrics.counter('action_error_total', 'Runs that failed or have an unknown outcome, by reason', ['provider', 'action', 'reason'])
-    this.#latency = metrics.seconds('action_latency_seconds', 'Duration of a run, from start to end', ['provider', 'action'])
+    this.#failed = metrics.counter('action_error_total', 'Runs that failed or have an unknown outcome, by reason', [
+      'provider',
+      'action',
+      'reason',
+    ])
+    this.#latency = metrics.histogram('action_latency_seconds', 'Duration of a run, from start to end', ['provider', 'action'])
     this.#previews = metrics.counter('action_preview_total', 'Previews created', ['provider', 'action'])
     this.#replays = metrics.counter('action_replay_total', 'Execute requests answered from an earlier run', ['provider', 'action'])
-    this.#taken = metrics.counter('action_taken_over_total', 'Runs taken over by the reconciler after their owner was lost', ['provider', 'action'])
+    this.#taken = metrics.counter('action_taken_over_total', 'Runs taken over by the reconciler after their owner was lost', [
+      'provider',
+      'action',
+    ])
     this.#late = metrics.counter('action_late_outcome_total', 'Outcomes written by an earlier owner after its run was taken over', [
       'provider',
       'action',
       'status',
     ])
-    this.#settled = metrics.counter('action_settled_total', 'Runs with an unknown outcome that an operator settled, by verdict', ['provider', 'action', 'verdict'])
+    this.#settled = metrics.counter('action_settled_total', 'Runs with an unknown outcome that an operator settled, by verdict', [
+      'provider',
+      'action',
+      'verdict',
+    ])
     this.#heartbeatGaps = metrics.counter('heartbeat_gaps_total', 'Times that no replica could write its heartbeat to the database')
     for (const { provider, action, reasons } of actions) {
       for (const verdict of verdicts) this.#settled.inc({ provider, action, verdict }, 0)
       for (const status of ['success', 'failed']) this.#late.inc({ provider, action, status }, 0)
       for (const status of ['success', 'failed', 'unknown']) this.#executed.inc({ provider, action, status }, 0)
-      for (const reason of new Set([...reasons, ...driverReasons])) this.#failed.inc({ provider, action, reason }, 0)
+      for (const reason of new Set([...reasons, ...executorReasons])) this.#failed.inc({ provider, action, reason }, 0)
       this.#latency.labels({ provider, action })
       for (const each of [this.#previews, this.#replays, this.#taken]) each.inc({ provider, action }, 0)
     }
-    const read = backlogReader(() => store.untold(), { count: 0, lagMs: 0 })
-    metrics.gauge('action_outbox_backlog', 'Finished runs not yet reported to the idempotency service', [], async (gauge) => gauge.set((await read()).count))
-    metrics.gauge('action_outbox_lag_seconds', 'Time since the oldest of these runs finished', [], async (gauge) => gauge.set((await read()).lagMs / 1000))
+    const read = backlogReader(() => store.pending(), { count: 0, lagMs: 0 })
+    metrics.gauge('action_outbox_backlog', 'Finished runs not yet reported to the idempotency service', [], async (gauge) =>
+      gauge.set((await read()).count),
+    )
+    metrics.gauge('action_outbox_lag_seconds', 'Time since the oldest of these runs finished', [], async (gauge) =>
+      gauge.set((await read()).lagMs / 1000),
+    )
   }
 
   previewed(provider: string, action: string): void {

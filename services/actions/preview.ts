@@ -1,6 +1,6 @@
 /** Says what would happen, and freezes it: action, canonical parameter bytes, workspace, actor. Touches nothing outside. */
 import { randomUUID } from 'node:crypto'
-import { type Asker, auditEvent } from '#mesh/audit/event.ts'
+import { type Principal, auditEvent } from '#mesh/audit/event.ts'
 import type { Context } from '#mesh/grpc/call.ts'
 import type { Catalog } from './catalog.ts'
 import { parseParams } from './catalog.ts'
@@ -11,11 +11,11 @@ import type { Store } from './store.ts'
 export interface PreviewAsk {
   action: string
   params: unknown
-  asker: Asker
+  principal: Principal
   context: Context & { readonly signal: AbortSignal }
 }
 
-export interface Previewed {
+export interface PreviewResult {
   previewId: string
   action: string
   provider: string
@@ -38,12 +38,12 @@ export class Previews {
     this.#ttlMs = parts.ttlMs
   }
 
-  async preview({ action, params, asker, context }: PreviewAsk): Promise<Previewed> {
-    const { workspace, actor } = asker
+  async preview({ action, params, principal, context }: PreviewAsk): Promise<PreviewResult> {
+    const { workspace, actor } = principal
     const adapter = this.#catalog.require(action)
     // Canonical before it is parsed: the adapter sees what the stored bytes say, nothing that a decoder made beside them.
     const asked = parseParams(adapter, parseCanonical(canonicalBytes(params)))
-    const { connection, aboutIt } = await this.#connected(adapter.connects, asker, context)
+    const { connection, aboutIt } = await this.#connected(adapter.connects, principal, context)
     const shown = await adapter.preview(asked, { workspace, actor, signal: context.signal, connection })
     const bytes = canonicalBytes(shown.params)
     const previewId = randomUUID()
@@ -61,13 +61,13 @@ export class Previews {
       warnings,
       connectionId: connection?.connectionId,
       ttlMs: this.#ttlMs,
-      event: auditEvent('actions', asker, { action: 'actions.preview', outcome: 'success', targets: [`preview:${previewId}`] }),
+      event: auditEvent('actions', principal, { action: 'actions.preview', outcome: 'success', targets: [`preview:${previewId}`] }),
     })
     return { previewId, action, provider, summary, params: parseCanonical(bytes), warnings, expiresAt }
   }
 
   /** The account that would act, and what there is to say of it. Throws PROVIDER_NOT_CONFIGURED. */
-  async #connected(connects: Connects | undefined, { workspace, actor }: Asker, context: Context) {
+  async #connected(connects: Connects | undefined, { workspace, actor }: Principal, context: Context) {
     if (connects === undefined) return { connection: undefined, aboutIt: [] }
     const { provider } = connects
     const found = await this.#connections.find({ workspace, actor, provider }, context)

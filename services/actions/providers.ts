@@ -19,20 +19,20 @@ export interface FollowedParts {
   ask: () => Promise<ReadonlyMap<string, readonly string[]>>
   log: Logger
   /** How often it is asked, in milliseconds; 5000 when unset. */
-  everyMs?: number
+  intervalMs?: number
 }
 
 export class FollowedProviders implements Providers {
   readonly #loop: Loop
   #unavailable: ReadonlyMap<string, string> = new Map()
 
-  constructor({ ask, log, everyMs = 5000 }: FollowedParts) {
+  constructor({ ask, log, intervalMs = 5000 }: FollowedParts) {
     const work = async () => {
       const lacking = [...(await ask())].filter(([, missing]) => missing.length > 0)
       this.#unavailable = new Map(lacking.map(([provider, missing]) => [provider, notConfigured(provider, missing)]))
       return false
     }
-    this.#loop = new Loop({ name: 'providers', everyMs, log, work })
+    this.#loop = new Loop({ name: 'providers', intervalMs, log, work })
   }
 
   unavailable(provider: string): string | undefined {

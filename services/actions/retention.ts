@@ -19,25 +19,25 @@ export interface RetentionParts {
   runsMs: number
   metrics: Metrics
   log: Logger
-  everyMs?: number
+  intervalMs?: number
 }
 
 /** The clocks of two databases may differ by less than this. */
 const marginMs = 3_600_000
-const most = 200
+const max = 200
 
 /** Not started yet. */
-export function retention({ pruner, detailsMs, runsMs, metrics, log, everyMs = 60_000 }: RetentionParts): Loop {
+export function retention({ pruner, detailsMs, runsMs, metrics, log, intervalMs = 60_000 }: RetentionParts): Loop {
   let caughtUpAt = performance.now()
   metrics.gauge('action_retention_lag_seconds', 'Time since this process last removed everything that was due', [], (gauge) =>
     gauge.set((performance.now() - caughtUpAt) / 1000),
   )
   const work = async (): Promise<boolean> => {
-    const removed = await pruner.removeDetails(detailsMs + marginMs, most)
-    const deleted = await pruner.deleteRuns(runsMs + marginMs, most)
-    const more = removed === most || deleted === most
+    const removed = await pruner.removeDetails(detailsMs + marginMs, max)
+    const deleted = await pruner.deleteRuns(runsMs + marginMs, max)
+    const more = removed === max || deleted === max
     if (!more) caughtUpAt = performance.now()
     return more
   }
-  return new Loop({ name: 'retention', everyMs, log, work })
+  return new Loop({ name: 'retention', intervalMs, log, work })
 }

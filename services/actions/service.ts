@@ -1,19 +1,19 @@
 /** The RPCs of relay.actions.v1: proto ⇄ domain, nothing more. */
 import { ActionsServiceService, ListActionsResponse, type Run as RunMessage } from '#gen/relay/actions/v1/actions.ts'
-import { askerOf, callerOf } from '#mesh/grpc/call.ts'
-import { type Served, served } from '#mesh/grpc/server.ts'
+import { principalOf, callerOf } from '#mesh/grpc/call.ts'
+import { type BoundServer, served } from '#mesh/grpc/server.ts'
 import { readPageToken, writePageToken } from '#mesh/page-token.ts'
 import { key } from '#mesh/telemetry/names.ts'
-import { note } from '#mesh/telemetry/scope.ts'
+import { annotate } from '#mesh/telemetry/scope.ts'
 import type { Catalog } from './catalog.ts'
 import { errors } from './errors.ts'
-import type { Execution } from './execute.ts'
+import type { Execution } from './runs/execute.ts'
 import type { ActionMetrics } from './metrics.ts'
 import type { Previews } from './preview.ts'
-import type { RunReader } from './run-reader.ts'
-import { type ListedRun, type RunDetails, type Viewer, showDetails, showSettlement } from './run-view.ts'
-import { type RunStatus, durationMs } from './run.ts'
-import { type SettlementStore, Settlements, type Verdict } from './settlement.ts'
+import type { RunReader } from './runs/run-reader.ts'
+import { type ListedRun, type RunDetails, type Viewer, showDetails, showSettlement } from './runs/run-view.ts'
+import { type RunStatus, durationMs } from './runs/run.ts'
+import { type SettlementStore, Settlements, type Verdict } from './runs/settlement.ts'
 
 export interface ServiceParts {
   enabled: boolean
@@ -27,7 +27,7 @@ export interface ServiceParts {
 
 const defaultPage = 50
 
-export function actionsService({ enabled, catalog, previews, execution, runs, settlements, metrics }: ServiceParts): Served {
+export function actionsService({ enabled, catalog, previews, execution, runs, settlements, metrics }: ServiceParts): BoundServer {
   const settling = new Settlements({ store: settlements, metrics })
   const requireEnabled = () => {
     if (!enabled) throw errors.ACTIONS_DISABLED()
@@ -54,7 +54,7 @@ export function actionsService({ enabled, catalog, previews, execution, runs, se
     async previewAction(request, call) {
       requireEnabled()
       const { action, params = {} } = request
-      const previewed = await previews.preview({ action, params, asker: askerOf(call), context: call })
+      const previewed = await previews.preview({ action, params, principal: principalOf(call), context: call })
       metrics.previewed(previewed.provider, previewed.action)
       return { ...previewed, expiresAt: previewed.expiresAt.toISOString(), requestId: call.requestId }
     },
@@ -62,10 +62,10 @@ export function actionsService({ enabled, catalog, previews, execution, runs, se
     async executeAction(request, call) {
       requireEnabled()
       const { previewId, idempotencyKey } = request
-      const { run, replayed } = await execution.execute({ previewId, idempotencyKey, asker: askerOf(call), context: call })
+      const { run, replayed } = await execution.execute({ previewId, idempotencyKey, principal: principalOf(call), context: call })
       if (replayed) {
         call.reply(key.replayed, 'true')
-        note({ replayed })
+        annotate({ replayed })
         metrics.replayed(run)
       }
       const { runId, action, provider, status } = run
@@ -94,15 +94,15 @@ export function actionsService({ enabled, catalog, previews, execution, runs, se
       const caller = callerOf(call)
       // Another workspace's run does not exist for this caller.
       if (run === undefined || run.workspace !== caller.workspace) throw errors.RUN_NOT_FOUND()
-      note({ runId: run.runId })
+      annotate({ runId: run.runId })
       call.reply(key.run, run.runId)
       return { run: toMessage(run, run, caller), requestId: call.requestId }
     },
 
     async settleRun({ runId, verdict, reason }, call) {
       requireEnabled()
-      note({ runId })
-      const run = await settling.settle({ runId, verdict: verdict as Verdict, reason, asker: askerOf(call) })
+      annotate({ runId })
+      const run = await settling.settle({ runId, verdict: verdict as Verdict, reason, principal: principalOf(call) })
       call.reply(key.run, runId)
       return { run: toMessage(run, run, callerOf(call)), requestId: call.requestId }
     },

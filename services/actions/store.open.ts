@@ -23,14 +23,23 @@ export async function openStores({ config, log, metrics, onStop }: Runtime<Store
   await prepareDatabase(url, new URL('./migrations/', import.meta.url), log, config)
   const pools = openPools({ url, log, metrics, connections }, { reserved: 0.3, reads: 0.2 })
   onStop('database', () => pools.close())
-  const pruning = retention({ pruner: postgresRunPruner(pools.reserved), detailsMs: config.runDetailsMs, runsMs: config.runsMs, metrics, log })
+  const pruning = retention({
+    pruner: postgresRunPruner(pools.reserved),
+    detailsMs: config.runDetailsMs,
+    runsMs: config.runsMs,
+    metrics,
+    log,
+  })
   pruning.start()
   onStop('retention', () => pruning.stop())
   return {
     /** For what nobody may keep waiting. */
     reserved: pools.reserved,
     runs: postgresRunReader(pools.reads),
-    acting: (audited: () => void) => ({ store: postgresStore(pools.main, audited, pools.reserved), settlements: postgresSettlementStore(pools.main, audited) }),
+    acting: (audited: () => void) => ({
+      store: postgresStore(pools.main, audited, pools.reserved),
+      settlements: postgresSettlementStore(pools.main, audited),
+    }),
     ping: () => pools.main.ping(),
   }
 }

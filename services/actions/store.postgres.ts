@@ -1,9 +1,9 @@
 import type { Database } from '#mesh/postgres/database.ts'
 import { beat, beatStatement, steadyFor } from '#mesh/postgres/heartbeat.ts'
 import { statementMaker } from '#mesh/postgres/statement.ts'
-import { type RunRow, noLongerKept, runColumns, toRun } from './run-row.ts'
-import { type RunKey, type RunStatus, hasEnded, isVoid } from './run.ts'
-import type { Begin, Begun, NewPreview, Preview, Store } from './store.ts'
+import { type RunRow, noLongerKept, runColumns, toRun } from './runs/run-row.ts'
+import { type RunKey, type RunStatus, hasEnded, isVoid } from './runs/run.ts'
+import type { Begin, BeginResult, NewPreview, Preview, Store } from './store.ts'
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 const statement = statementMaker('actions.')
@@ -53,7 +53,7 @@ const begin = statement(
 )
 /** `mine`: inserted by this attempt, untouched since, and still held. */
 const inTheWay = statement(
-  'in-the-way',
+  'blocking-run',
   `SELECT ${runColumns}, (run_id = $1 AND attempt_id = $3 AND epoch = 1 AND status = 'executing' AND lease_until > clock_timestamp()) AS mine
    FROM runs WHERE run_id = $1 OR preview_id = $2 ORDER BY (run_id = $1) DESC LIMIT 1`,
 )
@@ -68,8 +68,8 @@ const giveUp = statement(
 const findRun = statement('find-run', `SELECT ${runColumns} FROM runs WHERE run_id = $1`)
 /** Asked again and again of runs under way: nothing of them is read but that they are. */
 const findEndedRun = statement('find-ended-run', `SELECT ${runColumns} FROM runs WHERE run_id = $1 AND status <> 'executing'`)
-const holdRun = statement(
-  'hold-run',
+const renewLease = statement(
+  'renew-lease',
   `UPDATE runs SET lease_until = ${inMs('$3::float8')} WHERE run_id = $1 AND epoch = $2 AND status = 'executing' RETURNING run_id`,
 )
 const recordPoint = statement(
@@ -107,29 +107,29 @@ const endLate = statement(
    SELECT * FROM ended`,
 )
 const beatRow = beatStatement(statement)
-const takeLostRuns = statement(
-  'take-lost-runs',
+const claimExpiredRuns = statement(
+  'claim-expired-runs',
   `WITH ${steadyFor({ lease: '$2', gap: '$3' })}
    UPDATE runs SET epoch = epoch + 1, lease_until = ${inMs('$2::float8')} WHERE run_id IN (
      SELECT run_id FROM runs WHERE status = 'executing' AND lease_until < (SELECT at FROM steady) AND run_id <> ALL ($4::uuid[])
      ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED)
    RETURNING ${runColumns}`,
 )
-const takeUntold = statement(
-  'take-untold',
+const claimPending = statement(
+  'claim-pending',
   `UPDATE outbox SET attempts = attempts + 1, due_at = ${inMs('$2::float8')} FROM runs WHERE runs.run_id = outbox.run_id AND outbox.run_id = ANY (ARRAY (
      SELECT run_id FROM outbox WHERE due_at <= (SELECT clock_timestamp()) ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED))
    RETURNING outbox.run_id, outbox.workspace, outbox.key_kind, outbox.key, attempts, trace_id, span_id`,
 )
 /** Of one that was told of long after its end, the run keeps when: until a day after that a key may answer with it. */
 const told = statement(
-  'told',
+  'mark-delivered',
   `WITH heard AS (DELETE FROM outbox WHERE run_id = ANY ($1::uuid[]) RETURNING run_id)
    UPDATE runs SET told_at = clock_timestamp() FROM heard WHERE runs.run_id = heard.run_id AND ended_at < clock_timestamp() - interval '1 minute'`,
 )
 /** Since when they ended: each try puts off when they are due. */
-const untold = statement(
-  'untold',
+const pending = statement(
+  'pending',
   `SELECT count(*)::int AS count, greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(ended_at)) * 1000, 0))::float8 AS lag
    FROM (SELECT run_id FROM outbox ORDER BY due_at LIMIT 10000) AS first
    LEFT JOIN LATERAL (SELECT ended_at FROM runs WHERE runs.run_id = first.run_id OFFSET 0) AS run ON true`,
@@ -183,7 +183,7 @@ export function postgresStore(database: Database, audited: () => void = () => un
       return (await reserved.query(deletePreviews, [olderThanMs, limit])).length
     },
 
-    async begin({ runId, attemptId, previewId, key, leaseMs, asker, spanId }: Begin): Promise<Begun> {
+    async begin({ runId, attemptId, previewId, key, leaseMs, principal, spanId }: Begin): Promise<BeginResult> {
       const inserted = await database.query<RunRow>(begin, [
         runId,
         previewId,
@@ -192,11 +192,11 @@ export function postgresStore(database: Database, audited: () => void = () => un
         key.kind,
         key.key,
         leaseMs,
-        asker.requestId,
-        asker.traceId,
+        principal.requestId,
+        principal.traceId,
         spanId,
-        asker.keyId,
-        asker.source,
+        principal.keyId,
+        principal.source,
       ])
       if (inserted[0] !== undefined) return { outcome: 'begun', run: toRun(inserted[0]) }
       const [row] = await database.query<RunRow & { mine: boolean }>(inTheWay, [runId, previewId, attemptId])
@@ -225,15 +225,15 @@ export function postgresStore(database: Database, audited: () => void = () => un
       return rows[0] && toRun(rows[0])
     },
 
-    async holdRun(runId, epoch, leaseMs) {
-      return (await reserved.query(holdRun, [runId, epoch, leaseMs])).length === 1
+    async renewLease(runId, epoch, leaseMs) {
+      return (await reserved.query(renewLease, [runId, epoch, leaseMs])).length === 1
     },
 
     async recordPoint(runId, epoch, point) {
       return (await reserved.query(recordPoint, [runId, epoch, JSON.stringify(point)])).length === 1
     },
 
-    async endRun({ runId, epoch, status, result, errorReason, error, acted, tellAfterMs, event }) {
+    async endRun({ runId, epoch, status, result, errorReason, error, acted, notifyAfterMs, event }) {
       const rows = await reserved.query<RunRow>(endRun, [
         runId,
         epoch,
@@ -241,7 +241,7 @@ export function postgresStore(database: Database, audited: () => void = () => un
         result ?? null,
         errorReason ?? null,
         error ?? null,
-        tellAfterMs,
+        notifyAfterMs,
         event.eventId,
         JSON.stringify(event),
         acted,
@@ -250,8 +250,18 @@ export function postgresStore(database: Database, audited: () => void = () => un
       return rows[0] && toRun(rows[0])
     },
 
-    async endLate({ runId, epoch, status, result, errorReason, error, tellAfterMs, event }) {
-      const values = [runId, epoch, status, result ?? null, errorReason ?? null, error ?? null, tellAfterMs, event.eventId, JSON.stringify(event)]
+    async endLate({ runId, epoch, status, result, errorReason, error, notifyAfterMs, event }) {
+      const values = [
+        runId,
+        epoch,
+        status,
+        result ?? null,
+        errorReason ?? null,
+        error ?? null,
+        notifyAfterMs,
+        event.eventId,
+        JSON.stringify(event),
+      ]
       const [row] = await reserved.query<RunRow & { was: RunStatus }>(endLate, values)
       if (row === undefined) return undefined
       audited()
@@ -260,12 +270,12 @@ export function postgresStore(database: Database, audited: () => void = () => un
 
     beat: (timing) => beat(reserved, beatRow, timing),
 
-    async takeLostRuns({ limit, leaseMs, gapMs, except }) {
-      return (await reserved.query<RunRow>(takeLostRuns, [limit, leaseMs, gapMs, except])).map(toRun)
+    async claimExpiredRuns({ limit, leaseMs, gapMs, except }) {
+      return (await reserved.query<RunRow>(claimExpiredRuns, [limit, leaseMs, gapMs, except])).map(toRun)
     },
 
-    async takeUntold({ limit, retryMs }) {
-      const rows = await reserved.query<UntoldRow>(takeUntold, [limit, retryMs])
+    async claimPending({ limit, retryMs }) {
+      const rows = await reserved.query<UntoldRow>(claimPending, [limit, retryMs])
       return rows.map((row) => {
         const key: RunKey = { workspace: row.workspace, kind: row.key_kind, key: row.key }
         return { runId: row.run_id, key, attempts: row.attempts, traceId: row.trace_id, spanId: row.span_id }
@@ -276,8 +286,8 @@ export function postgresStore(database: Database, audited: () => void = () => un
       await reserved.query(told, [runIds])
     },
 
-    async untold() {
-      const [row] = await reserved.query<{ count: number; lag: number }>(untold)
+    async pending() {
+      const [row] = await reserved.query<{ count: number; lag: number }>(pending)
       return { count: row!.count, lagMs: row!.lag }
     },
   }

@@ -1,7 +1,7 @@
 import type { Database } from '#mesh/postgres/database.ts'
 import { statementMaker } from '#mesh/postgres/statement.ts'
 import type { RunPruner } from './retention.ts'
-import { noLongerKept } from './run-row.ts'
+import { noLongerKept } from './runs/run-row.ts'
 
 const statement = statementMaker('actions.')
 

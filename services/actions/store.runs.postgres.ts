@@ -1,8 +1,8 @@
 import type { Database } from '#mesh/postgres/database.ts'
 import { type Statement, statementMaker } from '#mesh/postgres/statement.ts'
-import { type RunReader, detailBytes } from './run-reader.ts'
-import { type RunRow, fromJson, runColumns, settlementColumns, toRun, toSettlement } from './run-row.ts'
-import type { ListedRun } from './run-view.ts'
+import { type RunReader, detailBytes } from './runs/run-reader.ts'
+import { type RunRow, fromJson, runColumns, settlementColumns, toRun, toSettlement } from './runs/run-row.ts'
+import type { ListedRun } from './runs/run-view.ts'
 
 const statement = statementMaker('actions.')
 
@@ -39,7 +39,8 @@ function listing(filters: { status: boolean; after: boolean }): Statement {
   const where = ['workspace = $1']
   if (filters.status) where.push('status = $4')
   const end = filters.status ? 5 : 4
-  if (filters.after) where.push(`(started_at, run_id) < ('epoch'::timestamptz + $${end}::bigint * interval '1 microsecond', $${end + 1}::uuid)`)
+  if (filters.after)
+    where.push(`(started_at, run_id) < ('epoch'::timestamptz + $${end}::bigint * interval '1 microsecond', $${end + 1}::uuid)`)
   return statement(name, `SELECT ${listedColumns} FROM runs WHERE ${where.join(' AND ')} ORDER BY started_at DESC, run_id DESC LIMIT $3`)
 }
 

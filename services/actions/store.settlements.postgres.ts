@@ -1,7 +1,7 @@
 import type { Database } from '#mesh/postgres/database.ts'
 import { statementMaker } from '#mesh/postgres/statement.ts'
-import { type RunRow, runColumns, toRun } from './run-row.ts'
-import type { SettlementStore } from './settlement.ts'
+import { type RunRow, runColumns, toRun } from './runs/run-row.ts'
+import type { SettlementStore } from './runs/settlement.ts'
 
 const statement = statementMaker('actions.')
 

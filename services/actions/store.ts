@@ -2,9 +2,9 @@
  * Previews, runs and the outbox, in domain words. Every time is the store's own clock. An act and the event that tells the audit log of it
  * are written in one step: both are there or neither.
  */
-import type { AuditEvent, Asker } from '#mesh/audit/event.ts'
+import type { AuditEvent, Principal } from '#mesh/audit/event.ts'
 import type { Beat, Timing } from '#mesh/heartbeat.ts'
-import type { Run, RunKey, RunStatus } from './run.ts'
+import type { Run, RunKey, RunStatus } from './runs/run.ts'
 
 export interface Preview {
   readonly previewId: string
@@ -33,13 +33,13 @@ export interface Begin {
   key: RunKey
   leaseMs: number
   /** Kept with the run: whoever writes its end tells the audit log who asked. */
-  asker: Omit<Asker, 'workspace' | 'actor'>
+  principal: Omit<Principal, 'workspace' | 'actor'>
   /** The span that it begins in. */
   spanId: string
 }
 
 /** Whether this attempt may act, and if not, which run is in its way. */
-export type Begun =
+export type BeginResult =
   | { outcome: 'begun'; run: Run }
   | { outcome: 'run-exists'; run: Run }
   | { outcome: 'preview-taken'; run: Run }
@@ -57,7 +57,7 @@ export interface End {
   /** Whether this holder may have had an effect. */
   acted: boolean
   /** How long the first, immediate telling has before the relay takes over. */
-  tellAfterMs: number
+  notifyAfterMs: number
   event: AuditEvent
 }
 
@@ -65,7 +65,7 @@ export interface End {
 export type LateEnd = Omit<End, 'acted'> & { status: 'success' | 'failed' }
 
 /** An end that the idempotency service has not heard of. */
-export interface Untold extends Pick<Run, 'runId' | 'traceId' | 'spanId'> {
+export interface PendingNotification extends Pick<Run, 'runId' | 'traceId' | 'spanId'> {
   key: RunKey
   attempts: number
 }
@@ -80,7 +80,7 @@ export interface Store {
 
   /** Write-ahead: inserts the run with the preview's bytes and consumes the preview, in one step. Safe to repeat: an attempt that finds
    *  its own row has begun. */
-  begin(begin: Begin): Promise<Begun>
+  begin(begin: Begin): Promise<BeginResult>
   /**
    * Makes sure that a run which was claimed and does not exist never will: a begin that comes later, or is under way, gets `given-up`. Says
    * what there is: nothing for good, a run under way, or one that ended.
@@ -91,7 +91,7 @@ export interface Store {
   findEndedRun(runId: string): Promise<Run | undefined>
 
   /** Extends the lease; false when the run has ended or is somebody else's by now. */
-  holdRun(runId: string, epoch: number, leaseMs: number): Promise<boolean>
+  renewLease(runId: string, epoch: number, leaseMs: number): Promise<boolean>
   /** Keeps a recovery point; false as above. */
   recordPoint(runId: string, epoch: number, point: Record<string, unknown>): Promise<boolean>
   /** Writes the end, the outbox row and the audit event in one step; undefined as above. */
@@ -108,11 +108,11 @@ export interface Store {
    * Takes over runs whose lease ran out, each by one taker: none unless the store was beaten without a gap for `leaseMs`, so that a holder
    * that is alive would have renewed its lease. `except` are those this process still holds.
    */
-  takeLostRuns(options: { limit: number; leaseMs: number; gapMs: number; except: string[] }): Promise<Run[]>
+  claimExpiredRuns(options: { limit: number; leaseMs: number; gapMs: number; except: string[] }): Promise<Run[]>
 
   /** Takes what is due to be told, and puts it off by `retryMs` in case the teller dies. */
-  takeUntold(options: { limit: number; retryMs: number }): Promise<Untold[]>
+  claimPending(options: { limit: number; retryMs: number }): Promise<PendingNotification[]>
   told(runIds: string[]): Promise<void>
   /** How many wait to be told, and since when the oldest is due, in milliseconds; counted up to 10,000. */
-  untold(): Promise<{ count: number; lagMs: number }>
+  pending(): Promise<{ count: number; lagMs: number }>
 }

@@ -21,7 +21,7 @@ export interface ClaimKey {
   readonly key: string
 }
 
-interface Held {
+interface ClaimedKey {
   readonly fingerprint: Uint8Array
   readonly runId: string
   /** The attempt that holds the claim, or held it last. */
@@ -32,12 +32,12 @@ interface Held {
 }
 
 /** Times are in milliseconds of the store's clock. */
-export interface InFlight extends Held {
+export interface InFlight extends ClaimedKey {
   readonly state: 'in_flight'
   readonly leaseUntil: number
 }
 
-export interface Completed extends Held {
+export interface Completed extends ClaimedKey {
   readonly state: 'completed'
   readonly completedAt: number
   readonly response: Uint8Array | undefined
@@ -47,19 +47,19 @@ export interface Completed extends Held {
 export type Claim = InFlight | Completed
 
 /** When a step is taken. */
-export interface Moment {
+export interface Clock {
   readonly now: number
   /** How long a completed claim answers. */
   readonly retentionMs: number
 }
 
 /** The claim that comes back is the one that was given where nothing changes. */
-export interface Step<Answer> {
-  readonly answer: Answer
+export interface Step<Decision> {
+  readonly answer: Decision
   readonly next: Claim | undefined
 }
 
-export interface Asked {
+export interface ClaimRequest {
   /** Undefined: only look. */
   readonly fingerprint: Uint8Array | undefined
   /** Without a fingerprint: what the work is that may not be done now. Only compared. */
@@ -71,7 +71,7 @@ export interface Asked {
   readonly token: string
 }
 
-export type Answer =
+export type Decision =
   | { readonly outcome: 'granted'; readonly token: string; readonly runId: string; readonly takenOver: boolean; readonly leaseMs: number }
   | { readonly outcome: 'completed'; readonly runId: string; readonly response: Uint8Array | undefined }
   | { readonly outcome: 'in_flight'; readonly runId: string; readonly retryAfterMs: number }
@@ -79,7 +79,7 @@ export type Answer =
   | { readonly outcome: 'absent' }
 
 /** How a write that needs the grant ended; `stale`: the grant is not held any longer, and nothing changed. */
-export type Fenced = 'done' | 'stale'
+export type FencedResult = 'done' | 'stale'
 
 export interface Renewal {
   readonly token: string
@@ -94,23 +94,23 @@ export interface Completion {
 }
 
 /** Nobody needs to ask more rarely than this. */
-const longestWaitMs = 1000
+const maxWaitMs = 1000
 
 const stay = <A>(claim: Claim | undefined, answer: A): Step<A> => ({ answer, next: claim })
 
-const grant = (claim: InFlight, now: number): Step<Answer> => {
+const grant = (claim: InFlight, now: number): Step<Decision> => {
   const { token, runId, takenOver, leaseUntil } = claim
   return { answer: { outcome: 'granted', token, runId, takenOver, leaseMs: Math.max(1, Math.floor(leaseUntil - now)) }, next: claim }
 }
 
 /** What the key still answers for. */
-const standing = (claim: Claim | undefined, { now, retentionMs }: Moment): Claim | undefined =>
+const standing = (claim: Claim | undefined, { now, retentionMs }: Clock): Claim | undefined =>
   claim?.state === 'completed' && claim.completedAt + retentionMs <= now ? undefined : claim
 
 const sameBytes = (one: Uint8Array, other: Uint8Array): boolean => Buffer.compare(one, other) === 0
 
 /** Asks for the work behind a key. */
-export function claim(found: Claim | undefined, asked: Asked, at: Moment): Step<Answer> {
+export function claim(found: Claim | undefined, asked: ClaimRequest, at: Clock): Step<Decision> {
   const held = standing(found, at)
   const { fingerprint, attemptId, runId, token } = asked
   const leaseUntil = at.now + asked.leaseMs
@@ -128,17 +128,17 @@ export function claim(found: Claim | undefined, asked: Asked, at: Moment): Step<
     if (!live) return grant({ ...held, attemptId, token, takenOver: true, leaseUntil }, at.now)
   }
   const left = Math.ceil(held.leaseUntil - at.now)
-  return stay(found, { outcome: 'in_flight', runId: held.runId, retryAfterMs: left > 0 ? Math.min(left, longestWaitMs) : longestWaitMs })
+  return stay(found, { outcome: 'in_flight', runId: held.runId, retryAfterMs: left > 0 ? Math.min(left, maxWaitMs) : maxWaitMs })
 }
 
 /** Extends the lease; never shortens it. */
-export function renew(found: Claim | undefined, { token, leaseMs }: Renewal, at: Moment): Step<Fenced> {
+export function renew(found: Claim | undefined, { token, leaseMs }: Renewal, at: Clock): Step<FencedResult> {
   if (found?.state !== 'in_flight' || found.token !== token) return stay(found, 'stale')
   return { answer: 'done', next: { ...found, leaseUntil: Math.max(found.leaseUntil, at.now + leaseMs) } }
 }
 
 /** Ends the work. The first completion counts: repeating it changes neither the time nor the response. */
-export function complete(found: Claim | undefined, { runId, token, response }: Completion, at: Moment): Step<Fenced> {
+export function complete(found: Claim | undefined, { runId, token, response }: Completion, at: Clock): Step<FencedResult> {
   const held = standing(found, at)
   const fenced = token !== undefined
   if (held === undefined || held.runId !== runId || (fenced && held.token !== token)) return stay(found, fenced ? 'stale' : 'done')
@@ -148,7 +148,7 @@ export function complete(found: Claim | undefined, { runId, token, response }: C
 }
 
 /** Gives the grant back: the key is free. What is gone already needs no releasing. */
-export function release(found: Claim | undefined, token: string, at: Moment): Step<Fenced> {
+export function release(found: Claim | undefined, token: string, at: Clock): Step<FencedResult> {
   const held = standing(found, at)
   if (held === undefined) return stay(found, 'done')
   if (held.state !== 'in_flight' || held.token !== token) return stay(found, 'stale')
@@ -156,6 +156,6 @@ export function release(found: Claim | undefined, token: string, at: Moment): St
 }
 
 /** Frees the key of a run that never was and never will be, whoever held it last. */
-export function abandon(found: Claim | undefined, runId: string): Step<Fenced> {
+export function abandon(found: Claim | undefined, runId: string): Step<FencedResult> {
   return found?.state === 'in_flight' && found.runId === runId ? { answer: 'done', next: undefined } : stay(found, 'done')
 }

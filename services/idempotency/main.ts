@@ -1,6 +1,6 @@
 /** The idempotency service as a process. */
 import { auditing } from '#mesh/audit.ts'
-import { appendThrough } from '#mesh/grpc/audit.ts'
+import { appendThrough } from '#mesh/audit/client.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { Database } from '#mesh/postgres/database.ts'
@@ -23,7 +23,7 @@ await run('idempotency', variables, async (runtime) => {
 
   const store = new PostgresClaimStore({ database, retentionMs: config.retentionMs })
   const counted = instruments(metrics)
-  const reaping = reaper({ store, everyMs: config.reapEveryMs, instruments: counted, log })
+  const reaping = reaper({ store, intervalMs: config.reapEveryMs, instruments: counted, log })
   reaping.start()
   runtime.onStop('reaper', () => reaping.stop())
 

@@ -11,6 +11,6 @@ export const instruments = (metrics: Metrics) => ({
     operation: ['renew', 'complete', 'release'],
   }),
   reaped: metrics.counter('idempotency_reaped_total', 'Completed claims removed after their retention period'),
-  lapsed: metrics.gauge('idempotency_expired_claims', 'Claims in flight whose lease has expired'),
+  expiredClaims: metrics.gauge('idempotency_expired_claims', 'Claims in flight whose lease has expired'),
   oldestLapsed: metrics.gauge('idempotency_oldest_expired_seconds', 'Time since the oldest of those leases expired'),
 })

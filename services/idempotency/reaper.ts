@@ -9,23 +9,23 @@ import type { ClaimStore } from './store.ts'
 
 export interface ReaperParts {
   store: ClaimStore
-  everyMs: number
+  intervalMs: number
   instruments: Instruments
   log: Logger
   /** Claims removed in one statement at the most; 1000 when unset. */
-  most?: number
+  max?: number
 }
 
 /** Not started yet. */
-export function reaper({ store, everyMs, instruments, log, most = 1000 }: ReaperParts): Loop {
+export function reaper({ store, intervalMs, instruments, log, max = 1000 }: ReaperParts): Loop {
   const work = async (): Promise<boolean> => {
-    const removed = await store.reap(most)
+    const removed = await store.reap(max)
     instruments.reaped.inc(removed)
-    if (removed === most) return true
-    const { count, oldestMs } = await store.lapsed()
-    instruments.lapsed.set(count)
+    if (removed === max) return true
+    const { count, oldestMs } = await store.expiredClaims()
+    instruments.expiredClaims.set(count)
     instruments.oldestLapsed.set(oldestMs / 1000)
     return false
   }
-  return new Loop({ name: 'reaper', everyMs, log, work })
+  return new Loop({ name: 'reaper', intervalMs, log, work })
 }

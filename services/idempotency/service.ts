@@ -2,9 +2,9 @@
 import { randomUUID } from 'node:crypto'
 import { type ClaimKey as KeyMessage, type ClaimResponse, IdempotencyServiceService } from '#gen/relay/idempotency/v1/idempotency.ts'
 import { meshErrors } from '#mesh/errors.ts'
-import { type Served, served } from '#mesh/grpc/server.ts'
-import { note } from '#mesh/telemetry/scope.ts'
-import type { Answer, ClaimKey, Fenced } from './claim.ts'
+import { type BoundServer, served } from '#mesh/grpc/server.ts'
+import { annotate } from '#mesh/telemetry/scope.ts'
+import type { Decision, ClaimKey, FencedResult } from './claim.ts'
 import { errors } from './errors.ts'
 import type { Instruments } from './metrics.ts'
 import type { ClaimStore } from './store.ts'
@@ -16,8 +16,8 @@ export interface ServiceParts {
   instruments: Instruments
 }
 
-export function idempotencyService({ store, leaseMs, instruments }: ServiceParts): Served {
-  const hold = (operation: 'renew' | 'complete' | 'release', outcome: Fenced): Record<string, never> => {
+export function idempotencyService({ store, leaseMs, instruments }: ServiceParts): BoundServer {
+  const hold = (operation: 'renew' | 'complete' | 'release', outcome: FencedResult): Record<string, never> => {
     if (outcome === 'done') return {}
     instruments.fenced.inc({ operation })
     throw errors.STALE_TOKEN()
@@ -33,7 +33,7 @@ export function idempotencyService({ store, leaseMs, instruments }: ServiceParts
         token: randomUUID(),
       })
       // The run that the key has: what was asked with is only a proposal.
-      if ('runId' in answer) note({ runId: answer.runId })
+      if ('runId' in answer) annotate({ runId: answer.runId })
       instruments.claims.inc({ outcome: answer.outcome === 'granted' && answer.takenOver ? 'taken_over' : answer.outcome })
       return { outcome: outcomeOf(answer) }
     },
@@ -44,7 +44,7 @@ export function idempotencyService({ store, leaseMs, instruments }: ServiceParts
     },
 
     async complete({ key, runId, token, response }) {
-      note({ runId: idOf(runId) })
+      annotate({ runId: idOf(runId) })
       if (response !== undefined && token === undefined) throw errors.RESPONSE_NEEDS_TOKEN()
       const completion = { runId: idOf(runId), token: token === undefined ? undefined : idOf(token), response }
       return hold('complete', await store.complete(keyOf(key), completion))
@@ -60,7 +60,7 @@ export function idempotencyService({ store, leaseMs, instruments }: ServiceParts
     },
 
     async abandon({ key, runId }) {
-      note({ runId: idOf(runId) })
+      annotate({ runId: idOf(runId) })
       await store.abandon(keyOf(key), idOf(runId))
       return {}
     },
@@ -70,7 +70,7 @@ export function idempotencyService({ store, leaseMs, instruments }: ServiceParts
 /** The contract requires the key. No store of text can be relied on to keep U+0000. */
 function keyOf(message: KeyMessage | undefined): ClaimKey {
   const { workspace, keyKind: kind, key } = message!
-  note({ workspace })
+  annotate({ workspace })
   const violations = Object.entries({ 'key.workspace': workspace, 'key.key': key })
     .filter(([, text]) => text.includes('\0'))
     .map(([field]) => ({ field, description: 'must not contain U+0000' }))
@@ -81,7 +81,7 @@ function keyOf(message: KeyMessage | undefined): ClaimKey {
 /** A UUID in one spelling, so that it can be compared. */
 const idOf = (uuid: string): string => uuid.toLowerCase()
 
-function outcomeOf(answer: Answer): ClaimResponse['outcome'] {
+function outcomeOf(answer: Decision): ClaimResponse['outcome'] {
   switch (answer.outcome) {
     case 'granted': {
       const { token, runId, takenOver, leaseMs } = answer

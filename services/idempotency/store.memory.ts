@@ -1,7 +1,7 @@
 /** Claims in the memory of one process: for tests, and to try things out. Nothing survives a restart. */
-import type { Answer, Asked, Claim, ClaimKey, Completion, Fenced, Moment, Renewal, Step } from './claim.ts'
+import type { Decision, ClaimRequest, Claim, ClaimKey, Completion, FencedResult, Clock, Renewal, Step } from './claim.ts'
 import { abandon, claim, complete, release, renew } from './claim.ts'
-import type { ClaimStore, Expired, Lapsed } from './store.ts'
+import type { ClaimStore, ExpiredRecords, ExpiredClaims } from './store.ts'
 
 export class MemoryClaimStore implements ClaimStore {
   readonly #claims = new Map<string, Claim>()
@@ -18,19 +18,19 @@ export class MemoryClaimStore implements ClaimStore {
     return this.#claims.size
   }
 
-  async claim(key: ClaimKey, asked: Asked): Promise<Answer> {
+  async claim(key: ClaimKey, asked: ClaimRequest): Promise<Decision> {
     return this.#take(key, (found, at) => claim(found, asked, at))
   }
 
-  async renew(key: ClaimKey, renewal: Renewal): Promise<Fenced> {
+  async renew(key: ClaimKey, renewal: Renewal): Promise<FencedResult> {
     return this.#take(key, (found, at) => renew(found, renewal, at))
   }
 
-  async complete(key: ClaimKey, completion: Completion): Promise<Fenced> {
+  async complete(key: ClaimKey, completion: Completion): Promise<FencedResult> {
     return this.#take(key, (found, at) => complete(found, completion, at))
   }
 
-  async release(key: ClaimKey, token: string): Promise<Fenced> {
+  async release(key: ClaimKey, token: string): Promise<FencedResult> {
     return this.#take(key, (found, at) => release(found, token, at))
   }
 
@@ -38,7 +38,15 @@ export class MemoryClaimStore implements ClaimStore {
     this.#take(key, (found) => abandon(found, runId))
   }
 
-  async expired({ kinds, expiredForMs, limit }: { kinds: readonly string[]; expiredForMs: number; limit: number }): Promise<Expired[]> {
+  async expired({
+    kinds,
+    expiredForMs,
+    limit,
+  }: {
+    kinds: readonly string[]
+    expiredForMs: number
+    limit: number
+  }): Promise<ExpiredRecords[]> {
     const before = this.#clock() - expiredForMs
     const found = [...this.#claims].flatMap(([name, each]) => {
       const [workspace, kind, key] = JSON.parse(name) as [string, string, string]
@@ -51,25 +59,25 @@ export class MemoryClaimStore implements ClaimStore {
       .map(({ key, runId }) => ({ key, runId }))
   }
 
-  async reap(most: number): Promise<number> {
+  async reap(max: number): Promise<number> {
     const before = this.#clock() - this.#retentionMs
-    const old = [...this.#claims].filter(([, each]) => each.state === 'completed' && each.completedAt <= before).slice(0, most)
+    const old = [...this.#claims].filter(([, each]) => each.state === 'completed' && each.completedAt <= before).slice(0, max)
     for (const [name] of old) this.#claims.delete(name)
     return old.length
   }
 
-  async lapsed(): Promise<Lapsed> {
+  async expiredClaims(): Promise<ExpiredClaims> {
     const now = this.#clock()
     const leases = [...this.#claims.values()].flatMap((each) => (each.state === 'in_flight' ? [each.leaseUntil] : []))
     const over = leases.filter((end) => end <= now)
     return { count: over.length, oldestMs: now - Math.min(now, ...over) }
   }
 
-  #take<A>(key: ClaimKey, step: (found: Claim | undefined, at: Moment) => Step<A>): A {
+  #take<A>(key: ClaimKey, step: (found: Claim | undefined, at: Clock) => Step<A>): A {
     const name = JSON.stringify([key.workspace, key.kind, key.key])
-    const { answer, next } = step(this.#claims.get(name), { now: this.#clock(), retentionMs: this.#retentionMs })
+    const { answer: response, next } = step(this.#claims.get(name), { now: this.#clock(), retentionMs: this.#retentionMs })
     if (next === undefined) this.#claims.delete(name)
     else this.#claims.set(name, next)
-    return answer
+    return response
   }
 }

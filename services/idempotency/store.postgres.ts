@@ -9,21 +9,21 @@
 import { batch } from '#mesh/batch.ts'
 import type { Database } from '#mesh/postgres/database.ts'
 import { statementMaker } from '#mesh/postgres/statement.ts'
-import type { Answer, Asked, Claim, ClaimKey, Completion, Fenced, InFlight, Moment, Renewal, Step } from './claim.ts'
+import type { Decision, ClaimRequest, Claim, ClaimKey, Completion, FencedResult, InFlight, Clock, Renewal, Step } from './claim.ts'
 import { abandon, claim, complete, release, renew } from './claim.ts'
 import { errors } from './errors.ts'
-import type { ClaimStore, Expired, Lapsed } from './store.ts'
+import type { ClaimStore, ExpiredRecords, ExpiredClaims } from './store.ts'
 
 /** Every race that is lost was won by somebody else, who is then done: few are lost in a row. */
-const mostRaces = 10
+const maxRaces = 10
 /** Half as many rows already cost nearly as little each. */
-const mostRows = 50
+const maxRows = 50
 
 /** What a key holds, by which writing, as of when. */
-interface Seen {
+interface VersionedRow {
   readonly claim: Claim | undefined
   readonly version: number
-  readonly at: Moment
+  readonly at: Clock
 }
 
 interface Grant {
@@ -41,7 +41,7 @@ export class PostgresClaimStore implements ClaimStore {
   readonly #database: Database
   readonly #retentionMs: number
   /** What most keys hold when they are first asked for; its time is 0, since what is written is a length of time from then. */
-  readonly #nothing: Seen
+  readonly #nothing: VersionedRow
   readonly #insert: (grant: Grant) => Promise<boolean>
   readonly #end: (ending: Ending) => Promise<boolean>
 
@@ -49,25 +49,25 @@ export class PostgresClaimStore implements ClaimStore {
     this.#database = parts.database
     this.#retentionMs = parts.retentionMs
     this.#nothing = { claim: undefined, version: 0, at: { now: 0, retentionMs: parts.retentionMs } }
-    this.#insert = batch((grants) => this.#insertAll(grants), { most: mostRows })
-    this.#end = batch((endings) => this.#endAll(endings), { most: mostRows })
+    this.#insert = batch((grants) => this.#insertAll(grants), { max: maxRows })
+    this.#end = batch((endings) => this.#endAll(endings), { max: maxRows })
   }
 
-  claim(key: ClaimKey, asked: Asked): Promise<Answer> {
+  claim(key: ClaimKey, asked: ClaimRequest): Promise<Decision> {
     const assumed = asked.fingerprint === undefined ? undefined : this.#nothing
     return this.#take(key, (found, at) => claim(found, asked, at), assumed)
   }
 
-  renew(key: ClaimKey, renewal: Renewal): Promise<Fenced> {
+  renew(key: ClaimKey, renewal: Renewal): Promise<FencedResult> {
     return this.#take(key, (found, at) => renew(found, renewal, at))
   }
 
-  async complete(key: ClaimKey, completion: Completion): Promise<Fenced> {
+  async complete(key: ClaimKey, completion: Completion): Promise<FencedResult> {
     if (completion.response === undefined && (await this.#end({ key, completion }))) return 'done'
     return this.#take(key, (found, at) => complete(found, completion, at))
   }
 
-  release(key: ClaimKey, token: string): Promise<Fenced> {
+  release(key: ClaimKey, token: string): Promise<FencedResult> {
     return this.#take(key, (found, at) => release(found, token, at))
   }
 
@@ -75,7 +75,15 @@ export class PostgresClaimStore implements ClaimStore {
     await this.#take(key, (found) => abandon(found, runId))
   }
 
-  async expired({ kinds, expiredForMs, limit }: { kinds: readonly string[]; expiredForMs: number; limit: number }): Promise<Expired[]> {
+  async expired({
+    kinds,
+    expiredForMs,
+    limit,
+  }: {
+    kinds: readonly string[]
+    expiredForMs: number
+    limit: number
+  }): Promise<ExpiredRecords[]> {
     const rows = await this.#database.query<{ workspace: string; key_kind: string; key: string; run_id: string }>(statements.expired, [
       kinds,
       expiredForMs,
@@ -84,20 +92,20 @@ export class PostgresClaimStore implements ClaimStore {
     return rows.map(({ workspace, key_kind: kind, key, run_id: runId }) => ({ key: { workspace, kind, key }, runId }))
   }
 
-  async reap(most: number): Promise<number> {
-    const [row] = await this.#database.query<{ count: number }>(statements.reap, [this.#retentionMs, most])
+  async reap(max: number): Promise<number> {
+    const [row] = await this.#database.query<{ count: number }>(statements.reap, [this.#retentionMs, max])
     return row!.count
   }
 
-  async lapsed(): Promise<Lapsed> {
-    const [row] = await this.#database.query<{ count: number; oldest_ms: number }>(statements.lapsed)
+  async expiredClaims(): Promise<ExpiredClaims> {
+    const [row] = await this.#database.query<{ count: number; oldest_ms: number }>(statements.expiredClaims)
     return { count: row!.count, oldestMs: row!.oldest_ms }
   }
 
   /** Takes one step, on what is assumed at first if anything is, and on what is there when that was wrong. */
-  async #take<A>(key: ClaimKey, step: (found: Claim | undefined, at: Moment) => Step<A>, assumed?: Seen): Promise<A> {
+  async #take<A>(key: ClaimKey, step: (found: Claim | undefined, at: Clock) => Step<A>, assumed?: VersionedRow): Promise<A> {
     let seen = assumed ?? (await this.#read(key))
-    for (let race = 0; race < mostRaces; race += 1) {
+    for (let race = 0; race < maxRaces; race += 1) {
       const { answer, next } = step(seen.claim, seen.at)
       if (next === seen.claim || (await this.#write(key, seen, next))) return answer
       seen = await this.#read(key)
@@ -105,13 +113,13 @@ export class PostgresClaimStore implements ClaimStore {
     throw errors.CONTENDED()
   }
 
-  async #read({ workspace, kind, key }: ClaimKey): Promise<Seen> {
+  async #read({ workspace, kind, key }: ClaimKey): Promise<VersionedRow> {
     const [row] = await this.#database.query<Row>(statements.read, [workspace, kind, key])
     return { claim: claimOf(row!), version: row!.version ?? 0, at: { now: row!.now, retentionMs: this.#retentionMs } }
   }
 
   /** False where the key no longer holds what was seen. */
-  async #write(key: ClaimKey, seen: Seen, next: Claim | undefined): Promise<boolean> {
+  async #write(key: ClaimKey, seen: VersionedRow, next: Claim | undefined): Promise<boolean> {
     const leaseMs = next?.state === 'in_flight' ? next.leaseUntil - seen.at.now : null
     if (seen.claim === undefined) return this.#insert({ key, claim: next as InFlight, leaseMs: leaseMs! })
     const was = [key.workspace, key.kind, key.key, seen.claim.token, seen.version]
@@ -254,7 +262,7 @@ const statements = {
      ) AS of_kind
      ORDER BY lease_until LIMIT $3`,
   ),
-  lapsed: statement(
+  expiredClaims: statement(
     'lapsed',
     `SELECT count(*)::int AS count, coalesce(extract(epoch FROM clock_timestamp() - min(lease_until))::float8 * 1000, 0) AS oldest_ms
      FROM (SELECT lease_until FROM claims WHERE lease_until <= (SELECT clock_timestamp()) ORDER BY lease_until LIMIT 10000) AS first`,

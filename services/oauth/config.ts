@@ -4,7 +4,7 @@ import { type Config, ConfigError, type Variable, duration, integer, list, optio
 import { accessVariables, identityVariables } from '#mesh/identity/variables.ts'
 import { databaseVariables, grpcVariables, redisSchemes } from '#mesh/variables.ts'
 import { isUsable } from './providers/provider.ts'
-import { type Declared, Providers, builtIn, parseProviders } from './providers/registry.ts'
+import { type DeclaredProvider, Providers, builtIn, parseProviders } from './providers/registry.ts'
 import { Vault } from './vault/vault.ts'
 
 /** Keys become a vault where they are read, so that nothing else ever holds them; every key that is wrong is named. */
@@ -23,7 +23,7 @@ export const storedVariables = {
 }
 
 /** A file that is not understood stops the start, like any other variable. */
-const providersFile: Variable<readonly Declared[]> = {
+const providersFile: Variable<readonly DeclaredProvider[]> = {
   name: 'OAUTH_PROVIDERS_FILE',
   doc: 'Providers beside Google and Microsoft, as YAML; providers/registry.ts says how',
   fallback: 'optional',
@@ -47,7 +47,10 @@ export const variables = {
   publicUrl: url('PUBLIC_URL', 'Where browsers reach Relay; providers send them to /oauth/<provider>/callback there', ['https', 'http']),
   returnOrigins: list('OAUTH_RETURN_ORIGINS', 'Origins that browsers may be sent to when they have connected, as https://app.example.com'),
   providerMs: duration('OAUTH_PROVIDER_TIMEOUT', 'How long one request to a provider may take', { default: '5s', minMs: 100, maxMs: 8000 }),
-  endedMs: duration('OAUTH_ENDED_RETENTION', 'How long a connection is kept whose owner has to connect anew', { default: '2160h', minMs: 3_600_000 }),
+  endedMs: duration('OAUTH_ENDED_RETENTION', 'How long a connection is kept whose owner has to connect anew', {
+    default: '2160h',
+    minMs: 3_600_000,
+  }),
   providersFile,
   googleClientId: clientId('GOOGLE_CLIENT_ID', 'Google'),
   googleClientSecret: clientSecret('GOOGLE_CLIENT_SECRET', 'Google'),

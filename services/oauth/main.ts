@@ -1,6 +1,6 @@
 /** The oauth service as a process. */
 import { auditing } from '#mesh/audit.ts'
-import { appendThrough } from '#mesh/grpc/audit.ts'
+import { appendThrough } from '#mesh/audit/client.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { Database } from '#mesh/postgres/database.ts'
@@ -16,7 +16,7 @@ import { instruments as counted } from './metrics.ts'
 import { oauthProtocol } from './providers/protocol.ts'
 import { postgresRevocationStore } from './revocations/store.postgres.ts'
 import { oauthService } from './service.ts'
-import { noCache } from './tokens/cache.ts'
+import { noCache } from './connections/token-cache.ts'
 import { noJournal } from './tokens/journal.ts'
 import { redisTokenCache, redisTokenJournal } from './tokens/store.redis.ts'
 
@@ -55,5 +55,11 @@ await run('oauth', variables, async (runtime) => {
   onStop('tokens', () => tokens.stop())
   const checks = { postgres: () => database.ping(), redis: async () => void (await redis?.ping()) }
   const health = new Health({ services: ['relay.oauth.v1.OAuthService'], checks, optional: ['redis'], timeoutMs: 2000 })
-  return serveGrpc(runtime, { services: [oauthService({ connecting, disconnecting, connections, tokens, providers })], verifier, tls: own.tls, refusals, health })
+  return serveGrpc(runtime, {
+    services: [oauthService({ connecting, disconnecting, connections, tokens, providers })],
+    verifier,
+    tls: own.tls,
+    refusals,
+    health,
+  })
 })

@@ -23,10 +23,23 @@ export const instruments = (metrics: Metrics, providers: readonly string[] = [])
   steps: connectSteps(metrics),
   refreshes: metrics.counter('oauth_refreshes_total', 'Token refreshes at a provider, by outcome', {
     provider: providers,
-    outcome: ['refreshed', 'fenced', 'reauth', 'invalid_client', 'rate_limited', 'server_error', 'unreachable', 'unreadable', 'issuer_mismatch', 'other'],
+    outcome: [
+      'refreshed',
+      'fenced',
+      'reauth',
+      'invalid_client',
+      'rate_limited',
+      'server_error',
+      'unreachable',
+      'unreadable',
+      'issuer_mismatch',
+      'other',
+    ],
   }),
-  refreshSeconds: metrics.seconds('oauth_refresh_seconds', 'Duration of a token refresh at the provider', { provider: providers }),
-  tokens: metrics.counter('oauth_tokens_total', 'Access tokens returned to callers, by source', { source: ['provider', 'database', 'cache'] }),
+  refreshSeconds: metrics.histogram('oauth_refresh_seconds', 'Duration of a token refresh at the provider', { provider: providers }),
+  tokens: metrics.counter('oauth_tokens_total', 'Access tokens returned to callers, by source', {
+    source: ['provider', 'database', 'cache'],
+  }),
   clientRefused: metrics.gauge('oauth_client_rejected', '1 while the provider rejects our client credentials', { provider: providers }),
   vaultRefused: metrics.counter('oauth_decrypt_failures_total', 'Stored tokens that could not be decrypted, by reason', {
     reason: ['unreadable', 'context_mismatch'],

@@ -7,7 +7,7 @@ import { readConfig } from '#mesh/config.ts'
 import { UsageError, command, runProgram, withDatabase } from '#mesh/program.ts'
 import { storedVariables } from './config.ts'
 import { postgresConnectionStore } from './connections/store.postgres.ts'
-import { type Refused, type Rotation, rotate } from './vault/rotate.ts'
+import { type UnreadableToken, type Rotation, rotate } from './vault/rotate.ts'
 
 const name = 'relay-oauth'
 
@@ -21,7 +21,7 @@ const about = `Tokens are served meanwhile. It may be stopped at any point and r
 Up to the last step it goes back in the same way: put the old key first, and run rotate.`
 
 /** Connections that are named when they cannot be opened; the others are counted. */
-const mostNamed = 20
+const maxListed = 20
 /** Between two lines of progress at least. */
 const progressEveryMs = 1000
 
@@ -72,11 +72,11 @@ const reasons = {
 } as const
 
 /** How many connections hold something that cannot be opened. */
-function sayRefused(refused: readonly Refused[]): number {
-  for (const { workspace, connectionId, kind, reason } of refused.slice(0, mostNamed)) {
+function sayRefused(refused: readonly UnreadableToken[]): number {
+  for (const { workspace, connectionId, kind, reason } of refused.slice(0, maxListed)) {
     console.error(`connection ${connectionId} of ${JSON.stringify(workspace)}, ${kind} token: ${reasons[reason]}`)
   }
-  if (refused.length > mostNamed) console.error(`and ${refused.length - mostNamed} more`)
+  if (refused.length > maxListed) console.error(`and ${refused.length - maxListed} more`)
   return new Set(refused.map(({ connectionId }) => connectionId)).size
 }
 
@@ -87,7 +87,7 @@ await runProgram({
   about,
   codes: { 0: 'done, and nothing left', 1: 'failed, or some are left' },
   refusals: {
-    away: 'Postgres does not answer at DATABASE_URL; what was done is done, and the same command goes on from there',
+    unavailable: 'Postgres does not answer at DATABASE_URL; what was done is done, and the same command goes on from there',
     noTables: 'The database at DATABASE_URL has no tables yet: start the oauth service once',
     forbidden: 'The role of DATABASE_URL may not change connections',
   },

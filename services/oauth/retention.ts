@@ -24,11 +24,7 @@ const limit = 200
 
 /** One round; whether there may be more. */
 export async function expireAll({ steps, revocations, connections, instruments, log, endedMs }: RetentionParts): Promise<boolean> {
-  const counts = [
-    await steps.expire(limit),
-    await revocations.expire(revocationMs, limit),
-    await connections.expire(endedMs, limit),
-  ]
+  const counts = [await steps.expire(limit), await revocations.expire(revocationMs, limit), await connections.expire(endedMs, limit)]
   const [, given = 0] = counts
   if (given > 0) {
     instruments.revocationsGivenUp.inc(given)
@@ -38,4 +34,4 @@ export async function expireAll({ steps, revocations, connections, instruments, 
 }
 
 export const retention = (parts: RetentionParts): Loop =>
-  new Loop({ name: 'retention', everyMs: intervalMs, log: parts.log, work: () => expireAll(parts) })
+  new Loop({ name: 'retention', intervalMs: intervalMs, log: parts.log, work: () => expireAll(parts) })

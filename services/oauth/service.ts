@@ -1,16 +1,16 @@
 /** The RPCs of relay.oauth.v1.OAuthService: proto ⇄ domain, nothing more. */
 import { type Connection as ConnectionMessage, OAuthServiceService } from '#gen/relay/oauth/v1/oauth.ts'
-import type { Asker } from '#mesh/audit/event.ts'
+import type { Principal } from '#mesh/audit/event.ts'
 import { meshErrors } from '#mesh/errors.ts'
-import { type Call, askerOf, callerOf } from '#mesh/grpc/call.ts'
-import { type Served, served } from '#mesh/grpc/server.ts'
-import { note } from '#mesh/telemetry/scope.ts'
+import { type Call, principalOf, callerOf } from '#mesh/grpc/call.ts'
+import { type BoundServer, served } from '#mesh/grpc/server.ts'
+import { annotate } from '#mesh/telemetry/scope.ts'
 import type { Visit } from './connect/callback.ts'
 import type { Connecting } from './connect/connect.ts'
 import type { Disconnecting } from './connect/disconnect.ts'
 import { type Connections, authorizePath } from './connections/connections.ts'
 import type { Connection } from './connections/store.ts'
-import type { Found as ProviderFound, Providers } from './providers/registry.ts'
+import type { ProviderLookup as ProviderFound, Providers } from './providers/registry.ts'
 import type { Tokens } from './tokens/tokens.ts'
 
 export interface ServiceParts {
@@ -21,10 +21,10 @@ export interface ServiceParts {
   providers: Pick<Providers, 'find' | 'list'>
 }
 
-export function oauthService({ connecting, disconnecting, connections, tokens, providers }: ServiceParts): Served {
+export function oauthService({ connecting, disconnecting, connections, tokens, providers }: ServiceParts): BoundServer {
   return served(OAuthServiceService, {
     async authorize({ provider, scopes, returnTo, sessionSha256: session }, call) {
-      const begun = await connecting.authorize(askerOf(call), { provider, scopes, returnTo, session })
+      const begun = await connecting.authorize(principalOf(call), { provider, scopes, returnTo, session })
       return {
         startUrl: begun.startUrl,
         provider: begun.provider,
@@ -49,7 +49,7 @@ export function oauthService({ connecting, disconnecting, connections, tokens, p
     },
 
     async disconnect({ connectionId }, call) {
-      const { revoked } = await disconnecting.disconnect(askerOf(call), connectionId)
+      const { revoked } = await disconnecting.disconnect(principalOf(call), connectionId)
       return { revoked, requestId: call.requestId }
     },
 
@@ -72,7 +72,7 @@ export function oauthService({ connecting, disconnecting, connections, tokens, p
 
     async getToken({ owner, connectionId, refusedTokenSha256 }, call) {
       const whose = required(owner)
-      const by: Asker = { workspace: whose.workspace, actor: whose.actor, keyId: '', ...visitOf(call) }
+      const by: Principal = { workspace: whose.workspace, actor: whose.actor, keyId: '', ...visitOf(call) }
       const token = await tokens.token({ ...whose, connectionId, refused: refusedTokenSha256 }, by)
       return { accessToken: token.accessToken, expiresAt: token.expiresAt.toISOString(), scopes: [...token.scopes] }
     },
@@ -85,7 +85,7 @@ const visitOf = ({ requestId, trace, source = '' }: Call): Visit => ({ requestId
 /** A peer says whose connection it means: work without a caller, such as a reconciler's, has one too. */
 function required<Owner extends { workspace: string }>(owner: Owner | undefined): Owner {
   if (owner === undefined) throw meshErrors.INVALID_REQUEST()
-  note({ workspace: owner.workspace })
+  annotate({ workspace: owner.workspace })
   return owner
 }
 

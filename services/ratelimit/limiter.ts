@@ -6,7 +6,7 @@ import { type Entry, counterKey } from './window.ts'
 /** Undefined where no rule limits the descriptor. */
 export type Decision = { granted: number; limit: number; remaining: number; windowMs: number; resetMs: number } | undefined
 
-export interface Decided {
+export interface LimitDecision {
   /** How many of the hits were granted: the least over the descriptors. */
   granted: number
   /** One a descriptor, in the order asked. */
@@ -25,7 +25,7 @@ export class RateLimiter {
   }
 
   /** Takes up to `hits` from what limits each descriptor, the same number from each. Descriptors that are equal count once. */
-  async decide(domain: string, descriptors: readonly (readonly Entry[])[], hits: number): Promise<Decided> {
+  async decide(domain: string, descriptors: readonly (readonly Entry[])[], hits: number): Promise<LimitDecision> {
     const counters = new Map<string, Counter>()
     const keys = descriptors.map((entries) => {
       const rule = this.#limits.ruleOf(domain, entries)
@@ -36,8 +36,8 @@ export class RateLimiter {
     })
     if (counters.size === 0) return { granted: hits, decisions: keys.map(() => undefined), source: undefined }
     const asked = [...counters.values()]
-    const { granted, rooms, source } = await this.#store.take(asked, hits)
-    const decided = new Map(asked.map(({ key, limit, windowMs }, index) => [key, { ...rooms[index]!, limit, windowMs }]))
+    const { granted, capacities, source } = await this.#store.take(asked, hits)
+    const decided = new Map(asked.map(({ key, limit, windowMs }, index) => [key, { ...capacities[index]!, limit, windowMs }]))
     return { granted, decisions: keys.map((key) => (key === undefined ? undefined : decided.get(key))), source }
   }
 }

@@ -34,7 +34,7 @@ interface Node {
 export const defaultLimits = 'domain: relay\ndescriptors: [{ key: workspace, rate_limit: { unit: minute, requests_per_unit: 600 } }]\n'
 
 const minute = 60_000
-const mostPerMinute = 1_000_000_000
+const maxPerMinute = 1_000_000_000
 
 export class Limits {
   readonly #domains: ReadonlyMap<string, Node>
@@ -119,8 +119,8 @@ function readRule(value: unknown, place: string): Rule | undefined {
     throw new Error(`${place}.unit: must be minute: windows are of one minute, ${JSON.stringify(fields.unit ?? null)} is not supported`)
   }
   const limit = fields.requests_per_unit
-  if (typeof limit !== 'number' || !Number.isInteger(limit) || limit < 0 || limit > mostPerMinute) {
-    throw new Error(`${place}.requests_per_unit: must be a whole number from 0 to ${mostPerMinute}`)
+  if (typeof limit !== 'number' || !Number.isInteger(limit) || limit < 0 || limit > maxPerMinute) {
+    throw new Error(`${place}.requests_per_unit: must be a whole number from 0 to ${maxPerMinute}`)
   }
   return { limit, windowMs: minute }
 }

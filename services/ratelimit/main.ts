@@ -1,6 +1,6 @@
 /** The ratelimit service: backend → limiter → serve. */
 import { auditing } from '#mesh/audit.ts'
-import { appendThrough } from '#mesh/grpc/audit.ts'
+import { appendThrough } from '#mesh/audit/client.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { openRedis, redisReady } from '#mesh/redis/redis.ts'
@@ -29,7 +29,7 @@ await run('ratelimit', variables, async (runtime) => {
           onFallback: (reason) => metrics.fellBack(reason),
           onChange: (change) =>
             change.closed
-              ? log.warn({ away_ms: change.awayMs }, 'Redis answers again: limits are shared again')
+              ? log.warn({ away_ms: change.unavailableMs }, 'Redis answers again: limits are shared again')
               : log.warn({ reason: change.reason }, 'Redis does not answer: deciding from in-process buckets'),
         })
   const metrics = rateLimitMetrics(runtime.metrics, () => shared?.up ?? true)

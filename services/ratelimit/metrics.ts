@@ -1,10 +1,10 @@
 /** What the ratelimit service measures. */
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
-import type { Decided } from './limiter.ts'
+import type { LimitDecision } from './limiter.ts'
 import type { FallbackReason } from './store.ts'
 
 export interface RateLimitMetrics {
-  decided(decided: Decided, hits: number): void
+  decided(decided: LimitDecision, hits: number): void
   fellBack(reason: FallbackReason): void
 }
 

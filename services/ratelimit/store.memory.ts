@@ -1,9 +1,9 @@
 /** Counts in this process, in token buckets: exact for one replica, forgotten when it ends. It always answers. */
 import { TokenBuckets, untilFull, untilOne } from '#mesh/token-bucket.ts'
-import type { Counter, RateLimitStore, Room, Source, Taken } from './store.ts'
+import type { Counter, RateLimitStore, Capacity, Source, TakeResult } from './store.ts'
 
 /** What is taken from a bucket is taken for good: a taker may rely on it for at least this long, in milliseconds. */
-const leastResetMs = 1000
+const minResetMs = 1000
 
 export class MemoryStore implements RateLimitStore {
   readonly #source: Source
@@ -11,25 +11,29 @@ export class MemoryStore implements RateLimitStore {
   readonly #buckets: TokenBuckets
 
   /** `now` is a clock that never goes back, in milliseconds; `most` bounds the buckets that are kept. */
-  constructor(parts: { source: Source; now: () => number; most?: number }) {
+  constructor(parts: { source: Source; now: () => number; max?: number }) {
     this.#source = parts.source
     this.#now = parts.now
-    this.#buckets = new TokenBuckets(parts.most ?? 100_000)
+    this.#buckets = new TokenBuckets(parts.max ?? 100_000)
   }
 
-  async take(counters: readonly Counter[], hits: number): Promise<Taken> {
+  async take(counters: readonly Counter[], hits: number): Promise<TakeResult> {
     const now = this.#now()
-    const rooms = counters.map((counter) => Math.min(hits, this.#buckets.available(counter.key, rateOf(counter), now)))
-    const granted = Math.min(...rooms)
-    return { source: this.#source, granted, rooms: counters.map((counter, index) => this.#takeOne(counter, now, granted, rooms[index]!)) }
+    const capacities = counters.map((counter) => Math.min(hits, this.#buckets.available(counter.key, rateOf(counter), now)))
+    const granted = Math.min(...capacities)
+    return {
+      source: this.#source,
+      granted,
+      capacities: counters.map((counter, index) => this.#takeOne(counter, now, granted, capacities[index]!)),
+    }
   }
 
-  #takeOne(counter: Counter, now: number, hits: number, granted: number): Room {
+  #takeOne(counter: Counter, now: number, hits: number, granted: number): Capacity {
     const rate = rateOf(counter)
     this.#buckets.take(counter.key, rate, now, hits)
     const fullAt = this.#buckets.fullAt(counter.key)
     const remaining = this.#buckets.available(counter.key, rate, now)
-    const resetMs = remaining === 0 ? untilOne(fullAt, rate, now) : Math.max(leastResetMs, untilFull(fullAt, now))
+    const resetMs = remaining === 0 ? untilOne(fullAt, rate, now) : Math.max(minResetMs, untilFull(fullAt, now))
     return { granted, remaining, resetMs: Math.ceil(resetMs) }
   }
 }

@@ -3,7 +3,7 @@
  * After one failure nobody waits for Redis again until a probe in the background has found it working.
  */
 import { Breaker } from '#mesh/breaker.ts'
-import type { Counter, FallbackReason, RateLimitStore, Taken } from './store.ts'
+import type { Counter, FallbackReason, RateLimitStore, TakeResult } from './store.ts'
 
 export interface OpenStoreParts {
   redis: RateLimitStore & { probe(): Promise<void> }
@@ -29,7 +29,7 @@ export class OpenStore implements RateLimitStore {
     this.#parts = parts
     this.#breaker = new Breaker({
       probe: () => within(parts.redis.probe(), probeLimitMs),
-      everyMs: parts.probeEveryMs ?? 250,
+      intervalMs: parts.probeEveryMs ?? 250,
       onChange: parts.onChange,
     })
   }
@@ -39,7 +39,7 @@ export class OpenStore implements RateLimitStore {
     return this.#breaker.closed
   }
 
-  async take(counters: readonly Counter[], hits: number): Promise<Taken> {
+  async take(counters: readonly Counter[], hits: number): Promise<TakeResult> {
     if (!this.#breaker.closed) return this.#takeLocally(counters, hits, 'open')
     try {
       return await within(this.#parts.redis.take(counters, hits), this.#parts.limitMs)
@@ -54,7 +54,7 @@ export class OpenStore implements RateLimitStore {
     this.#breaker.stop()
   }
 
-  #takeLocally(counters: readonly Counter[], hits: number, reason: FallbackReason): Promise<Taken> {
+  #takeLocally(counters: readonly Counter[], hits: number, reason: FallbackReason): Promise<TakeResult> {
     this.#parts.onFallback(reason)
     return this.#parts.local.take(counters, hits)
   }

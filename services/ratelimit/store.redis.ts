@@ -1,7 +1,7 @@
 /** Counts in Redis, in fixed windows that every replica shares; one round trip a decision. */
 import type { Redis } from 'ioredis'
 import { Script } from '#mesh/redis/script.ts'
-import type { Counter, RateLimitStore, Taken } from './store.ts'
+import type { Counter, RateLimitStore, TakeResult } from './store.ts'
 import { counterKey, takeScript } from './window.ts'
 
 export class RedisStore implements RateLimitStore {
@@ -13,15 +13,19 @@ export class RedisStore implements RateLimitStore {
     this.#script.keepLoaded(redis)
   }
 
-  async take(counters: readonly Counter[], hits: number): Promise<Taken> {
+  async take(counters: readonly Counter[], hits: number): Promise<TakeResult> {
     const args = counters.flatMap(({ limit, windowMs }) => [limit, windowMs])
-    const reply = (await this.#script.run(this.#redis, counters.map(({ key }) => key), [hits, ...args])) as number[]
-    const rooms = counters.map((_, index) => ({
+    const reply = (await this.#script.run(
+      this.#redis,
+      counters.map(({ key }) => key),
+      [hits, ...args],
+    )) as number[]
+    const capacities = counters.map((_, index) => ({
       granted: reply[3 * index + 1]!,
       remaining: reply[3 * index + 2]!,
       resetMs: reply[3 * index + 3]!,
     }))
-    return { source: 'redis', granted: reply[0]!, rooms }
+    return { source: 'redis', granted: reply[0]!, capacities }
   }
 
   /** Does what a decision does, on a counter of its own: a Redis that is full or read-only would answer a PING. */

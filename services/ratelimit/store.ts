@@ -16,7 +16,7 @@ export interface Counter {
 }
 
 /** What one counter had to give. */
-export interface Room {
+export interface Capacity {
   /** How many of the hits it had room for. */
   granted: number
   /** What is left of it, after what was taken. */
@@ -25,15 +25,15 @@ export interface Room {
   resetMs: number
 }
 
-export interface Taken {
+export interface TakeResult {
   source: Source
   /** How many hits were taken, the same number from every counter: the least of the rooms. Hits that are refused are not counted. */
   granted: number
   /** One a counter, in the order asked. */
-  rooms: readonly Room[]
+  capacities: readonly Capacity[]
 }
 
 export interface RateLimitStore {
   /** Takes up to `hits` from all of the counters (at least one, each once) in one indivisible step. Rejects when it does not answer. */
-  take(counters: readonly Counter[], hits: number): Promise<Taken>
+  take(counters: readonly Counter[], hits: number): Promise<TakeResult>
 }

@@ -40,7 +40,7 @@ return reply
 `
 
 /** Longer names are hashed: Redis holds every name in memory. */
-const longestPath = 160
+const maxPathLength = 160
 
 /**
  * The name of a counter: `ratelimit:{relay}:workspace=acme`. The braces are a hash tag: all counters of a domain are on one node of a
@@ -49,7 +49,7 @@ const longestPath = 160
 export function counterKey(domain: string, entries: readonly Entry[]): string {
   const path = entries.map(({ key, value }) => `${escape(key)}=${escape(value)}`).join('&')
   // An escaped path has no colon: none can pose as a hash.
-  return `ratelimit:{${escape(domain)}}:${path.length <= longestPath ? path : `sha256:${hash('sha256', path)}`}`
+  return `ratelimit:{${escape(domain)}}:${path.length <= maxPathLength ? path : `sha256:${hash('sha256', path)}`}`
 }
 
 const escape = (text: string) => encodeURIComponent(text.toWellFormed())

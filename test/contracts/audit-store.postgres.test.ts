@@ -88,7 +88,7 @@ describe('the audit log of one Postgres', () => {
         workspaces: () => view.workspaces(),
         async *checkpoints(of) {
           yield* view.checkpoints(of)
-          expect(await retain({ chain, cutter: log.cutter, ageMs: 1, most: 100 })).toMatchObject([{ removed: 1512 }])
+          expect(await retain({ chain, cutter: log.cutter, ageMs: 1, max: 100 })).toMatchObject([{ removed: 1512 }])
           await log.replica().append([eventOf()])
         },
         entries: (of) => view.entries(of),

@@ -1,6 +1,6 @@
 /** What the tests of claims ask with. */
 import { createHash, randomUUID } from 'node:crypto'
-import type { Answer, Asked, ClaimKey, Completion } from '../../services/idempotency/claim.ts'
+import type { Decision, ClaimRequest, ClaimKey, Completion } from '../../services/idempotency/claim.ts'
 import type { ClaimStore } from '../../services/idempotency/store.ts'
 
 export interface Engine {
@@ -21,7 +21,7 @@ export const fingerprintOf = (work: string): Uint8Array => createHash('sha256').
 export const freshKey = (key: string = randomUUID()): ClaimKey => ({ workspace: 'w', kind: 'client', key })
 
 /** A request for some work by an attempt of its own. */
-export const request = (over: Partial<Asked> = {}): Asked => ({
+export const request = (over: Partial<ClaimRequest> = {}): ClaimRequest => ({
   fingerprint: fingerprintOf('the work'),
   attemptId: randomUUID(),
   runId: randomUUID(),
@@ -30,21 +30,21 @@ export const request = (over: Partial<Asked> = {}): Asked => ({
   ...over,
 })
 
-export const look = (): Asked => request({ fingerprint: undefined })
+export const look = (): ClaimRequest => request({ fingerprint: undefined })
 
-export type Granted = Extract<Answer, { outcome: 'granted' }>
+export type GrantedClaim = Extract<Decision, { outcome: 'granted' }>
 
-export function granted(answer: Answer): Granted {
+export function granted(answer: Decision): GrantedClaim {
   if (answer.outcome !== 'granted') throw new Error(`not granted: ${answer.outcome}`)
   return answer
 }
 
-export const completion = (grant: Granted, response?: Uint8Array): Completion => ({ runId: grant.runId, token: grant.token, response })
+export const completion = (grant: GrantedClaim, response?: Uint8Array): Completion => ({ runId: grant.runId, token: grant.token, response })
 export const byRun = (runId: string): Completion => ({ runId, token: undefined, response: undefined })
 
-export const outcomes = (answers: readonly Answer[]): Record<string, number> => {
+export const outcomes = (responses: readonly Decision[]): Record<string, number> => {
   const counts: Record<string, number> = {}
-  for (const { outcome } of answers) counts[outcome] = (counts[outcome] ?? 0) + 1
+  for (const { outcome } of responses) counts[outcome] = (counts[outcome] ?? 0) + 1
   return counts
 }
 

@@ -45,13 +45,13 @@ export function reaperContract(open: () => Promise<Engine>): void {
     test('counts the leases that ran out and were not taken over', async () => {
       const kept = await open()
       try {
-        expect(await kept.store.lapsed()).toEqual({ count: 0, oldestMs: 0 })
+        expect(await kept.store.expiredClaims()).toEqual({ count: 0, oldestMs: 0 })
         const keys = times(3, () => freshKey())
         for (const key of keys) await kept.store.claim(key, request())
         await kept.advance(leaseMs + 60_000)
         await kept.store.claim(keys[0]!, request())
         await kept.store.claim(freshKey(), request())
-        const { count, oldestMs } = await kept.store.lapsed()
+        const { count, oldestMs } = await kept.store.expiredClaims()
         expect(count).toBe(2)
         expect(oldestMs).toBeGreaterThanOrEqual(60_000)
         expect(oldestMs).toBeLessThan(70_000)

@@ -56,9 +56,9 @@ describe('claims in one Postgres, asked through several replicas', () => {
   test('of 100 who ask at once for one key one is granted the work', async () => {
     for (let round = 0; round < 10; round += 1) {
       const key = freshKey()
-      const answers = await Promise.all(times(100, (index) => stores[index % 3]!.claim(key, request())))
-      expect(outcomes(answers)).toEqual({ granted: 1, in_flight: 99 })
-      expect(new Set(answers.map((each) => (each as { runId: string }).runId)).size).toBe(1)
+      const responses = await Promise.all(times(100, (index) => stores[index % 3]!.claim(key, request())))
+      expect(outcomes(responses)).toEqual({ granted: 1, in_flight: 99 })
+      expect(new Set(responses.map((each) => (each as { runId: string }).runId)).size).toBe(1)
     }
   })
 
@@ -66,8 +66,8 @@ describe('claims in one Postgres, asked through several replicas', () => {
     for (let round = 0; round < 5; round += 1) {
       const keys = times(150, () => freshKey())
       const orders = [keys, keys.toReversed(), [...keys.slice(75), ...keys.slice(0, 75)]]
-      const answers = await Promise.all(stores.flatMap((store, index) => orders[index]!.map((key) => store.claim(key, request()))))
-      expect(outcomes(answers)).toEqual({ granted: 150, in_flight: 300 })
+      const responses = await Promise.all(stores.flatMap((store, index) => orders[index]!.map((key) => store.claim(key, request()))))
+      expect(outcomes(responses)).toEqual({ granted: 150, in_flight: 300 })
     }
   })
 
@@ -83,8 +83,8 @@ describe('claims in one Postgres, asked through several replicas', () => {
         ...times(5, (index) => stores[index % 3]!.reap(100).then(() => 'done')),
       ])
       expect(new Set(ends)).toEqual(new Set(['done']))
-      const answers = await Promise.all(keys.map((key) => stores[1]!.claim(key, look())))
-      expect(outcomes(answers)).toEqual({ completed: 100 })
+      const responses = await Promise.all(keys.map((key) => stores[1]!.claim(key, look())))
+      expect(outcomes(responses)).toEqual({ completed: 100 })
     }
   })
 

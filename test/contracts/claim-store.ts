@@ -2,11 +2,11 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Answer, ClaimKey } from '../../services/idempotency/claim.ts'
+import type { Decision, ClaimKey } from '../../services/idempotency/claim.ts'
 import type { ClaimStore } from '../../services/idempotency/store.ts'
 import {
   type Engine,
-  type Granted,
+  type GrantedClaim,
   byRun,
   completion,
   fingerprintOf,
@@ -18,7 +18,7 @@ import {
   outcomes,
   request,
 } from './claim-requests.ts'
-import { crowdContract } from './claim-store-crowd.ts'
+import { concurrencyContract } from './claim-store-concurrency.ts'
 import { reaperContract } from './claim-store-reaper.ts'
 import { strandedContract } from './claim-store-stranded.ts'
 import { commands, walk } from './claim-walk.ts'
@@ -33,7 +33,7 @@ export function claimStoreContract(name: string, open: () => Promise<Engine>, op
     })
     afterAll(() => engine.close())
 
-    const grant = async (key: ClaimKey, asked = request()): Promise<Granted> => granted(await store.claim(key, asked))
+    const grant = async (key: ClaimKey, asked = request()): Promise<GrantedClaim> => granted(await store.claim(key, asked))
 
     describe('asking for the work', () => {
       test('an unused key is granted to who asks first, with the run, the token and the lease asked for', async () => {
@@ -60,7 +60,7 @@ export function claimStoreContract(name: string, open: () => Promise<Engine>, op
         for (const asked of [request(), look()]) {
           const answer = await store.claim(key, asked)
           expect(answer).toMatchObject({ outcome: 'in_flight', runId: held.runId })
-          const { retryAfterMs } = answer as Extract<Answer, { outcome: 'in_flight' }>
+          const { retryAfterMs } = answer as Extract<Decision, { outcome: 'in_flight' }>
           expect(retryAfterMs).toBeGreaterThan(0)
           expect(retryAfterMs).toBeLessThanOrEqual(600)
         }
@@ -132,11 +132,11 @@ export function claimStoreContract(name: string, open: () => Promise<Engine>, op
           ...unlike.map((text) => ({ workspace: `${salt}${text}`.slice(0, 128), kind: 'client', key: 'k' })),
           { workspace: salt, kind: 'preview', key: 'a' },
         ]
-        const asked = keys.map(() => request())
-        const answers = await Promise.all(keys.map((key, index) => store.claim(key, asked[index]!)))
-        expect(outcomes(answers)).toEqual({ granted: keys.length })
+        const requests = keys.map(() => request())
+        const responses = await Promise.all(keys.map((key, index) => store.claim(key, requests[index]!)))
+        expect(outcomes(responses)).toEqual({ granted: keys.length })
         for (const [index, key] of keys.entries()) {
-          expect(await store.claim(key, look())).toMatchObject({ outcome: 'in_flight', runId: asked[index]!.runId })
+          expect(await store.claim(key, look())).toMatchObject({ outcome: 'in_flight', runId: requests[index]!.runId })
         }
       })
     })
@@ -150,7 +150,7 @@ export function claimStoreContract(name: string, open: () => Promise<Engine>, op
         for (const asked of [request(), look()]) {
           const answer = await store.claim(key, asked)
           expect(answer).toMatchObject({ outcome: 'completed', runId: held.runId })
-          expect(Buffer.from((answer as Extract<Answer, { outcome: 'completed' }>).response!)).toEqual(response)
+          expect(Buffer.from((answer as Extract<Decision, { outcome: 'completed' }>).response!)).toEqual(response)
         }
       })
 
@@ -253,7 +253,7 @@ export function claimStoreContract(name: string, open: () => Promise<Engine>, op
       })
     })
 
-    crowdContract(() => engine)
+    concurrencyContract(() => engine)
     reaperContract(open)
     strandedContract(open)
 

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { expect } from 'vitest'
-import { type Answer, type Claim, type Completion, claim, complete, release, renew } from '../../services/idempotency/claim.ts'
+import { type Decision, type Claim, type Completion, claim, complete, release, renew } from '../../services/idempotency/claim.ts'
 import { type Engine, fingerprintOf, freshKey, hourMs, retentionMs, times } from './claim-requests.ts'
 
 const attempts = 4
@@ -26,7 +26,7 @@ export const commands = fc.array(command, { minLength: 1, maxLength: 40 })
 type Command = typeof command extends fc.Arbitrary<infer T> ? T : never
 
 /** How much of a lease is left depends on the very moment. */
-function withoutTimes(answer: Answer): object {
+function withoutTimes(answer: Decision): object {
   const { leaseMs: _lease, retryAfterMs: _retry, ...rest } = answer as unknown as Record<string, unknown>
   return { ...rest, ...(rest.response instanceof Uint8Array ? { response: [...rest.response] } : {}) }
 }

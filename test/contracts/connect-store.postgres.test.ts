@@ -3,7 +3,7 @@ import { pino } from 'pino'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Secret } from '#mesh/config.ts'
 import { Database } from '#mesh/postgres/database.ts'
-import { hashOf } from '../../services/oauth/connect/reference.ts'
+import { hashOf } from '../../services/oauth/connect/state-token.ts'
 import { postgresConnectStore } from '../../services/oauth/connect/store.postgres.ts'
 import { type FreshDatabase, freshDatabase } from '../setup/database.ts'
 import { connectStoreContract } from './connect-store.ts'
@@ -49,7 +49,7 @@ afterAll(async () => {
 
 const count = async () => Number((await database.pool.query('SELECT count(*) AS count FROM connect_steps')).rows[0].count)
 const key = () => ({ kind: 'ticket' as const, workspace: 'acme', hash: hashOf(randomBytes(32).toString('hex')) })
-const step = (content: string) => ({ ...key(), actor: 'ann', content, lifeMs: 600_000 })
+const step = (content: string) => ({ ...key(), actor: 'ann', content, lifetimeMs: 600_000 })
 
 test('steps that nobody took are removed as others are added', async () => {
   const store = postgresConnectStore(database)

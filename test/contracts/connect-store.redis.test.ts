@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { openRedis, redisReady } from '#mesh/redis/redis.ts'
-import { hashOf } from '../../services/oauth/connect/reference.ts'
+import { hashOf } from '../../services/oauth/connect/state-token.ts'
 import { redisConnectStore } from '../../services/oauth/connect/store.redis.ts'
 import { sharedRedis } from '../setup/redis.ts'
 import { connectStoreContract } from './connect-store.ts'
@@ -47,7 +47,14 @@ test('a state stands under the key of the service before this one, and Redis for
   const { url, prefix } = await sharedRedis()
   const redis = await connected(url)
   const hash = hashOf('a nonce')
-  await redisConnectStore({ redis, prefix }).put({ kind: 'state', workspace: 'acme', hash, actor: 'ann', content: 'x', lifeMs: 600_000 })
+  await redisConnectStore({ redis, prefix }).put({
+    kind: 'state',
+    workspace: 'acme',
+    hash,
+    actor: 'ann',
+    content: 'x',
+    lifetimeMs: 600_000,
+  })
   const left = await redis.pttl(`${prefix}oauth:state:acme:${hash}`)
   expect(left).toBeGreaterThan(590_000)
   expect(left).toBeLessThanOrEqual(600_000)
@@ -58,7 +65,7 @@ test('a Redis that is away is an outage, not an unknown step', async () => {
   const redis = openRedis({ url: new URL('redis://127.0.0.1:1'), log, commandMs: 100 })
   const key = { kind: 'state' as const, workspace: 'acme', hash: hashOf('a nonce') }
   await expect(redisConnectStore({ redis }).take(key)).rejects.toMatchObject({ reason: 'DEPENDENCY_UNAVAILABLE' })
-  const step = { ...key, actor: 'ann', content: 'x', lifeMs: 1000 }
+  const step = { ...key, actor: 'ann', content: 'x', lifetimeMs: 1000 }
   await expect(redisConnectStore({ redis }).put(step)).rejects.toMatchObject({ reason: 'DEPENDENCY_UNAVAILABLE' })
   redis.disconnect()
 })

@@ -1,7 +1,7 @@
 /** What every store of the steps of connecting holds to. */
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { hashOf } from '../../services/oauth/connect/reference.ts'
+import { hashOf } from '../../services/oauth/connect/state-token.ts'
 import { type ConnectStore, type PutStep, type StepKey, maxSteps } from '../../services/oauth/connect/store.ts'
 import { until } from '../fixtures/mesh/until.ts'
 
@@ -23,7 +23,7 @@ const stepKey = (over: Partial<StepKey> = {}): StepKey => ({
   ...over,
 })
 
-const stepOf = (key: StepKey, content: string, lifeMs = minuteMs): PutStep => ({ ...key, actor: 'ann', content, lifeMs })
+const stepOf = (key: StepKey, content: string, lifetimeMs = minuteMs): PutStep => ({ ...key, actor: 'ann', content, lifetimeMs })
 
 export function connectStoreContract(name: string, open: () => Promise<ConnectEngine>): void {
   describe(`steps of connecting in ${name}`, () => {
@@ -61,7 +61,8 @@ export function connectStoreContract(name: string, open: () => Promise<ConnectEn
       const others = stepKey({ workspace })
       await store.put({ ...stepOf(others, 'of bob', minuteMs / 2), actor: 'bob' })
       const keys = Array.from({ length: maxSteps + 5 }, (_, index) => stepKey({ workspace, kind: index % 2 === 0 ? 'ticket' : 'state' }))
-      for (const [index, key] of keys.entries()) await (index % 3 === 0 ? store : other).put(stepOf(key, `step ${index}`, minuteMs + index * 1000))
+      for (const [index, key] of keys.entries())
+        await (index % 3 === 0 ? store : other).put(stepOf(key, `step ${index}`, minuteMs + index * 1000))
       const left = await Promise.all(keys.map((key) => store.find(key)))
       expect(left.map((content) => content !== undefined)).toEqual(keys.map((_, index) => index >= 5))
       expect(await store.find(others)).toBe('of bob')

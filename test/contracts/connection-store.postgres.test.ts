@@ -5,7 +5,13 @@ import { type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
 import { Secret } from '#mesh/config.ts'
 import { Database } from '#mesh/postgres/database.ts'
 import { postgresConnectionStore } from '../../services/oauth/connections/store.postgres.ts'
-import { type ConnectionStore, type HeldConnection, type MadeConnection, type SealedTokens, gapMs } from '../../services/oauth/connections/store.ts'
+import {
+  type ConnectionStore,
+  type LeasedConnection,
+  type MadeConnection,
+  type SealedTokens,
+  gapMs,
+} from '../../services/oauth/connections/store.ts'
 import { type FreshDatabase, freshDatabase } from '../setup/database.ts'
 
 describe('connections in Postgres', () => {
@@ -45,21 +51,22 @@ describe('connections in Postgres', () => {
     tokens: tokensOf('the first'),
     ...more,
   })
-  const added = async (more?: Partial<MadeConnection>): Promise<HeldConnection> => {
+  const added = async (more?: Partial<MadeConnection>): Promise<LeasedConnection> => {
     const made = newOne(more)
     await store.upsert(made, eventOf())
     return (await store.find(made))!
   }
   const leaseMs = 60_000
-  const taken = async (held: HeldConnection) => (await store.takeRefresh(held.connectionId, held.epoch, leaseMs))!.epoch
-  const leaseOver = ({ connectionId }: HeldConnection) =>
+  const taken = async (held: LeasedConnection) => (await store.takeRefresh(held.connectionId, held.epoch, leaseMs))!.epoch
+  const leaseOver = ({ connectionId }: LeasedConnection) =>
     database.pool.query(`UPDATE connections SET lease_until = clock_timestamp() WHERE connection_id = $1`, [connectionId])
   /** As if the database had been written to without a gap for so long. */
   const steadyFor = async (ms: number) => {
     await store.beat()
     await database.pool.query(`UPDATE heartbeat SET steady_since = beat_at - $1::float8 * interval '1 millisecond'`, [ms])
   }
-  const written = ({ connectionId, version }: HeldConnection, tokens: SealedTokens) => store.writeRefreshed(connectionId, version, tokens, eventOf())
+  const written = ({ connectionId, version }: LeasedConnection, tokens: SealedTokens) =>
+    store.writeRefreshed(connectionId, version, tokens, eventOf())
 
   test('a connection is found as it was made, and its event is told', async () => {
     const [made, event] = [newOne(), eventOf()]
@@ -67,7 +74,16 @@ describe('connections in Postgres', () => {
     const fresh = { version: expect.stringMatching(/^\d{16}$/) as string }
     const { tokens, ...rest } = made
     expect(connection).toMatchObject({ ...rest, status: 'connected', reason: undefined, refreshedAt: undefined })
-    expect(await store.find(made)).toEqual({ ...connection, tokens, legacy: false, leasedMs: 0, restMs: 0, failures: 0, ...fresh, unfinished: false })
+    expect(await store.find(made)).toEqual({
+      ...connection,
+      tokens,
+      legacy: false,
+      leasedMs: 0,
+      restMs: 0,
+      failures: 0,
+      ...fresh,
+      unfinished: false,
+    })
     expect(await told(event)).toEqual([event])
   })
 
@@ -244,7 +260,7 @@ describe('connections in Postgres', () => {
 
   test('sealing anew changes nothing but how tokens are sealed, walks all once, and ends with nothing done where it throws', async () => {
     await database.pool.query('TRUNCATE connections')
-    const all: HeldConnection[] = []
+    const all: LeasedConnection[] = []
     for (let index = 0; index < 5; index += 1) all.push(await added())
     const legacy = all[2]!
     await database.pool.query('UPDATE connections SET legacy = true WHERE connection_id = $1', [legacy.connectionId])

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import type { NewKey, StoredKey } from '../../services/access/keys/key.ts'
-import type { Revoked } from '../../services/access/keys/store.ts'
+import type { RevokeResult } from '../../services/access/keys/store.ts'
 import { type Engine, added, dayMs, eventOf, given, hourMs, newKey, revokeIn, revokingOf, rotationOf } from './key-requests.ts'
 
 export function keyLineageContract(name: string, open: () => Promise<Engine>): void {
@@ -20,17 +20,17 @@ export function keyLineageContract(name: string, open: () => Promise<Engine>): v
     const statusOf = async ({ workspace, keyId }: StoredKey) => (await store.find(workspace, keyId))!.status
 
     test('a key ends with its parent at the latest, whatever life it was given, and so does a successor', async () => {
-      const parent = await added(store, newKey({ lifeMs: hourMs }))
+      const parent = await added(store, newKey({ lifetimeMs: hourMs }))
       const endless = await added(store)
-      for (const lifeMs of [undefined, dayMs]) expect((await childOf(parent, { lifeMs })).expiresAt).toEqual(parent.expiresAt)
-      expect((await childOf(parent, { lifeMs: 1000 })).expiresAt!.getTime()).toBeLessThan(parent.expiresAt!.getTime())
-      const key = await childOf(endless, { lifeMs: dayMs })
+      for (const lifetimeMs of [undefined, dayMs]) expect((await childOf(parent, { lifetimeMs })).expiresAt).toEqual(parent.expiresAt)
+      expect((await childOf(parent, { lifetimeMs: 1000 })).expiresAt!.getTime()).toBeLessThan(parent.expiresAt!.getTime())
+      const key = await childOf(endless, { lifetimeMs: dayMs })
       const { fresh } = given(await store.rotate({ ...rotationOf(key), parent: parent.keyId }, eventOf()))
       expect(fresh).toMatchObject({ parent: parent.keyId, replaces: key.keyId, expiresAt: parent.expiresAt })
     })
 
     test('a key that has ended makes none, and has none rotated', async () => {
-      const [revoked, expired, other] = [await added(store), await added(store, newKey({ lifeMs: 1000 })), await added(store)]
+      const [revoked, expired, other] = [await added(store), await added(store, newKey({ lifetimeMs: 1000 })), await added(store)]
       await revokeIn(store, revoked)
       await engine.advance(1000)
       for (const parent of [revoked, expired]) {
@@ -52,7 +52,7 @@ export function keyLineageContract(name: string, open: () => Promise<Engine>): v
       const { sequence } = await store.revocationsAfter(0, dayMs)
       const events = new Map<string, AuditEvent>()
       const event = (id: string) => events.set(id, eventOf('keys.revoke')).get(id)!
-      const { key, children } = given<Revoked>(await store.revoke(revokingOf(root), event))
+      const { key, children } = given<RevokeResult>(await store.revoke(revokingOf(root), event))
       const ended = [child, successor, grandchild].map(({ keyId }) => keyId)
       expect(key).toMatchObject({ keyId: root.keyId, status: 'revoked' })
       expect(children.toSorted()).toEqual(ended.toSorted())
@@ -67,9 +67,9 @@ export function keyLineageContract(name: string, open: () => Promise<Engine>): v
     test('children are kept where that is asked for, and end when their parent is revoked again without', async () => {
       const root = await added(store)
       const child = await childOf(root)
-      expect(given<Revoked>(await store.revoke(revokingOf(root, { keepChildren: true }), eventOf)).children).toEqual([])
+      expect(given<RevokeResult>(await store.revoke(revokingOf(root, { keepChildren: true }), eventOf)).children).toEqual([])
       expect([await statusOf(root), await statusOf(child)]).toEqual(['revoked', 'active'])
-      const again = given<Revoked>(await store.revoke(revokingOf(root), eventOf))
+      const again = given<RevokeResult>(await store.revoke(revokingOf(root), eventOf))
       expect(again).toMatchObject({ key: { status: 'revoked' }, children: [child.keyId] })
       expect(await statusOf(child)).toBe('revoked')
     })
@@ -81,7 +81,7 @@ export function keyLineageContract(name: string, open: () => Promise<Engine>): v
       expect(await store.revoke(own, eventOf)).toBe('children of others')
       for (const each of [root, child, foreign]) expect(await statusOf(each)).toBe('active')
       await revokeIn(store, foreign)
-      expect(given<Revoked>(await store.revoke(own, eventOf)).children).toEqual([child.keyId])
+      expect(given<RevokeResult>(await store.revoke(own, eventOf)).children).toEqual([child.keyId])
     })
 
     test('no child outlives a revocation, however many keys of the family make others meanwhile', async () => {
@@ -123,7 +123,7 @@ export function keyLineageContract(name: string, open: () => Promise<Engine>): v
       expect(await store.find(successor.workspace, successor.keyId)).toMatchObject({ status: 'active', replaces: living.keyId })
       // Its parent stays for as long as it lives: else revoking that would no longer find it.
       expect([await statusOf(kept), await statusOf(root), await statusOf(late)]).toEqual(['active', 'revoked', 'revoked'])
-      expect(given<Revoked>(await store.revoke(revokingOf(root), eventOf)).children).toEqual([kept.keyId])
+      expect(given<RevokeResult>(await store.revoke(revokingOf(root), eventOf)).children).toEqual([kept.keyId])
       expect((await store.revocationsAfter(0, 365 * dayMs)).sequence).toBeGreaterThan(sequence)
       await engine.advance(91 * dayMs)
       // The latest revocation stays, and its key.

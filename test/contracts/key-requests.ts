@@ -2,7 +2,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
 import type { NewKey, StoredKey } from '../../services/access/keys/key.ts'
-import type { KeyStore, Revoked, Revoking, Rotation } from '../../services/access/keys/store.ts'
+import type { KeyStore, RevokeResult, Revoking, Rotation } from '../../services/access/keys/store.ts'
 
 export interface Engine {
   readonly store: KeyStore
@@ -30,7 +30,7 @@ export const newKey = (over: Partial<NewKey> = {}): NewKey => ({
   allowedSources: ['192.0.2.0/24'],
   createdBy: 'grace',
   parent: undefined,
-  lifeMs: undefined,
+  lifetimeMs: undefined,
   ...over,
 })
 
@@ -69,4 +69,4 @@ export const revokingOf = ({ workspace, keyId }: Pick<StoredKey, 'workspace' | '
 
 /** Of a key that made none. */
 export const revokeIn = async (store: KeyStore, key: Pick<StoredKey, 'workspace' | 'keyId'>, event = eventOf()): Promise<StoredKey> =>
-  given<Revoked>(await store.revoke(revokingOf(key), () => event)).key
+  given<RevokeResult>(await store.revoke(revokingOf(key), () => event)).key

@@ -47,9 +47,9 @@ describe('keys in one Postgres, through several replicas', () => {
     const seen: string[] = []
     let sequence = 0
     const follow = async () => {
-      const answer = await stores[0]!.revocationsAfter(sequence, dayMs)
-      for (const revocation of answer.revocations) seen.push(revocation.keyId)
-      sequence = answer.sequence
+      const response = await stores[0]!.revocationsAfter(sequence, dayMs)
+      for (const revocation of response.revocations) seen.push(revocation.keyId)
+      sequence = response.sequence
     }
     let ending = true
     const following = (async () => {
@@ -79,9 +79,9 @@ describe('keys in one Postgres, through several replicas', () => {
     let { sequence } = await stores[2]!.revocationsAfter(0, dayMs)
     const seen: string[] = []
     const follow = async () => {
-      const answer = await stores[2]!.revocationsAfter(sequence, dayMs)
-      for (const { keyId } of answer.revocations) seen.push(keyId)
-      sequence = answer.sequence
+      const response = await stores[2]!.revocationsAfter(sequence, dayMs)
+      for (const { keyId } of response.revocations) seen.push(keyId)
+      sequence = response.sequence
     }
     const holder = await access.database.pool.connect()
     let first, second
@@ -105,8 +105,8 @@ describe('keys in one Postgres, through several replicas', () => {
 
   test('of many who rotate a key without an overlap one succeeds; the rest hear that it has ended', async () => {
     const key = await added(stores[0]!)
-    const answers = await Promise.all(Array.from({ length: 12 }, (_, index) => stores[index % 3]!.rotate(rotationOf(key, 0), eventOf())))
-    expect(answers.filter((answer) => answer !== 'ended')).toHaveLength(1)
+    const responses = await Promise.all(Array.from({ length: 12 }, (_, index) => stores[index % 3]!.rotate(rotationOf(key, 0), eventOf())))
+    expect(responses.filter((response) => response !== 'ended')).toHaveLength(1)
   })
 
   test('uses noted in opposite orders while keys are ended and rotated leave nobody waiting in a circle', async () => {

@@ -1,8 +1,20 @@
 /** What every store of keys holds to. */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { mostKeys } from '../../services/access/keys/key.ts'
-import { type Engine, added, dayMs, eventOf, freshWorkspace, given, hourMs, newKey, revokeIn, revokingOf, rotationOf } from './key-requests.ts'
+import { maxKeys } from '../../services/access/keys/key.ts'
+import {
+  type Engine,
+  added,
+  dayMs,
+  eventOf,
+  freshWorkspace,
+  given,
+  hourMs,
+  newKey,
+  revokeIn,
+  revokingOf,
+  rotationOf,
+} from './key-requests.ts'
 
 export function keyStoreContract(name: string, open: () => Promise<Engine>): void {
   describe(`keys in ${name}`, () => {
@@ -18,7 +30,7 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
 
     test('a key is found as it was added: by its hash, and by its id in its workspace alone', async () => {
       const key = newKey()
-      const { hash, lifeMs: _, ...rest } = key
+      const { hash, lifetimeMs: _, ...rest } = key
       const stored = await added(store, key)
       const never = { expiresAt: undefined, revokedAt: undefined, lastUsedAt: undefined, replaces: undefined, parent: undefined }
       expect(stored).toMatchObject({ ...rest, ...never, status: 'active' })
@@ -30,7 +42,7 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
     })
 
     test('a key with an end is active until then, and says by the clock of the store how long it has', async () => {
-      const key = newKey({ lifeMs: hourMs })
+      const key = newKey({ lifetimeMs: hourMs })
       const stored = await added(store, key)
       expect(stored.expiresAt!.getTime() - stored.createdAt.getTime()).toBeLessThan(hourMs + 100)
       const before = (await store.findByHash(key.hash))!
@@ -84,8 +96,8 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
         const key = await added(store)
         const { sequence } = await store.revocationsAfter(0, dayMs)
         const before = await eventIds()
-        const answers = await Promise.all(Array.from({ length: 20 }, () => revokeIn(store, key, eventOf())))
-        expect(new Set(answers.map((answer) => answer.revokedAt!.getTime())).size).toBe(1)
+        const responses = await Promise.all(Array.from({ length: 20 }, () => revokeIn(store, key, eventOf())))
+        expect(new Set(responses.map((response) => response.revokedAt!.getTime())).size).toBe(1)
         expect((await store.revocationsAfter(sequence, dayMs)).revocations).toHaveLength(1)
         expect((await eventIds()).length - before.length).toBe(1)
       }
@@ -93,7 +105,10 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
 
     test('what is not there, or is in another workspace, is neither revoked nor rotated', async () => {
       const key = await added(store)
-      for (const [workspace, keyId] of [['another', key.keyId], [key.workspace, randomUUID()]] as const) {
+      for (const [workspace, keyId] of [
+        ['another', key.keyId],
+        [key.workspace, randomUUID()],
+      ] as const) {
         expect(await store.revoke(revokingOf({ workspace, keyId }), eventOf)).toBeUndefined()
         expect(await store.rotate(rotationOf({ workspace, keyId }), eventOf())).toBeUndefined()
       }
@@ -125,7 +140,7 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
     })
 
     test('a rotation never lengthens a life, and the successor lives as long as the first was made to', async () => {
-      const key = await added(store, newKey({ lifeMs: hourMs }))
+      const key = await added(store, newKey({ lifetimeMs: hourMs }))
       await engine.advance(hourMs / 2)
       const { previous, fresh } = given(await store.rotate(rotationOf(key, dayMs), eventOf()))
       const half = await store.find(key.workspace, key.keyId)
@@ -140,7 +155,7 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
     })
 
     test('a key that has ended has no successor', async () => {
-      const [revoked, expired] = [await added(store), await added(store, newKey({ lifeMs: 1000 }))]
+      const [revoked, expired] = [await added(store), await added(store, newKey({ lifetimeMs: 1000 }))]
       await revokeIn(store, revoked, eventOf())
       await engine.advance(1000)
       for (const key of [revoked, expired]) expect(await store.rotate(rotationOf(key), eventOf())).toBe('ended')
@@ -180,8 +195,19 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
       const [one, other] = [await added(store), await added(store)]
       const minute = (count: number) => new Date(Date.now() - count * 60_000)
       const [earlier, later] = [minute(20), minute(10)]
-      await store.noteUsed(new Map([[one.keyId, later], [other.keyId, earlier], [randomUUID(), later]]))
-      await store.noteUsed(new Map([[one.keyId, earlier], [other.keyId, later]]))
+      await store.noteUsed(
+        new Map([
+          [one.keyId, later],
+          [other.keyId, earlier],
+          [randomUUID(), later],
+        ]),
+      )
+      await store.noteUsed(
+        new Map([
+          [one.keyId, earlier],
+          [other.keyId, later],
+        ]),
+      )
       const used = async (key: typeof one) => (await store.find(key.workspace, key.keyId))!.lastUsedAt
       expect(await used(one)).toEqual(later)
       expect(await used(other)).toEqual(later)
@@ -214,14 +240,14 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
 
     test('a workspace has its most living keys and not one more, though many add at once; ended ones make room', async () => {
       const workspace = freshWorkspace()
-      const add = () => store.add(newKey({ workspace, lifeMs: dayMs }), eventOf())
-      const crowd = (count: number) => Promise.all(Array.from({ length: count }, add))
+      const add = () => store.add(newKey({ workspace, lifetimeMs: dayMs }), eventOf())
+      const clients = (count: number) => Promise.all(Array.from({ length: count }, add))
       const before = await eventIds()
       const made = []
-      while (made.length < mostKeys - 5) made.push(...(await crowd(Math.min(20, mostKeys - 5 - made.length))).map((each) => given(each)))
-      const answers = await crowd(30)
-      expect(answers.filter((each) => each === 'limit')).toHaveLength(25)
-      expect((await eventIds()).length - before.length).toBe(mostKeys)
+      while (made.length < maxKeys - 5) made.push(...(await clients(Math.min(20, maxKeys - 5 - made.length))).map((each) => given(each)))
+      const responses = await clients(30)
+      expect(responses.filter((each) => each === 'limit')).toHaveLength(25)
+      expect((await eventIds()).length - before.length).toBe(maxKeys)
       expect(given(await store.add(newKey(), eventOf())).workspace).toBe('w')
 
       const [first, second] = made

@@ -9,7 +9,7 @@ test('a bucket fills evenly: half a minute brings half of the limit', async () =
   let now = 0
   const bucket = new MemoryStore({ source: 'in_process', now: () => now })
   const counter = { key: 'a', limit: 600, windowMs: 60_000 }
-  expect(await bucket.take([counter], 600)).toMatchObject({ granted: 600, rooms: [{ remaining: 0, resetMs: 100 }] })
+  expect(await bucket.take([counter], 600)).toMatchObject({ granted: 600, capacities: [{ remaining: 0, resetMs: 100 }] })
   now = 30_000
   expect(await bucket.take([counter], 600)).toMatchObject({ granted: 300 })
 })

@@ -32,13 +32,13 @@ export function rateLimitStoreContract(parts: { store: () => RateLimitStore; sou
     test('says what is left, when there is more, and where it decided', async () => {
       const one = counter(3)
       const first = await take([one], 2)
-      expect(first).toMatchObject({ source: parts.source, granted: 2, rooms: [{ granted: 2, remaining: 1 }] })
+      expect(first).toMatchObject({ source: parts.source, granted: 2, capacities: [{ granted: 2, remaining: 1 }] })
       const second = await take([one], 2)
-      expect(second.rooms[0]).toMatchObject({ granted: 1, remaining: 0 })
-      for (const { rooms } of [first, second]) {
-        expect(rooms[0]!.resetMs).toBeGreaterThan(0)
-        expect(rooms[0]!.resetMs).toBeLessThanOrEqual(long)
-        expect(Number.isInteger(rooms[0]!.resetMs)).toBe(true)
+      expect(second.capacities[0]).toMatchObject({ granted: 1, remaining: 0 })
+      for (const { capacities } of [first, second]) {
+        expect(capacities[0]!.resetMs).toBeGreaterThan(0)
+        expect(capacities[0]!.resetMs).toBeLessThanOrEqual(long)
+        expect(Number.isInteger(capacities[0]!.resetMs)).toBe(true)
       }
     })
 
@@ -46,39 +46,48 @@ export function rateLimitStoreContract(parts: { store: () => RateLimitStore; sou
       const [wide, narrow] = [counter(10), counter(3)]
       const taken = await take([wide, narrow], 5)
       expect(taken.granted).toBe(3)
-      expect(taken.rooms).toMatchObject([{ granted: 5, remaining: 7 }, { granted: 3, remaining: 0 }])
+      expect(taken.capacities).toMatchObject([
+        { granted: 5, remaining: 7 },
+        { granted: 3, remaining: 0 },
+      ])
       // What one refused the other did not lose.
-      expect((await take([wide, narrow], 1)).rooms).toMatchObject([{ granted: 1, remaining: 7 }, { granted: 0, remaining: 0 }])
+      expect((await take([wide, narrow], 1)).capacities).toMatchObject([
+        { granted: 1, remaining: 7 },
+        { granted: 0, remaining: 0 },
+      ])
       expect((await take([wide], 99)).granted).toBe(7)
     })
 
     test('a limit of 0 grants nothing', async () => {
       const none = counter(0)
       const taken = await take([none], 1)
-      expect(taken).toMatchObject({ granted: 0, rooms: [{ granted: 0, remaining: 0 }] })
-      expect(taken.rooms[0]!.resetMs).toBeGreaterThan(0)
+      expect(taken).toMatchObject({ granted: 0, capacities: [{ granted: 0, remaining: 0 }] })
+      expect(taken.capacities[0]!.resetMs).toBeGreaterThan(0)
     })
 
     test('of many at once exactly the limit is granted', async () => {
       const [one, other] = [counter(30), counter(1000)]
       const taken = await Promise.all(Array.from({ length: 100 }, () => take([one, other], 1)))
       expect(taken.reduce((sum, { granted }) => sum + granted, 0)).toBe(30)
-      expect((await take([other], 1)).rooms[0]!.remaining).toBe(1000 - 31)
+      expect((await take([other], 1)).capacities[0]!.remaining).toBe(1000 - 31)
     })
 
     test('whatever is taken, in whatever order, each counter gives its limit and no more', async () => {
       const one = fc.record({ which: fc.subarray([0, 1, 2], { minLength: 1 }), hits: fc.integer({ min: 1, max: 12 }) })
       const takes = fc.array(one, { maxLength: 25 })
       await fc.assert(
-        fc.asyncProperty(fc.tuple(fc.nat(20), fc.nat(20), fc.nat(20)), takes, async (limits, asked) => {
+        fc.asyncProperty(fc.tuple(fc.nat(20), fc.nat(20), fc.nat(20)), takes, async (limits, requests) => {
           const counters = limits.map((limit) => counter(limit))
           const left = [...limits]
-          for (const { which, hits } of asked) {
-            const { granted, rooms } = await take(which.map((index) => counters[index]!), hits)
-            expect(rooms.map((room) => room.granted)).toEqual(which.map((index) => Math.min(hits, left[index]!)))
+          for (const { which, hits } of requests) {
+            const { granted, capacities } = await take(
+              which.map((index) => counters[index]!),
+              hits,
+            )
+            expect(capacities.map((room) => room.granted)).toEqual(which.map((index) => Math.min(hits, left[index]!)))
             expect(granted).toBe(Math.min(hits, ...which.map((index) => left[index]!)))
             for (const index of which) left[index]! -= granted
-            expect(rooms.map((room) => room.remaining)).toEqual(which.map((index) => left[index]!))
+            expect(capacities.map((room) => room.remaining)).toEqual(which.map((index) => left[index]!))
           }
         }),
         { numRuns: 60 },
@@ -89,7 +98,7 @@ export function rateLimitStoreContract(parts: { store: () => RateLimitStore; sou
       const short = counter(2, 400)
       let refused = await take([short], 2)
       while (refused.granted > 0) refused = await take([short], 2)
-      const [refusedAt, resetMs] = [performance.now(), refused.rooms[0]!.resetMs]
+      const [refusedAt, resetMs] = [performance.now(), refused.capacities[0]!.resetMs]
       expect(resetMs).toBeLessThanOrEqual(400)
       await vi.waitFor(async () => expect((await take([short], 1)).granted).toBe(1), { interval: 5, timeout: 5000 })
       // Not before it is due; how much later is for the machine to say.

@@ -32,7 +32,9 @@ const utility = /^(?:FETCH|CLOSE|SET)\b/
 const ownerOf = ({ name }: Statement): string | undefined => Object.entries(databases).find(([prefix]) => name.startsWith(prefix))?.[1]
 
 const files = ['services', 'mesh'].flatMap((folder) =>
-  (readdirSync(join(root, folder), { recursive: true }) as string[]).filter((path) => path.endsWith('.ts')).map((path) => join(folder, path)),
+  (readdirSync(join(root, folder), { recursive: true }) as string[])
+    .filter((path) => path.endsWith('.ts'))
+    .map((path) => join(folder, path)),
 )
 const sources = new Map(files.map((path) => [path, readFileSync(join(root, path), 'utf8')]))
 const stores = files.filter((path) => sources.get(path)!.includes('= statementMaker('))
@@ -49,7 +51,10 @@ const filters: EntryFilter = {
   until: '2026-11-27T00:00:00Z',
 }
 /** Every set of filters. */
-const sets = Object.entries(filters).reduce<EntryFilter[]>((made, [name, value]) => [...made, ...made.map((each) => ({ ...each, [name]: value }))], [{}])
+const sets = Object.entries(filters).reduce<EntryFilter[]>(
+  (made, [name, value]) => [...made, ...made.map((each) => ({ ...each, [name]: value }))],
+  [{}],
+)
 /** Says where a period begins and ends in the chain, so that the spans around it are walked too. */
 const bounds: Readonly<Record<string, number>> = { 'audit last before': 40_000, 'audit first beyond': 60_000 }
 const nothing = { query: async ({ name }: Statement) => (name in bounds ? [{ sequence: bounds[name] }] : []) } as unknown as Queries
@@ -59,10 +64,14 @@ const all = [...knownStatements.values()].filter((each) => ownerOf(each) !== und
 
 test('every statement is made where this test finds it', () => {
   for (const path of stores.filter((each) => each.startsWith('services'))) {
-    expect(sources.get(path), path).toMatch(new RegExp(`statementMaker\\('(?:${Object.keys(databases).join('|').replaceAll('.', '\\.')})'\\)`))
+    expect(sources.get(path), path).toMatch(
+      new RegExp(`statementMaker\\('(?:${Object.keys(databases).join('|').replaceAll('.', '\\.')})'\\)`),
+    )
   }
   // Nobody writes one down beside them, but for what a migration does once.
-  const beside = [...sources].filter(([path, text]) => path !== 'mesh/postgres/statement.ts' && /\{ name(?:: [^,{}]+)?, text(?:: [^{}]+)? \}/.test(text))
+  const beside = [...sources].filter(
+    ([path, text]) => path !== 'mesh/postgres/statement.ts' && /\{ name(?:: [^,{}]+)?, text(?:: [^{}]+)? \}/.test(text),
+  )
   expect(beside.map(([path]) => path)).toEqual(['services/access/grants.ts', 'mesh/postgres/database.ts'])
   expect(all.length).toBeGreaterThan(90)
 })
@@ -89,9 +98,13 @@ describe.each(['actions', 'idempotency', 'access', 'oauth'] as const)('over 100,
     await client.query('BEGIN')
     try {
       await client.query(`PREPARE looked_at AS ${sql}`)
-      const { rows } = await client.query<{ types: string[] }>(`SELECT parameter_types::text[] AS types FROM pg_prepared_statements WHERE name = 'looked_at'`)
+      const { rows } = await client.query<{ types: string[] }>(
+        `SELECT parameter_types::text[] AS types FROM pg_prepared_statements WHERE name = 'looked_at'`,
+      )
       const example = name.startsWith('audit list ') ? [undefined, '0', '4294967296'] : examples[name]
-      const values = rows[0]!.types.map((type, index) => client.escapeLiteral(example?.[index] ?? usual(type, text.includes('INSERT INTO'))))
+      const values = rows[0]!.types.map((type, index) =>
+        client.escapeLiteral(example?.[index] ?? usual(type, text.includes('INSERT INTO'))),
+      )
       const run = `EXECUTE looked_at${values.length === 0 ? '' : `(${values.join(', ')})`}`
       const explained = await client.query<{ 'QUERY PLAN': [{ Plan: Plan }] }>(`EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ${run}`)
       expect(faultsOf(explained.rows[0]!['QUERY PLAN'][0].Plan, inVain(name))).toEqual([])
@@ -134,11 +147,14 @@ interface Plan {
 
 function faultsOf(plan: Plan, allowed: number): string[] {
   const { 'Node Type': kind, 'Relation Name': table, 'Actual Loops': loops } = plan
-  const removed = (plan['Rows Removed by Filter'] ?? 0) + (plan['Rows Removed by Index Recheck'] ?? 0) + (plan['Rows Removed by Join Filter'] ?? 0)
+  const removed =
+    (plan['Rows Removed by Filter'] ?? 0) + (plan['Rows Removed by Index Recheck'] ?? 0) + (plan['Rows Removed by Join Filter'] ?? 0)
   const here = [
     ...(kind === 'Seq Scan' && !small.has(table!) ? [`reads all of ${table}`] : []),
     // A few rows more are nobody's trouble.
-    ...(removed * loops > Math.max(allowed, 10 * plan['Actual Rows'] * loops) ? [`${kind} on ${table ?? '?'} reads ${removed * loops} rows in vain`] : []),
+    ...(removed * loops > Math.max(allowed, 10 * plan['Actual Rows'] * loops)
+      ? [`${kind} on ${table ?? '?'} reads ${removed * loops} rows in vain`]
+      : []),
   ]
   return [...here, ...(plan.Plans ?? []).flatMap((each) => faultsOf(each, allowed))]
 }

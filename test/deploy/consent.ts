@@ -12,7 +12,10 @@ export function formsOf(page: string): Form[] {
   return [...page.matchAll(/<form[^>]*action="([^"]*)"[^>]*>([\s\S]*?)<\/form>/g)].map(([, action, inner]) => ({
     action: unescaped(action!),
     fields: Object.fromEntries(
-      [...inner!.matchAll(/<input type="hidden" name="([^"]*)" value="([^"]*)"\s*\/?>/g)].map(([, name, value]) => [name!, unescaped(value!)]),
+      [...inner!.matchAll(/<input type="hidden" name="([^"]*)" value="([^"]*)"\s*\/?>/g)].map(([, name, value]) => [
+        name!,
+        unescaped(value!),
+      ]),
     ),
   }))
 }

@@ -1,6 +1,6 @@
 /** A guard in this process, and a client that connects and calls as Relay does. */
 import { createHash, randomBytes } from 'node:crypto'
-import { type Guard, type GuardOptions, startGuard } from '../../deploy/sandbox/guard.ts'
+import { type SandboxProxy, type SandboxProxyOptions, startGuard } from '../../deploy/sandbox/proxy.ts'
 import { consent } from './consent.ts'
 
 export type Provider = 'google' | 'microsoft'
@@ -27,8 +27,8 @@ export interface Tokens {
   scope: string
 }
 
-export interface Stage {
-  guard: Guard
+export interface Harness {
+  guard: SandboxProxy
   verifier: string
   authorizeUrl(provider: Provider, edit?: Record<string, string | undefined>): URL
   code(provider: Provider, edit?: Record<string, string>): Promise<string>
@@ -40,11 +40,11 @@ export interface Stage {
   inbox(): Promise<{ mails: Record<string, unknown>[]; events: Record<string, unknown>[] }>
 }
 
-export async function startStage(options: Partial<GuardOptions> = {}): Promise<Stage> {
+export async function startStage(options: Partial<SandboxProxyOptions> = {}): Promise<Harness> {
   const clients = { google: client('google'), microsoft: client('microsoft') }
   const guard = await startGuard({ clients, accessTtlMs: 3_600_000, ...options })
   const verifier = randomBytes(32).toString('base64url')
-  const stage: Stage = {
+  const harness: Harness = {
     guard,
     verifier,
     authorizeUrl(provider, edit = {}) {
@@ -65,7 +65,7 @@ export async function startStage(options: Partial<GuardOptions> = {}): Promise<S
       return url
     },
     async code(provider, edit) {
-      const response = await consent(stage.authorizeUrl(provider, edit), endpoints[provider].email)
+      const response = await consent(harness.authorizeUrl(provider, edit), endpoints[provider].email)
       return new URL(response.headers.get('location')!).searchParams.get('code')!
     },
     token: (provider, form) =>
@@ -74,7 +74,7 @@ export async function startStage(options: Partial<GuardOptions> = {}): Promise<S
         body: new URLSearchParams({ client_id: 'relay', client_secret: 's3cret-for-tests', ...form }),
       }),
     exchange: (provider, code, edit) =>
-      stage.token(provider, {
+      harness.token(provider, {
         grant_type: 'authorization_code',
         code,
         redirect_uri: redirectUri(provider),
@@ -82,7 +82,7 @@ export async function startStage(options: Partial<GuardOptions> = {}): Promise<S
         ...edit,
       }),
     async connect(provider, edit) {
-      const response = await stage.exchange(provider, await stage.code(provider, edit))
+      const response = await harness.exchange(provider, await harness.code(provider, edit))
       if (response.status !== 200) throw new Error(`no tokens: ${response.status} ${await response.text()}`)
       return (await response.json()) as Tokens
     },
@@ -96,10 +96,10 @@ export async function startStage(options: Partial<GuardOptions> = {}): Promise<S
       fetch(guard.url + path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
     async inbox() {
       const response = await fetch(`${guard.url}/sandbox/inbox`)
-      return (await response.json()) as Awaited<ReturnType<Stage['inbox']>>
+      return (await response.json()) as Awaited<ReturnType<Harness['inbox']>>
     },
   }
-  return stage
+  return harness
 }
 
 /** A mail as Gmail takes it. */

@@ -10,7 +10,7 @@ import { Metrics } from '#mesh/telemetry/metrics.ts'
 type Definition = typeof ActionsServiceService
 export type ActionsHandlers = { -readonly [Name in keyof Definition]: Handlers<Definition>[Name] }
 
-export interface Asked {
+export interface ReceivedCall {
   method: string
   request: unknown
   call: Call
@@ -18,7 +18,7 @@ export interface Asked {
 
 export interface ActionsStandIn {
   address: string
-  asked: Asked[]
+  asked: ReceivedCall[]
   /** Replaced by tests that want another answer. */
   handlers: ActionsHandlers
   health: { ok: boolean }

@@ -47,7 +47,10 @@ export async function startDnsServer(zone: Zone): Promise<DnsServer> {
     if (answer === 'SERVFAIL') return reply(codes.SERVFAIL, [])
     if (type === 'other') return reply(codes.NOERROR, [])
     if (answer.silent?.includes(type)) return
-    reply(codes.NOERROR, (answer[type] ?? []).map((each) => record(type, each, answer.ttl ?? 60)))
+    reply(
+      codes.NOERROR,
+      (answer[type] ?? []).map((each) => record(type, each, answer.ttl ?? 60)),
+    )
   })
   socket.bind(0, '127.0.0.1')
   await once(socket, 'listening')

@@ -90,14 +90,14 @@ interface Run {
   previewId: string
 }
 
-interface Answered {
+interface MeshResponse {
   status: number
   body: Record<string, unknown>
   replayed?: boolean
 }
 
-const problem = (status: number, reason: string): Answered => ({ status, body: { status, reason, request_id: randomUUID() } })
-const good = (body: Record<string, unknown>, replayed = false): Answered => {
+const problem = (status: number, reason: string): MeshResponse => ({ status, body: { status, reason, request_id: randomUUID() } })
+const good = (body: Record<string, unknown>, replayed = false): MeshResponse => {
   return { status: 200, body: { ...body, request_id: randomUUID() }, replayed }
 }
 
@@ -117,7 +117,7 @@ export async function startGateMesh(faults: GateFaults = {}): Promise<GateMesh> 
     await response.arrayBuffer()
   }
 
-  const preview = async ({ action, params }: Record<string, unknown>): Promise<Answered> => {
+  const preview = async ({ action, params }: Record<string, unknown>): Promise<MeshResponse> => {
     if (action !== 'webhook.save') return faults.acceptsAll === true ? good({ preview_id: randomUUID() }) : problem(404, 'UNKNOWN_ACTION')
     const { url, method, body } = params as { url?: unknown; method?: unknown; body?: unknown }
     if (typeof url !== 'string' || method !== 'POST') return problem(400, 'INVALID_PARAMS')
@@ -127,7 +127,7 @@ export async function startGateMesh(faults: GateFaults = {}): Promise<GateMesh> 
     return good({ preview_id: previewId })
   }
 
-  const execute = async ({ preview_id: previewId }: Record<string, unknown>, key: string | undefined): Promise<Answered> => {
+  const execute = async ({ preview_id: previewId }: Record<string, unknown>, key: string | undefined): Promise<MeshResponse> => {
     if (key === undefined || typeof previewId !== 'string') return problem(400, 'INVALID_REQUEST')
     const known = keys.get(key)
     if (known !== undefined) {
@@ -149,7 +149,10 @@ export async function startGateMesh(faults: GateFaults = {}): Promise<GateMesh> 
     return good({ run_id: run.runId, status: 'success' })
   }
 
-  const routes: Record<string, (request: http.IncomingMessage, body: Record<string, unknown>, url: URL) => Answered | Promise<Answered>> = {
+  const routes: Record<
+    string,
+    (request: http.IncomingMessage, body: Record<string, unknown>, url: URL) => MeshResponse | Promise<MeshResponse>
+  > = {
     'GET /actions': () => good({ actions: [{ action: 'webhook.save' }] }),
     'POST /actions/preview': (_request, body) => preview(body),
     'POST /actions/execute': (request, body) => execute(body, request.headers['idempotency-key'] as string | undefined),
@@ -160,7 +163,7 @@ export async function startGateMesh(faults: GateFaults = {}): Promise<GateMesh> 
     },
   }
 
-  const answer = async (request: http.IncomingMessage, endpoint: string, url: URL): Promise<Answered> => {
+  const answer = async (request: http.IncomingMessage, endpoint: string, url: URL): Promise<MeshResponse> => {
     const text = Buffer.concat(await Array.fromAsync(request as AsyncIterable<Buffer>)).toString()
     if (request.headers.authorization !== `Bearer ${apiKey}`) return problem(401, 'UNAUTHENTICATED')
     requests += 1

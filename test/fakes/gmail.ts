@@ -15,7 +15,7 @@ import type { AddressInfo } from 'node:net'
 
 export type GmailMethod = 'drafts.create' | 'drafts.get' | 'drafts.list' | 'drafts.delete' | 'drafts.send' | 'messages.send' | 'threads.get'
 
-export interface GmailAsked {
+export interface GmailRequest {
   name: GmailMethod
   /** How often this method was asked for before. */
   index: number
@@ -35,13 +35,13 @@ export interface Gmail {
   readonly url: URL
   /** Scopes by token; empty it and every token is refused. */
   readonly tokens: Map<string, readonly string[]>
-  readonly asked: GmailMethod[]
+  readonly requests: GmailMethod[]
   readonly drafts: ReadonlyMap<string, Message>
   readonly messages: ReadonlyMap<string, Message>
   /** What went out, in order. */
   readonly outbox: readonly Buffer[]
   /** Decides what goes wrong; a promise holds the request back until it settles. */
-  fault: (asked: GmailAsked) => GmailFault | undefined | Promise<GmailFault | undefined>
+  fault: (asked: GmailRequest) => GmailFault | undefined | Promise<GmailFault | undefined>
   /** As its owner may: takes a draft away without sending it, or a message for good. */
   forget(id: string): void
   close(): Promise<void>
@@ -61,7 +61,7 @@ const allowed: Readonly<Record<GmailMethod, readonly string[]>> = {
   'threads.get': [gmailScopes.full, scope('modify'), scope('readonly'), gmailScopes.metadata],
 }
 
-class Refusal extends Error {
+class GmailError extends Error {
   readonly status: number
   readonly reason: string
   constructor(status: number, reason: string) {
@@ -87,14 +87,14 @@ export async function startGmail(): Promise<Gmail> {
   const tokens = new Map<string, readonly string[]>([['good-token', [gmailScopes.compose, gmailScopes.metadata]]])
   const drafts = new Map<string, Message>()
   const messages = new Map<string, Message>()
-  const [asked, outbox]: [GmailMethod[], Buffer[]] = [[], []]
+  const [requests, outbox]: [GmailMethod[], Buffer[]] = [[], []]
 
   const rawOf = (value: unknown): Buffer => {
-    if (typeof value !== 'string' || !/^[\w-]+$/.test(value)) throw new Refusal(400, 'invalidArgument')
+    if (typeof value !== 'string' || !/^[\w-]+$/.test(value)) throw new GmailError(400, 'invalidArgument')
     const raw = Buffer.from(value, 'base64url')
     // RFC 5322, 2.3: neither CR nor LF stands alone.
-    if (/\r(?!\n)|(?<!\r)\n/.test(raw.toString('latin1'))) throw new Refusal(400, 'invalidArgument')
-    if (!/^(?:to|cc|bcc):/im.test(headerPart(raw))) throw new Refusal(400, 'invalidArgument')
+    if (/\r(?!\n)|(?<!\r)\n/.test(raw.toString('latin1'))) throw new GmailError(400, 'invalidArgument')
+    if (!/^(?:to|cc|bcc):/im.test(headerPart(raw))) throw new GmailError(400, 'invalidArgument')
     return raw
   }
   const deliver = (raw: Buffer, threadId: string): Message => {
@@ -111,7 +111,7 @@ export async function startGmail(): Promise<Gmail> {
   })
   const find = (id: string): Message => {
     const message = drafts.get(id)
-    if (message === undefined) throw new Refusal(404, 'notFound')
+    if (message === undefined) throw new GmailError(404, 'notFound')
     return message
   }
 
@@ -119,7 +119,12 @@ export async function startGmail(): Promise<Gmail> {
     const format = query.get('format') ?? 'full'
     switch (name) {
       case 'drafts.create': {
-        const message = { id: newId(), threadId: newId(), labelIds: ['DRAFT'], raw: rawOf((body['message'] as { raw?: unknown } | undefined)?.raw) }
+        const message = {
+          id: newId(),
+          threadId: newId(),
+          labelIds: ['DRAFT'],
+          raw: rawOf((body['message'] as { raw?: unknown } | undefined)?.raw),
+        }
         const draft = `r-${newId()}`
         drafts.set(draft, message)
         return { id: draft, message: shown(message, 'minimal') }
@@ -129,14 +134,17 @@ export async function startGmail(): Promise<Gmail> {
       case 'drafts.list': {
         const wanted = /^rfc822msgid:(.+)$/.exec(query.get('q') ?? '')?.[1]
         const found = [...drafts].filter(([, { raw }]) => wanted === undefined || headerPart(raw).includes(`<${wanted}>`))
-        return { ...(found.length > 0 && { drafts: found.map(([draft, message]) => ({ id: draft, message: shown(message, 'minimal') })) }), resultSizeEstimate: found.length }
+        return {
+          ...(found.length > 0 && { drafts: found.map(([draft, message]) => ({ id: draft, message: shown(message, 'minimal') })) }),
+          resultSizeEstimate: found.length,
+        }
       }
       case 'drafts.delete':
         find(id)
         drafts.delete(id)
         return undefined
       case 'drafts.send': {
-        if (typeof body['id'] !== 'string') throw new Refusal(400, 'invalidArgument')
+        if (typeof body['id'] !== 'string') throw new GmailError(400, 'invalidArgument')
         const { raw, threadId } = find(body['id'])
         drafts.delete(body['id'])
         return shown(deliver(raw, threadId), 'minimal')
@@ -145,7 +153,7 @@ export async function startGmail(): Promise<Gmail> {
         return shown(deliver(rawOf(body['raw']), newId()), 'minimal')
       case 'threads.get': {
         const inIt = [...messages.values(), ...drafts.values()].filter(({ threadId }) => threadId === id)
-        if (inIt.length === 0) throw new Refusal(404, 'notFound')
+        if (inIt.length === 0) throw new GmailError(404, 'notFound')
         return { id, messages: inIt.map((message) => shown(message, format)) }
       }
     }
@@ -159,27 +167,32 @@ export async function startGmail(): Promise<Gmail> {
       response.writeHead(status, { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers })
       response.end(typeof body === 'string' || body === undefined ? body : JSON.stringify(body))
     }
-    const refuse = ({ status, reason }: Refusal) => answer(status, { error: { code: status, message: `a sentence about ${reason}`, errors: [{ reason, domain: 'global' }] } })
-    if (pattern === undefined || name === undefined) return refuse(new Refusal(404, 'notFound'))
-    const index = asked.filter((each) => each === name).length
-    asked.push(name)
+    const refuse = ({ status, reason }: GmailError) =>
+      answer(status, { error: { code: status, message: `a sentence about ${reason}`, errors: [{ reason, domain: 'global' }] } })
+    if (pattern === undefined || name === undefined) return refuse(new GmailError(404, 'notFound'))
+    const index = requests.filter((each) => each === name).length
+    requests.push(name)
     const fault = await gmail.fault({ name, index })
     if (fault !== undefined && 'status' in fault) {
-      return answer(fault.status, fault.body ?? { error: { errors: [{ reason: 'injected' }] } }, fault.retryAfter === undefined ? {} : { 'retry-after': fault.retryAfter })
+      return answer(
+        fault.status,
+        fault.body ?? { error: { errors: [{ reason: 'injected' }] } },
+        fault.retryAfter === undefined ? {} : { 'retry-after': fault.retryAfter },
+      )
     }
     if (fault?.how === 'cut') return void response.destroy()
     try {
       const granted = tokens.get(/^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '')
-      if (granted === undefined) throw new Refusal(401, 'authError')
-      if (!allowed[name].some((each) => granted.includes(each))) throw new Refusal(403, 'insufficientPermissions')
-      if (request.method === 'POST' && request.headers['content-type'] !== 'application/json') throw new Refusal(400, 'badContent')
+      if (granted === undefined) throw new GmailError(401, 'authError')
+      if (!allowed[name].some((each) => granted.includes(each))) throw new GmailError(403, 'insufficientPermissions')
+      if (request.method === 'POST' && request.headers['content-type'] !== 'application/json') throw new GmailError(400, 'badContent')
       const body = text === '' ? {} : (JSON.parse(text) as Record<string, unknown>)
       const done = perform(name, pattern.exec(url.pathname)![1] ?? '', url.searchParams, body)
       if (fault?.how === 'lost') return void response.destroy()
       if (fault?.how === 'garbled') return answer(200, '{"id": ')
       answer(done === undefined ? 204 : 200, done)
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error
+      if (!(error instanceof GmailError)) throw error
       refuse(error)
     }
   }
@@ -190,7 +203,7 @@ export async function startGmail(): Promise<Gmail> {
   const gmail: Gmail = {
     url: new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`),
     tokens,
-    asked,
+    requests,
     drafts,
     messages,
     outbox,

@@ -33,8 +33,18 @@ function parsePart(raw: Buffer): Part {
   if (/\r(?!\n)|(?<!\r)\n/.test(text)) throw new Error('a CR or LF stands alone')
   const end = text.startsWith('\r\n') ? 0 : text.indexOf('\r\n\r\n') + 2
   if (end === 1) throw new Error('the headers do not end')
-  const lines = text.slice(0, end).replaceAll(/\r\n(?=[ \t])/g, '').split('\r\n').slice(0, -1)
-  if (text.slice(0, end).split('\r\n').some((line) => line.length > 998)) throw new Error('a header line is longer than 998')
+  const lines = text
+    .slice(0, end)
+    .replaceAll(/\r\n(?=[ \t])/g, '')
+    .split('\r\n')
+    .slice(0, -1)
+  if (
+    text
+      .slice(0, end)
+      .split('\r\n')
+      .some((line) => line.length > 998)
+  )
+    throw new Error('a header line is longer than 998')
   const headers = lines.map((line) => {
     const match = /^([!-9;-~]+):[ \t]*([\t -~]*)$/.exec(line)
     if (match === null) throw new Error(`this is no header: ${JSON.stringify(line)}`)
@@ -45,12 +55,14 @@ function parsePart(raw: Buffer): Part {
   const disposition = parameters(valueOf('content-disposition') ?? '')
   const content = text.slice(end + 2)
   const filename = disposition.values.get('filename')
-  if (!type.value.startsWith('multipart/')) return { headers, type: type.value, filename, body: decode(content, valueOf('content-transfer-encoding') ?? '7bit'), parts: [] }
+  if (!type.value.startsWith('multipart/'))
+    return { headers, type: type.value, filename, body: decode(content, valueOf('content-transfer-encoding') ?? '7bit'), parts: [] }
   const boundary = type.values.get('boundary') ?? ''
   if (boundary === '' || boundary.length > 70) throw new Error('a multipart has no usable boundary')
   const [preamble, ...pieces] = `\r\n${content}`.split(`\r\n--${boundary}`)
   const close = pieces.pop()
-  if (preamble !== '' && preamble !== '\r\n' && preamble !== undefined && preamble.trim() !== '') throw new Error('text before the first part')
+  if (preamble !== '' && preamble !== '\r\n' && preamble !== undefined && preamble.trim() !== '')
+    throw new Error('text before the first part')
   if (close === undefined || !/^--\s*$/.test(close)) throw new Error('the last part does not end')
   const parts = pieces.map((piece) => {
     if (!piece.startsWith('\r\n')) throw new Error('a boundary goes on')
@@ -72,7 +84,10 @@ function decode(content: string, encoding: string): Buffer {
       if (content.split('\r\n').some((line) => line.length > 76 || /[ \t]$/.test(line))) throw new Error('not quoted-printable')
       const joined = content.replaceAll('=\r\n', '')
       if (/=(?![0-9A-F]{2})|[^\r\n\t -~]/.test(joined)) throw new Error('not quoted-printable')
-      return Buffer.from(joined.replaceAll(/=([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))), 'latin1')
+      return Buffer.from(
+        joined.replaceAll(/=([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),
+        'latin1',
+      )
     }
     default:
       throw new Error(`there is no encoding ${encoding}`)
@@ -113,7 +128,10 @@ function decodeWords(value: string | undefined): string | undefined {
     const bytes = [...run.matchAll(word)].map(([whole, charset, encoding, text]) => {
       if (charset!.toLowerCase() !== 'utf-8' || whole.length > 75) throw new Error(`this is no encoded word: ${whole}`)
       if (encoding!.toUpperCase() === 'B') return Buffer.from(text!, 'base64')
-      return Buffer.from(text!.replaceAll('_', ' ').replaceAll(/=([0-9A-F]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))), 'latin1')
+      return Buffer.from(
+        text!.replaceAll('_', ' ').replaceAll(/=([0-9A-F]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),
+        'latin1',
+      )
     })
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.concat(bytes)) + after
   })

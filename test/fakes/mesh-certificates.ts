@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Tls, openTls } from '#mesh/grpc/tls.ts'
+import { Tls, openTls } from '#mesh/tls/credentials.ts'
 import { type Certificate, type CertificateRequest, certificateAuthority } from './certificate.ts'
 
 export type TlsEnv = { MESH_TLS_CA: string; MESH_TLS_CERT: string; MESH_TLS_KEY: string }

@@ -13,7 +13,7 @@ export type OAuthHandlers = { -readonly [Name in keyof Definition]: Handlers<Def
 
 export interface OAuthStandIn {
   address: string
-  asked: { method: string; request: unknown; call: Call }[]
+  requests: { method: string; request: unknown; call: Call }[]
   /** Replaced by tests that want another answer. */
   handlers: OAuthHandlers
   stop(): Promise<void>
@@ -55,12 +55,12 @@ export const usual: OAuthHandlers = {
 }
 
 export async function startOAuth(verifier: Verifier): Promise<OAuthStandIn> {
-  const standIn: OAuthStandIn = { address: '', asked: [], handlers: { ...usual }, stop: () => Promise.resolve() }
+  const standIn: OAuthStandIn = { address: '', requests: [], handlers: { ...usual }, stop: () => Promise.resolve() }
   const recorded = Object.fromEntries(
     Object.keys(usual).map((method) => [
       method,
       async (request: unknown, call: Call) => {
-        standIn.asked.push({ method, request, call })
+        standIn.requests.push({ method, request, call })
         return (standIn.handlers[method as keyof OAuthHandlers] as (request: unknown, call: Call) => Promise<unknown>)(request, call)
       },
     ]),

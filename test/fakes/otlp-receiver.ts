@@ -39,8 +39,8 @@ export interface OtlpReceiver {
   readonly requests: number
   /** The spans of a trace that have no parent here, with those below them. A whole trace has one. */
   trace(traceId: string): SpanNode[]
-  /** Resolves once it is so, which is looked at whenever something comes in; throws after `withinMs`. */
-  until(good: (receiver: OtlpReceiver) => boolean, withinMs?: number): Promise<void>
+  /** Resolves once it is so, which is looked at whenever something comes in; throws after `timeoutMs`. */
+  until(good: (receiver: OtlpReceiver) => boolean, timeoutMs?: number): Promise<void>
   /** Answers what a slow one has held back so far. */
   release(): void
   /** The port is closed, and what was open is cut. */
@@ -53,7 +53,7 @@ export interface OtlpReceiver {
 /** An export is smaller; what is not, is somebody's mistake. */
 const largest = 8 * 1024 * 1024
 
-class Refusal extends Error {
+class MalformedRequest extends Error {
   readonly status: number
   constructor(status: number, why: string) {
     super(why)
@@ -64,11 +64,12 @@ class Refusal extends Error {
 const unzip = promisify(gunzip)
 
 async function exportIn(request: http.IncomingMessage): Promise<Buffer> {
-  if (request.url !== '/v1/traces') throw new Refusal(404, `nothing is at ${request.url}`)
-  if (request.method !== 'POST') throw new Refusal(405, `${request.method} exports nothing`)
-  if (request.headers['content-type'] !== 'application/x-protobuf') throw new Refusal(415, `it is ${request.headers['content-type']}`)
+  if (request.url !== '/v1/traces') throw new MalformedRequest(404, `nothing is at ${request.url}`)
+  if (request.method !== 'POST') throw new MalformedRequest(405, `${request.method} exports nothing`)
+  if (request.headers['content-type'] !== 'application/x-protobuf')
+    throw new MalformedRequest(415, `it is ${request.headers['content-type']}`)
   const encoding = request.headers['content-encoding'] ?? 'identity'
-  if (encoding !== 'identity' && encoding !== 'gzip') throw new Refusal(415, `it is encoded as ${encoding}`)
+  if (encoding !== 'identity' && encoding !== 'gzip') throw new MalformedRequest(415, `it is encoded as ${encoding}`)
   const body = Buffer.concat(await Array.fromAsync(request as AsyncIterable<Buffer>))
   if (encoding === 'identity') return body
   return unzip(body, { maxOutputLength: largest }).catch((cause: unknown) => {
@@ -106,9 +107,9 @@ export async function startOtlpReceiver(): Promise<OtlpReceiver> {
       for (const span of found) spans.set(`${span.traceId} ${span.spanId}`, span)
       answer(response, 200)
     } catch (error) {
-      if (!(error instanceof Malformed || error instanceof Refusal)) throw error
+      if (!(error instanceof Malformed || error instanceof MalformedRequest)) throw error
       malformed.push(error.message)
-      answer(response, error instanceof Refusal ? error.status : 400)
+      answer(response, error instanceof MalformedRequest ? error.status : 400)
     } finally {
       look()
     }
@@ -142,7 +143,7 @@ export async function startOtlpReceiver(): Promise<OtlpReceiver> {
       return requests
     },
     trace: (traceId) => treesOf([...spans.values()].filter((span) => span.traceId === traceId)),
-    until: (good, withinMs = 20_000) =>
+    until: (good, timeoutMs = 20_000) =>
       new Promise((resolve, reject) => {
         const check = (): void => {
           if (!good(receiver)) return
@@ -153,8 +154,8 @@ export async function startOtlpReceiver(): Promise<OtlpReceiver> {
         const late = setTimeout(() => {
           waiting.delete(check)
           const names = [...new Set([...spans.values()].map(({ service, name }) => `${service} ${name}`))]
-          reject(new Error(`waited ${withinMs} ms in vain; ${requests} requests, ${spans.size} spans: ${names.slice(-40).join(', ')}`))
-        }, withinMs)
+          reject(new Error(`waited ${timeoutMs} ms in vain; ${requests} requests, ${spans.size} spans: ${names.slice(-40).join(', ')}`))
+        }, timeoutMs)
         waiting.add(check)
         check()
       }),

@@ -192,9 +192,7 @@ function spanOf(reader: Reader): Omit<Span, 'resource' | 'service'> {
     12: drop,
     13: messages((found) => links.push(linkOf(found))),
     14: drop,
-    15: message((found) =>
-      read(found, 'Status', { 2: string((value) => (statusMessage = value)), 3: uint32((value) => (code = value)) }),
-    ),
+    15: message((found) => read(found, 'Status', { 2: string((value) => (statusMessage = value)), 3: uint32((value) => (code = value)) })),
     16: fixed32(() => undefined),
   })
   if (traceId === '' || spanId === '') throw new Malformed('a span without ids')

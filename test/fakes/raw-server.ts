@@ -12,7 +12,7 @@ export interface RawServer {
 }
 
 /** Answers the nth request with each of these pieces, one after the other: in packets of their own. */
-export async function startRawServer(answer: (index: number) => readonly (string | Buffer)[]): Promise<RawServer> {
+export async function startRawServer(response: (index: number) => readonly (string | Buffer)[]): Promise<RawServer> {
   const requests: string[] = []
   const sockets = new Set<net.Socket>()
   let connections = 0
@@ -28,7 +28,7 @@ export async function startRawServer(answer: (index: number) => readonly (string
       requests.push(text)
       text = ''
       const write = async () => {
-        for (const piece of answer(requests.length - 1)) {
+        for (const piece of response(requests.length - 1)) {
           if (socket.destroyed) return
           socket.write(piece)
           await new Promise(setImmediate)

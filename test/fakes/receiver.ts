@@ -12,7 +12,7 @@ import https from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 
-export interface Delivered {
+export interface ReceivedRequest {
   method: string
   /** As it stood in the request line. */
   url: string
@@ -20,7 +20,7 @@ export interface Delivered {
   body: Buffer
 }
 
-export interface Answer {
+export interface ReceiverResponse {
   status?: number
   headers?: Record<string, string>
   /** Text, bytes, or chunks: those may never end. */
@@ -31,7 +31,7 @@ export interface Answer {
 
 export interface ReceiverOptions {
   /** Called once a request was read whole; a promise holds the answer back until it settles. 200 "OK" where it is left out. */
-  respond?: (delivered: Delivered, index: number) => Answer | Promise<Answer>
+  respond?: (delivered: ReceivedRequest, index: number) => ReceiverResponse | Promise<ReceiverResponse>
   /** Serves https with this certificate. */
   tls?: { key: string; cert: string }
 }
@@ -40,7 +40,7 @@ export interface Receiver {
   /** Without a trailing slash. */
   readonly url: string
   readonly port: number
-  readonly deliveries: readonly Delivered[]
+  readonly deliveries: readonly ReceivedRequest[]
   /** How many connections were ever accepted. */
   readonly connections: number
   /** Resolves once there were this many deliveries. */
@@ -50,7 +50,7 @@ export interface Receiver {
 }
 
 export async function startReceiver({ respond = () => ({}), tls }: ReceiverOptions = {}): Promise<Receiver> {
-  const deliveries: Delivered[] = []
+  const deliveries: ReceivedRequest[] = []
   const waiting = new Set<() => void>()
   let connections = 0
 
@@ -96,7 +96,7 @@ export async function startReceiver({ respond = () => ({}), tls }: ReceiverOptio
   }
 }
 
-async function answer(response: http.ServerResponse, { status = 200, headers = {}, body = 'OK', drop }: Answer): Promise<void> {
+async function answer(response: http.ServerResponse, { status = 200, headers = {}, body = 'OK', drop }: ReceiverResponse): Promise<void> {
   if (drop === 'before') return void response.destroy()
   response.writeHead(status, headers)
   const closed = new Promise((done) => response.once('close', done))

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { judgeAddress, parsePolicy, parseTarget, publicOnly } from '../../services/actions/address-guard.ts'
+import { checkAddress, parsePolicy, parseTarget, publicOnly } from '../../services/actions/egress/egress-policy.ts'
 
 const policies = fc.constantFrom(publicOnly, parsePolicy(['127.0.0.0/8', '::1/128']), parsePolicy(['10.0.0.0/8', 'fd00::/8']))
 
@@ -39,7 +39,7 @@ test('an IPv4 address is judged the same in every spelling', () => {
   const spelled = ipv4.chain((value) => fc.tuple(fc.constant(dotted(value)), spelledParts(value).chain(disguised)))
   fc.assert(
     fc.property(spelled, policies, ([canonical, spelling], policy) => {
-      const refusal = judgeAddress(canonical, policy)
+      const refusal = checkAddress(canonical, policy)
       const target = parseTarget(`http://${spelling}/`, policy)
       if (refusal === undefined) expect(target).toMatchObject({ host: canonical })
       else expect(target).toBe(`leads to ${refusal}.`)
@@ -92,8 +92,8 @@ test('an IPv6 address is judged the same in every spelling', () => {
   const spelled = ipv6.chain((groups) => fc.tuple(fc.constant(written(groups, false, false).join(':')), spelledIpv6(groups)))
   fc.assert(
     fc.property(spelled, policies, ([canonical, spelling], policy) => {
-      const refusal = judgeAddress(canonical, policy)
-      expect(judgeAddress(spelling, policy)).toBe(refusal)
+      const refusal = checkAddress(canonical, policy)
+      expect(checkAddress(spelling, policy)).toBe(refusal)
       const target = parseTarget(`https://[${spelling}]/`, policy)
       expect(typeof target === 'string' ? target : undefined).toBe(refusal === undefined ? undefined : `leads to ${refusal}.`)
     }),
@@ -109,7 +109,7 @@ test('an IPv4 address inside of an IPv6 one is never let through by the rules fo
   fc.assert(
     fc.property(hidden, (address) => {
       fc.pre(address !== '::0.0.0.1')
-      expect(judgeAddress(address, parsePolicy(['0.0.0.0/0', '::1/128']))).toBeTypeOf('string')
+      expect(checkAddress(address, parsePolicy(['0.0.0.0/0', '::1/128']))).toBeTypeOf('string')
     }),
     { numRuns: 1000 },
   )
@@ -139,17 +139,23 @@ test('any text is either refused in a sentence or a target that the rules let th
       expect(target.url.protocol).toMatch(/^https?:$/)
       expect(target.url.username + target.url.password).toBe('')
       expect(target.port).toBeGreaterThan(0)
-      if (/^[\d.]+$|:/.test(target.host)) expect(judgeAddress(target.host, policy)).toBeUndefined()
+      if (/^[\d.]+$|:/.test(target.host)) expect(checkAddress(target.host, policy)).toBeUndefined()
     }),
     { numRuns: 5000 },
   )
 })
 
 test('any text as an address is judged without an error, and only an address is let through', () => {
-  const texts = fc.oneof(fc.string(), fc.ipV4(), fc.ipV4Extended(), fc.ipV6(), fc.ipV6().map((ip) => `${ip}%1`))
+  const texts = fc.oneof(
+    fc.string(),
+    fc.ipV4(),
+    fc.ipV4Extended(),
+    fc.ipV6(),
+    fc.ipV6().map((ip) => `${ip}%1`),
+  )
   fc.assert(
     fc.property(texts, policies, (text, policy) => {
-      if (judgeAddress(text, policy) === undefined) expect(text).toMatch(/^[0-9a-fA-F:.]+$/)
+      if (checkAddress(text, policy) === undefined) expect(text).toMatch(/^[0-9a-fA-F:.]+$/)
     }),
     { numRuns: 2000 },
   )

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { visit } from 'jsonc-parser'
 import { describe, expect, test } from 'vitest'
 import { MeshError } from '#mesh/errors.ts'
-import { parseJsonObject } from '../../gateway/json.ts'
+import { parseJsonObject } from '../../gateway/transcoding/json.ts'
 
 const accepted = (text: string | Uint8Array): unknown => {
   try {

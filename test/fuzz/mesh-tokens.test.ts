@@ -25,8 +25,7 @@ const good = () => [mesh.callerToken(), mesh.peerToken('gateway')('idempotency')
 describe('nobody is told', () => {
   test('by garbage', () => fc.assert(fc.asyncProperty(anything, nobody)))
 
-  test('by parts of garbage', () =>
-    fc.assert(fc.asyncProperty(parts, (each) => nobody(each.join('.')))))
+  test('by parts of garbage', () => fc.assert(fc.asyncProperty(parts, (each) => nobody(each.join('.')))))
 
   test('by a header of ours with a hostile value in it, signed or not', () => {
     const field = fc.constantFrom('alg', 'kid', 'typ', 'crit', 'b64', 'jwk', 'x5c', 'zip', '__proto__')

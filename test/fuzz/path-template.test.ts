@@ -1,7 +1,13 @@
 import fc from 'fast-check'
 import Fastify from 'fastify'
 import { describe, expect, test } from 'vitest'
-import { type PathTemplate, type Segment, formatPathTemplate, parsePathTemplate, toRouterPath } from '../../gateway/path-template.ts'
+import {
+  type PathTemplate,
+  type Segment,
+  formatPathTemplate,
+  parsePathTemplate,
+  toRouterPath,
+} from '../../gateway/contract/path-template.ts'
 
 const literal = fc.stringMatching(/^[A-Za-z0-9._~!$&'()+,;=@-]{1,8}$/).filter((text) => text !== '.' && text !== '..')
 const name = fc.array(fc.stringMatching(/^[a-z][a-z0-9_]{0,5}$/), { minLength: 1, maxLength: 3 })

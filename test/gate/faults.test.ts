@@ -2,9 +2,9 @@
 import { expect, test } from 'vitest'
 import type { Baseline } from '../../gate/baseline.ts'
 import { type GateOptions, measure } from '../../gate/gate.ts'
-import { type Judged, type Limits, judge, limits, overall } from '../../gate/judge.ts'
+import { type CriterionResult, type Limits, judge, limits, overall } from '../../gate/criteria.ts'
 import { scrapes } from '../../gate/metrics-source.ts'
-import { mixVersion } from '../../gate/mix.ts'
+import { mixVersion } from '../../gate/workload.ts'
 import { type GateFaults, startGateMesh } from '../fakes/gate-mesh.ts'
 
 const ratePerSecond = 150
@@ -12,8 +12,8 @@ const options: GateOptions = {
   ratePerSecond,
   runMs: 1500,
   warmUpMs: 300,
-  settleMs: 0,
-  lookEveryMs: 200,
+  settleTimeoutMs: 0,
+  pollIntervalMs: 200,
   receiver: { listen: { host: '127.0.0.1', port: 0 }, url: undefined, delayMs: 0 },
   signal: new AbortController().signal,
 }
@@ -31,7 +31,7 @@ const baseline: Baseline = {
   cpuUsBy: {},
 }
 
-async function gate(faults: GateFaults, overrides: Partial<GateOptions> = {}, held: Partial<Limits> = {}): Promise<Judged[]> {
+async function gate(faults: GateFaults, overrides: Partial<GateOptions> = {}, held: Partial<Limits> = {}): Promise<CriterionResult[]> {
   const mesh = await startGateMesh(faults)
   try {
     const source = scrapes(mesh.target.metrics, mesh.target)
@@ -42,14 +42,15 @@ async function gate(faults: GateFaults, overrides: Partial<GateOptions> = {}, he
   }
 }
 
-const not = (judged: readonly Judged[], verdict: Judged['verdict'] = 'pass') =>
-  judged.filter((each) => each.verdict !== verdict).map(({ criterion, verdict, measured }) => `${criterion}: ${verdict} (${measured})`)
-const failed = (judged: readonly Judged[]) => judged.filter(({ verdict }) => verdict === 'fail').map(({ criterion }) => criterion)
+const not = (results: readonly CriterionResult[], verdict: CriterionResult['verdict'] = 'pass') =>
+  results.filter((each) => each.verdict !== verdict).map(({ criterion, verdict, measured }) => `${criterion}: ${verdict} (${measured})`)
+const failed = (results: readonly CriterionResult[]) =>
+  results.filter(({ verdict }) => verdict === 'fail').map(({ criterion }) => criterion)
 
 test('a mesh that does everything right passes, in every criterion', async () => {
-  const judged = await gate({}, { ratePerSecond: 100, runMs: 2500, warmUpMs: 500 })
-  expect(not(judged)).toEqual([])
-  expect(overall(judged)).toBe('pass')
+  const results = await gate({}, { ratePerSecond: 100, runMs: 2500, warmUpMs: 500 })
+  expect(not(results)).toEqual([])
+  expect(overall(results)).toBe('pass')
 })
 
 const light = ['P99 of light endpoints, of clients', 'P99 of light endpoints, in the gateway']
@@ -77,9 +78,9 @@ const wrong: Fault[] = [
 ]
 
 async function expectFailure(_: string, faults: GateFaults, criteria: string[], held?: Partial<Limits>): Promise<void> {
-  const judged = await gate(faults, {}, held)
-  expect(overall(judged)).toBe('fail')
-  expect(failed(judged), not(judged).join('\n')).toEqual(criteria)
+  const results = await gate(faults, {}, held)
+  expect(overall(results)).toBe('fail')
+  expect(failed(results), not(results).join('\n')).toEqual(criteria)
 }
 
 test.each(slow)('%s: fails, and only what it breaks', expectFailure)
@@ -87,12 +88,12 @@ test.each(slow)('%s: fails, and only what it breaks', expectFailure)
 test.concurrent.each(wrong)('%s: fails, and only what it breaks', expectFailure)
 
 test('a 5xx in each window fails, though they are less than 1 % of all', async () => {
-  const judged = await gate({ errorEachMs: 500 }, { ratePerSecond: 250, runMs: 1800 })
-  expect(failed(judged), not(judged).join('\n')).toEqual([windows])
+  const results = await gate({ errorEachMs: 500 }, { ratePerSecond: 250, runMs: 1800 })
+  expect(failed(results), not(results).join('\n')).toEqual([windows])
 })
 
 test('a rate limit that is met makes it no pass and no failure: what was not answered was not judged', async () => {
-  const judged = await gate({ allowance: 150 })
-  expect(failed(judged)).toEqual([])
-  expect(overall(judged)).toBe('unknown')
+  const results = await gate({ allowance: 150 })
+  expect(failed(results)).toEqual([])
+  expect(overall(results)).toBe('unknown')
 })

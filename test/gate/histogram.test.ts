@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { percentile } from '../../bench/statistics.ts'
+import { percentile } from '../../measure/statistics.ts'
 import { type Histogram, between, countOf, histogramOf, quantile, sum } from '../../gate/histogram.ts'
 
 const bounds = [0.001, 0.01, 0.05, 0.1, 1.2, 5]

@@ -1,14 +1,18 @@
 /** Measurements of a run that passes everything, just so; tests change what they are about. */
 import type { Baseline } from '../../gate/baseline.ts'
 import type { Histogram } from '../../gate/histogram.ts'
-import type { Answer, Measurements } from '../../gate/measurements.ts'
-import type { ProcessSeen } from '../../gate/mesh-seen.ts'
-import { mixVersion } from '../../gate/mix.ts'
+import type { MeasuredResponse, Measurements } from '../../gate/measurements.ts'
+import type { ProcessMetrics } from '../../gate/mesh-metrics.ts'
+import { mixVersion } from '../../gate/workload.ts'
 
 const minute = 60_000
 
-export const answersOf = (kind: Answer['kind'], count: number, latencyMs: number, outcome: Answer['outcome'] = 'ok'): Answer[] =>
-  Array.from({ length: count }, (_, index) => ({ kind, outcome, latencyMs, atMs: (index * 3 * minute) / count }))
+export const answersOf = (
+  kind: MeasuredResponse['kind'],
+  count: number,
+  latencyMs: number,
+  outcome: MeasuredResponse['outcome'] = 'ok',
+): MeasuredResponse[] => Array.from({ length: count }, (_, index) => ({ kind, outcome, latencyMs, atMs: (index * 3 * minute) / count }))
 
 /** So many values, all of them in the bucket up to `le`, in seconds. */
 export const allUpTo = (le: number, count: number): Histogram => [
@@ -17,12 +21,12 @@ export const allUpTo = (le: number, count: number): Histogram => [
   { le: Infinity, count },
 ]
 
-export const processSeen = (over: Partial<ProcessSeen> = {}): ProcessSeen => ({
+export const processMetrics = (over: Partial<ProcessMetrics> = {}): ProcessMetrics => ({
   name: 'actions',
   looks: 90,
   missed: 0,
   restarts: 0,
-  mostResident: 149e6,
+  peakResident: 149e6,
   cpuSeconds: 2,
   ...over,
 })
@@ -35,8 +39,8 @@ export const measured = (over: Partial<Measurements> = {}): Measurements => ({
   lateP99Ms: 1,
   refusals: { asked: 100, accepted: 0 },
   replays: { answered: 100, other: 0 },
-  books: { succeeded: 400, duplicates: 0, missing: 0, unasked: 0, misnamed: 0, wrong: 0 },
-  mesh: { processes: [processSeen()], requests: 1000, serverErrors: 0, light: allUpTo(0.05, 600), webhook: allUpTo(1.2, 400) },
+  deliveryReport: { succeeded: 400, duplicates: 0, missing: 0, unasked: 0, misnamed: 0, wrong: 0 },
+  mesh: { processes: [processMetrics()], requests: 1000, serverErrors: 0, light: allUpTo(0.05, 600), webhook: allUpTo(1.2, 400) },
   ...over,
 })
 

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { type Server, createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
-import { meshSeen } from '../../gate/mesh-seen.ts'
+import { meshSeen } from '../../gate/mesh-metrics.ts'
 import { prometheus, scrapes, seriesOf } from '../../gate/metrics-source.ts'
 
 const servers: Server[] = []
@@ -70,8 +70,15 @@ test('counts and latencies are those of the time between, without what the gatew
   const before = await source.read()
   factor = 3
   const seen = meshSeen(['gateway'], [before, await source.read()])
-  expect(seen).toMatchObject({ requests: 22, serverErrors: 2, light: [{ le: 0.05, count: 20 }, { le: Infinity, count: 22 }] })
-  expect(seen.processes).toMatchObject([{ name: 'gateway', cpuSeconds: 2, mostResident: 90e6 + 3, looks: 2, missed: 0, restarts: 0 }])
+  expect(seen).toMatchObject({
+    requests: 22,
+    serverErrors: 2,
+    light: [
+      { le: 0.05, count: 20 },
+      { le: Infinity, count: 22 },
+    ],
+  })
+  expect(seen.processes).toMatchObject([{ name: 'gateway', cpuSeconds: 2, peakResident: 90e6 + 3, looks: 2, missed: 0, restarts: 0 }])
 })
 
 test('a process that does not answer, or not in the format, was missed', async () => {
@@ -94,7 +101,7 @@ test('through Prometheus the same is seen, process by process, once it has scrap
     scrapedAt += 100
     return vector(`process_cpu_seconds_total{service="gateway"} ${scrapedAt}\n`, 'gateway:8080')
   })
-  const source = prometheus({ url, match: 'env="staging"', patienceMs: 10_000 })
+  const source = prometheus({ url, match: 'env="staging"', timeoutMs: 10_000 })
   const before = await source.readAfter(100_000)
   factor = 3
   const after = await source.readAfter(300_000)
@@ -108,5 +115,5 @@ test('what is no Prometheus is said to be none', async () => {
   for (const text of ['{}', '{"status":"error"}', '{"status":"success","data":{"resultType":"matrix","result":[]}}', 'null', 'x']) {
     expect(() => seriesOf(text), text).toThrow()
   }
-  await expect(prometheus({ url: await serve(() => undefined), match: '', patienceMs: 0 }).read()).rejects.toThrow('503')
+  await expect(prometheus({ url: await serve(() => undefined), match: '', timeoutMs: 0 }).read()).rejects.toThrow('503')
 })

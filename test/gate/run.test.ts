@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
-import { limits } from '../../gate/judge.ts'
+import { limits } from '../../gate/criteria.ts'
 import { readOptions } from '../../gate/options.ts'
 import { runGate } from '../../gate/program.ts'
 import { type GateFaults, startGateMesh } from '../fakes/gate-mesh.ts'

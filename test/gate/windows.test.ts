@@ -30,7 +30,13 @@ test('the longest row is the one of the windows that have an error, whichever th
   fc.assert(
     fc.property(fc.array(fc.boolean(), { minLength: 3, maxLength: 12 }), (bad) => {
       const all = bad.map((each, index) => ({ atMs: index * minute + 30_000, bad: each }))
-      const row = Math.max(...bad.map(String).join(' ').split('false').map((part) => part.split('true').length - 1))
+      const row = Math.max(
+        ...bad
+          .map(String)
+          .join(' ')
+          .split('false')
+          .map((part) => part.split('true').length - 1),
+      )
       expect(inWindows(all, bad.length * minute).longest).toBe(row)
     }),
   )

@@ -3,8 +3,8 @@ import { ConfigError, readConfig } from '#mesh/config.ts'
 import { checkConfig, gatewayVariables } from '../../gateway/config.ts'
 import { fakeMesh } from '../fakes/identity.ts'
 
-const least = { ...fakeMesh().env('gateway'), UPSTREAMS: 'actions=127.0.0.1:7001' }
-const read = (env: NodeJS.ProcessEnv) => readConfig(gatewayVariables, { ...least, ...env })
+const min = { ...fakeMesh().env('gateway'), UPSTREAMS: 'actions=127.0.0.1:7001' }
+const read = (env: NodeJS.ProcessEnv) => readConfig(gatewayVariables, { ...min, ...env })
 const check = (environment: string, env: NodeJS.ProcessEnv) => () => checkConfig({ ...read(env), environment })
 /** Long and of no pattern, as openssl rand -hex 32 makes them. */
 const strong = '5b1c0f9e2d7a48c3b6e19f0a7d3c5e8812fa64b09c7de35187ab20cf96d4e3b1'

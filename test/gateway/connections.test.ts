@@ -25,7 +25,11 @@ function open(text = '', from = '127.0.0.1'): Client {
 const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`
 const connections = async () => Number(/^gateway_connections\{\S* (\d+)/m.exec((await gateway.metrics.scrape(undefined)).body)?.[1])
 const closedFor = async (reason: string) =>
-  Number(new RegExp(`^gateway_connections_closed_total\\{[^}]*reason="${reason}"[^}]*\\} (\\d+)`, 'm').exec((await gateway.metrics.scrape(undefined)).body)?.[1])
+  Number(
+    new RegExp(`^gateway_connections_closed_total\\{[^}]*reason="${reason}"[^}]*\\} (\\d+)`, 'm').exec(
+      (await gateway.metrics.scrape(undefined)).body,
+    )?.[1],
+  )
 const patience = { timeout: 40_000 }
 /** Of these more than any kernel keeps for a connection. */
 const requests = 100

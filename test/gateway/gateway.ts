@@ -3,13 +3,13 @@ import { connect as connectSocket } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { newApiKey } from '#mesh/api-key.ts'
-import type { Refusal } from '#mesh/audit/refusals.ts'
+import type { Denial } from '#mesh/audit/denials.ts'
 import { readConfig } from '#mesh/config.ts'
 import { Channel } from '#mesh/grpc/client.ts'
 import type { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import type { Runtime } from '#mesh/serve.ts'
-import { SignIn, exchangeThrough } from '#mesh/sign-in.ts'
+import { CallerTokenSource, exchangeThrough } from '#mesh/token-exchange.ts'
 import { signatureKeyring } from '#mesh/signature-variables.ts'
 import { createLogger } from '#mesh/telemetry/log.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
@@ -34,7 +34,7 @@ export interface TestGateway {
   /** The keys that access knows. */
   keys: Map<string, FakeCaller & { allowedSources?: readonly string[] }>
   /** What the gateway refused by itself. */
-  refused: Refusal[]
+  refused: Denial[]
   metrics: Metrics
   health: Health
   /** The lines logged so far, parsed. */
@@ -49,8 +49,8 @@ export interface TestGateway {
 export async function startGateway(env: NodeJS.ProcessEnv = {}, parts: Partial<AppParts> = {}, mesh = fakeMesh()): Promise<TestGateway> {
   const keys: TestGateway['keys'] = new Map([[apiKey, tester]])
   const [actions, access] = await Promise.all([startActions(mesh.verifierFor('actions')), startFakeAccess(mesh, { keys })])
-  const least = { ...mesh.env('gateway'), UPSTREAMS: `actions=${actions.address},access=${access.address}` }
-  const config = readConfig(gatewayVariables, { ...least, ...env })
+  const min = { ...mesh.env('gateway'), UPSTREAMS: `actions=${actions.address},access=${access.address}` }
+  const config = readConfig(gatewayVariables, { ...min, ...env })
   const own = identity('gateway', config)
   const upstreams = connect(config.upstreams, { peerToken: own.peerToken })
   const metrics = new Metrics('gateway')
@@ -62,9 +62,9 @@ export async function startGateway(env: NodeJS.ProcessEnv = {}, parts: Partial<A
   // Of its own: a test may put another service where routes find access.
   const channel = new Channel({ address: access.address, peerToken: own.peerToken })
   stops.push(() => channel.close())
-  const signIn = new SignIn({ exchange: exchangeThrough(channel), verifier, env: 'test' })
-  const refused: Refusal[] = []
-  const refusals = { note: (refusal: Refusal) => void refused.push(refusal) }
+  const signIn = new CallerTokenSource({ exchange: exchangeThrough(channel), verifier, env: 'test' })
+  const refused: Denial[] = []
+  const refusals = { note: (refusal: Denial) => void refused.push(refusal) }
   const health = readiness({ upstreams, optional: config.optionalUpstreams, verifier, redis: undefined })
   const signatures = signatureKeyring(config, verifier, { log, metrics })
   const app = await createApp({ config, log, metrics, signIn, signatures, refusals, upstreams, health, limiter: undefined, ...parts })

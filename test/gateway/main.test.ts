@@ -24,14 +24,14 @@ afterEach(() => {
 })
 
 function start(env: NodeJS.ProcessEnv = {}): ChildProcess {
-  const least = {
+  const min = {
     ...mesh.env('gateway'),
     RELAY_ENV: 'test',
     UPSTREAMS: `actions=${actions.address},access=${access.address}`,
     HTTP_LISTEN: '127.0.0.1:0',
   }
   child = spawn(process.execPath, [main], {
-    env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: compileCache, ...least, ...env },
+    env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: compileCache, ...min, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   return child
@@ -89,7 +89,11 @@ describe('the gateway as a process', () => {
 
   test.each([
     ['in production without origins', { RELAY_ENV: 'production' }, 'CORS_ORIGINS is not set'],
-    ['in production in plain text beyond loopback', { RELAY_ENV: 'production', HTTP_LISTEN: '0.0.0.0:0' }, 'HTTP_LISTEN is 0.0.0.0:0, where API keys'],
+    [
+      'in production in plain text beyond loopback',
+      { RELAY_ENV: 'production', HTTP_LISTEN: '0.0.0.0:0' },
+      'HTTP_LISTEN is 0.0.0.0:0, where API keys',
+    ],
     ['without upstreams', { UPSTREAMS: '' }, 'UPSTREAMS is not set'],
     ['with an upstream missing', { UPSTREAMS: 'access=127.0.0.1:1' }, 'UPSTREAMS does not say where that is'],
     ['without access', { UPSTREAMS: 'actions=127.0.0.1:1' }, 'UPSTREAMS does not say where access is'],

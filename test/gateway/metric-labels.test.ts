@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { methods } from '#mesh/grpc/descriptors.ts'
 import { parseExposition } from '../../gate/exposition.ts'
-import { routesOf } from '../../gateway/routes.ts'
+import { routesOf } from '../../gateway/contract/route-table.ts'
 import { type TestGateway, startGateway } from './gateway.ts'
 
 let gateway: TestGateway

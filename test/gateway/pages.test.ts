@@ -13,7 +13,7 @@ beforeAll(async () => {
 })
 afterAll(() => Promise.all([gateway.stop(), oauth.stop()]))
 afterEach(() => {
-  oauth.asked.length = 0
+  oauth.requests.length = 0
   oauth.handlers = { ...usual }
 })
 
@@ -40,19 +40,24 @@ describe('a navigation', () => {
     expect(response.headers.getSetCookie()).toEqual([formBinding])
     expect(response.headers.get('content-security-policy')).toContain("form-action 'self';")
     expect(await response.text()).toContain('<form>')
-    expect(oauth.asked).toMatchObject([{ method: 'start', request: { ticket: 'dGlja2V0' } }])
+    expect(oauth.requests).toMatchObject([{ method: 'start', request: { ticket: 'dGlja2V0' } }])
   })
 
   test('may be a form of ours, and goes on by itself to where the service says', async () => {
     const body = new URLSearchParams({ form_token: 'a+b c', unknown: 'x' })
     const headers = { cookie: formBinding.split(';')[0]!, 'sec-fetch-site': 'same-origin', 'sec-fetch-dest': 'document' }
-    const response = await fetch(`${gateway.url}/oauth/start/dGlja2V0?form_token=query`, { method: 'POST', redirect: 'manual', headers, body })
+    const response = await fetch(`${gateway.url}/oauth/start/dGlja2V0?form_token=query`, {
+      method: 'POST',
+      redirect: 'manual',
+      headers,
+      body,
+    })
     expect(response.status).toBe(200)
     expect(response.headers.get('refresh')).toBe(`0;url=${consent}`)
     expect(response.headers.get('content-security-policy')).toContain("form-action 'none';")
     expect(response.headers.getSetCookie()).toEqual([binding])
     const request = { ticket: 'dGlja2V0', formToken: 'a+b c', cookie: headers.cookie }
-    expect(oauth.asked).toEqual([expect.objectContaining({ method: 'continue', request })])
+    expect(oauth.requests).toEqual([expect.objectContaining({ method: 'continue', request })])
   })
 
   test.each([
@@ -63,7 +68,7 @@ describe('a navigation', () => {
   ])('does not take a form that is %s', async (_what, type, body, status, sentence) => {
     const response = await fetch(`${gateway.url}/oauth/start/x`, { method: 'POST', headers: { 'content-type': type }, body })
     await expectFailure(response, status, sentence)
-    expect(oauth.asked).toEqual([])
+    expect(oauth.requests).toEqual([])
   })
 
   test.each([
@@ -81,9 +86,17 @@ describe('a navigation', () => {
   ])('of a provider whose parameters that nobody reads are %s is told to the service as if they were not there', async (_what, query) => {
     for (const where of [`${query}&state=a.b&error=access_denied`, `state=a.b&error=access_denied&${query}`]) {
       expect((await navigate(`/oauth/google/callback?${where}`)).status).toBe(200)
-      const { request } = oauth.asked.pop()!
-      expect(request).toMatchObject({ provider: 'google', cookie: '', state: 'a.b', error: 'access_denied', errorDescription: '', scope: '', hd: '' })
-      expect(oauth.asked).toEqual([])
+      const { request } = oauth.requests.pop()!
+      expect(request).toMatchObject({
+        provider: 'google',
+        cookie: '',
+        state: 'a.b',
+        error: 'access_denied',
+        errorDescription: '',
+        scope: '',
+        hd: '',
+      })
+      expect(oauth.requests).toEqual([])
     }
   })
 
@@ -98,7 +111,7 @@ describe('a navigation', () => {
       'content-security-policy': "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
       'x-frame-options': 'DENY',
       'x-content-type-options': 'nosniff',
-      'x-request-id': oauth.asked[0]!.call.requestId,
+      'x-request-id': oauth.requests[0]!.call.requestId,
     })
     expect(response.headers.has('set-cookie')).toBe(false)
   })
@@ -116,7 +129,7 @@ describe('a navigation', () => {
       authorization: `Bearer ${apiKey}`,
       'x-relay-caller': 'x',
     })
-    const { request, call } = oauth.asked[0]!
+    const { request, call } = oauth.requests[0]!
     expect(request).toMatchObject({ provider: 'google', state: 'a.b', code: 'c', cookie: '__Host-relay-oauth-1a2b3c4d=c2VjcmV0' })
     expect(call).toMatchObject({ caller: undefined, peer: 'gateway', source: '127.0.0.1' })
     expect(call.callerToken).toBeUndefined()
@@ -125,13 +138,13 @@ describe('a navigation', () => {
   test('may come with a cookie header that is larger than the contract takes, where only others fill it', async () => {
     const { status } = await navigate('/oauth/google/callback?state=a.b&code=c', { cookie: `session=${'x'.repeat(9000)}; relay-oauth-1=y` })
     expect(status).toBe(200)
-    expect(oauth.asked[0]!.request).toMatchObject({ cookie: 'relay-oauth-1=y' })
+    expect(oauth.requests[0]!.request).toMatchObject({ cookie: 'relay-oauth-1=y' })
   })
 
   test('may bring what a provider adds of its own: it goes nowhere', async () => {
     const { status } = await navigate('/oauth/microsoft/callback?state=a.b&code=c&client_info=x&a.b=1&__proto__=2&session_state=s&code_=d')
     expect(status).toBe(200)
-    expect(oauth.asked[0]!.request).toEqual({
+    expect(oauth.requests[0]!.request).toEqual({
       provider: 'microsoft',
       state: 'a.b',
       code: 'c',
@@ -163,7 +176,7 @@ describe('a navigation that fails is told so on a page', () => {
     ['a key is in the query', `/oauth/google/callback?access_token=${apiKey}`, /Keys do not belong in a URL/],
   ])('when %s, and the service hears nothing', async (_what, path, sentence) => {
     await expectFailure(await navigate(path), 400, sentence)
-    expect(oauth.asked).toEqual([])
+    expect(oauth.requests).toEqual([])
   })
 
   test.each([
@@ -172,9 +185,12 @@ describe('a navigation that fails is told so on a page', () => {
     ['a part is too long', `/oauth/start/${'x'.repeat(2000)}`, 414, /too long/],
   ])('when %s in a path that the router does not take', async (_what, path, status, sentence) => {
     await expectFailure(await navigate(path), status, sentence)
-    expect(oauth.asked).toEqual([])
+    expect(oauth.requests).toEqual([])
     // It is a page for a browser alone: what is called by programs goes on to be answered a document.
-    for (const [method, other] of [['PUT', path], ['GET', path.replace('oauth', 'actions')]] as const) {
+    for (const [method, other] of [
+      ['PUT', path],
+      ['GET', path.replace('oauth', 'actions')],
+    ] as const) {
       const response = await fetch(gateway.url + other, { method })
       expect(response.headers.get('content-type'), other).toContain('application/problem+json')
     }
@@ -183,7 +199,7 @@ describe('a navigation that fails is told so on a page', () => {
   test('when its cookies of ours are more than a browser ever has', async () => {
     const cookie = `relay-x=${'x'.repeat(9000)}`
     await expectFailure(await navigate('/oauth/google/callback', { cookie }), 400, /Cookie/)
-    expect(oauth.asked).toEqual([])
+    expect(oauth.requests).toEqual([])
   })
 
   test('when it says its cookies twice, which no browser does', async () => {
@@ -191,7 +207,7 @@ describe('a navigation that fails is told so on a page', () => {
     const answer = await gateway.raw(`GET /oauth/google/callback HTTP/1.1\r\nHost: a\r\n${cookies}\r\n`)
     expect(answer).toMatch(/^HTTP\/1\.1 400 /)
     expect(answer).toContain('text/html')
-    expect(oauth.asked).toEqual([])
+    expect(oauth.requests).toEqual([])
   })
 
   test('when the service fails, with nothing of why', async () => {
@@ -257,15 +273,16 @@ describe('what looks before a person does', () => {
     ['a script', { 'sec-fetch-dest': 'empty', 'sec-fetch-mode': 'cors' }],
   ])('reaches no service as %s', async (_what, headers: Record<string, string>) => {
     for (const path of paths) await expectFailure(await navigate(path, { ...headers, cookie }), 403, /Nothing was done/)
-    expect(oauth.asked).toEqual([])
-    for (const path of paths) expect((await navigate(path, { 'sec-fetch-dest': 'document', 'sec-fetch-site': 'cross-site', cookie })).status).toBe(200)
+    expect(oauth.requests).toEqual([])
+    for (const path of paths)
+      expect((await navigate(path, { 'sec-fetch-dest': 'document', 'sec-fetch-site': 'cross-site', cookie })).status).toBe(200)
   })
 
   test.each(['cross-site', 'same-site', 'none'])('sends no form from a page that is %s', async (site) => {
     const headers = { 'sec-fetch-site': site, 'sec-fetch-dest': 'document', cookie }
     const response = await fetch(gateway.url + paths[0]!, { method: 'POST', headers, body: new URLSearchParams({ form_token: 'x' }) })
     await expectFailure(response, 403, /Nothing was done/)
-    expect(oauth.asked).toEqual([])
+    expect(oauth.requests).toEqual([])
   })
 
   test.each(['/oauth/start/dGlja2V0', '/oauth/google/callback?state=a.b&code=c', '/oauth/google/authorize'])(
@@ -273,7 +290,7 @@ describe('what looks before a person does', () => {
     async (path) => {
       const response = await gateway.call(path, { method: 'HEAD' })
       expect([404, 405]).toContain(response.status)
-      expect(oauth.asked).toEqual([])
+      expect(oauth.requests).toEqual([])
     },
   )
 })
@@ -287,15 +304,15 @@ describe('the calls of the same service', () => {
     const response = await fetch(gateway.url + path, { method })
     expect(response.status).toBe(401)
     expect(response.headers.get('content-type')).toBe('application/problem+json; charset=utf-8')
-    expect(oauth.asked).toEqual([])
+    expect(oauth.requests).toEqual([])
   })
 
   test('begin a connection by a link of which no cache keeps a copy', async () => {
     const response = await gateway.call('/oauth/google/authorize?scopes=a&scopes=b&return_to=https://studio.example/done')
     expect(await response.json()).toMatchObject({ start_url: 'https://relay.example/oauth/start/dGlja2V0', scopes: ['a', 'b'] })
     expect(response.headers.get('cache-control')).toBe('no-store')
-    expect(oauth.asked[0]!.request).toMatchObject({ provider: 'google', returnTo: 'https://studio.example/done' })
-    expect(oauth.asked[0]!.call.caller).toMatchObject({ actor: 'tester' })
+    expect(oauth.requests[0]!.request).toMatchObject({ provider: 'google', returnTo: 'https://studio.example/done' })
+    expect(oauth.requests[0]!.call.caller).toMatchObject({ actor: 'tester' })
   })
 
   test('refuse what the contract does not name', async () => {

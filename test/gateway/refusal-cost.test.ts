@@ -5,21 +5,21 @@ import { MeshError, maxViolations } from '#mesh/errors.ts'
 import { methods } from '#mesh/grpc/descriptors.ts'
 import { toStatus } from '#mesh/grpc/status.ts'
 import { toProblem } from '#mesh/problem.ts'
-import { maxJsonMembers, maxJsonValues } from '../../gateway/json-size.ts'
-import { routesOf } from '../../gateway/routes.ts'
-import { requestReader } from '../../gateway/transcode.ts'
+import { maxJsonMembers, maxJsonValues } from '../../gateway/transcoding/json-size.ts'
+import { routesOf } from '../../gateway/contract/route-table.ts'
+import { requestReader } from '../../gateway/transcoding/transcode.ts'
 import { type TestGateway, apiKey, startGateway } from './gateway.ts'
 
 /** How long one request may keep all others from being answered, in milliseconds of CPU time. */
-const mostMs = 50
+const maxMs = 50
 /** An answer that says why not is no larger than a page of text. */
-const mostBytes = 16 * 1024
+const maxBytes = 16 * 1024
 const bodyLimit = 1024 * 1024
 
 /** The least CPU time that the work took, of several times: what else the machine does counts little then. */
-async function leastMs(work: () => unknown): Promise<number> {
+async function minMs(work: () => unknown): Promise<number> {
   const times: number[] = []
-  for (let round = 0; round < 5 && (times.length === 0 || Math.min(...times) > mostMs / 2); round += 1) {
+  for (let round = 0; round < 5 && (times.length === 0 || Math.min(...times) > maxMs / 2); round += 1) {
     const start = threadCpuUsage()
     await work()
     const { user, system } = threadCpuUsage(start)
@@ -29,9 +29,9 @@ async function leastMs(work: () => unknown): Promise<number> {
 }
 
 /** As many units as fit into a body of the limit's size, or so many. */
-function filled(before: string, unit: (index: number) => string, after: string, most = Infinity): string {
+function filled(before: string, unit: (index: number) => string, after: string, max = Infinity): string {
   const parts: string[] = []
-  for (let index = 0, size = before.length + after.length; index < most; index += 1) {
+  for (let index = 0, size = before.length + after.length; index < max; index += 1) {
     const part = unit(index)
     if ((size += part.length + 1) > bodyLimit) break
     parts.push(part)
@@ -49,13 +49,33 @@ const bodies: Record<string, string> = {
   'unknown fields with long names': filled('{', (index) => `"${short(index).padEnd(400, 'x')}":1`, '}'),
   'one unknown field, the name of which fills the body': `{"${'u'.repeat(room)}":1}`,
   'known fields of the wrong type, and others': filled('{"action":1,"params":[],', (index) => `"u${short(index)}":{"a":1}`, '}', 2000),
-  'a value as large as it may be, and a field of the wrong type': filled('{"action":5,"params":{"b":[', () => `"${'x'.repeat(49)}"`, ']}}', maxJsonValues - 10),
-  'a value as large as it may be, and a rule broken': filled('{"params":{"b":[', () => `"${'x'.repeat(49)}"`, ']},"action":""}', maxJsonValues - 10),
-  'a duplicate key behind as many members as there may be': filled(`${start}{`, (index) => `"${short(index)}":1`, ',"0":2}}}', maxJsonMembers - 1),
+  'a value as large as it may be, and a field of the wrong type': filled(
+    '{"action":5,"params":{"b":[',
+    () => `"${'x'.repeat(49)}"`,
+    ']}}',
+    maxJsonValues - 10,
+  ),
+  'a value as large as it may be, and a rule broken': filled(
+    '{"params":{"b":[',
+    () => `"${'x'.repeat(49)}"`,
+    ']},"action":""}',
+    maxJsonValues - 10,
+  ),
+  'a duplicate key behind as many members as there may be': filled(
+    `${start}{`,
+    (index) => `"${short(index)}":1`,
+    ',"0":2}}}',
+    maxJsonMembers - 1,
+  ),
   'a duplicate key behind more members than there may be': filled(`${start}{`, (index) => `"${short(index)}":1`, ',"0":2}}}'),
   'small numbers': filled(`${start}[`, () => '1', ']}}'),
   'numbers that are not exact': filled(`${start}[`, () => '99999999999999999999', ']}}'),
-  'long numbers, the last of which is not exact': filled(`${start}[`, () => '1234567890123456.5e10', ',9007199254740993]}}', maxJsonValues - 10),
+  'long numbers, the last of which is not exact': filled(
+    `${start}[`,
+    () => '1234567890123456.5e10',
+    ',9007199254740993]}}',
+    maxJsonValues - 10,
+  ),
   'one number that fills the body': `${start}${'1'.repeat(room)}}}`,
   'one fraction that fills the body': `${start}0.${'1'.repeat(room)}}}`,
   'one exponent that fills the body': `${start}1e${'0'.repeat(room)}9}}`,
@@ -91,8 +111,8 @@ describe.each(routesOf(methods.values()).filter(({ body }) => body === '*'))('$h
     expect(body.length).toBeLessThanOrEqual(bodyLimit)
     const error = refusal(body)
     expect(error).toBeDefined()
-    expect(Buffer.byteLength(toProblem(error!, '').body)).toBeLessThan(mostBytes)
-    expect(await leastMs(() => toStatus(refusal(body)!))).toBeLessThan(mostMs)
+    expect(Buffer.byteLength(toProblem(error!, '').body)).toBeLessThan(maxBytes)
+    expect(await minMs(() => toStatus(refusal(body)!))).toBeLessThan(maxMs)
   })
 })
 
@@ -103,7 +123,10 @@ describe('the list of what is wrong', () => {
     try {
       preview({ params: {}, query: '', headers: {}, body })
     } catch (error) {
-      return { error: error as MeshError, ...(JSON.parse(toProblem(error as MeshError, '').body) as { detail: string; violations: unknown[] }) }
+      return {
+        error: error as MeshError,
+        ...(JSON.parse(toProblem(error as MeshError, '').body) as { detail: string; violations: unknown[] }),
+      }
     }
     throw new Error('was accepted')
   }
@@ -131,40 +154,46 @@ describe('over HTTP', () => {
   afterAll(() => gateway.stop())
 
   /** Nearly as much as headers and path may have together. */
-  const most = 15_000
+  const max = 15_000
   test.each([
-    ['a query of names', { url: `/actions/runs?${'a&'.repeat(most / 2)}` }],
-    ['a query of known names', { url: `/actions/runs?${'status=a&'.repeat(most / 9)}` }],
-    ['a query of long paths', { url: `/actions/runs?${'a.'.repeat(most / 2)}` }],
-    ['a query of escapes', { url: `/actions/runs?status=${'%41'.repeat(most / 3)}%zz` }],
-    ['a query of signs of equality', { url: `/actions/runs?${'='.repeat(most)}` }],
-    ['a query of what almost names a key', { url: `/actions/runs?${'api_key&'.repeat(most / 8)}` }],
-    ['a path of slashes', { url: '/'.repeat(most) }],
+    ['a query of names', { url: `/actions/runs?${'a&'.repeat(max / 2)}` }],
+    ['a query of known names', { url: `/actions/runs?${'status=a&'.repeat(max / 9)}` }],
+    ['a query of long paths', { url: `/actions/runs?${'a.'.repeat(max / 2)}` }],
+    ['a query of escapes', { url: `/actions/runs?status=${'%41'.repeat(max / 3)}%zz` }],
+    ['a query of signs of equality', { url: `/actions/runs?${'='.repeat(max)}` }],
+    ['a query of what almost names a key', { url: `/actions/runs?${'api_key&'.repeat(max / 8)}` }],
+    ['a path of slashes', { url: '/'.repeat(max) }],
     ['a path of escapes', { url: `/actions/runs/${'%41'.repeat(340)}%zz` }],
-    ['a content type of parameters', { headers: { 'content-type': `application/json${'; a=b'.repeat(most / 5)}, x` }, body: true }],
-    ['a content type of blanks', { headers: { 'content-type': `application/json;${' '.repeat(most)}charset=x` }, body: true }],
-    ['a content type of quotes', { headers: { 'content-type': `application/json; a="${'\\"'.repeat(most / 2)}` }, body: true }],
-    ['a key of blanks', { headers: { authorization: `Bearer ${' '.repeat(most)}x` } }],
-    ['a key of letters', { headers: { authorization: `Bearer rly_test_${'a'.repeat(most)}` } }],
-    ['a traceparent', { headers: { traceparent: `00-${'0'.repeat(most)}` } }],
-    ['a signature', { headers: { 'x-signature': 'a'.repeat(most), 'content-type': 'application/json' }, body: true }],
-    ['an Idempotency-Key', { headers: { 'idempotency-key': 'k'.repeat(most), 'content-type': 'application/json' }, url: '/actions/execute', body: true }],
-    ['an origin', { headers: { origin: `https://${'a.'.repeat(most / 2)}` } }],
-    ['an address', { headers: { 'x-forwarded-for': '1.1.1.1,'.repeat(most / 8) } }],
-    ['an Accept', { url: '/nothing', headers: { accept: 'a/b;q=0.1,'.repeat(most / 10) } }],
-    ['cookies', { url: '/oauth/start/x', headers: { cookie: 'a=b; '.repeat(most / 5) } }],
+    ['a content type of parameters', { headers: { 'content-type': `application/json${'; a=b'.repeat(max / 5)}, x` }, body: true }],
+    ['a content type of blanks', { headers: { 'content-type': `application/json;${' '.repeat(max)}charset=x` }, body: true }],
+    ['a content type of quotes', { headers: { 'content-type': `application/json; a="${'\\"'.repeat(max / 2)}` }, body: true }],
+    ['a key of blanks', { headers: { authorization: `Bearer ${' '.repeat(max)}x` } }],
+    ['a key of letters', { headers: { authorization: `Bearer rly_test_${'a'.repeat(max)}` } }],
+    ['a traceparent', { headers: { traceparent: `00-${'0'.repeat(max)}` } }],
+    ['a signature', { headers: { 'x-signature': 'a'.repeat(max), 'content-type': 'application/json' }, body: true }],
+    [
+      'an Idempotency-Key',
+      { headers: { 'idempotency-key': 'k'.repeat(max), 'content-type': 'application/json' }, url: '/actions/execute', body: true },
+    ],
+    ['an origin', { headers: { origin: `https://${'a.'.repeat(max / 2)}` } }],
+    ['an address', { headers: { 'x-forwarded-for': '1.1.1.1,'.repeat(max / 8) } }],
+    ['an Accept', { url: '/nothing', headers: { accept: 'a/b;q=0.1,'.repeat(max / 10) } }],
+    ['cookies', { url: '/oauth/start/x', headers: { cookie: 'a=b; '.repeat(max / 5) } }],
     ['many headers', { headers: Object.fromEntries(Array.from({ length: 1500 }, (_, index) => [`x${index}`, 'a'])) }],
-  ] as [string, { url?: string; headers?: Record<string, string>; body?: true }][])('is answered at once: %s', async (_what, { url = '/actions/preview', headers = {}, body }) => {
-    const ask = () =>
-      gateway.app.inject({
-        method: body === undefined ? 'GET' : 'POST',
-        url,
-        headers: { authorization: `Bearer ${apiKey}`, ...headers },
-        ...(body === undefined ? {} : { payload: '{"action":"a"}' }),
-      })
-    const answer = await ask()
-    expect(answer.statusCode).not.toBe(500)
-    expect(answer.rawPayload.length).toBeLessThan(mostBytes)
-    expect(await leastMs(ask)).toBeLessThan(mostMs)
-  })
+  ] as [string, { url?: string; headers?: Record<string, string>; body?: true }][])(
+    'is answered at once: %s',
+    async (_what, { url = '/actions/preview', headers = {}, body }) => {
+      const ask = () =>
+        gateway.app.inject({
+          method: body === undefined ? 'GET' : 'POST',
+          url,
+          headers: { authorization: `Bearer ${apiKey}`, ...headers },
+          ...(body === undefined ? {} : { payload: '{"action":"a"}' }),
+        })
+      const response = await ask()
+      expect(response.statusCode).not.toBe(500)
+      expect(response.rawPayload.length).toBeLessThan(maxBytes)
+      expect(await minMs(ask)).toBeLessThan(maxMs)
+    },
+  )
 })

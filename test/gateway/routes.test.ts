@@ -1,8 +1,8 @@
 import { create } from '@bufbuild/protobuf'
 import { describe, expect, test } from 'vitest'
 import { methods, registry } from '#mesh/grpc/descriptors.ts'
-import { formatPathTemplate } from '../../gateway/path-template.ts'
-import { routesOf } from '../../gateway/routes.ts'
+import { formatPathTemplate } from '../../gateway/contract/path-template.ts'
+import { routesOf } from '../../gateway/contract/route-table.ts'
 import { expectGolden } from '../golden/golden.ts'
 import { type MethodWords, Type, contract } from './contracts.ts'
 

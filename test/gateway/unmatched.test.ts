@@ -10,7 +10,18 @@ beforeAll(async () => {
 })
 afterAll(() => gateway.stop())
 
-const paths = ['/actions', '/actions/preview', '/actions/execute', '/actions/runs', '/actions/runs/x', '/ready', '/docs', '/', '/nothing', '*']
+const paths = [
+  '/actions',
+  '/actions/preview',
+  '/actions/execute',
+  '/actions/runs',
+  '/actions/runs/x',
+  '/ready',
+  '/docs',
+  '/',
+  '/nothing',
+  '*',
+]
 /** Of these the parser itself makes something else of the connection. */
 const methods = METHODS.filter((method) => method !== 'CONNECT')
 const types = [
@@ -33,7 +44,13 @@ const types = [
 const bodies = [undefined, '', '{}', '{"action":"a"}', '[]', 'null', '"', '{', '\0', 'a=b', '{"action":1}', '\u00ff\u00fe']
 const lengths = ['right', 'none', 'chunked'] as const
 
-async function send(request: { method: string; path: string; type: string | undefined; body: string | undefined; length: (typeof lengths)[number] }) {
+async function send(request: {
+  method: string
+  path: string
+  type: string | undefined
+  body: string | undefined
+  length: (typeof lengths)[number]
+}) {
   const { method, path, type, body, length } = request
   const head = [`${method} ${path} HTTP/1.1`, 'Host: a', `Authorization: Bearer ${apiKey}`, 'Connection: close']
   if (type !== undefined) head.push(`Content-Type: ${type}`)
@@ -41,7 +58,8 @@ async function send(request: { method: string; path: string; type: string | unde
   const chunked = length === 'chunked' && body !== undefined
   if (chunked) head.push('Transfer-Encoding: chunked')
   else if (length === 'right' && body !== undefined) head.push(`Content-Length: ${bytes.length}`)
-  const chunk = bytes.length === 0 ? Buffer.alloc(0) : Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, Buffer.from('\r\n')])
+  const chunk =
+    bytes.length === 0 ? Buffer.alloc(0) : Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, Buffer.from('\r\n')])
   const payload = chunked ? Buffer.concat([chunk, Buffer.from('0\r\n\r\n')]) : length === 'none' ? Buffer.alloc(0) : bytes
   return parseRaw(await gateway.raw(Buffer.from(`${head.join('\r\n')}\r\n\r\n`, 'latin1'), payload))
 }
@@ -56,15 +74,16 @@ describe('QUERY', () => {
 })
 
 test('every method with every type is answered, and never with a failure of the gateway', async () => {
-  const answers: string[] = []
+  const responses: string[] = []
   for (const method of methods) {
-    const asked = types.map(async (type) => {
+    const requests = types.map(async (type) => {
       const { status } = await send({ method, path: '/actions', type, body: '{}', length: 'right' })
       return { method, type, status }
     })
-    for (const { type, status } of await Promise.all(asked)) if (!(status >= 200 && status < 500)) answers.push(`${method} ${type}: ${status}`)
+    for (const { type, status } of await Promise.all(requests))
+      if (!(status >= 200 && status < 500)) responses.push(`${method} ${type}: ${status}`)
   }
-  expect(answers).toEqual([])
+  expect(responses).toEqual([])
 })
 
 test('whatever is sent is answered with a proper document, and never with a failure of the gateway', { timeout: 60_000 }, async () => {
@@ -93,8 +112,18 @@ describe('what is not there', () => {
     const limited = await startGateway({ ADDRESS_LIMIT: '4' })
     const status = async (path: string, method = 'GET') => (await fetch(limited.url + path, { method })).status
     try {
-      expect([await status('/nothing'), await status('/nothing', 'POST'), await status('/nothing', 'OPTIONS'), await status('/actions', 'PUT')]).toEqual([404, 404, 404, 405])
-      expect([await status('/nothing'), await status('/nothing', 'OPTIONS'), await status('/actions', 'PUT'), await status('/docs')]).toEqual([429, 429, 429, 429])
+      expect([
+        await status('/nothing'),
+        await status('/nothing', 'POST'),
+        await status('/nothing', 'OPTIONS'),
+        await status('/actions', 'PUT'),
+      ]).toEqual([404, 404, 404, 405])
+      expect([
+        await status('/nothing'),
+        await status('/nothing', 'OPTIONS'),
+        await status('/actions', 'PUT'),
+        await status('/docs'),
+      ]).toEqual([429, 429, 429, 429])
       for (let index = 0; index < 10; index += 1) expect([await status('/ready'), await status('/healthz')]).toEqual([200, 200])
     } finally {
       await limited.stop()

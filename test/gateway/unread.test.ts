@@ -42,14 +42,18 @@ describe('a large body that nobody reads', () => {
     const second = `GET /actions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${apiKey}\r\nConnection: close\r\n\r\n`
     const first = `POST /actions/preview HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
     const text = await gateway.raw(first, second)
-    const answers = text.split(/(?=HTTP\/1\.1 )/)
-    expect(answers.map((answer) => parseRaw(answer).status)).toEqual([401, 200])
+    const responses = text.split(/(?=HTTP\/1\.1 )/)
+    expect(responses.map((answer) => parseRaw(answer).status)).toEqual([401, 200])
   })
 
   test('of hundreds at once is answered to each, and others are served meanwhile', { timeout: 60_000 }, async () => {
     const refused = Promise.all(
       Array.from({ length: 200 }, async () => {
-        const response = await fetch(`${gateway.url}/actions/preview`, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
+        const response = await fetch(`${gateway.url}/actions/preview`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body,
+        })
         await response.text()
         return response.status
       }),

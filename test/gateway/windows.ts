@@ -1,5 +1,5 @@
 /** What leases of rate limits are held against in tests. */
-import type { Answer } from '../../gateway/lease.ts'
+import type { QuotaDecision } from '../../gateway/rate-limit/quota-lease.ts'
 
 export const minute = 60_000
 
@@ -10,7 +10,7 @@ export class Window {
   constructor(limit: number) {
     this.limit = limit
   }
-  take(hits: number, now: number): Answer {
+  take(hits: number, now: number): QuotaDecision {
     const window = Math.floor(now / minute)
     const used = this.granted.get(window) ?? 0
     const granted = Math.min(hits, this.limit - used)
@@ -20,7 +20,7 @@ export class Window {
   }
 }
 
-export const answer = (granted: number, more: Partial<Answer> = {}): Answer => ({
+export const response = (granted: number, more: Partial<QuotaDecision> = {}): QuotaDecision => ({
   limited: true,
   granted,
   limit: 600,

@@ -11,80 +11,99 @@ import type { PeerToken } from '#mesh/grpc/caller.ts'
 import { methodsOf } from '#mesh/grpc/client.ts'
 import { privateKeyOf } from '#mesh/identity/ed25519.ts'
 import { peerTokenOf } from '#mesh/identity/peer-tokens.ts'
-import { identityKey } from '../../deploy/local/identities.ts'
+import { identityKey } from '../../deploy/local/state/identities.ts'
 import { type Receiver, startReceiver } from '../fakes/receiver.ts'
 import { type Api, type Journey, type Reply, api, journey, until } from './journey.ts'
 import { atPort, exchange, peerTokenIn } from './ports.ts'
 
-let on: Journey
+let harness: Journey
 let receiver: Receiver
 beforeAll(async () => {
   receiver = await startReceiver()
-  on = await journey()
+  harness = await journey()
 })
 afterAll(async () => {
-  await on?.end()
+  await harness?.end()
   await receiver?.close()
 })
 
 /** The HTTP API as the owner of another key has it. */
-const as = (apiKey: string): Api => api({ gateway: on.mesh.gateway, apiKey })
+const as = (apiKey: string): Api => api({ gateway: harness.mesh.gateway, apiKey })
 const createKey = async (body: object): Promise<{ id: string; apiKey: string }> => {
-  const reply = await on.api.call('POST', '/access/keys', { body: { name: 'a journey', ...body } })
+  const reply = await harness.api.call('POST', '/access/keys', { body: { name: 'a journey', ...body } })
   if (reply.status !== 200) throw new Error(`no key: ${reply.status} ${reply.text}`)
   return { id: reply.body.key.key_id as string, apiKey: reply.body.api_key as string }
 }
 const callerOf = (callerToken?: string): Context => ({ ...ownContext(), ...(callerToken !== undefined && { callerToken }) })
 const listAtPort = (callerToken?: string, peerToken?: PeerToken) =>
-  atPort(on.mesh, 'actions', (channel) => methodsOf(ActionsServiceService, channel).listActions({}, callerOf(callerToken)), peerToken)
+  atPort(harness.mesh, 'actions', (channel) => methodsOf(ActionsServiceService, channel).listActions({}, callerOf(callerToken)), peerToken)
 /** "ok", or the name of the code that it was refused with. */
-const outcome = (call: Promise<unknown>): Promise<string> => call.then(() => 'ok', (error: { code: string }) => error.code)
+const outcome = (call: Promise<unknown>): Promise<string> =>
+  call.then(
+    () => 'ok',
+    (error: { code: string }) => error.code,
+  )
 const status = async (reply: Promise<Reply>): Promise<number> => (await reply).status
 
 // Together, since most of their time is the mesh's to pass.
 describe.concurrent('keys come and go', () => {
   test('a key over HTTP is made, shown once, used, and rotated with an overlap in which both work', async () => {
-    const made = await on.api.call('POST', '/access/keys', { body: { name: 'ci', role: 'operator' } })
+    const made = await harness.api.call('POST', '/access/keys', { body: { name: 'ci', role: 'operator' } })
     expect(made.body.api_key).toMatch(/^rly_local_[0-9A-Za-z]{36}$/)
     expect(made.body.key).toMatchObject({ role: 'operator', status: 'active', actor: 'local' })
     const [id, old] = [made.body.key.key_id as string, as(made.body.api_key as string)]
     const execute = async (by: Api) => (await by.execute(await by.previewId(receiver.url))).body.status as string
     expect(await execute(old)).toBe('success')
 
-    const rotated = await on.api.call('POST', `/access/keys/${id}/rotate`, { body: { overlap: 5 } })
+    const rotated = await harness.api.call('POST', `/access/keys/${id}/rotate`, { body: { overlap: 5 } })
     expect(rotated.body).toMatchObject({ key: { replaces: id, role: 'operator' }, previous: { key_id: id, status: 'active' } })
     const fresh = as(rotated.body.api_key as string)
     expect([await execute(fresh), await execute(old)]).toEqual(['success', 'success'])
-    await until(() => status(old.list()), (code) => code === 401, 12_000)
+    await until(
+      () => status(old.list()),
+      (code) => code === 401,
+      12_000,
+    )
     expect(await execute(fresh)).toBe('success')
 
-    const listed = await on.api.call('GET', '/access/keys')
+    const listed = await harness.api.call('GET', '/access/keys')
     expect(listed.body.keys.map(({ key_id, status: each }: { key_id: string; status: string }) => [key_id, each])).toEqual(
-      expect.arrayContaining([[id, 'expired'], [rotated.body.key.key_id, 'active']]),
+      expect.arrayContaining([
+        [id, 'expired'],
+        [rotated.body.key.key_id, 'active'],
+      ]),
     )
     for (const key of [made.body.api_key, rotated.body.api_key]) expect(listed.text).not.toContain(key)
   })
 
   test('a key is refused everywhere within five seconds of its revocation, also by a token that was given out before', async () => {
     const { id, apiKey } = await createKey({ role: 'viewer' })
-    const { token } = await exchange(on.mesh, apiKey)
+    const { token } = await exchange(harness.mesh, apiKey)
     expect([await status(as(apiKey).list()), await outcome(listAtPort(token))]).toEqual([200, 'ok'])
-    const revoked = await on.api.call('DELETE', `/access/keys/${id}`)
+    const revoked = await harness.api.call('DELETE', `/access/keys/${id}`)
     expect(revoked).toMatchObject({ status: 200, body: { key: { status: 'revoked' } } })
     await Promise.all([
-      until(() => status(as(apiKey).list()), (code) => code === 401, 5000),
-      until(() => outcome(listAtPort(token)), (code) => code === 'UNAUTHENTICATED', 5000),
+      until(
+        () => status(as(apiKey).list()),
+        (code) => code === 401,
+        5000,
+      ),
+      until(
+        () => outcome(listAtPort(token)),
+        (code) => code === 'UNAUTHENTICATED',
+        5000,
+      ),
     ])
-    expect(await outcome(exchange(on.mesh, apiKey))).toBe('UNAUTHENTICATED')
-    expect(await status(on.api.list())).toBe(200)
+    expect(await outcome(exchange(harness.mesh, apiKey))).toBe('UNAUTHENTICATED')
+    expect(await status(harness.api.list())).toBe(200)
   })
 
   test('the keys that tokens are signed with are replaced under load: no request fails, and tokens of before go on', async () => {
-    const kid = async () => decodeProtectedHeader((await exchange(on.mesh, on.mesh.apiKey)).token).kid!
-    const { token: old } = await exchange(on.mesh, on.mesh.apiKey)
+    const kid = async () => decodeProtectedHeader((await exchange(harness.mesh, harness.mesh.apiKey)).token).kid!
+    const { token: old } = await exchange(harness.mesh, harness.mesh.apiKey)
     const before = await kid()
     const viewer = { workspace: 'default', role: 'viewer', actor: 'rita' } as const
-    const keys = await Promise.all(Array.from({ length: 4 }, () => on.mesh.createKey(viewer)))
+    const keys = await Promise.all(Array.from({ length: 4 }, () => harness.mesh.createKey(viewer)))
     const statuses: number[] = []
     let over = false
     const callers = keys.map(async (key) => {
@@ -95,10 +114,10 @@ describe.concurrent('keys come and go', () => {
       }
     })
     try {
-      expect(await on.mesh.operate('relay-access', 'rotate-signing-key')).toMatchObject({ code: 0 })
+      expect(await harness.mesh.operate('relay-access', 'rotate-signing-key')).toMatchObject({ code: 0 })
       // Published first, used once all who verify have heard of it.
       await until(kid, (now) => now !== before, 20_000)
-      const { token } = await exchange(on.mesh, on.mesh.apiKey)
+      const { token } = await exchange(harness.mesh, harness.mesh.apiKey)
       for (const each of [token, old]) expect(await outcome(listAtPort(each))).toBe('ok')
     } finally {
       over = true
@@ -113,14 +132,14 @@ describe('what only services may call', () => {
   const claim = { key: { workspace: 'default', keyKind: 'client', key: randomUUID() }, runId: randomUUID() } as const
   const complete = (callerToken?: string, peerToken?: PeerToken) =>
     atPort(
-      on.mesh,
+      harness.mesh,
       'idempotency',
       (channel) => outcome(methodsOf(IdempotencyServiceService, channel).complete(claim, callerOf(callerToken))),
       peerToken,
     )
   const operator = async () => {
-    const apiKey = await on.mesh.createKey({ workspace: 'default', role: 'operator', actor: 'otto' })
-    return { apiKey, token: (await exchange(on.mesh, apiKey)).token }
+    const apiKey = await harness.mesh.createKey({ workspace: 'default', role: 'operator', actor: 'otto' })
+    return { apiKey, token: (await exchange(harness.mesh, apiKey)).token }
   }
 
   test('an operator cannot, whatever they show', async () => {
@@ -130,13 +149,13 @@ describe('what only services may call', () => {
     expect(await complete(apiKey)).toBe('UNAUTHENTICATED')
     expect(await complete(token, () => token)).toBe('UNAUTHENTICATED')
     // A service can.
-    expect(await complete(undefined, peerTokenIn(on.mesh, 'actions'))).not.toMatch(/UNAUTHENTICATED|PERMISSION_DENIED/)
+    expect(await complete(undefined, peerTokenIn(harness.mesh, 'actions'))).not.toMatch(/UNAUTHENTICATED|PERMISSION_DENIED/)
   })
 
   test('a service’s token is worth nothing elsewhere, under another name, or in place of a caller’s', async () => {
-    const ratelimit = peerTokenIn(on.mesh, 'ratelimit')
+    const ratelimit = peerTokenIn(harness.mesh, 'ratelimit')
     expect(await complete(undefined, () => ratelimit('ratelimit'))).toBe('UNAUTHENTICATED')
-    const posing = peerTokenOf('actions', privateKeyOf(identityKey(on.mesh.folder, 'ratelimit')))
+    const posing = peerTokenOf('actions', privateKeyOf(identityKey(harness.mesh.folder, 'ratelimit')))
     expect(await complete(undefined, posing)).toBe('UNAUTHENTICATED')
     // Being a service is no permission: what takes callers takes only callers.
     expect(await outcome(listAtPort(undefined, ratelimit))).toBe('UNAUTHENTICATED')
@@ -144,7 +163,7 @@ describe('what only services may call', () => {
     const wanted = CreateKeyRequest.fromPartial({ name: 'x', role: 'viewer' })
     const makeKey = (callerToken?: string) =>
       atPort(
-        on.mesh,
+        harness.mesh,
         'access',
         (channel) => outcome(methodsOf(KeysServiceService, channel).createKey(wanted, callerOf(callerToken))),
         ratelimit,
@@ -156,12 +175,12 @@ describe('what only services may call', () => {
 
 describe('roles', () => {
   test('a viewer reads and may not execute; a preview-only key previews and may not execute', async () => {
-    const viewer = as(await on.mesh.createKey({ workspace: 'default', role: 'viewer', actor: 'vera' }))
-    const previewer = as(await on.mesh.createKey({ workspace: 'default', role: 'operator', actor: 'paul', previewOnly: true }))
+    const viewer = as(await harness.mesh.createKey({ workspace: 'default', role: 'viewer', actor: 'vera' }))
+    const previewer = as(await harness.mesh.createKey({ workspace: 'default', role: 'operator', actor: 'paul', previewOnly: true }))
     const delivered = receiver.deliveries.length
     expect(await status(viewer.list())).toBe(200)
     expect(await viewer.preview(receiver.url)).toMatchObject({ status: 403, body: { reason: 'PERMISSION_DENIED' } })
-    expect(await viewer.execute(await on.api.previewId(receiver.url))).toMatchObject({ status: 403 })
+    expect(await viewer.execute(await harness.api.previewId(receiver.url))).toMatchObject({ status: 403 })
     const prepared = await previewer.previewId(receiver.url)
     expect(await previewer.execute(prepared)).toMatchObject({ status: 403, body: { reason: 'PERMISSION_DENIED' } })
     expect(receiver.deliveries).toHaveLength(delivered)
@@ -169,13 +188,16 @@ describe('roles', () => {
 })
 
 test('another workspace’s previews, runs and keys are not there', async () => {
-  const [mine, theirs] = [on.api, as(await on.mesh.createKey({ workspace: 'other', role: 'admin', actor: 'olga' }))]
+  const [mine, theirs] = [harness.api, as(await harness.mesh.createKey({ workspace: 'other', role: 'admin', actor: 'olga' }))]
   const previewId = await mine.previewId(receiver.url)
   expect(await theirs.execute(previewId)).toMatchObject({ status: 404, body: { reason: 'PREVIEW_INVALID' } })
   const { body: run } = await mine.execute(previewId)
   const { id } = await createKey({ role: 'viewer' })
   expect(await status(theirs.run(run.run_id as string))).toBe(404)
-  for (const [method, path, body] of [['DELETE', `/access/keys/${id}`], ['POST', `/access/keys/${id}/rotate`, {}]] as const) {
+  for (const [method, path, body] of [
+    ['DELETE', `/access/keys/${id}`],
+    ['POST', `/access/keys/${id}/rotate`, {}],
+  ] as const) {
     expect(await theirs.call(method, path, { body })).toMatchObject({ status: 404, body: { reason: 'KEY_NOT_FOUND' } })
   }
   expect((await theirs.call('GET', '/access/keys')).body.keys).toHaveLength(1)
@@ -185,17 +207,27 @@ test('another workspace’s previews, runs and keys are not there', async () => 
 
 test('while access is away whom the mesh knows goes on and who is new gets 503; when it is back they work, without a restart', async () => {
   const { apiKey: fresh } = await createKey({ role: 'viewer' })
-  const previewId = await on.api.previewId(receiver.url)
-  const pids = () => ['gateway', 'actions', 'idempotency', 'ratelimit'].map((name) => on.mesh.process(name).pid)
+  const previewId = await harness.api.previewId(receiver.url)
+  const pids = () => ['gateway', 'actions', 'idempotency', 'ratelimit'].map((name) => harness.mesh.process(name).pid)
   const before = pids()
-  await on.mesh.process('access').kill('SIGKILL')
-  expect(await on.api.execute(previewId)).toMatchObject({ status: 200, body: { status: 'success' } })
+  await harness.mesh.process('access').kill('SIGKILL')
+  expect(await harness.api.execute(previewId)).toMatchObject({ status: 200, body: { status: 'success' } })
   const refused = await as(fresh).list()
   expect(refused).toMatchObject({ status: 503, body: { reason: 'DEPENDENCY_UNAVAILABLE' } })
   expect(refused.headers['retry-after']).toMatch(/^[1-9]\d*$/)
-  expect((await on.api.call('GET', '/ready')).body.checks.access).toBe(false)
-  await on.mesh.process('access').restart()
-  await until(() => status(as(fresh).list()), (code) => code === 200)
-  expect((await until(() => on.api.call('GET', '/ready'), ({ status: code }) => code === 200)).body.checks.access).toBe(true)
+  expect((await harness.api.call('GET', '/ready')).body.checks.access).toBe(false)
+  await harness.mesh.process('access').restart()
+  await until(
+    () => status(as(fresh).list()),
+    (code) => code === 200,
+  )
+  expect(
+    (
+      await until(
+        () => harness.api.call('GET', '/ready'),
+        ({ status: code }) => code === 200,
+      )
+    ).body.checks.access,
+  ).toBe(true)
   expect(pids()).toEqual(before)
 })

@@ -39,8 +39,8 @@ import {
   tampered,
   toAccess,
   withToken,
-  world,
-} from './attack-world.ts'
+  fixture,
+} from './attack-fixture.ts'
 
 const unauthenticated = '401 UNAUTHENTICATED'
 const denied = '403 PERMISSION_DENIED'
@@ -116,26 +116,14 @@ const attacks: [name: string, expected: Answer, attempt: Attempt][] = [
   ],
   ['another workspace’s preview', '404 PREVIEW_INVALID', ({ key }) => execute(key.other)],
   ['a colleague’s preview', '404 PREVIEW_INVALID', ({ key }) => execute(key.operator)],
-  [
-    'another workspace’s admin revokes a key',
-    unknownKey,
-    ({ key, id }) => http('DELETE', `/access/keys/${id.admin}`, bearer(key.other)),
-  ],
-  [
-    'another workspace’s admin rotates a key',
-    unknownKey,
-    ({ key, id }) => post(`/access/keys/${id.admin}/rotate`, key.other, {}),
-  ],
+  ['another workspace’s admin revokes a key', unknownKey, ({ key, id }) => http('DELETE', `/access/keys/${id.admin}`, bearer(key.other))],
+  ['another workspace’s admin rotates a key', unknownKey, ({ key, id }) => post(`/access/keys/${id.admin}/rotate`, key.other, {})],
 
   // Past the gateway: what is for services only is not routed, and services let nobody in by a name.
   ['a method of services over HTTP', '404 NOT_FOUND', ({ key }) => post(IdempotencyServiceService.complete.path, key.admin, {})],
   ['the exchange of keys over HTTP', '404 NOT_FOUND', ({ key }) => post(AccessServiceService.exchange.path, key.admin, {})],
   ['an API key shown to a service', 'UNAUTHENTICATED', ({ key }) => listDirectly(key.admin)],
-  [
-    'no token shown to a service',
-    'UNAUTHENTICATED',
-    () => grpc(addressOf('actions'), ActionsServiceService.listActions.path, none, {}),
-  ],
+  ['no token shown to a service', 'UNAUTHENTICATED', () => grpc(addressOf('actions'), ActionsServiceService.listActions.path, none, {})],
   ['an operator’s token completes a claim', 'UNAUTHENTICATED', ({ token }) => completeWith(withToken(token))],
   ['an operator’s token claims a key', 'UNAUTHENTICATED', ({ token }) => claimWith(withToken(token))],
   [
@@ -188,15 +176,15 @@ const attacks: [name: string, expected: Answer, attempt: Attempt][] = [
     'UNAUTHENTICATED',
     ({ forged }) => listForged(forged.callerToken({ by: forged.newKey('rotated-out') })),
   ],
-  ['a token for another audience', 'UNAUTHENTICATED', ({ forged }) => listForged(forged.callerToken({ claims: { aud: 'somewhere-else' } }))],
+  [
+    'a token for another audience',
+    'UNAUTHENTICATED',
+    ({ forged }) => listForged(forged.callerToken({ claims: { aud: 'somewhere-else' } })),
+  ],
   ['a token of another issuer', 'UNAUTHENTICATED', ({ forged }) => listForged(forged.callerToken({ claims: { iss: 'relay-actions' } }))],
   ['a token of another kind', 'UNAUTHENTICATED', ({ forged }) => listForged(forged.callerToken({ header: { typ: 'JWT' } }))],
   ['an expired token', 'UNAUTHENTICATED', ({ forged }) => listForged(forged.callerToken({ issuedAtMs: Date.now() - 600_000 }))],
-  [
-    'a token issued in the future',
-    'UNAUTHENTICATED',
-    ({ forged }) => listForged(forged.callerToken({ issuedAtMs: Date.now() + 120_000 })),
-  ],
+  ['a token issued in the future', 'UNAUTHENTICATED', ({ forged }) => listForged(forged.callerToken({ issuedAtMs: Date.now() + 120_000 }))],
   ['a token that would live for a day', 'UNAUTHENTICATED', ({ forged }) => listForged(forged.callerToken({ lifeS: 86_400 }))],
   ['a token without an end', 'UNAUTHENTICATED', ({ forged }) => listForged(forged.callerToken({ claims: { exp: undefined } }))],
   ['a token without a workspace', 'UNAUTHENTICATED', ({ forged }) => listForged(forged.callerToken({ claims: { ws: '' } }))],
@@ -216,11 +204,7 @@ const attacks: [name: string, expected: Answer, attempt: Attempt][] = [
 
   // Services that are not who they say.
   ['a caller token in place of a peer’s', 'UNAUTHENTICATED', ({ forged }) => completeForged(asPeer(forged.callerToken()))],
-  [
-    'a peer token for another service',
-    'UNAUTHENTICATED',
-    ({ forged }) => completeForged(asPeer(forged.peerToken('actions')('ratelimit'))),
-  ],
+  ['a peer token for another service', 'UNAUTHENTICATED', ({ forged }) => completeForged(asPeer(forged.peerToken('actions')('ratelimit')))],
   ['a peer token of a service that nobody knows', 'UNAUTHENTICATED', ({ forged }) => completeForged(asPeer(signedBy(forged, 'stranger')))],
   [
     'a service that signs for another',
@@ -235,7 +219,8 @@ const attacks: [name: string, expected: Answer, attempt: Attempt][] = [
   [
     'a peer token with alg none',
     'UNAUTHENTICATED',
-    ({ forged }) => completeForged(asPeer(tampered(forged.peerToken('actions')('idempotency'), { header: { alg: 'none' }, signature: '' }))),
+    ({ forged }) =>
+      completeForged(asPeer(tampered(forged.peerToken('actions')('idempotency'), { header: { alg: 'none' }, signature: '' }))),
   ],
 ]
 
@@ -248,11 +233,11 @@ test('there are at least 64 attacks, each told apart by its name', () => {
 })
 
 test.each(attacks)('%s is answered with %s', async (_name, expected, attempt) => {
-  expect(await attempt(world)).toBe(expected)
+  expect(await attempt(fixture)).toBe(expected)
 })
 
 test('the same ways are open to whom they are for, and no attack was delivered', async () => {
-  const { key, token, forged, receiver } = world
+  const { key, token, forged, receiver } = fixture
   expect(await list(key.admin)).toBe('200 DONE')
   expect(await listDirectly(token)).toBe('DONE')
   expect(await listForged(forged.callerToken())).toBe('DONE')

@@ -35,23 +35,23 @@ interface World {
   opened(query?: string): Promise<{ page: Page; startUrl: string }>
 }
 
-let on: Journey
+let harness: Journey
 beforeAll(async () => {
-  if (isThere) on = await journey({ sandbox: true })
+  if (isThere) harness = await journey({ sandbox: true })
 }, 60_000)
-afterAll(() => on?.end())
+afterAll(() => harness?.end())
 
-async function world(): Promise<World> {
+async function fixture(): Promise<World> {
   const browser = await launch(executablePath!)
   const context = await browser.newContext()
   const asked = new Set<string>()
   context.on('request', (request) => asked.add(new URL(request.url()).origin))
   return {
-    on,
+    on: harness,
     context,
     asked,
     async opened(query = '') {
-      const { start_url: startUrl } = (await on.api.call('GET', `/oauth/google/authorize${query}`)).body as { start_url: string }
+      const { start_url: startUrl } = (await harness.api.call('GET', `/oauth/google/authorize${query}`)).body as { start_url: string }
       const page = await context.newPage()
       await page.goto(startUrl)
       return { page, startUrl }
@@ -61,21 +61,24 @@ async function world(): Promise<World> {
 
 const proceed = (page: Page) => page.getByRole('button', { name: 'Continue to Google' }).click()
 const choose = (page: Page, email: string) =>
-  page.locator('form', { has: page.locator(`input[name="email"][value="${email}"]`) }).getByRole('button').click()
+  page
+    .locator('form', { has: page.locator(`input[name="email"][value="${email}"]`) })
+    .getByRole('button')
+    .click()
 
 test.skipIf(!isThere)(
   `in a browser: a link shows whose it is; its form leads once to consent, bound by a cookie that no script reads, and back to a page that says connected${reason}`,
   async () => {
-    const { context, asked, opened } = await world()
-    const bindings = async () => (await context.cookies(on.mesh.gateway)).filter(({ name }) => /^relay-oauth-[0-9a-f]{8}$/.test(name))
+    const { context, asked, opened } = await fixture()
+    const bindings = async () => (await context.cookies(harness.mesh.gateway)).filter(({ name }) => /^relay-oauth-[0-9a-f]{8}$/.test(name))
     const { page, startUrl } = await opened()
     const shown = await said(page)
     for (const text of ['Workspace\ndefault', 'Actor\n', 'Google', 'Send email as you', 'send you this link']) expect(shown).toContain(text)
-    expect(asked).toEqual(new Set([on.mesh.gateway]))
+    expect(asked).toEqual(new Set([harness.mesh.gateway]))
     expect(await bindings()).toEqual([])
 
     await proceed(page)
-    await page.waitForURL(`${on.mesh.sandbox}/**`)
+    await page.waitForURL(`${harness.mesh.sandbox}/**`)
     expect(await bindings()).toMatchObject([{ httpOnly: true, sameSite: 'Lax', path: '/', domain: '127.0.0.1' }])
 
     const other = await context.newPage()
@@ -84,15 +87,15 @@ test.skipIf(!isThere)(
     expect(await other.evaluate('document.cookie')).toBe('')
 
     await choose(page, 'you@example.com')
-    await page.waitForURL(`${on.mesh.gateway}/**`)
+    await page.waitForURL(`${harness.mesh.gateway}/**`)
     expect(await said(page)).toMatch(/^Google is connected: [\s\S]*you@example\.com is connected/)
     expect(await bindings()).toEqual([])
-    const listed = await on.api.call('GET', '/oauth/connections')
+    const listed = await harness.api.call('GET', '/oauth/connections')
     expect(listed.body.connections).toMatchObject([{ account: 'you@example.com', status: 'connected' }])
 
     const again = await page.reload()
     expect([again?.status(), await said(page)]).toEqual([410, expect.stringContaining('This link has ended')])
-    expect([...asked].sort()).toEqual([on.mesh.gateway, on.mesh.sandbox].sort())
+    expect([...asked].sort()).toEqual([harness.mesh.gateway, harness.mesh.sandbox].sort())
   },
   60_000,
 )
@@ -100,7 +103,7 @@ test.skipIf(!isThere)(
 test.skipIf(!isThere)(
   `in a browser: a provider that redirects through other origins, and back at once, is reached from the form all the same${gone}`,
   async () => {
-    const { context, opened } = await world()
+    const { context, opened } = await fixture()
     const hops: string[] = []
     const hop = createServer((request, response) => {
       hops.push(request.url!)
@@ -111,16 +114,16 @@ test.skipIf(!isThere)(
     const elsewhere = `http://127.0.0.1:${(hop.address() as AddressInfo).port}`
     const { page } = await opened()
     // As a provider does that signs people in on another host: off to there, and from there to consent.
-    await context.route(`${on.mesh.sandbox}/o/oauth2/v2/auth?*`, async (route) => {
+    await context.route(`${harness.mesh.sandbox}/o/oauth2/v2/auth?*`, async (route) => {
       const url = route.request().url()
       if (hops.length > 0) return route.continue()
       await route.fulfill({ status: 302, headers: { location: `${elsewhere}/${url}` } })
     })
     await proceed(page)
-    await page.waitForURL(`${on.mesh.sandbox}/**`)
+    await page.waitForURL(`${harness.mesh.sandbox}/**`)
     expect(hops).toHaveLength(1)
     await choose(page, 'you@example.com')
-    await page.waitForURL(`${on.mesh.gateway}/**`)
+    await page.waitForURL(`${harness.mesh.gateway}/**`)
     expect(await said(page)).toContain('is connected')
   },
   60_000,
@@ -129,7 +132,7 @@ test.skipIf(!isThere)(
 test.skipIf(!isThere)(
   `in a browser: what looks at a link or at the way back without a person (prefetch, image, frame, fetch, a form of another page) uses nothing up${gone}`,
   async () => {
-    const { context, opened } = await world()
+    const { context, opened } = await fixture()
     const { page, startUrl } = await opened()
     // A page of somebody else, which tries everything that a page can.
     const evil = createServer((request, response) => {
@@ -145,26 +148,28 @@ test.skipIf(!isThere)(
     await once(evil, 'listening')
     const attack = async (target: string) => {
       const bad = await context.newPage()
-      const answers: number[] = []
-      bad.on('response', (response) => void (response.url() === target && answers.push(response.status())))
+      const responses: number[] = []
+      bad.on('response', (response) => void (response.url() === target && responses.push(response.status())))
       await bad.goto(`http://127.0.0.1:${(evil.address() as AddressInfo).port}/?target=${encodeURIComponent(target)}`)
-      await expect.poll(() => answers.length, { timeout: 10_000 }).toBeGreaterThanOrEqual(2)
+      await expect.poll(() => responses.length, { timeout: 10_000 }).toBeGreaterThanOrEqual(2)
       // 405 where a form is sent to an address that takes none.
-      for (const status of answers) expect([403, 405]).toContain(status)
+      for (const status of responses) expect([403, 405]).toContain(status)
       await bad.close()
     }
     await attack(startUrl)
     // A form of another page, by a navigation of the whole window.
     const bad = await context.newPage()
     await bad.goto(`http://127.0.0.1:${(evil.address() as AddressInfo).port}/?target=about:blank`)
-    await bad.evaluate(`document.forms[0].target = '_self'; document.forms[0].action = ${JSON.stringify(startUrl)}; document.forms[0].submit()`)
+    await bad.evaluate(
+      `document.forms[0].target = '_self'; document.forms[0].action = ${JSON.stringify(startUrl)}; document.forms[0].submit()`,
+    )
     await bad.waitForURL(startUrl)
     expect(await said(bad)).toMatch(/Nothing was done/)
 
     await proceed(page)
-    await page.waitForURL(`${on.mesh.sandbox}/**`)
+    await page.waitForURL(`${harness.mesh.sandbox}/**`)
     let back = ''
-    await context.route(`${on.mesh.sandbox}/o/oauth2/v2/auth/callback`, async (route) => {
+    await context.route(`${harness.mesh.sandbox}/o/oauth2/v2/auth/callback`, async (route) => {
       back = (await route.fetch({ maxRedirects: 0 })).headers().location!
       await route.fulfill({ status: 200, body: 'on the way' })
     })

@@ -21,7 +21,10 @@ export class Callers {
   /** Resolves once there is another key than now: they are at work. */
   async another(): Promise<void> {
     const before = this.#keys.size
-    await until(async () => this.#keys.size, (count) => count > before)
+    await until(
+      async () => this.#keys.size,
+      (count) => count > before,
+    )
   }
 
   /** Lets them finish what they are at. */
@@ -33,7 +36,11 @@ export class Callers {
   /** The end of each key, asked for until it is told. */
   async *ends(): AsyncIterable<Reply> {
     for (const [key, previewId] of this.#keys) {
-      const reply = await until(() => this.#execute(previewId, key).catch(() => undefined), (each) => each?.status === 200, 60_000)
+      const reply = await until(
+        () => this.#execute(previewId, key).catch(() => undefined),
+        (each) => each?.status === 200,
+        60_000,
+      )
       yield reply!
     }
   }

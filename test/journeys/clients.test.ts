@@ -34,15 +34,15 @@ const calls = {
 /** Those whose callers are services show this service's name. */
 const shownBy = { idempotency: 'actions', ratelimit: 'gateway' } as const
 
-let on: Journey
+let harness: Journey
 const definition = protoLoader.loadFileDescriptorSetFromBuffer(readFileSync('proto/gen/image.binpb'), { keepCase: true, defaults: true })
 const contracts = grpc.loadPackageDefinition(definition)
 beforeAll(async () => {
-  on = await journey()
+  harness = await journey()
 })
-afterAll(() => on?.end())
+afterAll(() => harness?.end())
 
-const addressOf = (name: string) => on.mesh.services[name]!.grpc
+const addressOf = (name: string) => harness.mesh.services[name]!.grpc
 const flagsOf = (metadata: Record<string, string>) => Object.entries(metadata).flatMap(([name, value]) => ['-H', `${name}: ${value}`])
 const bufCurl = async (url: string, ...flags: string[]) =>
   (await run('node_modules/.bin/buf', ['curl', '--protocol', 'grpc', '--http2-prior-knowledge', ...flags, url])).stdout
@@ -51,7 +51,13 @@ const grpcurl = async (...args: string[]) => (await run('grpcurl', ['-plaintext'
 const noGrpcurl = spawnSync('grpcurl', ['-version']).error !== undefined
 
 /** A call as a JavaScript caller makes it that has nothing of ours but the descriptor image. */
-async function called(name: string, service: string, method: string, request: object, metadata: Record<string, string> = {}): Promise<unknown> {
+async function called(
+  name: string,
+  service: string,
+  method: string,
+  request: object,
+  metadata: Record<string, string> = {},
+): Promise<unknown> {
   const found: unknown = service.split('.').reduce((at, part) => at[part] as grpc.GrpcObject, contracts)
   const Client = found as grpc.ServiceClientConstructor
   const client = new Client(addressOf(name), grpc.credentials.createInsecure())
@@ -67,11 +73,11 @@ async function called(name: string, service: string, method: string, request: ob
 
 /** The one open method, by each client: an API key in, a token out that every service takes. */
 const open = 'relay.access.v1.AccessService'
-const shownKey = () => ({ api_key: on.mesh.apiKey })
-const answer = (json: string) => JSON.parse(json) as { token: string }
+const shownKey = () => ({ api_key: harness.mesh.apiKey })
+const response = (json: string) => JSON.parse(json) as { token: string }
 const signIns = {
-  'buf curl': async () => answer(await bufCurl(`http://${addressOf('access')}/${open}/Exchange`, '-d', JSON.stringify(shownKey()))),
-  grpcurl: async () => answer(await grpcurl('-d', JSON.stringify(shownKey()), addressOf('access'), `${open}/Exchange`)),
+  'buf curl': async () => response(await bufCurl(`http://${addressOf('access')}/${open}/Exchange`, '-d', JSON.stringify(shownKey()))),
+  grpcurl: async () => response(await grpcurl('-d', JSON.stringify(shownKey()), addressOf('access'), `${open}/Exchange`)),
   '@grpc/proto-loader': async () => (await called('access', open, 'Exchange', shownKey())) as { token: string },
 }
 
@@ -86,7 +92,7 @@ describe.each(services)('%s', (name, service) => {
   let metadata: Record<string, string>
   beforeAll(async () => {
     metadata = { authorization: `Bearer ${(await signIns['@grpc/proto-loader']()).token}` }
-    if (name in shownBy) metadata['x-relay-peer'] = await peerTokenIn(on.mesh, shownBy[name as keyof typeof shownBy])(name)
+    if (name in shownBy) metadata['x-relay-peer'] = await peerTokenIn(harness.mesh, shownBy[name as keyof typeof shownBy])(name)
   })
   const headerFlags = () => flagsOf(metadata)
   const buf = (path: string, ...flags: string[]) => bufCurl(`http://${addressOf(name)}${path}`, ...headerFlags(), ...flags)
@@ -127,7 +133,7 @@ test('a caller’s token is no ticket to what only services may call, and an API
     return bufCurl(`http://${addressOf(name)}/${service}/${method}`, ...flags)
   }
   for (const [name, service] of services) {
-    await expect(asked(name, service, on.mesh.apiKey)).rejects.toThrow(/unauthenticated/)
+    await expect(asked(name, service, harness.mesh.apiKey)).rejects.toThrow(/unauthenticated/)
     if (name in shownBy) await expect(asked(name, service, token)).rejects.toThrow(/unauthenticated/)
   }
 })
@@ -147,18 +153,22 @@ test('the include paths on the page for callers load every contract', () => {
   }
 })
 
-test.skipIf(noProtoc)('a Python caller made by the protoc command on the page signs in and lists the actions', async () => {
-  const [, command = ''] = /```sh\n(mkdir -p stubs\n[^]*?)```/.exec(callersPage) ?? []
-  const [, program = ''] = /```python\n([^]*?)```/.exec(callersPage) ?? []
-  const folder = mkdtempSync(join(tmpdir(), 'relay-stubs-'))
-  try {
-    await run('sh', ['-ec', command.replace('python3', python).replaceAll('stubs', join(folder, 'stubs'))])
-    const { access, actions } = on.mesh.services
-    mkdirSync(join(folder, '.relay'))
-    writeFileSync(join(folder, '.relay/local.json'), JSON.stringify({ services: { access, actions }, api_key: on.mesh.apiKey }))
-    const { stdout } = await run(python, ['-c', program], { cwd: folder, env: { ...process.env, PYTHONPATH: join(folder, 'stubs') } })
-    expect(stdout).toContain('webhook.save')
-  } finally {
-    rmSync(folder, { recursive: true })
-  }
-}, 60_000)
+test.skipIf(noProtoc)(
+  'a Python caller made by the protoc command on the page signs in and lists the actions',
+  async () => {
+    const [, command = ''] = /```sh\n(mkdir -p stubs\n[^]*?)```/.exec(callersPage) ?? []
+    const [, program = ''] = /```python\n([^]*?)```/.exec(callersPage) ?? []
+    const folder = mkdtempSync(join(tmpdir(), 'relay-stubs-'))
+    try {
+      await run('sh', ['-ec', command.replace('python3', python).replaceAll('stubs', join(folder, 'stubs'))])
+      const { access, actions } = harness.mesh.services
+      mkdirSync(join(folder, '.relay'))
+      writeFileSync(join(folder, '.relay/local.json'), JSON.stringify({ services: { access, actions }, api_key: harness.mesh.apiKey }))
+      const { stdout } = await run(python, ['-c', program], { cwd: folder, env: { ...process.env, PYTHONPATH: join(folder, 'stubs') } })
+      expect(stdout).toContain('webhook.save')
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  },
+  60_000,
+)

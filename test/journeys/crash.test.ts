@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Receiver, startReceiver } from '../fakes/receiver.ts'
 import { type Journey, type Reply, journey, until } from './journey.ts'
 
-let on: Journey
+let harness: Journey
 let receiver: Receiver
 let held = Promise.withResolvers<void>()
 beforeAll(async () => {
@@ -14,11 +14,11 @@ beforeAll(async () => {
       return {}
     },
   })
-  on = await journey({ ownPostgres: true })
+  harness = await journey({ ownPostgres: true })
 })
 afterAll(async () => {
   held.resolve()
-  await on?.end()
+  await harness?.end()
   await receiver?.close()
 })
 
@@ -26,16 +26,19 @@ afterAll(async () => {
 async function crashAfterDelivery(params: object): Promise<{ key: string; ended: Reply; ids: string[] }> {
   held = Promise.withResolvers()
   const before = receiver.deliveries.length
-  const [previewId, key] = [await on.api.previewId(receiver.url, params), `k-${randomUUID()}`]
-  const asking = on.api.execute(previewId, key).catch(() => undefined)
+  const [previewId, key] = [await harness.api.previewId(receiver.url, params), `k-${randomUUID()}`]
+  const asking = harness.api.execute(previewId, key).catch(() => undefined)
   await receiver.waitForDeliveries(before + 1)
-  await on.mesh.process('actions').kill('SIGKILL')
+  await harness.mesh.process('actions').kill('SIGKILL')
   // The caller is told that it is not known: no run ended.
   const told = await asking
   expect([undefined, 503, 504]).toContain(told?.status)
   held.resolve()
-  await on.mesh.process('actions').restart()
-  const ended = await until(() => on.api.execute('expired-or-invalid', key), ({ status }) => status === 200)
+  await harness.mesh.process('actions').restart()
+  const ended = await until(
+    () => harness.api.execute('expired-or-invalid', key),
+    ({ status }) => status === 200,
+  )
   return { key, ended, ids: receiver.deliveries.slice(before).map(({ headers }) => String(headers['webhook-id'])) }
 }
 
@@ -53,36 +56,39 @@ test('where the preview showed that it would be, it is delivered again with the 
 
 test('the claim of a run that was reconciled is completed: its key answers although its preview is gone', async () => {
   const { key, ended } = await crashAfterDelivery({})
-  const metrics = async () => (await fetch(`http://${on.mesh.services['actions']!.admin}/metrics`)).text()
+  const metrics = async () => (await fetch(`http://${harness.mesh.services['actions']!.admin}/metrics`)).text()
   await until(metrics, (text) => /^action_outbox_backlog\S* 0$/m.test(text))
-  expect((await on.api.execute('expired-or-invalid', key)).body.run_id).toBe(ended.body.run_id)
+  expect((await harness.api.execute('expired-or-invalid', key)).body.run_id).toBe(ended.body.run_id)
 })
 
 test('idempotency killed and restarted forgets nothing, and while it is away nothing is done', async () => {
   held.resolve()
-  const [previewId, key] = [await on.api.previewId(receiver.url), `k-${randomUUID()}`]
-  const first = await on.api.execute(previewId, key)
+  const [previewId, key] = [await harness.api.previewId(receiver.url), `k-${randomUUID()}`]
+  const first = await harness.api.execute(previewId, key)
   expect(first.status).toBe(200)
-  const fresh = await on.api.previewId(receiver.url)
+  const fresh = await harness.api.previewId(receiver.url)
   const before = receiver.deliveries.length
-  await on.mesh.process('idempotency').kill('SIGKILL')
-  const refused = await on.api.execute(fresh, `k-${randomUUID()}`)
+  await harness.mesh.process('idempotency').kill('SIGKILL')
+  const refused = await harness.api.execute(fresh, `k-${randomUUID()}`)
   expect(refused).toMatchObject({ status: 503, body: { reason: 'DEPENDENCY_UNAVAILABLE' } })
   expect(refused.headers['retry-after']).toMatch(/^[1-9]\d*$/)
   expect(receiver.deliveries).toHaveLength(before)
-  await on.mesh.process('idempotency').restart()
-  const again = await until(() => on.api.execute('expired-or-invalid', key), ({ status }) => status === 200)
+  await harness.mesh.process('idempotency').restart()
+  const again = await until(
+    () => harness.api.execute('expired-or-invalid', key),
+    ({ status }) => status === 200,
+  )
   expect(again.body.run_id).toBe(first.body.run_id)
 })
 
 test('the whole mesh stopped and started again has its runs and keys', async () => {
   held.resolve()
   const key = `k-${randomUUID()}`
-  const first = await on.api.execute(await on.api.previewId(receiver.url), key)
-  for (const name of ['gateway', 'actions', 'idempotency', 'ratelimit', 'access']) await on.mesh.process(name).stop()
-  await on.mesh.postgres!.stop()
-  await on.mesh.postgres!.start()
-  for (const name of ['access', 'idempotency', 'ratelimit', 'actions', 'gateway']) await on.mesh.process(name).restart()
-  expect((await on.api.execute('expired-or-invalid', key)).body.run_id).toBe(first.body.run_id)
-  expect((await on.api.run(first.body.run_id as string)).body.run.status).toBe('success')
+  const first = await harness.api.execute(await harness.api.previewId(receiver.url), key)
+  for (const name of ['gateway', 'actions', 'idempotency', 'ratelimit', 'access']) await harness.mesh.process(name).stop()
+  await harness.mesh.postgres!.stop()
+  await harness.mesh.postgres!.start()
+  for (const name of ['access', 'idempotency', 'ratelimit', 'actions', 'gateway']) await harness.mesh.process(name).restart()
+  expect((await harness.api.execute('expired-or-invalid', key)).body.run_id).toBe(first.body.run_id)
+  expect((await harness.api.run(first.body.run_id as string)).body.run.status).toBe('success')
 })

@@ -7,15 +7,15 @@ import { type Journey, type Reply, journey } from './journey.ts'
 /** More than ten seconds, which is what a process had to end in. */
 const slowMs = 11_500
 
-let on: Journey
+let harness: Journey
 let receiver: Receiver
 beforeAll(async () => {
   receiver = await startReceiver({ respond: async ({ url }) => (await pause(url === '/slow' ? slowMs : 200), {}) })
   const replicas = { access: 2, idempotency: 2, ratelimit: 2, oauth: 1, actions: 2 }
-  on = await journey({ replicas, env: { LOG_LEVEL: 'warn', RUN_LEASE: '15s', WEBHOOK_TIMEOUT: '20s' } })
+  harness = await journey({ replicas, env: { LOG_LEVEL: 'warn', RUN_LEASE: '15s', WEBHOOK_TIMEOUT: '20s' } })
 })
 afterAll(async () => {
-  await on?.end()
+  await harness?.end()
   await receiver?.close()
 })
 
@@ -23,9 +23,9 @@ test('services are stopped and started again under load: no request fails, no ru
   const replies: Reply[] = []
   let over = false
   const executes = async (path: string): Promise<void> => {
-    const preview = await on.api.preview(`${receiver.url}${path}`)
+    const preview = await harness.api.preview(`${receiver.url}${path}`)
     replies.push(preview)
-    if (preview.status === 200) replies.push(await on.api.execute(preview.body.preview_id as string))
+    if (preview.status === 200) replies.push(await harness.api.execute(preview.body.preview_id as string))
   }
   const workers = Array.from({ length: 6 }, async () => {
     while (!over) await executes('/quick')
@@ -33,11 +33,11 @@ test('services are stopped and started again under load: no request fails, no ru
   const slow = Array.from({ length: 6 }, () => executes('/slow'))
   await receiver.waitForDeliveries(20)
   // Both replicas have slow runs under way when they are told to stop.
-  await Promise.all([...Array.from({ length: 6 }, () => executes('/slow')), pause(300).then(() => on.mesh.process('actions').stop())])
-  await on.mesh.process('actions').restart()
+  await Promise.all([...Array.from({ length: 6 }, () => executes('/slow')), pause(300).then(() => harness.mesh.process('actions').stop())])
+  await harness.mesh.process('actions').restart()
   for (const name of ['idempotency', 'access-2', 'ratelimit', 'actions-2']) {
-    await on.mesh.process(name).stop()
-    await on.mesh.process(name).restart()
+    await harness.mesh.process(name).stop()
+    await harness.mesh.process(name).restart()
   }
   over = true
   await Promise.all([...workers, ...slow])
@@ -55,21 +55,21 @@ test('the gateway is stopped and started again: what it has taken it answers, an
   const workers = Array.from({ length: 6 }, async () => {
     const before = receiver.deliveries.length
     while (!over) {
-      const preview = await on.api.preview(`${receiver.url}/gateway`).catch(() => undefined)
+      const preview = await harness.api.preview(`${receiver.url}/gateway`).catch(() => undefined)
       if (preview === undefined) {
         refused += 1
         await pause(50)
         continue
       }
       replies.push(preview)
-      const executed = await on.api.execute(preview.body.preview_id as string).catch(() => undefined)
+      const executed = await harness.api.execute(preview.body.preview_id as string).catch(() => undefined)
       if (executed === undefined) refused += 1
       else replies.push(executed)
     }
     expect(receiver.deliveries.length).toBeGreaterThan(before)
   })
   await pause(1500)
-  const gateway = on.mesh.process('gateway')
+  const gateway = harness.mesh.process('gateway')
   await gateway.stop()
   await gateway.restart()
   await pause(1000)

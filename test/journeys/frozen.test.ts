@@ -8,55 +8,74 @@ import { type Receiver, startReceiver } from '../fakes/receiver.ts'
 import { type Journey, journey, until } from './journey.ts'
 import { exchange } from './ports.ts'
 
-let on: Journey
+let harness: Journey
 let receiver: Receiver
-const answer = Promise.withResolvers<void>()
+const response = Promise.withResolvers<void>()
 beforeAll(async () => {
   receiver = await startReceiver({
     respond: async () => {
-      await answer.promise
+      await response.promise
       return {}
     },
   })
   // One webhook of a workspace at a time: the next one waits for its turn, before the step that cannot be taken back.
-  on = await journey({ replicas: { actions: 2 }, env: { RUN_LEASE: '1s', EXECUTE_WAIT: '300ms', WEBHOOK_CONCURRENCY: '2', WEBHOOK_TIMEOUT: '50s' } })
+  harness = await journey({
+    replicas: { actions: 2 },
+    env: { RUN_LEASE: '1s', EXECUTE_WAIT: '300ms', WEBHOOK_CONCURRENCY: '2', WEBHOOK_TIMEOUT: '50s' },
+  })
 })
 afterAll(async () => {
-  answer.resolve()
-  await on?.end()
+  response.resolve()
+  await harness?.end()
   await receiver?.close()
 })
 
 test('a replica stopped for longer than its lease, with a webhook under way and one before it is sent, sends nothing twice, and both end as they went', async () => {
-  const { token } = await exchange(on.mesh, on.mesh.apiKey)
+  const { token } = await exchange(harness.mesh, harness.mesh.apiKey)
   /** By one replica, whatever the gateway would choose. */
   const execute = (at: 'actions' | 'actions-2', previewId: string, idempotencyKey: string) => {
-    const channel = new Channel({ address: on.mesh.services[at]!.grpc })
+    const channel = new Channel({ address: harness.mesh.services[at]!.grpc })
     return methodsOf(ActionsServiceService, channel)
       .executeAction({ previewId, idempotencyKey }, { ...ownContext(), callerToken: token })
       .finally(() => channel.close())
   }
   const [sent, waiting] = [`sent-${randomUUID()}`, `waiting-${randomUUID()}`]
-  const previews = [await on.api.previewId(receiver.url), await on.api.previewId(receiver.url)] as const
-  const asked = [execute('actions', previews[0], sent).catch(() => undefined)]
+  const previews = [await harness.api.previewId(receiver.url), await harness.api.previewId(receiver.url)] as const
+  const requests = [execute('actions', previews[0], sent).catch(() => undefined)]
   await receiver.waitForDeliveries(1)
-  asked.push(execute('actions', previews[1], waiting).catch(() => undefined))
-  const metrics = async () => (await fetch(`http://${on.mesh.services['actions']!.admin}/metrics`)).text()
+  requests.push(execute('actions', previews[1], waiting).catch(() => undefined))
+  const metrics = async () => (await fetch(`http://${harness.mesh.services['actions']!.admin}/metrics`)).text()
   await until(metrics, (text) => /^outgoing_queued\{queue="webhook"[^}]*\} 1$/m.test(text))
 
-  await on.mesh.process('actions').kill('SIGSTOP')
-  const runOf = (key: string) => execute('actions-2', 'expired-or-invalid', key).catch(() => ({ runId: '', status: 'unknown', error: 'in progress' }))
+  await harness.mesh.process('actions').kill('SIGSTOP')
+  const runOf = (key: string) =>
+    execute('actions-2', 'expired-or-invalid', key).catch(() => ({ runId: '', status: 'unknown', error: 'in progress' }))
   // The other one takes both over, and cannot know what the first one did.
   for (const key of [sent, waiting]) {
-    expect(await until(() => runOf(key), ({ runId }) => runId !== '')).toMatchObject({ status: 'unknown', error: expect.stringMatching(/^WEBHOOK_OUTCOME_LOST: /) })
+    expect(
+      await until(
+        () => runOf(key),
+        ({ runId }) => runId !== '',
+      ),
+    ).toMatchObject({ status: 'unknown', error: expect.stringMatching(/^WEBHOOK_OUTCOME_LOST: /) })
   }
-  await on.mesh.process('actions').kill('SIGCONT')
-  answer.resolve()
-  expect(await until(() => runOf(sent), ({ status }) => status !== 'unknown')).toMatchObject({ status: 'success' })
-  expect(await until(() => runOf(waiting), ({ status }) => status !== 'unknown')).toMatchObject({ status: 'failed', error: expect.stringMatching(/^NOT_ACTED: /) })
-  await Promise.all(asked)
+  await harness.mesh.process('actions').kill('SIGCONT')
+  response.resolve()
+  expect(
+    await until(
+      () => runOf(sent),
+      ({ status }) => status !== 'unknown',
+    ),
+  ).toMatchObject({ status: 'success' })
+  expect(
+    await until(
+      () => runOf(waiting),
+      ({ status }) => status !== 'unknown',
+    ),
+  ).toMatchObject({ status: 'failed', error: expect.stringMatching(/^NOT_ACTED: /) })
+  await Promise.all(requests)
   // It is as able as before: what comes now is the next delivery, and there was none in between.
-  const { status, runId } = await execute('actions', await on.api.previewId(receiver.url), randomUUID())
+  const { status, runId } = await execute('actions', await harness.api.previewId(receiver.url), randomUUID())
   expect(status).toBe('success')
   expect(receiver.deliveries.map(({ headers }) => headers['webhook-id'])).toEqual([(await runOf(sent)).runId, runId])
 })

@@ -3,35 +3,35 @@ import { readFile } from 'node:fs/promises'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type GateOptions, measure } from '../../gate/gate.ts'
-import { type Judged, judge, limits, overall } from '../../gate/judge.ts'
+import { type CriterionResult, judge, limits, overall } from '../../gate/criteria.ts'
 import { scrapes } from '../../gate/metrics-source.ts'
 import { type Target, metricsUrl } from '../../gate/target.ts'
 import { full } from '../setup/seed.ts'
 import { type Journey, journey } from './journey.ts'
 
-let on: Journey
+let harness: Journey
 let target: Target
 beforeAll(async () => {
-  on = await journey({ ownPostgres: true })
-  const { gateway, gatewayAdmin, apiKey, services } = on.mesh
+  harness = await journey({ ownPostgres: true })
+  const { gateway, gatewayAdmin, apiKey, services } = harness.mesh
   const admins = [['gateway', gatewayAdmin], ...Object.entries(services).map(([name, { admin }]) => [name, admin])] as [string, string][]
   target = { gateway: new URL(gateway), apiKey, metrics: Object.fromEntries(admins.map(([name, at]) => [name, metricsUrl(name, at)])) }
 })
-afterAll(() => on?.end())
+afterAll(() => harness?.end())
 
 // A machine that runs tests is no release's, and a mesh that just began is at its largest: that limits are held to exactly is shown in
-// test/gate/judge.test.ts.
+// test/gate/criteria.test.ts.
 const patient = { ...limits, lightP99Ms: 2000, webhookP95Ms: 4000, residentMb: 250 }
 
 const runMs = full ? 60_000 : 6000
 
-async function gate(receiverDelayMs = 0, held = patient): Promise<Judged[]> {
+async function gate(receiverDelayMs = 0, held = patient): Promise<CriterionResult[]> {
   const options: GateOptions = {
     ratePerSecond: 30,
     runMs,
     warmUpMs: 2000,
-    settleMs: 500,
-    lookEveryMs: 500,
+    settleTimeoutMs: 500,
+    pollIntervalMs: 500,
     receiver: { listen: { host: '127.0.0.1', port: 0 }, url: undefined, delayMs: receiverDelayMs },
     signal: new AbortController().signal,
   }
@@ -39,8 +39,8 @@ async function gate(receiverDelayMs = 0, held = patient): Promise<Judged[]> {
   return judge(measurements, 'skipped', held)
 }
 
-const verdicts = (judged: readonly Judged[]) => Object.fromEntries(judged.map(({ criterion, verdict }) => [criterion, verdict]))
-const said = (judged: readonly Judged[]) =>
+const verdicts = (judged: readonly CriterionResult[]) => Object.fromEntries(judged.map(({ criterion, verdict }) => [criterion, verdict]))
+const said = (judged: readonly CriterionResult[]) =>
   judged.map(({ criterion, verdict, measured }) => `${verdict} ${criterion}: ${measured}`).join('\n')
 
 test('a mesh without a fault passes', async () => {
@@ -61,7 +61,7 @@ async function childrenOf(pid: number): Promise<number[]> {
 }
 
 /** Does something while the gate judges, once it has begun to. */
-async function gateWhile(meddle: () => Promise<void>): Promise<Judged[]> {
+async function gateWhile(meddle: () => Promise<void>): Promise<CriterionResult[]> {
   const seen = async () => Number(/^action_preview_total\S* (\d+)/m.exec(await (await fetch(target.metrics['actions']!)).text())?.[1] ?? 0)
   const before = await seen()
   const judging = gate()
@@ -76,7 +76,7 @@ async function gateWhile(meddle: () => Promise<void>): Promise<Judged[]> {
 
 // Each fault by itself, and each criterion, is in test/gate/faults.test.ts.
 test.runIf(full)('a Postgres that stops for a while fails it: latencies or errors, and never a second delivery', async () => {
-  const pid = on.mesh.postgres!.pid
+  const pid = harness.mesh.postgres!.pid
   const judged = await gateWhile(async () => {
     // The postmaster and what it forked, which do the work.
     const backends = await childrenOf(pid)
@@ -93,8 +93,8 @@ test.runIf(full)('a Postgres that stops for a while fails it: latencies or error
 
 test.runIf(full)('a service that is killed fails it, also when it comes back at once', async () => {
   const judged = await gateWhile(async () => {
-    await on.mesh.process('actions').kill('SIGKILL')
-    await on.mesh.process('actions').restart()
+    await harness.mesh.process('actions').kill('SIGKILL')
+    await harness.mesh.process('actions').restart()
   })
   expect(verdicts(judged)['processes stay up and answer'], said(judged)).toBe('fail')
   expect(verdicts(judged)['webhooks not delivered exactly once'], said(judged)).not.toBe('fail')

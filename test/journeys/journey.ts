@@ -15,7 +15,11 @@ export interface Reply {
 }
 
 export interface Api {
-  call(method: 'GET' | 'POST' | 'DELETE', path: string, options?: { body?: unknown; raw?: string; headers?: Record<string, string>; timeoutMs?: number; signal?: AbortSignal | undefined }): Promise<Reply>
+  call(
+    method: 'GET' | 'POST' | 'DELETE',
+    path: string,
+    options?: { body?: unknown; raw?: string; headers?: Record<string, string>; timeoutMs?: number; signal?: AbortSignal | undefined },
+  ): Promise<Reply>
   list(): Promise<Reply>
   preview(url: string, params?: object): Promise<Reply>
   /** The id of a new preview of a POST to `url`. */
@@ -91,12 +95,12 @@ export async function journey({ ownPostgres = false, ...options }: JourneyOption
 }
 
 /** Asks until the answer is one that was waited for. */
-export async function until<T>(ask: () => Promise<T>, good: (value: T) => boolean, withinMs = 20_000): Promise<T> {
-  const end = Date.now() + withinMs
+export async function until<T>(ask: () => Promise<T>, good: (value: T) => boolean, timeoutMs = 20_000): Promise<T> {
+  const end = Date.now() + timeoutMs
   for (;;) {
     const value = await ask()
     if (good(value)) return value
-    if (Date.now() > end) throw new Error(`waited ${withinMs} ms in vain; last was ${JSON.stringify(value)?.slice(0, 500)}`)
+    if (Date.now() > end) throw new Error(`waited ${timeoutMs} ms in vain; last was ${JSON.stringify(value)?.slice(0, 500)}`)
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
 }

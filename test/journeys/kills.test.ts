@@ -6,44 +6,52 @@ import { full, randomFrom, seed } from '../setup/seed.ts'
 import { Callers } from './callers.ts'
 import { type Journey, journey } from './journey.ts'
 
-let on: Journey
+let harness: Journey
 let receiver: Receiver
 beforeAll(async () => {
   receiver = await startReceiver()
-  on = await journey({ ownPostgres: true, replicas: { actions: 2 }, env: { LOG_LEVEL: 'warn', RUN_LEASE: '1s', EXECUTE_WAIT: '500ms' } })
+  harness = await journey({
+    ownPostgres: true,
+    replicas: { actions: 2 },
+    env: { LOG_LEVEL: 'warn', RUN_LEASE: '1s', EXECUTE_WAIT: '500ms' },
+  })
 })
 afterAll(async () => {
-  await on?.end()
+  await harness?.end()
   await receiver?.close()
 })
 
 const kills = full ? 100 : 4
 
-test(`${kills} kills of actions, idempotency and Postgres at random points: no run is delivered twice, and every key gets its end`, async () => {
-  const random = randomFrom(seed)
-  const callers = new Callers(on.api, () => on.api.previewId(receiver.url))
-  for (let kill = 0; kill < kills; kill += 1) {
-    await callers.another()
-    // Any moment is as good as another: that is the point.
-    await pause(random() * 40)
-    const victim = ['actions', 'actions-2', 'idempotency', 'postgres'][Math.floor(random() * 4)]!
-    if (victim === 'postgres') {
-      await on.mesh.postgres!.kill()
-      await on.mesh.postgres!.start()
-    } else {
-      await on.mesh.process(victim).kill('SIGKILL')
-      await on.mesh.process(victim).restart()
+test(
+  `${kills} kills of actions, idempotency and Postgres at random points: no run is delivered twice, and every key gets its end`,
+  async () => {
+    const random = randomFrom(seed)
+    const callers = new Callers(harness.api, () => harness.api.previewId(receiver.url))
+    for (let kill = 0; kill < kills; kill += 1) {
+      await callers.another()
+      // Any moment is as good as another: that is the point.
+      await pause(random() * 40)
+      const victim = ['actions', 'actions-2', 'idempotency', 'postgres'][Math.floor(random() * 4)]!
+      if (victim === 'postgres') {
+        await harness.mesh.postgres!.kill()
+        await harness.mesh.postgres!.start()
+      } else {
+        await harness.mesh.process(victim).kill('SIGKILL')
+        await harness.mesh.process(victim).restart()
+      }
     }
-  }
-  await callers.stop()
+    await callers.stop()
 
-  const runs = new Set<string>()
-  for await (const { body } of callers.ends()) {
-    expect(['success', 'failed', 'unknown']).toContain(body.status)
-    expect(runs).not.toContain(body.run_id)
-    runs.add(body.run_id as string)
-  }
-  const delivered = receiver.deliveries.map(({ headers }) => String(headers['webhook-id']))
-  expect(new Set(delivered).size).toBe(delivered.length)
-  for (const id of delivered) expect(runs).toContain(id)
-}, full ? 1_200_000 : 120_000)
+    const runs = new Set<string>()
+    for await (const { body } of callers.ends()) {
+      expect(['success', 'failed', 'unknown']).toContain(body.status)
+      expect(runs).not.toContain(body.run_id)
+      runs.add(body.run_id as string)
+    }
+    const delivered = receiver.deliveries.map(({ headers }) => String(headers['webhook-id']))
+    expect(new Set(delivered).size).toBe(delivered.length)
+    for (const id of delivered) expect(runs).toContain(id)
+  },
+  full ? 1_200_000 : 120_000,
+)

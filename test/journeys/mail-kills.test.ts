@@ -7,18 +7,18 @@ import { Callers } from './callers.ts'
 import { type Journey, journey } from './journey.ts'
 import { type Sandbox, sandboxOf } from './sandbox.ts'
 
-let on: Journey
+let harness: Journey
 let sandbox: Sandbox
 beforeAll(async () => {
-  on = await journey({ sandbox: true, replicas: { actions: 2 }, env: { LOG_LEVEL: 'warn', RUN_LEASE: '1s', EXECUTE_WAIT: '500ms' } })
-  sandbox = sandboxOf(on)
+  harness = await journey({ sandbox: true, replicas: { actions: 2 }, env: { LOG_LEVEL: 'warn', RUN_LEASE: '1s', EXECUTE_WAIT: '500ms' } })
+  sandbox = sandboxOf(harness)
   await sandbox.connect('google')
   const often = { method: 'POST', kind: 'lost', times: 1_000_000 }
   await sandbox.fault({ ...often, path: '/gmail/v1/users/*/drafts/send', chance: 0.5 })
   // These are what ends as failed.
   await sandbox.fault({ ...often, path: '/gmail/v1/users/*/drafts', chance: 0.2 })
 })
-afterAll(() => on?.end())
+afterAll(() => harness?.end())
 
 // In rounds, so that it is seen to move.
 const [rounds, kills] = [4, 50]
@@ -30,39 +30,43 @@ const longestMs = 2_500
 
 async function previewed(): Promise<string> {
   const params = { to: ['ada@example.com'], subject: randomUUID(), text: 'Hi' }
-  const { status, body, text } = await on.api.call('POST', '/actions/preview', { body: { action: 'gmail.send_email', params } })
+  const { status, body, text } = await harness.api.call('POST', '/actions/preview', { body: { action: 'gmail.send_email', params } })
   if (status !== 200) throw new Error(`no preview: ${status} ${text}`)
   return body.preview_id as string
 }
 
 const promise = `${kills} kills of actions at any point of a mail, half the answers lost: sent at most once, and what is said is true`
-test.each(Array.from({ length: rounds }, (_, round) => round + 1))(`${promise} (%i of ${rounds})`, async () => {
-  const starting = new Map<string, Promise<void>>()
-  const callers = new Callers(on.api, previewed)
-  for (let kill = 0; kill < kills; kill += 1) {
-    await callers.another()
-    // Most of a mail's steps are in its first moments, so most kills are.
-    await pause(random() ** 3 * longestMs)
-    const victim = ['actions', 'actions-2'][Math.floor(random() * 2)]!
-    // The other one may be starting still.
-    await starting.get(victim)
-    await on.mesh.process(victim).kill('SIGKILL')
-    starting.set(victim, on.mesh.process(victim).restart())
-  }
-  await Promise.all(starting.values())
-  await callers.stop()
+test.each(Array.from({ length: rounds }, (_, round) => round + 1))(
+  `${promise} (%i of ${rounds})`,
+  async () => {
+    const starting = new Map<string, Promise<void>>()
+    const callers = new Callers(harness.api, previewed)
+    for (let kill = 0; kill < kills; kill += 1) {
+      await callers.another()
+      // Most of a mail's steps are in its first moments, so most kills are.
+      await pause(random() ** 3 * longestMs)
+      const victim = ['actions', 'actions-2'][Math.floor(random() * 2)]!
+      // The other one may be starting still.
+      await starting.get(victim)
+      await harness.mesh.process(victim).kill('SIGKILL')
+      starting.set(victim, harness.mesh.process(victim).restart())
+    }
+    await Promise.all(starting.values())
+    await callers.stop()
 
-  for await (const { body } of callers.ends()) {
-    const id = `<${body.run_id}@example.com>`
-    expect(statuses.has(id), 'two keys have one run').toBe(false)
-    statuses.set(id, body.status as string)
-  }
-  expect(['success', 'failed', 'unknown']).toEqual(expect.arrayContaining([...new Set(statuses.values())]))
-  expect([...statuses.values()]).toContain('success')
+    for await (const { body } of callers.ends()) {
+      const id = `<${body.run_id}@example.com>`
+      expect(statuses.has(id), 'two keys have one run').toBe(false)
+      statuses.set(id, body.status as string)
+    }
+    expect(['success', 'failed', 'unknown']).toEqual(expect.arrayContaining([...new Set(statuses.values())]))
+    expect([...statuses.values()]).toContain('success')
 
-  const delivered = (await sandbox.inbox()).mails.map((mail) => mail.message_id)
-  const once = new Set(delivered)
-  expect(once.size).toBe(delivered.length)
-  for (const id of once) expect(statuses.get(id), id).toMatch(/^(success|unknown)$/)
-  for (const [id, status] of statuses) if (status === 'success') expect(once, id).toContain(id)
-}, 800_000)
+    const delivered = (await sandbox.inbox()).mails.map((mail) => mail.message_id)
+    const once = new Set(delivered)
+    expect(once.size).toBe(delivered.length)
+    for (const id of once) expect(statuses.get(id), id).toMatch(/^(success|unknown)$/)
+    for (const [id, status] of statuses) if (status === 'success') expect(once, id).toContain(id)
+  },
+  800_000,
+)

@@ -10,7 +10,7 @@ import { sharedRedis } from '../setup/redis.ts'
 import { type Journey, journey, until } from './journey.ts'
 import { sandboxOf } from './sandbox.ts'
 
-let on: Journey
+let harness: Journey
 let receiver: Receiver
 /** Every series of every process before it had anything to do. */
 let atStart: ReadonlySet<string>
@@ -18,19 +18,19 @@ beforeAll(async () => {
   receiver = await startReceiver()
   // Nobody listens there: spans are recorded, and lost.
   const env = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1', RELAY_COMMIT: 'abc1234' }
-  on = await journey({ sandbox: true, redisUrl: (await sharedRedis()).url, env })
+  harness = await journey({ sandbox: true, redisUrl: (await sharedRedis()).url, env })
   atStart = await allSeries()
   await traffic()
 })
 afterAll(async () => {
-  await on?.end()
+  await harness?.end()
   await receiver?.close()
 })
 
 /** Whatever begins to be counted with its first event alone happens once. */
 async function traffic(): Promise<void> {
-  const { api, mesh } = on
-  const sandbox = sandboxOf(on)
+  const { api, mesh } = harness
+  const sandbox = sandboxOf(harness)
   await api.list()
   const webhooks = [receiver.url, 'http://127.0.0.1:1/']
   await Promise.all(webhooks.map(async (url) => api.execute(await api.previewId(url))))
@@ -53,8 +53,8 @@ async function scrape(address: string, accept: string, apiKey?: string): Promise
 }
 
 const processes = (): [name: string, admin: string][] => [
-  ['gateway', on.mesh.gatewayAdmin],
-  ...Object.entries(on.mesh.services).map(([name, { admin }]): [string, string] => [name, admin]),
+  ['gateway', harness.mesh.gatewayAdmin],
+  ...Object.entries(harness.mesh.services).map(([name, { admin }]): [string, string] => [name, admin]),
 ]
 
 /** `name type {labels}` of each; the labels without the one that every metric has. */
@@ -82,14 +82,19 @@ test('every metric of every process, with its type and its labels, is in the lis
   const metricsOf = async ([name, admin]: [string, string]) => [name, metricsIn(name, (await scrape(admin, 'text/plain')).text)] as const
   const list = async () => listed(new Map(await Promise.all(processes().map(metricsOf))))
   // Some are only counted a moment later: spans when they could not be sent, events when the audit log has taken them.
-  await until(async () => (await list()).filter((line) => line.includes(notSeen)), (without) => without.length === 0)
+  await until(
+    async () => (await list()).filter((line) => line.includes(notSeen)),
+    (without) => without.length === 0,
+  )
   expectGolden('metrics.txt', `${(await list()).join('\n')}\n`)
 })
 
 /** A series as its metric, its process and its labels say it; what Node and the process themselves have is not ours. */
 async function allSeries(): Promise<ReadonlySet<string>> {
   const texts = await Promise.all(processes().map(async ([name, admin]) => [name, (await scrape(admin, 'text/plain')).text] as const))
-  const lines = texts.flatMap(([name, text]) => parseExposition(text).map((series) => `${name}: ${series.name} ${JSON.stringify(series.labels)}`))
+  const lines = texts.flatMap(([name, text]) =>
+    parseExposition(text).map((series) => `${name}: ${series.name} ${JSON.stringify(series.labels)}`),
+  )
   return new Set(lines.filter((line) => !/: (?:nodejs|process)_/.test(line)))
 }
 
@@ -100,9 +105,9 @@ test('a series of a closed set of labels is there from the start: no first event
 })
 
 test('the gateway shows what its admin port shows to a key with metrics:read, and to nobody without one', async () => {
-  const { host } = new URL(on.mesh.gateway)
+  const { host } = new URL(harness.mesh.gateway)
   expect((await scrape(host, openMetrics)).text).not.toContain('relay_build_info')
-  const [open, plain] = [await scrape(host, openMetrics, on.mesh.apiKey), await scrape(host, '*/*', on.mesh.apiKey)]
+  const [open, plain] = [await scrape(host, openMetrics, harness.mesh.apiKey), await scrape(host, '*/*', harness.mesh.apiKey)]
   expect(open.type).toBe('application/openmetrics-text; version=1.0.0; charset=utf-8')
   expect(plain.type).toBe('text/plain; version=0.0.4; charset=utf-8')
   expect(plain.text).toContain('relay_build_info{')
@@ -115,9 +120,9 @@ test('the buckets that a request fell into name its trace, at the gateway and at
     const lines = text.split('\n').filter((line) => line.startsWith(`${histogram}_bucket{`) && line.includes(label))
     return lines.flatMap((line) => / # \{trace_id="([0-9a-f]{32})"\} \d/.exec(line)?.[1] ?? [])
   }
-  const { actions } = on.mesh.services
+  const { actions } = harness.mesh.services
   const [atGateway, atService, ofRuns] = await Promise.all([
-    tracesIn(on.mesh.gatewayAdmin, 'http_request_duration_seconds', 'endpoint="/actions/execute"'),
+    tracesIn(harness.mesh.gatewayAdmin, 'http_request_duration_seconds', 'endpoint="/actions/execute"'),
     tracesIn(actions!.admin, 'grpc_server_handling_seconds', 'grpc_method="ExecuteAction"'),
     tracesIn(actions!.admin, 'action_latency_seconds', 'action="gmail.send_email"'),
   ])
@@ -132,6 +137,9 @@ test.runIf(promtool)('promtool understands each, and has nothing against our nam
   for (const [name, admin] of processes()) {
     const { text } = await scrape(admin, 'text/plain')
     const { stderr } = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' })
-    expect(stderr.split('\n').filter((line) => line !== '' && !/^(?:nodejs|process)_/.test(line)), name).toEqual([])
+    expect(
+      stderr.split('\n').filter((line) => line !== '' && !/^(?:nodejs|process)_/.test(line)),
+      name,
+    ).toEqual([])
   }
 })

@@ -12,16 +12,16 @@ interface Inbox {
   events: { id: string; title: string }[]
 }
 
-let on: Journey
+let harness: Journey
 beforeAll(async () => {
-  on = await journey({ sandbox: true, env: { EXECUTE_WAIT: '10s' } })
+  harness = await journey({ sandbox: true, env: { EXECUTE_WAIT: '10s' } })
 })
 afterEach(() => sandbox('DELETE', '/sandbox/faults'))
-afterAll(() => on?.end())
+afterAll(() => harness?.end())
 
 async function sandbox(method: string, path: string, body?: unknown): Promise<unknown> {
   const sent = body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }
-  const response = await request(on.mesh.sandbox + path, { method: method as 'GET', ...sent })
+  const response = await request(harness.mesh.sandbox + path, { method: method as 'GET', ...sent })
   const text = await response.body.text()
   if (response.statusCode >= 400) throw new Error(`${path}: ${response.statusCode} ${text}`)
   return text === '' ? undefined : JSON.parse(text)
@@ -30,7 +30,7 @@ const inbox = async (): Promise<Inbox> => (await sandbox('GET', '/sandbox/inbox'
 const mailsOf = async (subject: string) => (await inbox()).mails.filter((mail) => mail.subject === subject)
 
 const startUrl = async (provider: string, query = ''): Promise<string> => {
-  const reply = await on.api.call('GET', `/oauth/${provider}/authorize${query}`)
+  const reply = await harness.api.call('GET', `/oauth/${provider}/authorize${query}`)
   expect(reply.status, reply.text).toBe(200)
   return reply.body.start_url as string
 }
@@ -61,7 +61,8 @@ async function connect(provider: string, email: string): Promise<void> {
   expect([page.status, await page.text()]).toEqual([200, expect.stringContaining(email)])
 }
 
-const preview = (action: string, params: object): Promise<Reply> => on.api.call('POST', '/actions/preview', { body: { action, params } })
+const preview = (action: string, params: object): Promise<Reply> =>
+  harness.api.call('POST', '/actions/preview', { body: { action, params } })
 const mail = (subject: string): object => ({ to: ['ada@example.com'], subject, text: `Text of ${subject}` })
 const mailId = async (action: string, subject: string): Promise<string> => {
   const reply = await preview(action, mail(subject))
@@ -73,14 +74,14 @@ const subjectOf = (what: string): string => `${what} ${randomUUID()}`
 test('before an account is connected a preview says so, and an execute is refused with where to connect', async () => {
   const shown = await preview('gmail.send_email', mail('too early'))
   expect(shown.body.warnings.join(' ')).toContain('/oauth/google/authorize')
-  const reply = await on.api.execute(shown.body.preview_id as string)
+  const reply = await harness.api.execute(shown.body.preview_id as string)
   expect(reply.body).toMatchObject({ status: 409, reason: 'NOT_CONNECTED', authorize_path: '/oauth/google/authorize' })
   expect(await mailsOf('too early')).toEqual([])
 })
 
 test('connected in a browser, a mail is shown and then sent once: the same key is the same run, and the inbox has one mail', async () => {
   await connect('google', 'you@example.com')
-  const connections = await on.api.call('GET', '/oauth/connections')
+  const connections = await harness.api.call('GET', '/oauth/connections')
   expect(connections.body.connections).toMatchObject([{ provider: 'google', account: 'you@example.com', status: 'connected' }])
 
   const subject = subjectOf('Grüße von Relay')
@@ -90,10 +91,10 @@ test('connected in a browser, a mail is shown and then sent once: the same key i
   expect(await mailsOf(subject)).toEqual([])
 
   const key = `k-${randomUUID()}`
-  const first = await on.api.execute(shown.body.preview_id as string, key)
+  const first = await harness.api.execute(shown.body.preview_id as string, key)
   expect(first.body).toMatchObject({ status: 'success', provider: 'google' })
   expect(await mailsOf(subject)).toMatchObject([{ from: 'you@example.com', to: 'ada@example.com', text: `Text of ${subject}` }])
-  const again = await on.api.execute('expired-or-invalid', key)
+  const again = await harness.api.execute('expired-or-invalid', key)
   expect(again.body.run_id).toBe(first.body.run_id)
   expect(await mailsOf(subject)).toHaveLength(1)
 })
@@ -106,7 +107,7 @@ test.each([
   const subject = subjectOf('lost')
   const previewId = await mailId(action, subject)
   await sandbox('POST', '/sandbox/faults', { path, method: 'POST', kind: 'lost' })
-  const reply = await on.api.execute(previewId)
+  const reply = await harness.api.execute(previewId)
   expect(reply.body, reply.text).toMatchObject({ status: 'success' })
   expect(await mailsOf(subject)).toHaveLength(1)
 })
@@ -117,15 +118,18 @@ test('killed while the mail is being sent, actions finds out what became of it: 
   const previewId = await mailId('gmail.send_email', subject)
   await sandbox('POST', '/sandbox/faults', { path: '/gmail/v1/users/*/drafts/send', method: 'POST', kind: 'slow', delay_ms: 3000 })
   const key = `k-${randomUUID()}`
-  const asking = on.api.execute(previewId, key).catch(() => undefined)
+  const asking = harness.api.execute(previewId, key).catch(() => undefined)
   // The fault is used up when the call has come in; the answer is three seconds away.
-  await until(() => sandbox('GET', '/sandbox/faults') as Promise<{ faults: unknown[] }>, ({ faults }) => faults.length === 0)
-  const actions = on.mesh.process('actions')
+  await until(
+    () => sandbox('GET', '/sandbox/faults') as Promise<{ faults: unknown[] }>,
+    ({ faults }) => faults.length === 0,
+  )
+  const actions = harness.mesh.process('actions')
   await actions.kill('SIGKILL')
   await asking
   await actions.restart()
   const ended = ({ status, body }: Reply): boolean => status === 200 && body.status !== 'executing'
-  const reply = await until(() => on.api.execute('expired-or-invalid', key), ended, 40_000)
+  const reply = await until(() => harness.api.execute('expired-or-invalid', key), ended, 40_000)
   expect(reply.body.status, reply.text).toBe('success')
   expect(await mailsOf(subject)).toHaveLength(1)
 }, 90_000)
@@ -142,7 +146,7 @@ test('events are made with an id that is the run’s own, once though the answer
     const shown = await preview(action, { title, start: at('10'), end: at('11') })
     expect(shown.status, shown.text).toBe(200)
     await sandbox('POST', '/sandbox/faults', { path, method: 'POST', kind: 'lost' })
-    const reply = await on.api.execute(shown.body.preview_id as string)
+    const reply = await harness.api.execute(shown.body.preview_id as string)
     expect(reply.body, reply.text).toMatchObject({ status: 'success' })
     expect((await inbox()).events.filter((event) => event.title === title)).toMatchObject([{ id: reply.body.result.event_id }])
   }
@@ -153,28 +157,28 @@ test('an access token that has ended is refreshed, and nobody notices', async ()
   const subject = subjectOf('refreshed')
   const previewId = await mailId('gmail.send_email', subject)
   await sandbox('POST', '/sandbox/tokens', { action: 'expire' })
-  expect((await on.api.execute(previewId)).body).toMatchObject({ status: 'success' })
+  expect((await harness.api.execute(previewId)).body).toMatchObject({ status: 'success' })
   expect(await mailsOf(subject)).toHaveLength(1)
 })
 
 test('access that was taken back at the provider asks to connect anew, and connecting anew mends it', async () => {
   await connect('google', 'you@example.com')
   await sandbox('POST', '/sandbox/tokens', { action: 'revoke' })
-  const reply = await on.api.execute(await mailId('gmail.send_email', subjectOf('revoked')))
+  const reply = await harness.api.execute(await mailId('gmail.send_email', subjectOf('revoked')))
   // Whether it is found out before or while it runs, nothing was sent.
   expect([reply.body.reason, reply.body.status]).toContainEqual(expect.stringMatching(/^(REAUTH_REQUIRED|failed)$/))
-  const listed = await on.api.call('GET', '/oauth/connections')
+  const listed = await harness.api.call('GET', '/oauth/connections')
   const google = (listed.body.connections as { provider: string }[]).find(({ provider }) => provider === 'google')
   expect(google).toMatchObject({ status: 'reauth_required' })
   await connect('google', 'you@example.com')
-  expect((await on.api.execute(await mailId('gmail.send_email', subjectOf('mended')))).body).toMatchObject({ status: 'success' })
+  expect((await harness.api.execute(await mailId('gmail.send_email', subjectOf('mended')))).body).toMatchObject({ status: 'success' })
 })
 
 test('another account than the one that was previewed is refused', async () => {
   await connect('google', 'you@example.com')
   const previewId = await mailId('gmail.send_email', 'whose')
   await connect('google', 'you-too@example.com')
-  expect((await on.api.execute(previewId)).body).toMatchObject({ status: 409, reason: 'CONNECTION_CHANGED' })
+  expect((await harness.api.execute(previewId)).body).toMatchObject({ status: 409, reason: 'CONNECTION_CHANGED' })
   expect(await mailsOf('whose')).toEqual([])
 })
 
@@ -191,7 +195,7 @@ test('a link is looked at however often and works once, and a way back without i
 })
 
 test('the browser is sent on only to an origin that is allowed', async () => {
-  const refused = await on.api.call('GET', '/oauth/google/authorize?return_to=https://evil.example.com/')
+  const refused = await harness.api.call('GET', '/oauth/google/authorize?return_to=https://evil.example.com/')
   expect(refused.status).toBe(400)
   const url = await startUrl('google', '?return_to=http://localhost:5173/settings')
   const page = await connected('google', 'you@example.com', url)
@@ -219,22 +223,25 @@ test('who has no browser lets the sandbox be one; it goes to Relay and nowhere e
 
 test('disconnected, nothing is sent any more', async () => {
   await connect('microsoft', 'you@outlook.example.com')
-  const listed = await on.api.call('GET', '/oauth/connections')
+  const listed = await harness.api.call('GET', '/oauth/connections')
   const { connection_id: id } = (listed.body.connections as { provider: string; connection_id: string }[]).find(
     ({ provider }) => provider === 'microsoft',
   )!
   const previewId = await mailId('outlook.send_email', 'after all')
-  expect((await on.api.call('DELETE', `/oauth/connections/${id}`)).status).toBe(200)
-  expect((await on.api.execute(previewId)).status).toBe(409)
+  expect((await harness.api.call('DELETE', `/oauth/connections/${id}`)).status).toBe(200)
+  expect((await harness.api.execute(previewId)).status).toBe(409)
   expect(await mailsOf('after all')).toEqual([])
 })
 
 test('connections outlive a restart of everything, the sandbox with it', async () => {
   await connect('google', 'you@example.com')
-  for (const name of ['sandbox', 'oauth', 'actions']) await on.mesh.process(name).restart()
+  for (const name of ['sandbox', 'oauth', 'actions']) await harness.mesh.process(name).restart()
   const subject = subjectOf('after the restart')
-  const shown = await until(() => preview('gmail.send_email', mail(subject)), ({ status }) => status === 200)
-  expect((await on.api.execute(shown.body.preview_id as string)).body).toMatchObject({ status: 'success' })
+  const shown = await until(
+    () => preview('gmail.send_email', mail(subject)),
+    ({ status }) => status === 200,
+  )
+  expect((await harness.api.execute(shown.body.preview_id as string)).body).toMatchObject({ status: 'success' })
   expect(await mailsOf(subject)).toHaveLength(1)
 }, 60_000)
 
@@ -243,9 +250,9 @@ test('no token, code or key of all this is in any log, nor in the audit log', as
   await goBack(visit)
   const code = visit.callback.searchParams.get('code')!
   const state = visit.callback.searchParams.get('state')!
-  const logs = join(on.mesh.folder, 'logs')
+  const logs = join(harness.mesh.folder, 'logs')
   const written = readdirSync(logs).map((file) => [file, readFileSync(join(logs, file), 'utf8')] as const)
-  const audit = await on.api.call('GET', '/access/audit/export')
+  const audit = await harness.api.call('GET', '/access/audit/export')
   for (const [name, text] of [...written, ['audit', audit.text] as const]) {
     for (const secret of [code, state, visit.cookie.split('=')[1]!]) expect(text.includes(secret), name).toBe(false)
     // Every token of the sandbox begins like this, and Fernet's like that.

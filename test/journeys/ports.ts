@@ -5,7 +5,7 @@ import type { PeerToken } from '#mesh/grpc/caller.ts'
 import { Channel, methodsOf } from '#mesh/grpc/client.ts'
 import { privateKeyOf } from '#mesh/identity/ed25519.ts'
 import { peerTokenOf } from '#mesh/identity/peer-tokens.ts'
-import { identityKey } from '../../deploy/local/identities.ts'
+import { identityKey } from '../../deploy/local/state/identities.ts'
 import type { Mesh, ServiceName } from '../../deploy/local/mesh.ts'
 
 /** Proves the name of a service of the mesh, with its own key. */

@@ -37,7 +37,10 @@ export function sandboxOf({ mesh, api }: Journey): Sandbox {
     async connect(provider, account) {
       const { body, text } = await api.call('GET', `/oauth/${provider}/authorize`)
       if (body.start_url === undefined) throw new Error(`not connected: ${text}`)
-      const visited = (await ask('POST', '/sandbox/consent', { start_url: body.start_url, ...(account !== undefined && { account }) })) as { status: number; page: string }
+      const visited = (await ask('POST', '/sandbox/consent', { start_url: body.start_url, ...(account !== undefined && { account }) })) as {
+        status: number
+        page: string
+      }
       if (visited.status !== 200) throw new Error(`not connected: ${text} ${visited.status} ${visited.page}`)
     },
   }

@@ -3,19 +3,19 @@ import { createHash } from 'node:crypto'
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { secretsFile } from '../../deploy/local/home.ts'
+import { secretsFile } from '../../deploy/local/state/state-dir.ts'
 import { serviceNames } from '../../deploy/local/mesh-options.ts'
 import { consent, continueFrom } from '../deploy/consent.ts'
 import { type Journey, type Reply, journey } from './journey.ts'
 import { type Sandbox, sandboxOf } from './sandbox.ts'
 
-let on: Journey
+let harness: Journey
 let sandbox: Sandbox
 beforeAll(async () => {
-  on = await journey({ sandbox: true, env: { LOG_LEVEL: 'trace', EXECUTE_WAIT: '10s' } })
-  sandbox = sandboxOf(on)
+  harness = await journey({ sandbox: true, env: { LOG_LEVEL: 'trace', EXECUTE_WAIT: '10s' } })
+  sandbox = sandboxOf(harness)
 })
-afterAll(() => on?.end())
+afterAll(() => harness?.end())
 
 /** By what each is: what must not be said. Challenges stand for verifiers, which nobody but the oauth service and the provider sees. */
 const secrets = new Map<string, string>()
@@ -51,7 +51,7 @@ interface Visit {
 
 /** A browser's way as far as the redirect back to Relay. */
 async function visit(provider: 'google' | 'microsoft', email: string): Promise<Visit> {
-  const { start_url: start } = (await on.api.call('GET', `/oauth/${provider}/authorize`)).body as { start_url: string }
+  const { start_url: start } = (await harness.api.call('GET', `/oauth/${provider}/authorize`)).body as { start_url: string }
   const { location, cookie } = await continueFrom(start)
   const asked = new URL(location)
   const callback = new URL((await consent(asked, email)).headers.get('location')!)
@@ -65,9 +65,9 @@ async function visit(provider: 'google' | 'microsoft', email: string): Promise<V
 }
 
 async function open(url: string | URL, cookie = ''): Promise<number> {
-  const answer = await fetch(url, { redirect: 'manual', headers: { cookie } })
-  said.push([`the page of ${new URL(url).pathname.replace(/start\/.*/, 'start')} with ${answer.status}`, await answer.text()])
-  return answer.status
+  const response = await fetch(url, { redirect: 'manual', headers: { cookie } })
+  said.push([`the page of ${new URL(url).pathname.replace(/start\/.*/, 'start')} with ${response.status}`, await response.text()])
+  return response.status
 }
 
 const note = (where: string, reply: Reply): Reply => {
@@ -77,9 +77,9 @@ const note = (where: string, reply: Reply): Reply => {
 
 async function send(action: string, after: () => Promise<void> = async () => undefined): Promise<string> {
   const params = { to: ['ada@example.com'], subject: 'Hi', text: 'Hi' }
-  const shown = note('a preview', await on.api.call('POST', '/actions/preview', { body: { action, params } }))
+  const shown = note('a preview', await harness.api.call('POST', '/actions/preview', { body: { action, params } }))
   await after()
-  const reply = note('an execute', await on.api.execute(shown.body.preview_id as string))
+  const reply = note('an execute', await harness.api.execute(shown.body.preview_id as string))
   return String(reply.body.status)
 }
 
@@ -114,23 +114,23 @@ test('no token, code, state, ticket, cookie, verifier or key is in any log, metr
   await sandbox.calm()
   await sandbox.tokens('revoke')
   for (const action of ['gmail.send_email', 'outlook.send_email']) await send(action)
-  const listed = note('the connections', await on.api.call('GET', '/oauth/connections'))
+  const listed = note('the connections', await harness.api.call('GET', '/oauth/connections'))
   for (const { connection_id: id } of listed.body.connections as { connection_id: string }[]) {
-    note('a disconnect', await on.api.call('DELETE', `/oauth/connections/${id}`))
+    note('a disconnect', await harness.api.call('DELETE', `/oauth/connections/${id}`))
   }
-  note('a refused key', await on.api.call('GET', '/actions', { headers: { authorization: `Bearer ${on.mesh.apiKey}0` } }))
+  note('a refused key', await harness.api.call('GET', '/actions', { headers: { authorization: `Bearer ${harness.mesh.apiKey}0` } }))
 
-  const kept = JSON.parse(readFileSync(secretsFile(on.mesh.folder), 'utf8')) as Record<string, string>
+  const kept = JSON.parse(readFileSync(secretsFile(harness.mesh.folder), 'utf8')) as Record<string, string>
   expect(Object.keys(kept)).toEqual(expect.arrayContaining(['oauth_encryption_key', 'sandbox_client_secret', 'api_key']))
   for (const [name, secret] of Object.entries(kept)) secrets.set(`the secret "${name}"`, secret)
   secrets.set('the encryption key in hex', Buffer.from(kept.oauth_encryption_key!, 'base64url').toString('hex'))
 
-  said.push(['the audit export', note('the audit export', await on.api.call('GET', '/access/audit/export')).text])
+  said.push(['the audit export', note('the audit export', await harness.api.call('GET', '/access/audit/export')).text])
   for (const name of names) {
-    const { admin } = on.mesh.process(name).listening
+    const { admin } = harness.mesh.process(name).listening
     said.push([`the metrics of ${name}`, await (await fetch(`http://${admin}/metrics`)).text()])
   }
-  const logs = join(on.mesh.folder, 'logs')
+  const logs = join(harness.mesh.folder, 'logs')
   for (const file of readdirSync(logs)) said.push([`the log ${file}`, readFileSync(join(logs, file), 'utf8')])
   // That all are there, and say something of what went on.
   const all = new Map(said)

@@ -2,20 +2,20 @@
 import { createHmac, hkdfSync, randomUUID } from 'node:crypto'
 import { Webhook } from 'standardwebhooks'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { keptSecret } from '../../deploy/local/home.ts'
-import { type Delivered, type Receiver, startReceiver } from '../fakes/receiver.ts'
+import { storedSecret } from '../../deploy/local/state/state-dir.ts'
+import { type ReceivedRequest, type Receiver, startReceiver } from '../fakes/receiver.ts'
 import { type Api, type Journey, api, journey, until } from './journey.ts'
 
-let on: Journey
+let harness: Journey
 let receiver: Receiver
 let legacy: string
 beforeAll(async () => {
   receiver = await startReceiver()
-  on = await journey({ replicas: { actions: 2 } })
-  legacy = keptSecret(on.mesh.folder, 'actions_signing_secret')
+  harness = await journey({ replicas: { actions: 2 } })
+  legacy = storedSecret(harness.mesh.folder, 'actions_signing_secret')
 })
 afterAll(async () => {
-  await on?.end()
+  await harness?.end()
   await receiver?.close()
 })
 
@@ -29,14 +29,14 @@ const ok = async (reply: ReturnType<Api['call']>) => {
 const manage = (by: Api, purpose: string, what: 'reveal' | 'replace' | 'end-overlap') =>
   ok(by.call('POST', `/access/signature-keys/${purpose}/${what}`, { body: {} }))
 const adminOf = async (workspace: string): Promise<Api> =>
-  api({ gateway: on.mesh.gateway, apiKey: await on.mesh.createKey({ workspace, role: 'admin', actor: 'ann' }) })
+  api({ gateway: harness.mesh.gateway, apiKey: await harness.mesh.createKey({ workspace, role: 'admin', actor: 'ann' }) })
 
-async function deliver(by: Api): Promise<Delivered> {
+async function deliver(by: Api): Promise<ReceivedRequest> {
   const run = await ok(by.execute(await by.previewId(receiver.url)))
   expect(run.status).toBe('success')
   return receiver.deliveries.at(-1)!
 }
-const verifies = (secret: string, { body, headers }: Delivered): boolean => {
+const verifies = (secret: string, { body, headers }: ReceivedRequest): boolean => {
   try {
     new Webhook(secret).verify(body, headers as Record<string, string>)
     return true
@@ -57,7 +57,10 @@ describe('signature keys', () => {
     for (const key of [guess, Buffer.from(legacy)]) expect(verifies(`whsec_${key.toString('base64')}`, sent)).toBe(false)
     const body = JSON.stringify({ action: 'webhook.save', params: { url: receiver.url } })
     const signed = (key: Buffer | string) =>
-      acme.call('POST', '/actions/preview', { raw: body, headers: { 'content-type': 'application/json', 'x-signature': hex(key, Buffer.from(body)) } })
+      acme.call('POST', '/actions/preview', {
+        raw: body,
+        headers: { 'content-type': 'application/json', 'x-signature': hex(key, Buffer.from(body)) },
+      })
     for (const key of [guess, legacy]) expect((await signed(key)).status).toBe(401)
     // What its receivers verify with signs no requests in its name.
     expect((await signed(bytesOf(shown.secret))).status).toBe(401)
@@ -65,27 +68,35 @@ describe('signature keys', () => {
   })
 
   test('a receiver of default goes on with its key until the overlap is ended; then the new key alone signs, on every replica', async () => {
-    const both = await deliver(on.api)
-    const { secret, key, previous_secret: previous } = await manage(on.api, 'outbound', 'reveal')
+    const both = await deliver(harness.api)
+    const { secret, key, previous_secret: previous } = await manage(harness.api, 'outbound', 'reveal')
     expect([key.generation, key.previous_generation, previous]).toEqual([1, 0, null])
     expect(both.headers['x-signature']).toBe(hex(legacy, both.body))
     const old = `whsec_${Buffer.from(legacy).toString('base64')}`
     expect([old, secret].map((each) => verifies(each, both))).toEqual([true, true])
-    await manage(on.api, 'outbound', 'end-overlap')
-    await until(() => deliver(on.api), (sent) => !verifies(old, sent), 10_000)
+    await manage(harness.api, 'outbound', 'end-overlap')
+    await until(
+      () => deliver(harness.api),
+      (sent) => !verifies(old, sent),
+      10_000,
+    )
     // The other replica has heard within a second as well.
-    await until(async () => Promise.all([1, 2, 3, 4].map(() => deliver(on.api))), (sent) => sent.every((each) => !verifies(old, each)), 10_000)
-    const after = await deliver(on.api)
+    await until(
+      async () => Promise.all([1, 2, 3, 4].map(() => deliver(harness.api))),
+      (sent) => sent.every((each) => !verifies(old, each)),
+      10_000,
+    )
+    const after = await deliver(harness.api)
     expect(after.headers['x-signature']).toBe(hex(bytesOf(secret), after.body))
   })
 
   test('a client is told that it signs with the older key, and is refused when its overlap has ended', async () => {
     const body = JSON.stringify({ action: 'webhook.save', params: { url: receiver.url } })
     const headers = { 'content-type': 'application/json', 'x-signature': hex(legacy, Buffer.from(body)) }
-    const signed = () => on.api.call('POST', '/actions/preview', { raw: body, headers })
+    const signed = () => harness.api.call('POST', '/actions/preview', { raw: body, headers })
     const flagged = await signed()
     expect([flagged.status, flagged.headers['x-signature-key']]).toEqual([200, 'previous'])
-    await manage(on.api, 'inbound', 'end-overlap')
+    await manage(harness.api, 'inbound', 'end-overlap')
     await until(signed, ({ status }) => status === 401, 10_000)
   })
 })

@@ -11,7 +11,7 @@ import { logLines } from './logs.ts'
 import { textOf } from './span-tree.ts'
 import { traceIdOf } from './trace-link.ts'
 
-let on: Journey
+let harness: Journey
 let traces: OtlpReceiver
 let receiver: Receiver
 let held = Promise.withResolvers<void>()
@@ -24,11 +24,11 @@ beforeAll(async () => {
     },
   })
   const grafana = { GRAFANA_URL: 'https://grafana.example.com', TEMPO_URL: 'http://tempo.example.com:3200' }
-  on = await journey({ replicas: { actions: 2 }, env: { OTEL_EXPORTER_OTLP_ENDPOINT: traces.url, ...grafana } })
+  harness = await journey({ replicas: { actions: 2 }, env: { OTEL_EXPORTER_OTLP_ENDPOINT: traces.url, ...grafana } })
 })
 afterAll(async () => {
   held.resolve()
-  await on?.end()
+  await harness?.end()
   await Promise.all([traces?.close(), receiver?.close()])
 })
 
@@ -44,19 +44,19 @@ async function rootFor(name: string, runId: string): Promise<Span> {
 
 test('killed while it delivers, a run is ended by another replica in a trace of its own, linked to the one that began it', async () => {
   // One replica is away, so that it is known which the other is.
-  await on.mesh.process('actions-2').kill('SIGKILL')
-  const shown = await on.api.preview(receiver.url)
+  await harness.mesh.process('actions-2').kill('SIGKILL')
+  const shown = await harness.api.preview(receiver.url)
   const previewed = traceIdOf(shown)
   await traces.until(({ spans }) => spans.some(({ traceId, service }) => traceId === previewed && service === 'actions'))
   const killed = instanceOf(traces.spans.find(({ traceId, service }) => traceId === previewed && service === 'actions')!)
 
   const key = `k-${randomUUID()}`
-  const asking = on.api.execute(shown.body.preview_id as string, key)
+  const asking = harness.api.execute(shown.body.preview_id as string, key)
   await receiver.waitForDeliveries(1)
   const runId = String(receiver.deliveries[0]!.headers['webhook-id'])
   const [, began] = String(receiver.deliveries[0]!.headers['traceparent']).split('-')
-  await on.mesh.process('actions-2').restart()
-  await on.mesh.process('actions').kill('SIGKILL')
+  await harness.mesh.process('actions-2').restart()
+  await harness.mesh.process('actions').kill('SIGKILL')
   const told = await asking
   expect(told.status).toBe(503)
   expect(traceIdOf(told)).toBe(began)
@@ -70,36 +70,41 @@ test('killed while it delivers, a run is ended by another replica in a trace of 
   const complete = 'relay.idempotency.v1.IdempotencyService/Complete'
   const inIt = () => traces.spans.filter(({ traceId }) => traceId === root.traceId)
   await traces.until(() => inIt().filter(({ name }) => name === complete).length === 2)
-  await traces.until(() => inIt().some(({ name }) => name === 'actions.told'))
+  await traces.until(() => inIt().some(({ name }) => name === 'actions.mark-delivered'))
 
   const requestId = String(told.headers['x-request-id'])
-  const names = new Map(Object.entries(on.mesh.services).map(([name, { grpc }]) => [portOf(grpc), `<${name}>`]))
+  const names = new Map(Object.entries(harness.mesh.services).map(([name, { grpc }]) => [portOf(grpc), `<${name}>`]))
   names.set(runId, '<run>').set(requestId, '<request>').set(began!, '<what began it>')
   names.set(new URL(await sharedPostgres()).port, '<postgres>')
   expectGolden('spans/reconcile.txt', textOf(traces.trace(root.traceId), names))
 
   // The lines that are logged meanwhile are the request's, and the new trace's.
-  const line = () => logLines(on.mesh.folder).find(({ msg }) => msg === 'reconciled a lost run')
-  expect(await until(async () => line(), (found) => found !== undefined)).toMatchObject({
+  const line = () => logLines(harness.mesh.folder).find(({ msg }) => msg === 'reconciled a lost run')
+  expect(
+    await until(
+      async () => line(),
+      (found) => found !== undefined,
+    ),
+  ).toMatchObject({
     request_id: requestId,
     trace_id: root.traceId,
     span_id: root.spanId,
     run_id: runId,
     workspace_id: 'default',
   })
-  await on.mesh.process('actions').restart()
+  await harness.mesh.process('actions').restart()
 }, 60_000)
 
 test('an end that could not be told at once is told in a round of its own, linked to the traces of the runs that it tells of', async () => {
   held = Promise.withResolvers()
   const before = receiver.deliveries.length
-  const asking = on.api.execute(await on.api.previewId(receiver.url))
+  const asking = harness.api.execute(await harness.api.previewId(receiver.url))
   await receiver.waitForDeliveries(before + 1)
-  await on.mesh.process('idempotency').kill('SIGKILL')
+  await harness.mesh.process('idempotency').kill('SIGKILL')
   held.resolve()
   const reply = await asking
   expect(reply.body).toMatchObject({ status: 'success' })
-  await on.mesh.process('idempotency').restart()
+  await harness.mesh.process('idempotency').restart()
   const root = await rootFor('outbox relay', reply.body.run_id as string)
   expect(root.links).toMatchObject([{ traceId: traceIdOf(reply) }])
   expect([root.service, root.kind]).toEqual(['actions', 'INTERNAL'])

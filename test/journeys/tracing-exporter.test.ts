@@ -26,11 +26,10 @@ const metricsOf = async ({ mesh }: Journey, name: string): Promise<string> =>
 const busy = ['gateway', 'actions', 'idempotency']
 
 /** Of the spans of those: how many became that. */
-async function counted(on: Journey, outcome: string): Promise<number> {
-  const texts = await Promise.all(busy.map((name) => metricsOf(on, name)))
+async function counted(harness: Journey, outcome: string): Promise<number> {
+  const texts = await Promise.all(busy.map((name) => metricsOf(harness, name)))
   const line = new RegExp(`^otel_spans_total\\{[^}]*outcome="${outcome}"[^}]*\\} (\\d+)`, 'm')
-  return texts
-    .map((text) => Number(line.exec(text)?.[1] ?? 0)).reduce((sum, each) => sum + each, 0)
+  return texts.map((text) => Number(line.exec(text)?.[1] ?? 0)).reduce((sum, each) => sum + each, 0)
 }
 
 /** Resolves when the traces of the executes among them have spans of everybody who had a part in them. */
@@ -41,20 +40,20 @@ async function arrived(replies: readonly Reply[]): Promise<void> {
 }
 
 describe('where traces are sent, a receiver', () => {
-  let on: Journey
+  let harness: Journey
   beforeAll(async () => {
     const grafana = { GRAFANA_URL: 'https://grafana.example.com', TEMPO_URL: 'http://tempo.example.com:3200' }
-    on = await journey({ env: { OTEL_EXPORTER_OTLP_ENDPOINT: traces.url, ...grafana } })
+    harness = await journey({ env: { OTEL_EXPORTER_OTLP_ENDPOINT: traces.url, ...grafana } })
   })
   afterEach(async () => {
     traces.mode = 'take'
     traces.release()
     await traces.comeBack()
   })
-  afterAll(() => on?.end())
+  afterAll(() => harness?.end())
 
   test('that takes them has them, live', async () => {
-    const { replies } = await use(on.api, receiver.url)
+    const { replies } = await use(harness.api, receiver.url)
     expect(statuses(replies)).toEqual([200])
     await arrived(replies)
   })
@@ -63,23 +62,30 @@ describe('where traces are sent, a receiver', () => {
     ['away', () => traces.leave()],
     ['refusing', () => void (traces.mode = 'refuse')],
     ['silent', () => void (traces.mode = 'silent')],
-  ])('that is %s costs no request anything: none fails, none waits for it; the spans that it lost are counted', async (_, useless) => {
-    const before = await counted(on, 'export_failed')
-    await useless()
-    const { replies, longestMs } = await use(on.api, receiver.url)
-    expect(statuses(replies)).toEqual([200])
-    expect(longestMs).toBeLessThan(exportMs)
-    await until(() => counted(on, 'export_failed'), (now) => now > before)
+  ])(
+    'that is %s costs no request anything: none fails, none waits for it; the spans that it lost are counted',
+    async (_, useless) => {
+      const before = await counted(harness, 'export_failed')
+      await useless()
+      const { replies, longestMs } = await use(harness.api, receiver.url)
+      expect(statuses(replies)).toEqual([200])
+      expect(longestMs).toBeLessThan(exportMs)
+      await until(
+        () => counted(harness, 'export_failed'),
+        (now) => now > before,
+      )
 
-    traces.mode = 'take'
-    await traces.comeBack()
-    await arrived((await use(on.api, receiver.url)).replies)
-  }, 60_000)
+      traces.mode = 'take'
+      await traces.comeBack()
+      await arrived((await use(harness.api, receiver.url)).replies)
+    },
+    60_000,
+  )
 
   test('that is slow costs no request anything either, and gets them in the end', async () => {
     traces.mode = 'slow'
     const { requests } = traces
-    const { replies, longestMs } = await use(on.api, receiver.url)
+    const { replies, longestMs } = await use(harness.api, receiver.url)
     expect(statuses(replies)).toEqual([200])
     expect(longestMs).toBeLessThan(exportMs)
     await traces.until((each) => each.requests > requests)
@@ -91,13 +97,13 @@ describe('where traces are sent, a receiver', () => {
   test('that is silent keeps no process from stopping in time', async () => {
     traces.mode = 'silent'
     const { requests } = traces
-    await use(on.api, receiver.url)
+    await use(harness.api, receiver.url)
     await traces.until((each) => each.requests > requests)
     for (const name of busy) {
       const began = performance.now()
-      await on.mesh.process(name).stop()
+      await harness.mesh.process(name).stop()
       expect(performance.now() - began, name).toBeLessThan(exportMs)
-      expect(logLines(on.mesh.folder).findLast(({ service }) => service === name)).toMatchObject({ msg: 'stopped' })
+      expect(logLines(harness.mesh.folder).findLast(({ service }) => service === name)).toMatchObject({ msg: 'stopped' })
     }
   })
 })

@@ -38,7 +38,9 @@ const start = (name: string, env: Record<string, string>): Promise<Journey> => {
 function openTelemetryIn(name: string): Map<string, Loaded[]> {
   const byMain = new Map<string, Loaded[]>()
   for (const file of readdirSync(join(folder.path, name))) {
-    const lines = readFileSync(join(folder.path, name, file), 'utf8').trim().split('\n')
+    const lines = readFileSync(join(folder.path, name, file), 'utf8')
+      .trim()
+      .split('\n')
     const [main, ...loaded] = lines.map((line) => JSON.parse(line) as unknown)
     byMain.set(/(\w+)\/main\.ts$/.exec(String(main))?.[1] ?? '', loaded as Loaded[])
   }
@@ -52,22 +54,22 @@ function openTelemetryIn(name: string): Map<string, Loaded[]> {
 }
 
 /** What is true of a mesh that records nothing, for whatever reason. */
-async function expectUnrecorded(on: Journey): Promise<void> {
+async function expectUnrecorded(harness: Journey): Promise<void> {
   const { requests } = traces
-  const { replies } = await use(on.api, receiver.url)
+  const { replies } = await use(harness.api, receiver.url)
   const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
-  const brought = await on.api.call('GET', '/actions', { headers: { traceparent } })
+  const brought = await harness.api.call('GET', '/actions', { headers: { traceparent } })
   expect(statuses([...replies, brought])).toEqual([200])
   for (const { headers } of [...replies, brought]) expect(headers['x-trace-link']).toBeUndefined()
-  const metrics = await fetch(`http://${on.mesh.gatewayAdmin}/metrics`)
+  const metrics = await fetch(`http://${harness.mesh.gatewayAdmin}/metrics`)
   expect(await metrics.text()).toContain('# TYPE http_request_duration_seconds histogram')
-  await on.mesh.stop()
+  await harness.mesh.stop()
   // What was left would have been sent at the end.
   expect(traces.requests).toBe(requests)
 
   const executed = replies.filter(isExecuted)
   expect(executed).toHaveLength(10)
-  const lines = logLines(on.mesh.folder)
+  const lines = logLines(harness.mesh.folder)
   for (const { headers, body } of executed) {
     const mine = lines.filter((line) => line['request_id'] === headers['x-request-id'])
     expect(mine.map(({ service }) => service)).toEqual(expect.arrayContaining(['gateway', 'actions', 'idempotency']))
@@ -80,27 +82,31 @@ async function expectUnrecorded(on: Journey): Promise<void> {
 }
 
 // A mesh of its own; sampling is proven in test/mesh/telemetry/tracing.test.ts.
-test.runIf(full)('a share of 0 records no trace, not even one that a client says is recorded; log lines go on naming theirs', async () => {
-  const on = await start('unsampled', { OTEL_TRACES_SAMPLER_ARG: '0' })
-  try {
-    await expectUnrecorded(on)
-    // Whoever is told by its caller that a trace is recorded follows, so it is ready to.
-    const sdk = ({ url, by }: Loaded) => url.includes('/@opentelemetry/sdk-trace/') && by!.endsWith('/mesh/telemetry/open-telemetry.ts')
-    for (const [name, loaded] of openTelemetryIn('unsampled')) expect(loaded.some(sdk), name).toBe(true)
-  } finally {
-    await on.end()
-  }
-}, 60_000)
+test.runIf(full)(
+  'a share of 0 records no trace, not even one that a client says is recorded; log lines go on naming theirs',
+  async () => {
+    const harness = await start('unsampled', { OTEL_TRACES_SAMPLER_ARG: '0' })
+    try {
+      await expectUnrecorded(harness)
+      // Whoever is told by its caller that a trace is recorded follows, so it is ready to.
+      const sdk = ({ url, by }: Loaded) => url.includes('/@opentelemetry/sdk-trace/') && by!.endsWith('/mesh/telemetry/open-telemetry.ts')
+      for (const [name, loaded] of openTelemetryIn('unsampled')) expect(loaded.some(sdk), name).toBe(true)
+    } finally {
+      await harness.end()
+    }
+  },
+  60_000,
+)
 
 test('TELEMETRY_ENABLED=false records none either, and no process loads anything of OpenTelemetry', async () => {
-  const on = await start('off', { TELEMETRY_ENABLED: 'false' })
+  const harness = await start('off', { TELEMETRY_ENABLED: 'false' })
   try {
-    await expectUnrecorded(on)
+    await expectUnrecorded(harness)
     // The interface alone, without anything behind it, is what the metrics library itself imports.
     const ours = ({ by }: Loaded) => !by!.includes('/node_modules/prom-client/')
     const loaded = [...openTelemetryIn('off')].map(([name, all]) => [name, all.filter(ours)])
     expect(loaded).toEqual(['gateway', ...serviceNames].map((name) => [name, []]))
   } finally {
-    await on.end()
+    await harness.end()
   }
 }, 60_000)

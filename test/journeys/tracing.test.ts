@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { secretsFile } from '../../deploy/local/home.ts'
+import { secretsFile } from '../../deploy/local/state/state-dir.ts'
 import { type Redis, startRedis } from '../../deploy/local/redis.ts'
 import { ActionsServiceService } from '#gen/relay/actions/v1/actions.ts'
 import type { PeerToken } from '#mesh/grpc/caller.ts'
@@ -19,7 +19,7 @@ import { atPort, exchange, peerTokenIn } from './ports.ts'
 import { flat, textOf, without } from './span-tree.ts'
 import { linkOf, traceIdOf } from './trace-link.ts'
 
-let on: Journey
+let harness: Journey
 let redis: Redis
 let traces: OtlpReceiver
 let receiver: Receiver
@@ -49,7 +49,7 @@ const workspaceOf = (step: Step): string => (step === 'first' ? 'elsewhere' : 'd
 /** Everything is done first, and the mesh stopped: what it has to say by then is all that it will ever say. */
 beforeAll(async () => {
   ;[redis, traces, receiver] = await Promise.all([startRedis(), startOtlpReceiver(), startReceiver()])
-  on = await journey({
+  harness = await journey({
     sandbox: true,
     redisUrl: redis.url,
     env: {
@@ -62,11 +62,11 @@ beforeAll(async () => {
       TEMPO_URL: 'http://tempo.example.com:3200',
     },
   })
-  const { mesh, api } = on
+  const { mesh, api } = harness
   const ask = async (step: Step, asking: Promise<Reply>): Promise<Reply> => {
-    const answer = await asking
-    replies.set(step, answer)
-    return answer
+    const response = await asking
+    replies.set(step, response)
+    return response
   }
   const post = (path: string, body: object, headers: Record<string, string> = {}) => api.call('POST', path, { body, headers })
   const hook = { url: `${receiver.url}/hook/in-the-path?is=in-the-query`, body: { patient: 'in-the-body' } }
@@ -107,13 +107,16 @@ beforeAll(async () => {
   ports = new Map(Object.entries(mesh.services).map(([name, { grpc }]) => [portOf(grpc), `<${name}>`]))
   ports.set(String(redis.port), '<redis>').set(String(receiver.port), '<receiver>')
   ports.set(portOf(mesh.sandbox!), '<sandbox>').set(portOf(await sharedPostgres()), '<postgres>')
-  const admins = [['gateway', mesh.gatewayAdmin] as const, ...Object.entries(mesh.services).map(([name, { admin }]) => [name, admin] as const)]
+  const admins = [
+    ['gateway', mesh.gatewayAdmin] as const,
+    ...Object.entries(mesh.services).map(([name, { admin }]) => [name, admin] as const),
+  ]
   targets = new Map(await Promise.all(admins.map(async ([name, admin]) => [name, await instanceAt(admin)] as const)))
   await mesh.stop()
   lines = logLines(mesh.folder)
 }, 120_000)
 afterAll(async () => {
-  await on?.end()
+  await harness?.end()
   await Promise.all([traces?.close(), receiver?.close(), redis?.stop()])
 })
 
@@ -126,7 +129,7 @@ const portOf = (address: string): string => /:(\d+)(?:\/|$)/.exec(address)![1]!
 
 /** Connects an account as a browser does, and keeps what it is shown on the way. */
 async function connect(): Promise<void> {
-  const { start_url: start } = (await on.api.call('GET', '/oauth/google/authorize')).body as { start_url: string }
+  const { start_url: start } = (await harness.api.call('GET', '/oauth/google/authorize')).body as { start_url: string }
   const { location, cookie } = await continueFrom(start)
   const asked = new URL(location)
   const callback = new URL((await consent(asked, 'you@example.com')).headers.get('location')!)

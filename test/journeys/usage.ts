@@ -22,4 +22,3 @@ export async function use(api: Api, url: string): Promise<{ replies: Reply[]; lo
 
 export const isExecuted = ({ body }: Reply): boolean => body.duration_ms !== undefined && body.run_id !== undefined
 export const statuses = (replies: readonly Reply[]) => [...new Set(replies.map(({ status }) => status))]
-

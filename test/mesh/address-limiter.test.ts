@@ -37,6 +37,6 @@ test.each([
 ])('%s', (_, one, other, same) => expect(networkOf(one) === networkOf(other)).toBe(same))
 
 test('only so many addresses are remembered', () => {
-  const limiter = new AddressLimiter({ perMinute: 1, most: 2, now: () => 0 })
+  const limiter = new AddressLimiter({ perMinute: 1, max: 2, now: () => 0 })
   expect(['a', 'b', 'c', 'a', 'c'].map((address) => limiter.take(address) === 0)).toEqual([true, true, true, true, false])
 })

@@ -1,6 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import { Breaker, type BreakerParts } from '#mesh/breaker.ts'
-import { currentScope, within } from '#mesh/telemetry/scope.ts'
+import { currentScope, runInScope } from '#mesh/telemetry/scope.ts'
 import { newTrace } from '#mesh/telemetry/trace-context.ts'
 
 type Change = Parameters<BreakerParts['onChange']>[0]
@@ -10,7 +10,7 @@ afterEach(() => breaker.stop())
 
 function start(probe: () => Promise<unknown>) {
   const changes: Change[] = []
-  breaker = new Breaker({ probe, everyMs: 5, onChange: (change) => changes.push(change) })
+  breaker = new Breaker({ probe, intervalMs: 5, onChange: (change) => changes.push(change) })
   return changes
 }
 
@@ -28,7 +28,10 @@ test('it closes by itself once a probe succeeds, and says each change once', asy
   expect(changes).toEqual([{ closed: false, reason: 'first' }])
   away = false
   await vi.waitFor(() => expect(breaker.closed).toBe(true))
-  expect(changes).toEqual([{ closed: false, reason: 'first' }, { closed: true, awayMs: expect.any(Number) }])
+  expect(changes).toEqual([
+    { closed: false, reason: 'first' },
+    { closed: true, unavailableMs: expect.any(Number) },
+  ])
 })
 
 test('its probes belong to no request, though one opened it', async () => {
@@ -36,19 +39,19 @@ test('its probes belong to no request, though one opened it', async () => {
   let heard: unknown = 'nothing yet'
   breaker = new Breaker({
     probe: async () => void scopes.push(currentScope()),
-    everyMs: 5,
+    intervalMs: 5,
     onChange: ({ closed }) => (heard = closed ? currentScope() : heard),
   })
-  within({ work: { requestId: 'r-1' }, trace: newTrace(true) }, () => breaker.open('silent'))
+  runInScope({ work: { requestId: 'r-1' }, trace: newTrace(true) }, () => breaker.open('silent'))
   await vi.waitFor(() => expect(breaker.closed).toBe(true))
   expect([scopes, heard]).toEqual([[undefined], undefined])
 })
 
 test('there is one probe at a time, however long it takes', async () => {
-  let [running, most, ended] = [0, 0, 0]
+  let [running, max, ended] = [0, 0, 0]
   start(async () => {
     running += 1
-    most = Math.max(most, running)
+    max = Math.max(max, running)
     await new Promise((resolve) => setTimeout(resolve, 15))
     running -= 1
     ended += 1
@@ -57,7 +60,7 @@ test('there is one probe at a time, however long it takes', async () => {
   breaker.open('silent')
   breaker.open('silent')
   await vi.waitFor(() => expect(ended).toBeGreaterThan(3))
-  expect(most).toBe(1)
+  expect(max).toBe(1)
 })
 
 test('a stopped breaker probes no more and opens no more', async () => {
@@ -70,13 +73,13 @@ test('a stopped breaker probes no more and opens no more', async () => {
   await vi.waitFor(() => expect(probes).toBeGreaterThan(1))
   breaker.stop()
   const until = probes
-  const other = new Breaker({ probe: async () => {}, everyMs: 5, onChange: (change) => changes.push(change) })
+  const other = new Breaker({ probe: async () => {}, intervalMs: 5, onChange: (change) => changes.push(change) })
   other.stop()
   other.open('late')
   expect(other.closed).toBe(true)
   expect(changes).toHaveLength(1)
   // A probe of the same period, started later, has passed: a stopped one would have been before it.
-  const clock = new Breaker({ probe: async () => {}, everyMs: 20, onChange: () => {} })
+  const clock = new Breaker({ probe: async () => {}, intervalMs: 20, onChange: () => {} })
   clock.open('to wait for')
   await vi.waitFor(() => expect(clock.closed).toBe(true))
   expect(probes).toBe(until)

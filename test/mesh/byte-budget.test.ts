@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { ByteBudget, type Held } from '#mesh/byte-budget.ts'
+import { ByteBudget, type Reservation } from '#mesh/byte-budget.ts'
 
 const ann = { name: 'ann', maxBytes: 100 }
 const acme = { name: 'acme', maxBytes: 150 }
@@ -40,7 +40,10 @@ test('takes what is larger than a share, or than all, where nothing else is unde
 test('what one has beyond its share takes room from nobody else, neither in its workspace nor in all', () => {
   const budget = new ByteBudget({ maxBytes: 300 })
   const bob = { name: 'bob', maxBytes: 100 }
-  const eve = [{ name: 'eve', maxBytes: 150 }, { name: 'other', maxBytes: 150 }]
+  const eve = [
+    { name: 'eve', maxBytes: 150 },
+    { name: 'other', maxBytes: 150 },
+  ]
   const [first, second] = [budget.take([ann, acme], 50)!, budget.take([ann, acme], 50)!]
   first.resize(5000)
   second.resize(1000)
@@ -95,7 +98,7 @@ test('whatever is taken, resized and released, it counts what is under way and f
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const budget = new ByteBudget({ maxBytes: 150 })
-      const all: { held: Held; who: string; bytes: number }[] = []
+      const all: { held: Reservation; who: string; bytes: number }[] = []
       const sum = (who?: string) => all.reduce((total, each) => total + (who === undefined || each.who === who ? each.bytes : 0), 0)
       for (const each of steps) {
         if (each.kind === 'take') {

@@ -80,10 +80,13 @@ test('whatever comes and goes, no limit is passed, no slot is lost, and nobody w
           const { who } = each
           const control = new AbortController()
           waiting.set(control, who)
-          void shared.acquire(who, control.signal).then(
-            (release) => held.push({ who, release }),
-            () => undefined,
-          ).finally(() => waiting.delete(control))
+          void shared
+            .acquire(who, control.signal)
+            .then(
+              (release) => held.push({ who, release }),
+              () => undefined,
+            )
+            .finally(() => waiting.delete(control))
         } else if (each.do === 'release') held.splice(each.which % (held.length || 1), 1)[0]?.release()
         else [...waiting.keys()][each.which % (waiting.size || 1)]?.abort()
         await new Promise(setImmediate)

@@ -13,8 +13,7 @@ const [ours] = mesh.peers.get('actions')!
 const notListed = 'MESH_PEERS_FILE does not list this key for actions'
 const folder = mkdtempSync(join(tmpdir(), 'relay-peers-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
-const own = (over: Record<string, string> = {}) =>
-  identity('actions', readConfig(identityVariables, { ...mesh.env('actions'), ...over }))
+const own = (over: Record<string, string> = {}) => identity('actions', readConfig(identityVariables, { ...mesh.env('actions'), ...over }))
 const fileOf = (content: string): { MESH_PEERS_FILE: string } => {
   const file = join(folder, 'peers.json')
   writeFileSync(file, content)

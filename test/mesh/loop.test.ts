@@ -22,7 +22,7 @@ describe('a loop', () => {
     work = async () => false
     loop = new Loop({
       name: 'test',
-      everyMs: 1000,
+      intervalMs: 1000,
       failingMs: 8000,
       log: pino({ level: 'silent' }),
       work: () => ((rounds += 1), work()),

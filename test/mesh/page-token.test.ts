@@ -13,7 +13,9 @@ test.each(['x', '%', `${end.atUs} ${end.id} `, `${end.atUs} x`, `-1 ${end.id}`, 
   'a token that says %j is refused by the name of its field',
   (said) => {
     for (const token of [said, Buffer.from(said).toString('base64url')]) {
-      expect(() => readPageToken(token)).toThrow(expect.objectContaining({ violations: [expect.objectContaining({ field: 'page_token' })] }))
+      expect(() => readPageToken(token)).toThrow(
+        expect.objectContaining({ violations: [expect.objectContaining({ field: 'page_token' })] }),
+      )
     }
   },
 )

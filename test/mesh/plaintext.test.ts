@@ -52,12 +52,20 @@ describe('in production', () => {
 })
 
 describe('Postgres and Redis in production', () => {
-  const stores = { databaseUrl: secret('DATABASE_URL', 'x', { default: 'postgres://localhost/x' }), redisUrl: optional(url('REDIS_URL', 'x', redisSchemes)) }
+  const stores = {
+    databaseUrl: secret('DATABASE_URL', 'x', { default: 'postgres://localhost/x' }),
+    redisUrl: optional(url('REDIS_URL', 'x', redisSchemes)),
+  }
   const judged = (env: Record<string, string>) => problems(env, stores)
 
   test('on another machine and unencrypted they are refused by name and host alone, and it is said what to do', () => {
-    const [postgres, redis, ...others] = judged({ DATABASE_URL: 'postgres://relay:hunter2@db.internal:5432/relay', REDIS_URL: 'redis://:hunter2@10.1.2.3:6379' })
-    expect(postgres).toMatch(/^DATABASE_URL leads to db\.internal unencrypted, .*add sslmode=verify-full to it, or set NETWORK_ENCRYPTED=true/)
+    const [postgres, redis, ...others] = judged({
+      DATABASE_URL: 'postgres://relay:hunter2@db.internal:5432/relay',
+      REDIS_URL: 'redis://:hunter2@10.1.2.3:6379',
+    })
+    expect(postgres).toMatch(
+      /^DATABASE_URL leads to db\.internal unencrypted, .*add sslmode=verify-full to it, or set NETWORK_ENCRYPTED=true/,
+    )
     expect(redis).toMatch(/^REDIS_URL leads to 10\.1\.2\.3 unencrypted, .*begin it with rediss:\/\/, or set NETWORK_ENCRYPTED=true/)
     expect(others).toEqual([])
     expect(`${postgres}${redis}`).not.toContain('hunter2')

@@ -90,13 +90,17 @@ test('a replica that a name gets is called, one that it loses is called no more,
   addresses = ['127.0.0.2']
   let before = -1
   // What is seen within one look-up of the change may still go there.
-  await until('the old replica is called no more', async () => {
-    const handled = await first.handled()
-    const still = handled === before
-    before = handled
-    await more(calls, 50)
-    return still
-  }, 20_000)
+  await until(
+    'the old replica is called no more',
+    async () => {
+      const handled = await first.handled()
+      const still = handled === before
+      before = handled
+      await more(calls, 50)
+      return still
+    },
+    20_000,
+  )
   await more(calls, 100)
   expect(await first.handled()).toBe(before)
   expect(calls.failed).toEqual([])

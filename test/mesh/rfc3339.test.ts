@@ -80,7 +80,8 @@ describe('a time', () => {
   test('is looked for in any text without a throw', () => {
     fc.assert(
       fc.property(fc.string(), (text) => {
-        for (const found of [parseTime(text), parseTimeOrDay(text)]) expect(found === undefined || !Number.isNaN(found.getTime())).toBe(true)
+        for (const found of [parseTime(text), parseTimeOrDay(text)])
+          expect(found === undefined || !Number.isNaN(found.getTime())).toBe(true)
       }),
     )
   })

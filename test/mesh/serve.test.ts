@@ -109,7 +109,7 @@ describe('a process that is told to stop', () => {
   test('finishes the calls under way, takes no new ones, and ends with 0', async () => {
     const running = start()
     const call = await caller(running)
-    const underWay = call('slow')
+    const inFlight = call('slow')
     await running.said('begun')
     running.child.kill('SIGTERM')
     await until('new calls are refused', async () =>
@@ -119,7 +119,7 @@ describe('a process that is told to stop', () => {
       ),
     )
     expect(running.child.exitCode).toBeNull()
-    await expect(underWay).resolves.toEqual({})
+    await expect(inFlight).resolves.toEqual({})
     expect(await running.ended).toBe(0)
     expect(running.lines.slice(-2).map((line) => line['msg'])).toEqual(['the first started stopped last', 'stopped'])
   })
@@ -164,13 +164,13 @@ describe('a process that is told to stop', () => {
   test('takes no harm from being told again', async () => {
     const running = start()
     const call = await caller(running)
-    const underWay = call('slow')
+    const inFlight = call('slow')
     await running.said('begun')
     running.child.kill('SIGINT')
     await running.said('stopping').catch(() => undefined)
     running.child.kill('SIGTERM')
     running.child.kill('SIGINT')
-    await expect(underWay).resolves.toEqual({})
+    await expect(inFlight).resolves.toEqual({})
     expect(await running.ended).toBe(0)
     expect(running.lines.filter((line) => line['msg'] === 'stopping')).toHaveLength(1)
   })

@@ -39,7 +39,11 @@ describe('a signature key', () => {
   })
 
   test('of one workspace is not to be had from those of another: the key of default derives none that counts', () => {
-    const known = [bytes(keys.key('outbound', 'default', 0)), bytes(keys.key('outbound', 'default', 1)), bytes(keys.key('outbound', 'default', 2))]
+    const known = [
+      bytes(keys.key('outbound', 'default', 0)),
+      bytes(keys.key('outbound', 'default', 1)),
+      bytes(keys.key('outbound', 'default', 2)),
+    ]
     for (const key of known) {
       const theirs = new SignatureKeys({ root: key.toString(), legacy: key.toString() })
       for (const purpose of purposes) {

@@ -38,7 +38,10 @@ describe('which signature keys count', () => {
     const { ring, keys } = keyring()
     states.update(news({ states: [{ ...acme, generation: 1, previousGeneration: 0 }], sequence: 1 }))
     expect(ring.of('outbound', 'acme')).toEqual({ newest: keys.key('outbound', 'acme', 1), previous: keys.key('outbound', 'acme', 0) })
-    for (const [purpose, workspace] of [['inbound', 'acme'], ['outbound', 'other']] as const) {
+    for (const [purpose, workspace] of [
+      ['inbound', 'acme'],
+      ['outbound', 'other'],
+    ] as const) {
       expect(ring.of(purpose, workspace)).toEqual({ newest: keys.key(purpose, workspace, 1), previous: undefined })
     }
     states.update(news({ states: [{ ...acme, generation: 1 }], sequence: 2 }))
@@ -105,7 +108,12 @@ test('open overlaps are counted by purpose until they end, in the metric that th
     return Object.fromEntries(values.map(({ labels, value }) => [labels['purpose'], value]))
   }
   expect(await count()).toEqual({ outbound: 0, inbound: 0 })
-  const of = (workspace: string, purpose: string, previousGeneration?: number) => ({ workspace, purpose, generation: 1, previousGeneration })
+  const of = (workspace: string, purpose: string, previousGeneration?: number) => ({
+    workspace,
+    purpose,
+    generation: 1,
+    previousGeneration,
+  })
   const open = [of('acme', 'outbound', 0), of('umbrella', 'outbound', 0), of('acme', 'inbound', 0), of('new', 'inbound')]
   states.update({ states: open, sequence: 4, more: false, rootId: '' })
   expect(await count()).toEqual({ outbound: 2, inbound: 1 })

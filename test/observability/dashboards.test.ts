@@ -7,7 +7,7 @@ import { dashboardFiles, dashboards, dataSources, filled, jsonOf, queries, rules
 const known = knownSeries(rules)
 const uids = new Set(dataSources.map(({ uid }) => uid))
 const panels = dashboards.flatMap((dashboard) => dashboard.panels.map((panel) => ({ at: `${dashboard.uid}: ${panel.title}`, ...panel })))
-const asked = panels.flatMap(({ at, targets = [] }) => targets.map((target) => ({ at, ...target })))
+const requests = panels.flatMap(({ at, targets = [] }) => targets.map((target) => ({ at, ...target })))
 
 /** What spans carry: docs and code use no others. */
 const attributes = new Set([
@@ -20,7 +20,9 @@ const attributes = new Set([
   ...['service.name', 'service.namespace', 'service.version', 'deployment.environment.name'].map((name) => `resource.${name}`),
   ...['http.request.method', 'http.route', 'url.scheme', 'http.response.status_code', 'error.type'].map((name) => `span.${name}`),
   ...['request_id', 'workspace_id', 'run_id', 'replayed', 'action', 'provider', 'run_status', 'reason'].map((name) => `span.relay.${name}`),
-  ...['rpc.system.name', 'rpc.method', 'rpc.response.status_code', 'peer.service', 'server.address', 'server.port'].map((name) => `span.${name}`),
+  ...['rpc.system.name', 'rpc.method', 'rpc.response.status_code', 'peer.service', 'server.address', 'server.port'].map(
+    (name) => `span.${name}`,
+  ),
   ...['db.system.name', 'db.namespace', 'db.query.summary', 'db.operation.name', 'db.response.status_code'].map((name) => `span.${name}`),
 ])
 
@@ -57,29 +59,36 @@ describe('dashboards', () => {
   })
 
   it('ask data sources that are provisioned', () => {
-    const named = [...panels.flatMap(({ datasource }) => datasource?.uid ?? []), ...asked.map(({ datasource }) => datasource.uid)]
+    const named = [...panels.flatMap(({ datasource }) => datasource?.uid ?? []), ...requests.map(({ datasource }) => datasource.uid)]
     expect(named.filter((uid) => !uids.has(uid))).toEqual([])
   })
 
   it('show exemplars where metrics have them, and nowhere else', () => {
     const have = /(?:http_request_duration|grpc_server_handling|action_latency)_seconds_bucket/
-    for (const { at, expr, exemplar } of asked) if (exemplar === true) expect(expr, at).toMatch(have)
-    expect(asked.filter(({ exemplar }) => exemplar).length).toBeGreaterThan(3)
+    for (const { at, expr, exemplar } of requests) if (exemplar === true) expect(expr, at).toMatch(have)
+    expect(requests.filter(({ exemplar }) => exemplar).length).toBeGreaterThan(3)
   })
 
   it('find traces by attributes that spans have', () => {
-    const traceQl = asked.filter(({ datasource }) => datasource.uid === 'tempo')
+    const traceQl = requests.filter(({ datasource }) => datasource.uid === 'tempo')
     expect(traceQl).toHaveLength(3)
     for (const { at, query } of traceQl) {
       const words = wordsOf(query!.replaceAll(/\d+ms/g, ''))
-      expect(words.filter((word) => !attributes.has(word)), at).toEqual([])
+      expect(
+        words.filter((word) => !attributes.has(word)),
+        at,
+      ).toEqual([])
     }
   })
 
   it('find log lines by fields that lines have', () => {
-    const logQl = asked.filter(({ datasource }) => datasource.uid === 'loki')
+    const logQl = requests.filter(({ datasource }) => datasource.uid === 'loki')
     expect(logQl).toHaveLength(3)
-    for (const { at, expr } of logQl) expect(wordsOf(expr!).filter((word) => !logFields.has(word)), at).toEqual([])
+    for (const { at, expr } of logQl)
+      expect(
+        wordsOf(expr!).filter((word) => !logFields.has(word)),
+        at,
+      ).toEqual([])
   })
 })
 

@@ -1,12 +1,12 @@
 /** What a PromQL expression names: series with the labels that are asked of them, and the labels that it groups and joins by. */
 
-export interface Selected {
+export interface Selector {
   readonly metric: string
   readonly labels: readonly string[]
 }
 
-export interface Named {
-  readonly series: readonly Selected[]
+export interface NamedSelector {
+  readonly series: readonly Selector[]
   /** Of by, without, on, ignoring, group_left and group_right. */
   readonly grouping: readonly string[]
 }
@@ -17,9 +17,9 @@ const groups = new Set(['by', 'without', 'on', 'ignoring', 'group_left', 'group_
 const isName = (text: string | undefined): text is string => text !== undefined && /^[a-zA-Z_:]/.test(text)
 
 /** It finds names in expressions that are well-formed, which promtool sees to; it does not check them itself. */
-export function namedIn(expression: string): Named {
+export function namedIn(expression: string): NamedSelector {
   const tokens = expression.match(token) ?? []
-  const series: Selected[] = []
+  const series: Selector[] = []
   const grouping: string[] = []
   for (let at = 0; at < tokens.length; at += 1) {
     const [text, next] = [tokens[at]!, tokens[at + 1]]

@@ -19,7 +19,11 @@ const fileOf = (alert: string): string => `${alert.replaceAll(/\B[A-Z]/g, (lette
 describe('alerts', () => {
   it('each have a runbook, and each runbook an alert', () => {
     for (const { alert, annotations } of alerts) expect(annotations?.runbook_url).toBe(`{{ $externalLabels.runbooks }}/${fileOf(alert!)}`)
-    expect(readdirSync(runbooks).filter((name) => name !== 'README.md').sort()).toEqual(alertNames.map(fileOf).sort())
+    expect(
+      readdirSync(runbooks)
+        .filter((name) => name !== 'README.md')
+        .sort(),
+    ).toEqual(alertNames.map(fileOf).sort())
   })
 
   it.each(alertNames)('%s has a runbook that says what it means, what to look at, what to do and when it is over', (name) => {

@@ -24,7 +24,9 @@ describe.each(runbooks)('$name', ({ text }) => {
   it('asks for series and labels that exist', () => {
     const promQl = code.filter((each) => /\b(?:rate|histogram_quantile|count|sum)\b.*\(/.test(each) && !each.startsWith('SELECT'))
     expect(promQl.flatMap((each) => strangersIn(each, known))).toEqual([])
-    const names = code.filter((each) => /^[a-z]+(?:_[a-z]+)*_(?:total|seconds|backlog|letters|rejected|overlaps|up|claims|waiting)$/.test(each))
+    const names = code.filter((each) =>
+      /^[a-z]+(?:_[a-z]+)*_(?:total|seconds|backlog|letters|rejected|overlaps|up|claims|waiting)$/.test(each),
+    )
     expect(names.filter((name) => !known.has(name) && !known.has(`${name}_count`))).toEqual([])
   })
 

@@ -82,25 +82,27 @@ describe.each(Object.entries(ways))('a JavaScript caller that loads the contract
         request,
         metadata,
         { deadline: Date.now() + 5000 },
-        (error: ServiceError | null, answer: Record<string, unknown>) => (error === null ? resolve(answer) : reject(error)),
+        (error: ServiceError | null, response: Record<string, unknown>) => (error === null ? resolve(response) : reject(error)),
       )
     })
 
   test('calls with an API key, and gets what the contract says by its names', async () => {
     const params = struct('url', 'https://example.com/')
-    const answer = await call(
+    const response = await call(
       definition.relay.actions.v1.ActionsService,
       'PreviewAction',
       { action: 'webhook.save', params },
       { authorization: `Bearer ${callerToken}` },
     )
-    expect(answer).toMatchObject({ preview_id: 'p-1', action: 'webhook.save', warnings: [], expires_at: '2026-11-22T00:00:00.000Z' })
-    expect(answer['params']).toMatchObject(params)
+    expect(response).toMatchObject({ preview_id: 'p-1', action: 'webhook.save', warnings: [], expires_at: '2026-11-22T00:00:00.000Z' })
+    expect(response['params']).toMatchObject(params)
   })
 
   test('calls as a peer, with lists and enums', async () => {
-    const answer = await call(definition.relay.ratelimit.v1.RateLimitService, 'Check', requests.check, { 'x-relay-peer': peerToken('ratelimit') })
-    expect(answer).toMatchObject({ granted: 1, decisions: [{ limited: true, limit: 60, source: 'SOURCE_REDIS' }] })
+    const response = await call(definition.relay.ratelimit.v1.RateLimitService, 'Check', requests.check, {
+      'x-relay-peer': peerToken('ratelimit'),
+    })
+    expect(response).toMatchObject({ granted: 1, decisions: [{ limited: true, limit: 60, source: 'SOURCE_REDIS' }] })
   })
 
   test('is refused like any other without credentials', async () => {

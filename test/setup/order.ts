@@ -8,7 +8,10 @@ export default class Order extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const sorted = await super.sort(files)
     const isJourney = ({ project }: TestSpecification): boolean => project.name === 'journeys'
-    return spread(sorted.filter(isJourney), sorted.filter((each) => !isJourney(each)))
+    return spread(
+      sorted.filter(isJourney),
+      sorted.filter((each) => !isJourney(each)),
+    )
   }
 }
 

@@ -9,7 +9,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestProject } from 'vitest/node'
-import { startPostgres, type Postgres } from '../../deploy/local/postgres.ts'
+import { startPostgres, type Postgres } from '../../deploy/local/postgres/server.ts'
 import { startRedis, type Redis } from '../../deploy/local/redis.ts'
 
 declare module 'vitest' {

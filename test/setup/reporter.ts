@@ -5,7 +5,7 @@ import { full, seed } from './seed.ts'
 const stallMs = full ? 900_000 : 120_000
 
 /** What `make test` is promised to take at the most, and one file of it; the long run takes what it takes. */
-const [longestRunMs, longestFileMs] = full ? [Infinity, Infinity] : [300_000, 60_000]
+const [maxRunMs, maxFileMs] = full ? [Infinity, Infinity] : [300_000, 60_000]
 
 /**
  * Ends a run with its counts alone on a line: `N passed, N failed`, and `, N skipped` where some were. A run that stands still, which the
@@ -54,8 +54,8 @@ export default class Counts implements Reporter {
   #slow(modules: readonly TestModule[]): string[] {
     const took = (what: string, ms: number, longestMs: number): string[] =>
       ms > longestMs ? [`${what} took ${Math.round(ms / 1000)} s, which is more than ${longestMs / 1000} s.`] : []
-    const files = modules.flatMap((each) => took(each.relativeModuleId, each.diagnostic().duration, longestFileMs))
-    return [...files, ...took('The run', performance.now() - this.#startedMs, longestRunMs)]
+    const files = modules.flatMap((each) => took(each.relativeModuleId, each.diagnostic().duration, maxFileMs))
+    return [...files, ...took('The run', performance.now() - this.#startedMs, maxRunMs)]
   }
 
   #moves(): void {

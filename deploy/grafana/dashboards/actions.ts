@@ -66,7 +66,10 @@ export const actions = dashboard({
           unit: 'short',
           width: 6,
           queries: [{ expr: 'max(action_outbox_backlog)', legend: '' }],
-          thresholds: [{ from: 100, color: 'yellow' }, { from: 500, color: 'red' }],
+          thresholds: [
+            { from: 100, color: 'yellow' },
+            { from: 500, color: 'red' },
+          ],
         }),
         graph({
           title: 'Previews, runs and replays',
@@ -130,7 +133,7 @@ export const actions = dashboard({
           queries: [
             { expr: 'sum by (queue) (outgoing_in_flight)', legend: '{{queue}} in flight' },
             { expr: 'sum by (queue) (outgoing_queued)', legend: '{{queue}} waiting' },
-            { expr: `sum by (queue, reason) (increase(outgoing_queue_refused_total${rate}))`, legend: '{{queue}} dropped: {{reason}}' },
+            { expr: `sum by (queue, reason) (increase(outgoing_queue_rejected_total${rate}))`, legend: '{{queue}} dropped: {{reason}}' },
           ],
         }),
         graph({
@@ -245,7 +248,10 @@ export const actions = dashboard({
           unit: 'short',
           queries: [
             { expr: `sum by (action) (increase(action_taken_over_total{${chosen}}${rate}))`, legend: '{{action}} taken over' },
-            { expr: `sum by (action, status) (increase(action_late_outcome_total{${chosen}}${rate}))`, legend: '{{action}} late {{status}}' },
+            {
+              expr: `sum by (action, status) (increase(action_late_outcome_total{${chosen}}${rate}))`,
+              legend: '{{action}} late {{status}}',
+            },
             { expr: `sum by (service) (increase(heartbeat_gaps_total${rate}))`, legend: '{{service}} heartbeat gaps' },
           ],
         }),

@@ -22,21 +22,30 @@ export const mesh = dashboard({
           description: 'Share of requests with a 5xx response. Limit: 1 %.',
           unit: 'percentunit',
           queries: [{ expr: 'slo:bad:ratio_rate1h{slo="errors"}', legend: '' }],
-          thresholds: [{ from: 0.005, color: 'yellow' }, { from: 0.01, color: 'red' }],
+          thresholds: [
+            { from: 0.005, color: 'yellow' },
+            { from: 0.01, color: 'red' },
+          ],
         }),
         stat({
           title: 'Light requests, P99',
           description: 'Lists, reads of runs, previews. Limit: 50 ms.',
           unit: 's',
           queries: [{ expr: 'relay:http_request_duration_seconds:light_p99_rate5m', legend: '' }],
-          thresholds: [{ from: 0.025, color: 'yellow' }, { from: 0.05, color: 'red' }],
+          thresholds: [
+            { from: 0.025, color: 'yellow' },
+            { from: 0.05, color: 'red' },
+          ],
         }),
         stat({
           title: 'webhook.save, P95',
           description: 'From the start of a run to its end, including the receiver. Limit: 1.2 s.',
           unit: 's',
           queries: [{ expr: 'relay:action_latency_seconds:webhook_p95_rate5m', legend: '' }],
-          thresholds: [{ from: 0.6, color: 'yellow' }, { from: 1.2, color: 'red' }],
+          thresholds: [
+            { from: 0.6, color: 'yellow' },
+            { from: 1.2, color: 'red' },
+          ],
         }),
         stat({
           title: 'Error budget left, 3 days',
@@ -57,7 +66,10 @@ export const mesh = dashboard({
           unit: 'short',
           width: 16,
           queries: [{ expr: 'slo:bad:ratio_rate1h / on (slo) slo:budget:ratio', legend: '{{slo}}' }],
-          thresholds: [{ from: 1, color: 'yellow' }, { from: 14.4, color: 'red' }],
+          thresholds: [
+            { from: 1, color: 'yellow' },
+            { from: 14.4, color: 'red' },
+          ],
         }),
         alerts({ title: 'Firing alerts', description: 'Each has a runbook in docs/runbooks.', query: '' }),
       ],
@@ -196,14 +208,14 @@ export const mesh = dashboard({
           title: 'Bytes in flight',
           description: 'Requests and responses, per gateway. From 18 MiB on, requests are rejected.',
           unit: 'bytes',
-          queries: [{ expr: 'gateway_bytes_under_way', legend: '{{instance}}' }],
+          queries: [{ expr: 'gateway_bytes_in_flight', legend: '{{instance}}' }],
           thresholds: [{ from: 18 * 1024 * 1024, color: 'red' }],
         }),
         graph({
           title: 'Requests rejected for their size',
           description: 'With 503 OVERLOADED: a key, a workspace or the gateway had too many bytes in flight.',
           unit: 'reqps',
-          queries: [{ expr: `sum by (instance) (rate(gateway_refused_for_bytes_total${rate}))`, legend: '{{instance}}' }],
+          queries: [{ expr: `sum by (instance) (rate(gateway_overload_rejections_total${rate}))`, legend: '{{instance}}' }],
         }),
         graph({
           title: 'Signature keys',

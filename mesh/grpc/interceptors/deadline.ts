@@ -2,12 +2,12 @@ import { meshErrors } from '../../errors.ts'
 import type { Interceptor } from './interceptor.ts'
 
 /** With less than this left nothing useful can be begun. */
-const leastMs = 10
+const minMs = 10
 
 /** Answers when the call's time is over or the caller has gone, even if the handler has not come to its end. */
 export function deadline(): Interceptor {
   return async (call, next) => {
-    if (call.deadline - Date.now() < leastMs) throw meshErrors.DEADLINE_TOO_SHORT()
+    if (call.deadline - Date.now() < minMs) throw meshErrors.DEADLINE_TOO_SHORT()
     let over: (() => void) | undefined
     const ended = new Promise<never>((_, reject) => {
       over = () => reject(Date.now() >= call.deadline - 1 ? meshErrors.DEADLINE_EXCEEDED() : meshErrors.CANCELLED())

@@ -7,7 +7,7 @@
  * 4. policy    who is calling, and whether the contract lets them; before a byte of the request is looked at
  * 5. validate  the contract's rules on the request; the handler gets only what passes
  */
-import type { RefusalCounter } from '../../audit/refusals.ts'
+import type { DenialCounter } from '../../audit/denials.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
 import type { Verifier } from '../caller.ts'
@@ -23,7 +23,7 @@ export interface InterceptorParts {
   log: Logger
   metrics: Metrics
   verifier: Verifier
-  refusals?: RefusalCounter | undefined
+  refusals?: DenialCounter | undefined
   /** Those that are served: each is counted from 0. */
   methods?: readonly Method[]
 }

@@ -14,7 +14,10 @@ import type { Interceptor } from './interceptor.ts'
  * nothing and went well is logged at `debug` alone: the gateway's line has the same request id, and a line costs a fifth of such a call.
  */
 export function observe(metrics: Metrics, log: Logger, methods: readonly Method[] = []): Interceptor {
-  const of = methodMetrics(metrics, 'grpc_server', { handled: 'gRPC calls handled, by status code', handling: 'Duration of a handled gRPC call' })
+  const of = methodMetrics(metrics, 'grpc_server', {
+    handled: 'gRPC calls handled, by status code',
+    handling: 'Duration of a handled gRPC call',
+  })
   methods.forEach(of)
   return async (call, next) => {
     const started = performance.now()

@@ -1,7 +1,7 @@
-import type { Refusal, RefusalCounter } from '../../audit/refusals.ts'
+import type { Denial, DenialCounter } from '../../audit/denials.ts'
 import { parseApiKey } from '../../api-key.ts'
 import { MeshError, meshErrors } from '../../errors.ts'
-import { note } from '../../telemetry/scope.ts'
+import { annotate } from '../../telemetry/scope.ts'
 import type { Call } from '../call.ts'
 import { type Verifier, isService } from '../caller.ts'
 import type { Interceptor } from './interceptor.ts'
@@ -13,7 +13,7 @@ import type { Interceptor } from './interceptor.ts'
  * `refusals` is told of every refusal here, and of those that a handler makes of a caller whom the contract let through. An open method
  * knows better than this who asked, and tells of its own.
  */
-export function policy(verifier: Verifier, refusals?: RefusalCounter): Interceptor {
+export function policy(verifier: Verifier, refusals?: DenialCounter): Interceptor {
   const refuse = (call: Call, error: MeshError): MeshError => {
     refusals?.note(refusalOf(call, error))
     return error
@@ -44,7 +44,7 @@ export function policy(verifier: Verifier, refusals?: RefusalCounter): Intercept
     const caller = verifier.caller(call.callerToken)
     call.caller = caller instanceof Promise ? await caller : caller
     if (call.caller === undefined) throw unauthenticated(call, notValid(call.callerToken))
-    note({ workspace: call.caller.workspace })
+    annotate({ workspace: call.caller.workspace })
     if (!call.caller.may(permission)) throw denied(call, `The caller lacks the permission ${permission}.`)
     try {
       return await next()
@@ -55,7 +55,7 @@ export function policy(verifier: Verifier, refusals?: RefusalCounter): Intercept
 }
 
 /** A peer that calls for itself stands under its name; of who is not known nothing is said but the address. */
-function refusalOf({ caller, callerToken, peer, requestId, trace, source = '' }: Call, { code, reason }: MeshError): Refusal {
+function refusalOf({ caller, callerToken, peer, requestId, trace, source = '' }: Call, { code, reason }: MeshError): Denial {
   const signIn = code === 'UNAUTHENTICATED'
   // A caller token that is none says nothing of the peer that carries it.
   const itself = peer !== undefined && (callerToken === undefined || !signIn)

@@ -4,7 +4,7 @@ import { entryLine } from './entry-json.ts'
 import type { AuditStore, EntryQuery } from './store.ts'
 
 /** A message of the mesh may have 4 MiB. */
-const mostBytes = 3 * 1024 * 1024
+const maxBytes = 3 * 1024 * 1024
 /** Entries that are read at a time. */
 const chunk = 500
 
@@ -26,7 +26,7 @@ export async function exportPage(store: Pick<AuditStore, 'list'>, query: Omit<En
     for (const entry of entries) {
       const line = entryLine(entry)
       bytes += Buffer.byteLength(line)
-      if (bytes > mostBytes) return { data: Buffer.from(lines.join('')), next: last?.sequence }
+      if (bytes > maxBytes) return { data: Buffer.from(lines.join('')), next: last?.sequence }
       lines.push(line)
       last = entry
     }

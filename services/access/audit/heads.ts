@@ -15,7 +15,7 @@ export interface End extends Link {
 
 export interface HeadsParts {
   chain: Chain
-  everyMs: number
+  intervalMs: number
   log: Logger
   /** Where the chains stand when the process starts: what one that was killed added has not been signed. */
   reader: ChainReader
@@ -36,7 +36,7 @@ export class Heads {
     this.#parts = parts
     // Whatever is logged otherwise.
     this.#log = parts.log.child({}, { level: 'info' })
-    this.#loop = new Loop({ name: 'audit heads', everyMs: parts.everyMs, log: parts.log, work: () => this.#round() })
+    this.#loop = new Loop({ name: 'audit heads', intervalMs: parts.intervalMs, log: parts.log, work: () => this.#round() })
   }
 
   start(): void {

@@ -3,7 +3,7 @@ import type { AuditEvent } from '#mesh/audit/event.ts'
 import { batch } from '#mesh/batch.ts'
 import type { Instruments } from '../metrics.ts'
 import type { Entry } from './chain.ts'
-import { wellFormed } from './event-form.ts'
+import { wellFormed } from './event-schema.ts'
 import type { AuditStore } from './store.ts'
 
 export interface AuditLogParts {
@@ -14,7 +14,7 @@ export interface AuditLogParts {
 }
 
 /** Events in one transaction. */
-const most = 500
+const max = 500
 /** Events that may wait for one; of a caller who is refused, some may be taken all the same. */
 const room = 20_000
 
@@ -25,7 +25,7 @@ export class AuditLog {
   constructor(parts: AuditLogParts) {
     this.#parts = parts
     // One round at a time: two would mostly wait for the same chains.
-    this.#take = batch((events) => this.#takeAll(events), { most, room, atOnce: 1 })
+    this.#take = batch((events) => this.#takeAll(events), { max, room, concurrency: 1 })
   }
 
   /**

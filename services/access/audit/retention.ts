@@ -20,16 +20,16 @@ export interface RetentionParts {
    */
   slackMs?: number
   /** Entries in one transaction at the most; 2000 when unset. */
-  most?: number
+  max?: number
 }
 
 export interface RetentionLoopParts extends Pick<RetentionParts, 'chain' | 'cutter'> {
   periods: readonly Period[]
-  everyMs: number
+  intervalMs: number
   log: Logger
 }
 
-export interface Retained {
+export interface RetentionState {
   readonly workspace: string
   /** Entries that were removed. */
   readonly removed: number
@@ -46,17 +46,24 @@ export class BrokenChain extends Error {
 }
 
 /** Cuts what is due; a chain that is broken does not hold up the others. */
-export async function retain({ chain, cutter, ageMs, workspace: only, slackMs = 0, most = 2000 }: RetentionParts): Promise<Retained[]> {
+export async function retain({
+  chain,
+  cutter,
+  ageMs,
+  workspace: only,
+  slackMs = 0,
+  max = 2000,
+}: RetentionParts): Promise<RetentionState[]> {
   const old = await cutter.workspacesOlderThan(ageMs + slackMs)
   const due = only === undefined ? old : old.filter((workspace) => workspace === only)
-  const retained: Retained[] = []
+  const retained: RetentionState[] = []
   for (const workspace of due) {
     const state = (checkpoint: Statement | undefined, entries: readonly Entry[], at: string): Statement =>
       chain.state('checkpoint', workspace, wholeEnd(chain, workspace, checkpoint, entries), at)
     let removed = 0
     let broken: BrokenChain | undefined
     try {
-      for (let cut = most; cut === most; removed += cut) cut = await cutter.cut({ workspace, ageMs, most, state })
+      for (let cut = max; cut === max; removed += cut) cut = await cutter.cut({ workspace, ageMs, max, state })
     } catch (error) {
       if (!(error instanceof BrokenChain)) throw error
       broken = error
@@ -83,7 +90,7 @@ export type Period = Pick<RetentionParts, 'ageMs' | 'workspace'>
 const dayMs = 86_400_000
 
 /** Not started yet. It may run in every replica: each waits for the other's cut. Of two periods for one workspace the shorter one holds. */
-export function retention({ periods, everyMs, log, ...parts }: RetentionLoopParts): Loop {
+export function retention({ periods, intervalMs, log, ...parts }: RetentionLoopParts): Loop {
   const work = async (): Promise<boolean> => {
     for (const period of periods) {
       for (const { workspace, removed, broken } of await retain({ ...parts, ...period, slackMs: Math.min(dayMs, period.ageMs / 10) })) {
@@ -93,5 +100,5 @@ export function retention({ periods, everyMs, log, ...parts }: RetentionLoopPart
     }
     return false
   }
-  return new Loop({ name: 'audit retention', everyMs, log, work })
+  return new Loop({ name: 'audit retention', intervalMs, log, work })
 }

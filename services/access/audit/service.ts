@@ -3,7 +3,7 @@ import { type AuditEntry, AuditServiceService } from '#gen/relay/access/v1/audit
 import type { AuditEvent, AuditOutcome } from '#mesh/audit/event.ts'
 import { meshErrors } from '#mesh/errors.ts'
 import { callerOf } from '#mesh/grpc/call.ts'
-import { type Served, served } from '#mesh/grpc/server.ts'
+import { type BoundServer, served } from '#mesh/grpc/server.ts'
 import { notAPageToken } from '#mesh/page-token.ts'
 import { parseTime } from '#mesh/rfc3339.ts'
 import { key } from '#mesh/telemetry/names.ts'
@@ -20,7 +20,7 @@ export interface AuditServiceParts {
 
 const defaultPage = { list: 50, export: 1000 }
 
-export function auditService({ log, store }: AuditServiceParts): Served {
+export function auditService({ log, store }: AuditServiceParts): BoundServer {
   return served(AuditServiceService, {
     async appendEvents({ events }, call) {
       // The workspace is the peer's word, as the act is; whose act it is is not.

@@ -33,11 +33,11 @@ export class PostgresChains implements ChainReader, ChainCutter {
     return found
   }
 
-  cut({ workspace, ageMs, most, state }: CutRequest): Promise<number> {
+  cut({ workspace, ageMs, max, state }: CutRequest): Promise<number> {
     return this.#database.transaction(async (queries) => {
       await lockChains(queries, [workspace])
       const [before] = await queries.query<StatementRow>(statements.lastCheckpoint, [workspace])
-      const rows = await queries.query<EntryRow & { old: boolean; now: number }>(statements.oldest, [workspace, most, ageMs])
+      const rows = await queries.query<EntryRow & { old: boolean; now: number }>(statements.oldest, [workspace, max, ageMs])
       const end = rows.findIndex(({ old }) => !old)
       const cut = end === -1 ? rows : rows.slice(0, end)
       if (cut.length === 0) return 0
@@ -85,7 +85,7 @@ class View implements ChainView {
     await this.#queries.query(statements.choose, [workspace])
     await this.#queries.query(open)
     try {
-      for (let rows: Row[]; (rows = await this.#queries.query<Row>(fetch)).length > 0; ) yield* rows
+      for (let rows: Row[]; (rows = await this.#queries.query<Row>(fetch)).length > 0;) yield* rows
     } finally {
       // Where a query failed the transaction is over, and the cursor with it.
       await this.#queries.query(close).catch(() => undefined)

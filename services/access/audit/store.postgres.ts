@@ -13,7 +13,7 @@ import { listEntries } from './store.list.postgres.ts'
 import type { AuditStore, EntryPage, EntryQuery } from './store.ts'
 
 /** An event that is taken into two chains at once is lost by one of them, which then finds it taken. */
-const mostRaces = 5
+const maxRaces = 5
 
 export class PostgresAuditStore implements AuditStore {
   readonly #database: Database
@@ -33,7 +33,7 @@ export class PostgresAuditStore implements AuditStore {
       try {
         return await this.#database.transaction((queries) => this.#append(queries, events))
       } catch (error) {
-        if (race === mostRaces || !isTakenTwice(error)) throw error
+        if (race === maxRaces || !isTakenTwice(error)) throw error
       }
     }
   }

@@ -73,7 +73,7 @@ export interface ChainCutter {
 export interface CutRequest {
   readonly workspace: string
   readonly ageMs: number
-  readonly most: number
+  readonly max: number
   /** `at` is the store's time. */
   readonly state: (checkpoint: Statement | undefined, entries: readonly Entry[], at: string) => Statement
 }

@@ -30,14 +30,14 @@ const farthestShift = 10_000
 /** Heads that are looked up together. */
 const headsAtOnce = 1000
 
-export interface Chained {
+export interface ChainedEntry {
   /** By sequence, both. */
   readonly checkpoints: AsyncIterable<Statement> | Iterable<Statement>
   readonly entries: AsyncIterable<Entry> | Iterable<Entry>
 }
 
 /** `seen` is told of each entry. */
-export async function verifyChain(chain: Chain, workspace: string, chained: Chained, seen?: () => void): Promise<Whole | Finding> {
+export async function verifyChain(chain: Chain, workspace: string, chained: ChainedEntry, seen?: () => void): Promise<Whole | Finding> {
   let start = chain.origin(workspace)
   for await (const checkpoint of chained.checkpoints) {
     if (!chain.isGenuine('checkpoint', checkpoint)) {

@@ -3,22 +3,22 @@
  * who come by Envoy: an API key goes in, a caller token goes on. Without a valid key nothing does, whatever its path.
  */
 import { AuthorizationService, type CheckResponse, type HeaderValueOption } from '#gen/envoy/service/auth/v3/external_auth.ts'
-import type { RefusalCounter } from '#mesh/audit/refusals.ts'
+import type { DenialCounter } from '#mesh/audit/denials.ts'
 import { type Code, MeshError, codes, meshErrors } from '#mesh/errors.ts'
 import type { Context } from '#mesh/grpc/call.ts'
 import { bearerToken } from '#mesh/grpc/caller.ts'
-import { type Served, served } from '#mesh/grpc/server.ts'
+import { type BoundServer, served } from '#mesh/grpc/server.ts'
 import { parseSource } from '#mesh/grpc/source.ts'
 import { toProblem } from '#mesh/problem.ts'
-import type { NotSignedIn, SignIn } from '#mesh/sign-in.ts'
+import type { NotSignedIn, CallerTokenSource } from '#mesh/token-exchange.ts'
 import { key as header } from '#mesh/telemetry/names.ts'
 
 export interface ServiceParts {
-  signIn: Pick<SignIn, 'caller'>
-  refusals: RefusalCounter
+  signIn: Pick<CallerTokenSource, 'caller'>
+  refusals: DenialCounter
 }
 
-export function authorizationService({ signIn, refusals }: ServiceParts): Served {
+export function authorizationService({ signIn, refusals }: ServiceParts): BoundServer {
   return served(AuthorizationService, {
     async check({ attributes }, call) {
       const headers = attributes?.request?.http?.headers ?? {}
@@ -27,12 +27,12 @@ export function authorizationService({ signIn, refusals }: ServiceParts): Served
       try {
         const apiKey = bearerToken(headers[header.authorization])
         if (apiKey === undefined) throw meshErrors.UNAUTHENTICATED()
-        const answer = await signIn.caller(apiKey, context)
-        if (answer.caller === undefined) {
-          if (!answer.counted) note(answer, context, refusals)
-          throw answer.error
+        const response = await signIn.caller(apiKey, context)
+        if (response.caller === undefined) {
+          if (!response.counted) note(response, context, refusals)
+          throw response.error
         }
-        return allowed(answer.token, source, Object.keys(headers))
+        return allowed(response.token, source, Object.keys(headers))
       } catch (error) {
         if (error instanceof MeshError && answered.has(error.code)) return denied(error, context.requestId)
         throw error
@@ -76,6 +76,6 @@ function requestIdIn(headers: Readonly<Record<string, string>>): string | undefi
   return id !== undefined && /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id) ? id : undefined
 }
 
-function note({ reason, of }: NotSignedIn, { requestId, trace, source = '' }: Context, refusals: RefusalCounter): void {
+function note({ reason, of }: NotSignedIn, { requestId, trace, source = '' }: Context, refusals: DenialCounter): void {
   refusals.note({ ...of, requestId, traceId: trace.traceId, source, action: 'sign_in.refused', reason })
 }

@@ -42,7 +42,7 @@ export interface NewKey {
   /** Its end is not after this key's, and where this key has ended it is not added. */
   readonly parent: string | undefined
   /** How long it lives; until revoked when undefined. */
-  readonly lifeMs: number | undefined
+  readonly lifetimeMs: number | undefined
 }
 
 /** From `notAfter` on, no token of the key is believed. */
@@ -53,7 +53,7 @@ export interface Revocation {
 }
 
 /** The most living keys of a workspace. */
-export const mostKeys = 1000
+export const maxKeys = 1000
 
 /** What a key is found by. */
 export type KeyHash = (apiKey: string) => Buffer

@@ -7,23 +7,23 @@
  */
 import { randomUUID } from 'node:crypto'
 import { type KeyEnv, newApiKey } from '#mesh/api-key.ts'
-import { type Asker, type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
+import { type Principal, type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
 import { type FieldViolation, meshErrors } from '#mesh/errors.ts'
 import { errors } from '../errors.ts'
 import type { KeyHash, StoredKey } from './key.ts'
 import { childOf, mayRotate } from './lineage.ts'
 import { type Role, foreignScopes, isRole, permissionsOf } from './roles.ts'
 import { canonicalSource } from './sources.ts'
-import type { FoundKey, KeyPage, KeyStore, Revoked, Rotated } from './store.ts'
+import type { FoundKey, KeyPage, KeyStore, RevokeResult, RotateResult } from './store.ts'
 
 /** Who asks, and what they may do. */
-export interface KeyMaker extends Asker {
+export interface KeyMaker extends Principal {
   may(permission: string): boolean
   /** Who runs the programs of this service: has no key, so that nothing made by them has a parent. */
   readonly operator?: true
 }
 
-export interface Wanted {
+export interface CreateKeyRequest {
   readonly name: string
   readonly role: string
   /** Narrows the role; all of it when empty. */
@@ -33,7 +33,7 @@ export interface Wanted {
   readonly actor: string | undefined
   readonly allowedSources: readonly string[]
   /** Until revoked when undefined. */
-  readonly lifeMs: number | undefined
+  readonly lifetimeMs: number | undefined
 }
 
 export interface KeysParts {
@@ -50,13 +50,13 @@ export class Keys {
   }
 
   /** `apiKey` is the key itself: nothing keeps it. */
-  async create(by: KeyMaker, wanted: Wanted): Promise<{ key: StoredKey; apiKey: string }> {
+  async create(by: KeyMaker, wanted: CreateKeyRequest): Promise<{ key: StoredKey; apiKey: string }> {
     const rights = rightsOf(wanted)
-    const { name, actor = by.actor, previewOnly, lifeMs } = wanted
+    const { name, actor = by.actor, previewOnly, lifetimeMs } = wanted
     if (actor !== by.actor && !by.may('keys:admin')) throw errors.ACTOR_NOT_YOURS()
     refuseWider(by, actor, rights.permissions)
     const parent = await this.#parentOf(by)
-    const limits = parent === undefined ? { lifeMs } : childOf(parent, { ...rights, previewOnly, lifeMs })
+    const limits = parent === undefined ? { lifetimeMs } : childOf(parent, { ...rights, previewOnly, lifetimeMs })
     const { store, env, hash } = this.#parts
     const [keyId, apiKey] = [randomUUID(), newApiKey(env)]
     const whose = { workspace: by.workspace, actor, name, createdBy: by.actor, parent: parent?.keyId }
@@ -71,14 +71,22 @@ export class Keys {
   }
 
   /** The successor can do what the old key can; handing it out is as much as making it. */
-  async rotate(by: KeyMaker, keyId: string, overlapMs: number): Promise<Rotated & { apiKey: string }> {
+  async rotate(by: KeyMaker, keyId: string, overlapMs: number): Promise<RotateResult & { apiKey: string }> {
     const key = await this.#find(by, keyId)
     refuseWider(by, key.actor, key.permissions)
     const parent = await this.#parentOf(by)
     if (parent !== undefined) mayRotate(parent, key)
     const { store, env, hash } = this.#parts
     const [freshId, apiKey] = [randomUUID(), newApiKey(env)]
-    const rotation = { workspace: by.workspace, keyId, freshId, freshHash: hash(apiKey), createdBy: by.actor, parent: parent?.keyId, overlapMs }
+    const rotation = {
+      workspace: by.workspace,
+      keyId,
+      freshId,
+      freshHash: hash(apiKey),
+      createdBy: by.actor,
+      parent: parent?.keyId,
+      overlapMs,
+    }
     const rotated = await store.rotate(rotation, told(by, 'keys.rotate', keyId, freshId))
     if (rotated === 'parent ended') throw errors.CALLING_KEY_ENDED()
     if (rotated === 'ended') throw errors.KEY_ENDED()
@@ -88,7 +96,7 @@ export class Keys {
   }
 
   /** With what it made, and what that made, unless they are to be kept. */
-  async revoke(by: KeyMaker, keyId: string, { keepChildren = false } = {}): Promise<Revoked> {
+  async revoke(by: KeyMaker, keyId: string, { keepChildren = false } = {}): Promise<RevokeResult> {
     await this.#find(by, keyId)
     const childrenOf = by.may('keys:admin') ? undefined : by.actor
     const event = (id: string) => told(by, 'keys.revoke', id)
@@ -120,7 +128,7 @@ function refuseWider(by: KeyMaker, actor: string, permissions: readonly string[]
   if (beyond.length > 0) throw errors.SCOPE_TOO_WIDE({ metadata: { missing: beyond.join(' ') } })
 }
 
-const told = (by: Asker, action: string, ...keyIds: string[]): AuditEvent =>
+const told = (by: Principal, action: string, ...keyIds: string[]): AuditEvent =>
   auditEvent('access', by, { action, outcome: 'success', targets: keyIds.map((keyId) => `key:${keyId}`) })
 
 interface Rights {
@@ -130,7 +138,7 @@ interface Rights {
 }
 
 /** Everything that is wrong is said at once, by field. */
-function rightsOf({ name, actor, role, scopes, previewOnly, allowedSources }: Wanted): Rights {
+function rightsOf({ name, actor, role, scopes, previewOnly, allowedSources }: CreateKeyRequest): Rights {
   const violations: FieldViolation[] = []
   const wrong = (field: string, description: string) => void violations.push({ field, description })
   for (const [field, text] of Object.entries({ name, actor })) {

@@ -10,29 +10,29 @@ export interface LastUsedParts {
   store: Pick<KeyStore, 'noteUsed'>
   log: Logger
   /** In milliseconds; 10 seconds when unset. */
-  everyMs?: number
+  intervalMs?: number
   /** Keys that may wait to be written; what is noted of others meanwhile is lost. 10,000 when unset. */
-  most?: number
+  max?: number
 }
 
 export class LastUsed {
   readonly #store
   readonly #log
-  readonly #most: number
+  readonly #max: number
   readonly #loop: Loop
   #uses = new Map<string, Date>()
 
-  constructor({ store, log, everyMs = 10_000, most = 10_000 }: LastUsedParts) {
+  constructor({ store, log, intervalMs = 10_000, max = 10_000 }: LastUsedParts) {
     this.#store = store
     this.#log = log
-    this.#most = most
-    this.#loop = new Loop({ name: 'last used', everyMs, log, work: () => this.#flush() })
+    this.#max = max
+    this.#loop = new Loop({ name: 'last used', intervalMs, log, work: () => this.#flush() })
   }
 
   /** To be handed on as it is. */
   readonly note = (keyId: string, at: Date = new Date()): void => {
     const before = this.#uses.get(keyId)
-    if (before === undefined ? this.#uses.size >= this.#most : before >= at) return
+    if (before === undefined ? this.#uses.size >= this.#max : before >= at) return
     this.#uses.set(keyId, at)
   }
 

@@ -16,18 +16,18 @@ export interface ChildRequest {
   /** As the parent's when empty. */
   readonly allowedSources: readonly string[]
   /** As long as the parent when undefined. */
-  readonly lifeMs: number | undefined
+  readonly lifetimeMs: number | undefined
 }
 
 /** The limits of a child as it is to be stored. Throws SCOPE_TOO_WIDE and KEY_TOO_WIDE. */
-export function childOf(parent: Limits, { permissions, previewOnly, allowedSources, lifeMs }: ChildRequest) {
+export function childOf(parent: Limits, { permissions, previewOnly, allowedSources, lifetimeMs }: ChildRequest) {
   refuseWiderRights(parent, { permissions, previewOnly })
   if (!sourcesWithin(allowedSources, parent.allowedSources)) throw tooWide('allowed_sources', sourcesSentence)
   const { expiresInMs } = parent
-  if (lifeMs !== undefined && expiresInMs !== undefined && lifeMs > expiresInMs) throw tooWide('expires_in', endSentence)
+  if (lifetimeMs !== undefined && expiresInMs !== undefined && lifetimeMs > expiresInMs) throw tooWide('expires_in', endSentence)
   return {
     allowedSources: allowedSources.length === 0 ? parent.allowedSources : allowedSources,
-    lifeMs: lifeMs ?? expiresInMs,
+    lifetimeMs: lifetimeMs ?? expiresInMs,
   }
 }
 
@@ -42,10 +42,14 @@ export function mayRotate(by: StoredKey, key: StoredKey): void {
   if (by.expiresAt !== undefined && (key.expiresAt === undefined || key.expiresAt > by.expiresAt)) throw tooWide('expires_in', endSentence)
 }
 
-function refuseWiderRights(parent: Pick<Limits, 'permissions' | 'previewOnly'>, { permissions, previewOnly }: Pick<ChildRequest, 'permissions' | 'previewOnly'>): void {
+function refuseWiderRights(
+  parent: Pick<Limits, 'permissions' | 'previewOnly'>,
+  { permissions, previewOnly }: Pick<ChildRequest, 'permissions' | 'previewOnly'>,
+): void {
   const beyond = permissions.filter((each) => !parent.permissions.includes(each))
   if (beyond.length > 0) throw errors.SCOPE_TOO_WIDE({ metadata: { missing: beyond.join(' ') } })
-  if (parent.previewOnly && !previewOnly) throw tooWide('preview_only', 'The calling key only previews, and so must every key that it makes.')
+  if (parent.previewOnly && !previewOnly)
+    throw tooWide('preview_only', 'The calling key only previews, and so must every key that it makes.')
 }
 
 const endSentence = 'A key cannot outlive the key that makes or rotates it. Choose an earlier end, or call with a key that lasts longer.'

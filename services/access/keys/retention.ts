@@ -9,16 +9,16 @@ export interface KeyRetentionParts {
   keyRetentionMs: number
   log: Logger
   /** In milliseconds; an hour when unset. */
-  everyMs?: number
+  intervalMs?: number
 }
 
 /** Not started yet. */
-export function keyRetention({ keys, keyRetentionMs, log, everyMs = 3_600_000 }: KeyRetentionParts): Loop {
+export function keyRetention({ keys, keyRetentionMs, log, intervalMs = 3_600_000 }: KeyRetentionParts): Loop {
   const work = async (): Promise<boolean> => {
     const removed = await keys.prune(keyRetentionMs)
     if (removed > 0) log.info({ removed }, 'ended keys and old revocations were removed')
     // A key goes after those that it made: there may be more now, however few went.
     return removed > 0
   }
-  return new Loop({ name: 'key retention', everyMs, log, work })
+  return new Loop({ name: 'key retention', intervalMs, log, work })
 }

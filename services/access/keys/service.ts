@@ -1,7 +1,7 @@
 /** The RPCs of relay.access.v1.KeysService: proto ⇄ domain, nothing more. */
 import { type Key as KeyMessage, KeysServiceService } from '#gen/relay/access/v1/keys.ts'
-import { type Call, askerOf, callerOf } from '#mesh/grpc/call.ts'
-import { type Served, served } from '#mesh/grpc/server.ts'
+import { type Call, principalOf, callerOf } from '#mesh/grpc/call.ts'
+import { type BoundServer, served } from '#mesh/grpc/server.ts'
 import { readPageToken, writePageToken } from '#mesh/page-token.ts'
 import type { Instruments } from '../metrics.ts'
 import type { StoredKey } from './key.ts'
@@ -17,12 +17,12 @@ export interface ServiceParts {
 const defaultPage = 50
 const defaultOverlapMs = 86_400_000
 
-export function keysService({ keys, instruments, acted = () => {} }: ServiceParts): Served {
+export function keysService({ keys, instruments, acted = () => {} }: ServiceParts): BoundServer {
   return served(KeysServiceService, {
     async createKey(request, call) {
       const { name, role, scopes, previewOnly, actor, allowedSources, expiresIn } = request
-      const lifeMs = expiresIn === undefined ? undefined : expiresIn * 1000
-      const { key, apiKey } = await keys.create(makerOf(call), { name, role, scopes, previewOnly, actor, allowedSources, lifeMs })
+      const lifetimeMs = expiresIn === undefined ? undefined : expiresIn * 1000
+      const { key, apiKey } = await keys.create(makerOf(call), { name, role, scopes, previewOnly, actor, allowedSources, lifetimeMs })
       instruments.keys.inc({ change: 'created' })
       acted()
       return { key: toMessage(key), apiKey, requestId: call.requestId }
@@ -51,7 +51,7 @@ export function keysService({ keys, instruments, acted = () => {} }: ServicePart
   })
 }
 
-const makerOf = (call: Call): KeyMaker => ({ ...askerOf(call), may: (permission) => callerOf(call).may(permission) })
+const makerOf = (call: Call): KeyMaker => ({ ...principalOf(call), may: (permission) => callerOf(call).may(permission) })
 
 const toMessage = (key: StoredKey): KeyMessage => ({
   keyId: key.keyId,

@@ -8,12 +8,12 @@
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import type { Database, Queries } from '#mesh/postgres/database.ts'
 import { type Statement, statementMaker } from '#mesh/postgres/statement.ts'
-import { type KeyStatus, type Revocation, type StoredKey, mostKeys } from './key.ts'
+import { type KeyStatus, type Revocation, type StoredKey, maxKeys } from './key.ts'
 import type { Role } from './roles.ts'
 import type { FoundKey, KeyStore } from './store.ts'
 
 /** Revocations in one answer at the most; the next answer goes on from there. */
-const mostRevocations = 5000
+const maxRevocations = 5000
 
 /** Rows of a table that go in one statement. */
 const maxPruned = 500
@@ -22,7 +22,7 @@ export function postgresKeyStore(database: Database): KeyStore {
   return {
     add(key, event) {
       return database.transaction(async (queries) => {
-        const full = (await countLiving(queries, key.workspace)) >= mostKeys
+        const full = (await countLiving(queries, key.workspace)) >= maxKeys
         if (!(await stands(queries, key.workspace, key.parent))) return 'parent ended'
         if (full) return 'limit'
         const [row] = await queries.query<Row>(statements.insert, [
@@ -36,7 +36,7 @@ export function postgresKeyStore(database: Database): KeyStore {
           key.previewOnly,
           key.allowedSources,
           key.createdBy,
-          key.lifeMs ?? null,
+          key.lifetimeMs ?? null,
           key.parent ?? null,
         ])
         await tell(queries, event)
@@ -57,8 +57,10 @@ export function postgresKeyStore(database: Database): KeyStore {
 
     async list({ workspace, actor, limit, after }) {
       const whose = actor === undefined ? [workspace] : [workspace, actor]
-      const [first, later] = actor === undefined ? [statements.list, statements.listAfter] : [statements.listOfActor, statements.listOfActorAfter]
-      const asked: [Statement, unknown[]] = after === undefined ? [first, [limit + 1, ...whose]] : [later, [limit + 1, ...whose, after.atUs, after.id]]
+      const [first, later] =
+        actor === undefined ? [statements.list, statements.listAfter] : [statements.listOfActor, statements.listOfActorAfter]
+      const asked: [Statement, unknown[]] =
+        after === undefined ? [first, [limit + 1, ...whose]] : [later, [limit + 1, ...whose, after.atUs, after.id]]
       const rows = await database.query<Row & { cursor: string }>(...asked)
       const page = rows.slice(0, limit)
       const last = page.at(-1)
@@ -69,7 +71,7 @@ export function postgresKeyStore(database: Database): KeyStore {
     rotate({ workspace, keyId, freshId, freshHash, createdBy, parent, overlapMs }, event) {
       return database.transaction(async (queries) => {
         // With an overlap there is one key more.
-        const full = (await countLiving(queries, workspace)) >= mostKeys && overlapMs > 0
+        const full = (await countLiving(queries, workspace)) >= maxKeys && overlapMs > 0
         const [held] = await queries.query<Row>(statements.hold, [workspace, keyId])
         if (held === undefined) return undefined
         if (held.status !== 'active') return 'ended'
@@ -115,12 +117,12 @@ export function postgresKeyStore(database: Database): KeyStore {
     },
 
     async revocationsAfter(sequence, sinceMs) {
-      const rows = await database.query<RevocationRow>(statements.revocationsAfter, [sequence, sinceMs, mostRevocations])
+      const rows = await database.query<RevocationRow>(statements.revocationsAfter, [sequence, sinceMs, maxRevocations])
       const revocations = rows.flatMap(({ sequence: number, key_id: keyId, not_after: notAfter }): Revocation[] =>
         number === null ? [] : [{ sequence: number, keyId: keyId!, notAfter: notAfter! }],
       )
       // What a full answer left out is asked for next.
-      const reached = revocations.length === mostRevocations ? revocations.at(-1)!.sequence : rows[0]!.latest
+      const reached = revocations.length === maxRevocations ? revocations.at(-1)!.sequence : rows[0]!.latest
       return { revocations, sequence: reached }
     },
   }
@@ -213,13 +215,16 @@ const living = `revoked_at IS NULL AND coalesce(expires_at, 'infinity') > (SELEC
 const inMs = (parameter: string) => `clock_timestamp() + ${parameter}::float8 * interval '1 millisecond'`
 
 /** After a life of that length, and with the parent at the latest: `least` passes over what is NULL. */
-const endOf = (lifeMs: string, parent: string) =>
-  `least(${inMs(lifeMs)}, (SELECT made_by.expires_at FROM api_keys AS made_by WHERE made_by.key_id = ${parent}::uuid))`
+const endOf = (lifetimeMs: string, parent: string) =>
+  `least(${inMs(lifetimeMs)}, (SELECT made_by.expires_at FROM api_keys AS made_by WHERE made_by.key_id = ${parent}::uuid))`
 
 const remaining = 'extract(epoch FROM expires_at - clock_timestamp())::float8 * 1000 AS expires_in_ms'
 
 /** `after`: where the page before ended, the first of its two parameters. A statement for each set of filters, planned for itself. */
-const listed = (condition: string, after?: number) => `SELECT ${columns}, (extract(epoch FROM created_at) * 1000000)::bigint::text AS cursor FROM api_keys
+const listed = (
+  condition: string,
+  after?: number,
+) => `SELECT ${columns}, (extract(epoch FROM created_at) * 1000000)::bigint::text AS cursor FROM api_keys
   WHERE ${condition}${after === undefined ? '' : ` AND (created_at, key_id) < ('epoch'::timestamptz + $${after}::bigint * interval '1 microsecond', $${after + 1}::uuid)`}
   ORDER BY created_at DESC, key_id DESC LIMIT $1`
 

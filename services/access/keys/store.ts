@@ -19,12 +19,12 @@ export interface KeyStore {
    * Adds a successor with the same rights and the same length of life, though none beyond its parent's end, and lets the old key end after
    * the overlap. 'ended': it has ended already. Undefined: no such key.
    */
-  rotate(rotation: Rotation, event: AuditEvent): Promise<Rotated | 'ended' | 'limit' | 'parent ended' | undefined>
+  rotate(rotation: Rotation, event: AuditEvent): Promise<RotateResult | 'ended' | 'limit' | 'parent ended' | undefined>
   /**
    * Ends a key now, and all living keys that descend from it unless they are kept: in one step, so that none of them makes another one
    * meanwhile. Each has its event. One that was revoked before stays as it is, and has none. Undefined: no such key.
    */
-  revoke(revoking: Revoking, event: (keyId: string) => AuditEvent): Promise<Revoked | 'children of others' | undefined>
+  revoke(revoking: Revoking, event: (keyId: string) => AuditEvent): Promise<RevokeResult | 'children of others' | undefined>
   /**
    * Removes keys that ended longer ago than that, those that a key made before the key itself, and revocations that are as old; a piece of
    * both. How many went.
@@ -66,7 +66,7 @@ export interface Rotation {
   readonly overlapMs: number
 }
 
-export interface Rotated {
+export interface RotateResult {
   readonly fresh: StoredKey
   readonly previous: StoredKey
 }
@@ -80,7 +80,7 @@ export interface Revoking {
   readonly childrenOf: string | undefined
 }
 
-export interface Revoked {
+export interface RevokeResult {
   readonly key: StoredKey
   /** Ids of the descendants that ended with it. */
   readonly children: readonly string[]

@@ -1,7 +1,7 @@
 /** The RPCs of relay.access.v1.SignaturesService: proto ⇄ domain, nothing more. */
 import { type SignatureKey, SignaturesServiceService } from '#gen/relay/access/v1/signatures.ts'
-import { askerOf } from '#mesh/grpc/call.ts'
-import { type Served, served } from '#mesh/grpc/server.ts'
+import { principalOf } from '#mesh/grpc/call.ts'
+import { type BoundServer, served } from '#mesh/grpc/server.ts'
 import type { Purpose } from '#mesh/signature-keys.ts'
 import type { PurposeState, Signatures } from './signatures.ts'
 
@@ -14,26 +14,26 @@ export interface ServiceParts {
 /** The contract allows no other purposes. */
 const purposeOf = ({ purpose }: { purpose: string }): Purpose => purpose as Purpose
 
-export function signaturesService({ signatures, acted = () => {} }: ServiceParts): Served {
+export function signaturesService({ signatures, acted = () => {} }: ServiceParts): BoundServer {
   return served(SignaturesServiceService, {
     async listSignatureKeys(_, call) {
-      return { keys: (await signatures.list(askerOf(call))).map(toMessage), requestId: call.requestId }
+      return { keys: (await signatures.list(principalOf(call))).map(toMessage), requestId: call.requestId }
     },
 
     async revealSignatureKey(request, call) {
-      const { state, secret, previousSecret } = await signatures.reveal(askerOf(call), purposeOf(request))
+      const { state, secret, previousSecret } = await signatures.reveal(principalOf(call), purposeOf(request))
       acted()
       return { key: toMessage(state), secret, previousSecret, requestId: call.requestId }
     },
 
     async replaceSignatureKey(request, call) {
-      const state = await signatures.replace(askerOf(call), purposeOf(request))
+      const state = await signatures.replace(principalOf(call), purposeOf(request))
       acted()
       return { key: toMessage(state), requestId: call.requestId }
     },
 
     async endSignatureOverlap(request, call) {
-      const state = await signatures.endOverlap(askerOf(call), purposeOf(request))
+      const state = await signatures.endOverlap(principalOf(call), purposeOf(request))
       acted()
       return { key: toMessage(state), requestId: call.requestId }
     },

@@ -2,7 +2,7 @@
  * The signature keys of a workspace, for its admins: which count, what they are, and their replacement with an overlap
  * (docs/decisions/0019-signature-keys.md). The rules of an overlap are here; keys are derived (mesh/signature-keys.ts), not kept.
  */
-import { type Asker, type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
+import { type Principal, type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
 import { type Purpose, type SignatureKeys, legacyGeneration, purposes, webhookSecretOf } from '#mesh/signature-keys.ts'
 import type { KeyState } from '#mesh/signature-states.ts'
 import { errors } from '../errors.ts'
@@ -12,7 +12,7 @@ export interface PurposeState extends KeyState {
   readonly purpose: Purpose
 }
 
-export interface Revealed {
+export interface RevealedKey {
   readonly state: PurposeState
   readonly secret: string
   /** Undefined outside an overlap, and for the key from before: other workspaces' keys may depend on it. */
@@ -28,12 +28,12 @@ export class Signatures {
     this.#keys = keys
   }
 
-  list(by: Asker): Promise<PurposeState[]> {
+  list(by: Principal): Promise<PurposeState[]> {
     return Promise.all(purposes.map(async (purpose) => ({ purpose, ...(await this.#store.read(by.workspace, purpose)) })))
   }
 
   /** The audit log knows of it before the key is shown. Throws SIGNATURE_ROOT_MISSING. */
-  async reveal(by: Asker, purpose: Purpose): Promise<Revealed> {
+  async reveal(by: Principal, purpose: Purpose): Promise<RevealedKey> {
     this.#needRoot()
     const state = await this.#store.readAudited(by.workspace, purpose, (read) => told(by, 'signature_keys.reveal', purpose, read))
     const secretOf = (generation: number) => webhookSecretOf(this.#keys.key(purpose, by.workspace, generation)!)
@@ -46,7 +46,7 @@ export class Signatures {
   }
 
   /** Throws SIGNATURE_ROOT_MISSING, and OVERLAP_OPEN where the key before the newest still counts. */
-  async replace(by: Asker, purpose: Purpose): Promise<PurposeState> {
+  async replace(by: Principal, purpose: Purpose): Promise<PurposeState> {
     this.#needRoot()
     const replaced = ({ generation, previous }: KeyState): KeyState => {
       if (previous !== undefined) throw errors.OVERLAP_OPEN()
@@ -57,7 +57,7 @@ export class Signatures {
   }
 
   /** Nothing changes where there is no overlap. Throws SIGNATURE_ROOT_MISSING: without a root the older key is the only one there is. */
-  async endOverlap(by: Asker, purpose: Purpose): Promise<PurposeState> {
+  async endOverlap(by: Principal, purpose: Purpose): Promise<PurposeState> {
     this.#needRoot()
     const ended = ({ generation, previous }: KeyState) => (previous === undefined ? undefined : { generation, previous: undefined })
     const event = (state: KeyState) => told(by, 'signature_keys.end_overlap', purpose, state)
@@ -69,5 +69,5 @@ export class Signatures {
   }
 }
 
-const told = (by: Asker, action: string, purpose: Purpose, { generation }: KeyState): AuditEvent =>
+const told = (by: Principal, action: string, purpose: Purpose, { generation }: KeyState): AuditEvent =>
   auditEvent('access', by, { action, outcome: 'success', targets: [`signature_key:${purpose}.${generation}`] })

@@ -35,7 +35,9 @@ export function signatureStore(database: Database): SignatureStore {
       const rows = await database.query<FeedRow>(statements.changedAfter, [after, maxStates + 1])
       const page = rows.slice(0, maxStates)
       const more = rows.length > maxStates
-      const states = page.flatMap((row) => (row.workspace === null ? [] : [{ workspace: row.workspace, purpose: row.purpose, ...toState(row) }]))
+      const states = page.flatMap((row) =>
+        row.workspace === null ? [] : [{ workspace: row.workspace, purpose: row.purpose, ...toState(row) }],
+      )
       return { states, sequence: more ? page.at(-1)!.sequence : rows[0]!.latest, more }
     },
   }

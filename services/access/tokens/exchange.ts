@@ -5,7 +5,7 @@
 import type { AddressLimiter } from '#mesh/address-limiter.ts'
 import { mayComeFrom } from '#mesh/allowed-sources.ts'
 import { type KeyEnv, parseApiKey } from '#mesh/api-key.ts'
-import type { Asker } from '#mesh/audit/event.ts'
+import type { Principal } from '#mesh/audit/event.ts'
 import { type MeshError, meshErrors } from '#mesh/errors.ts'
 import type { Context } from '#mesh/grpc/call.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
@@ -14,7 +14,7 @@ import { errors } from '../errors.ts'
 import type { KeyHash } from '../keys/key.ts'
 import type { FoundKey, KeyStore } from '../keys/store.ts'
 import type { Instruments } from '../metrics.ts'
-import type { Issue, Issued } from './issuer.ts'
+import type { Issue, IssuedToken } from './issuer.ts'
 
 export interface ExchangeParts {
   /** What keys are of here; those of elsewhere are refused unseen. */
@@ -26,12 +26,12 @@ export interface ExchangeParts {
   issue: Issue
   /** Notes that a key was used. */
   used: (keyId: string) => void
-  refusals: { note(refusal: Asker & { readonly action: 'sign_in.refused'; readonly reason: string }): void }
+  refusals: { note(refusal: Principal & { readonly action: 'sign_in.refused'; readonly reason: string }): void }
   instruments: Instruments
   log: Logger
 }
 
-export interface Exchanged extends Issued {
+export interface ExchangeResult extends IssuedToken {
   readonly key: FoundKey
 }
 
@@ -39,12 +39,12 @@ export interface Exchanged extends Issued {
  * `source` is the address that the key came from, as far as it is known. Rejects with UNAUTHENTICATED, PERMISSION_DENIED (not from this
  * address), SIGN_IN_LIMITED, DEPENDENCY_UNAVAILABLE.
  */
-export type Exchange = (apiKey: string, asking: Pick<Context, 'source' | 'requestId' | 'trace'>) => Promise<Exchanged>
+export type Exchange = (apiKey: string, asking: Pick<Context, 'source' | 'requestId' | 'trace'>) => Promise<ExchangeResult>
 
 type Reason = 'SIGN_IN_LIMITED' | 'KEY_MALFORMED' | 'KEY_UNKNOWN' | 'KEY_REVOKED' | 'KEY_EXPIRED' | 'SOURCE_REFUSED'
 
 /** Not: the reason is for those who look after the mesh, `error` for whoever asks. */
-interface Refused {
+interface ExchangeRefusal {
   readonly reason: Reason
   readonly error: MeshError
   /** Undefined where there is no such key. */
@@ -54,7 +54,7 @@ interface Refused {
 export function exchange(parts: ExchangeParts): Exchange {
   const { env, limiter, hash, keys, issue, used, refusals, instruments, log } = parts
 
-  const check = async (apiKey: string, source: string | undefined): Promise<FoundKey | Refused> => {
+  const check = async (apiKey: string, source: string | undefined): Promise<FoundKey | ExchangeRefusal> => {
     const retryAfterMs = limiter.look(source ?? '')
     if (retryAfterMs > 0) return { reason: 'SIGN_IN_LIMITED', error: errors.SIGN_IN_LIMITED({ retryAfterMs }) }
     // Its form alone tells what no key of this mesh can be: the store is not asked.

@@ -1,7 +1,7 @@
 /** Caller tokens: what a caller may do and who they are, signed, so that every service can tell without asking. */
 import { SignJWT } from 'jose'
 import type { KeyRing } from './key-ring.ts'
-import { longestTokenMs } from './signing-keys.ts'
+import { maxTokenMs } from './signing-keys.ts'
 
 /** Whom a token is for. */
 export interface Bearer {
@@ -13,7 +13,7 @@ export interface Bearer {
   readonly expiresInMs: number | undefined
 }
 
-export interface Issued {
+export interface IssuedToken {
   /** A JWT (RFC 7519) signed with Ed25519 (RFC 8037). */
   readonly token: string
   readonly expiresAt: Date
@@ -28,14 +28,14 @@ export interface IssuerParts {
   now?: () => number
 }
 
-export type Issue = (bearer: Bearer) => Promise<Issued>
+export type Issue = (bearer: Bearer) => Promise<IssuedToken>
 
 export function issuer({ ring, ttlMs, now = Date.now }: IssuerParts): Issue {
   return async ({ workspace, actor, keyId, permissions, expiresInMs = Infinity }) => {
     const { kid, privateKey } = await ring.signer()
     const at = now()
     // JWTs count in whole seconds: rounded down, so that no token outlives its key.
-    const exp = Math.floor((at + Math.min(ttlMs, longestTokenMs, expiresInMs)) / 1000)
+    const exp = Math.floor((at + Math.min(ttlMs, maxTokenMs, expiresInMs)) / 1000)
     const token = await new SignJWT({ ws: workspace, key: keyId, perms: [...permissions] })
       .setProtectedHeader({ alg: 'EdDSA', kid, typ: 'relay-caller+jwt' })
       .setIssuer('relay-access')

@@ -14,7 +14,7 @@ export interface KeyRingParts {
   store: SigningKeyStore
   sealer: Sealer
   /** How long a key signs before its successor does, in milliseconds. */
-  lifeMs: number
+  lifetimeMs: number
   /** A clock that never goes back, in milliseconds. */
   now?: () => number
 }
@@ -59,12 +59,12 @@ export class KeyRing {
   }
 
   /** Keeps up with the other replicas, and makes the next key when it is time. Not started yet. */
-  loop(everyMs: number, log: Logger): Loop {
+  loop(intervalMs: number, log: Logger): Loop {
     const work = async (): Promise<boolean> => {
       await this.#keepUp()
       return false
     }
-    return new Loop({ name: 'signing keys', everyMs, log, work })
+    return new Loop({ name: 'signing keys', intervalMs, log, work })
   }
 
   /** Makes a successor now, however long the newest has signed. When it signs is by the clock of the database. */
@@ -93,7 +93,7 @@ export class KeyRing {
 
   async #keepUp(): Promise<void> {
     const { keys, now } = await this.#read()
-    if (isDue(keys, now, this.#parts.lifeMs) || publishedOf(keys, now).length < keys.length) await this.#turn(false)
+    if (isDue(keys, now, this.#parts.lifetimeMs) || publishedOf(keys, now).length < keys.length) await this.#turn(false)
   }
 
   /** What is known and not too old, as of now; at once unless it must be read. */
@@ -126,7 +126,7 @@ export class KeyRing {
     await this.#remember(() =>
       this.#parts.store.change(({ keys, now }) => {
         // Decided on what is there under the lock: another replica may have been first.
-        add = asked || isDue(keys, now, this.#parts.lifeMs) ? { ...pair, signsFrom: signsFromOf(keys, now) } : undefined
+        add = asked || isDue(keys, now, this.#parts.lifetimeMs) ? { ...pair, signsFrom: signsFromOf(keys, now) } : undefined
         const published = publishedOf(keys, now)
         return { add, remove: keys.filter((key) => !published.includes(key)).map(({ kid }) => kid) }
       }),

@@ -8,21 +8,21 @@ import {
 } from '#gen/relay/access/v1/access.ts'
 import type { Context } from '#mesh/grpc/call.ts'
 import { isService } from '#mesh/grpc/caller.ts'
-import { type Served, served } from '#mesh/grpc/server.ts'
+import { type BoundServer, served } from '#mesh/grpc/server.ts'
 import { parseSource } from '#mesh/grpc/source.ts'
-import { note } from '#mesh/telemetry/scope.ts'
+import { annotate } from '#mesh/telemetry/scope.ts'
 import type { Exchange } from './exchange.ts'
 import type { Feed } from './feed.ts'
 
-export function accessService({ exchange, feed }: { exchange: Exchange; feed: Feed }): Served {
-  const answer = exchangeHere(exchange)
+export function accessService({ exchange, feed }: { exchange: Exchange; feed: Feed }): BoundServer {
+  const response = exchangeHere(exchange)
   return served(AccessServiceService, {
     exchange(request, call) {
       const { requestId, trace, peer } = call
       // Only a service of the mesh may speak for another address.
       const believed = peer !== undefined && isService(peer) && request.source !== undefined
       const source = believed ? parseSource(request.source!) : call.source
-      return answer(request, { requestId, trace, source })
+      return response(request, { requestId, trace, source })
     },
 
     follow: followHere(feed),
@@ -35,7 +35,7 @@ export const exchangeHere =
   async ({ apiKey }: ExchangeRequest, context: Context): Promise<ExchangeResponse> => {
     const { token, expiresAt, expiresInMs, key } = await exchange(apiKey, context)
     const { workspace, actor, keyId, permissions, allowedSources } = key
-    note({ workspace })
+    annotate({ workspace })
     return {
       token,
       expiresAt: expiresAt.toISOString(),

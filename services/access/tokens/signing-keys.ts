@@ -14,12 +14,12 @@
 /** How long a key is published before it signs. */
 export const leadMs = 10_000
 /** No token lives longer. */
-export const longestTokenMs = 5 * 60_000
+export const maxTokenMs = 5 * 60_000
 /** What clocks and verifiers may be late by. */
 const graceMs = 30_000
 
 /** How long after a moment a token of it may still be believed. */
-export const believedMs = longestTokenMs + graceMs
+export const believedMs = maxTokenMs + graceMs
 
 export interface Signing {
   readonly kid: string
@@ -49,10 +49,10 @@ export function publishedOf<Key extends Signing>(keys: readonly Key[], now: numb
   })
 }
 
-/** Whether a successor must be made now, so that it signs when the newest has signed for `lifeMs`. */
-export function isDue(keys: readonly Signing[], now: number, lifeMs: number): boolean {
+/** Whether a successor must be made now, so that it signs when the newest has signed for `lifetimeMs`. */
+export function isDue(keys: readonly Signing[], now: number, lifetimeMs: number): boolean {
   const newest = inOrder(keys).at(-1)
-  return newest === undefined || now >= newest.signsFrom + lifeMs - leadMs
+  return newest === undefined || now >= newest.signsFrom + lifetimeMs - leadMs
 }
 
 /** From when a key signs that is made now. */

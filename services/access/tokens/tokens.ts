@@ -32,17 +32,17 @@ export interface Tokens {
 }
 
 /** How often the signing keys are read: other replicas and operators make new ones. */
-const everyMs = 1000
+const intervalMs = 1000
 
 /** Once there is a key to sign with. Throws SealBroken where the secret does not open it. */
 export async function tokens({ signingKeys, signingSecret, signingKeyLifeMs, ...parts }: TokensParts): Promise<Tokens> {
   const { tokenMs, exchangeLimit } = parts
-  const ring = new KeyRing({ store: signingKeys, sealer: new Sealer(signingSecret.reveal()), lifeMs: signingKeyLifeMs })
+  const ring = new KeyRing({ store: signingKeys, sealer: new Sealer(signingSecret.reveal()), lifetimeMs: signingKeyLifeMs })
   await ring.begin()
   const limiter = new AddressLimiter({ perMinute: exchangeLimit })
   return {
     exchange: exchange({ ...parts, limiter, issue: issuer({ ring, ttlMs: tokenMs }) }),
     feed: feed({ ...parts, ring, rootId: parts.signatureKeys.rootId }),
-    loop: ring.loop(everyMs, parts.log),
+    loop: ring.loop(intervalMs, parts.log),
   }
 }

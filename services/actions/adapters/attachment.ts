@@ -4,8 +4,8 @@ import { z } from 'zod'
 import { plainName } from './plain-text.ts'
 
 /** All attachments of a mail together, in bytes; base64 of more would not fit into a request. */
-export const mostAttachmentBytes = 640 * 1024
-const mostAttachments = 10
+export const maxAttachmentBytes = 640 * 1024
+const maxAttachments = 10
 
 interface Kind {
   type: string
@@ -45,8 +45,17 @@ const kinds: readonly Kind[] = [
     container: true,
   },
   // Office before 2007 (MS-CFB), and Office since then where a password protects it.
-  { type: 'application/x-ole-storage', alsoTypes: /openxmlformats-officedocument/, magic: bytes('\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1'), container: true },
-  { type: 'application/x-msdownload', alsoTypes: /^application\/(?:vnd\.microsoft\.portable-executable|x-dosexec|x-msdos-program)$/, magic: bytes('MZ') },
+  {
+    type: 'application/x-ole-storage',
+    alsoTypes: /openxmlformats-officedocument/,
+    magic: bytes('\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1'),
+    container: true,
+  },
+  {
+    type: 'application/x-msdownload',
+    alsoTypes: /^application\/(?:vnd\.microsoft\.portable-executable|x-dosexec|x-msdos-program)$/,
+    magic: bytes('MZ'),
+  },
   { type: 'application/x-executable', alsoTypes: /^application\/x-(?:elf|sharedlib|object)$/, magic: bytes('\x7fELF') },
 ]
 
@@ -71,14 +80,15 @@ export function contradiction(declared: string, content: Buffer): string | undef
   if (declared === 'application/octet-stream') return undefined
   const found = kinds.find((kind) => begins(kind, content))
   if (found !== undefined && isOf(found, declared)) return undefined
-  if (kinds.some((kind) => isOf(kind, declared))) return found === undefined ? `is not ${declared} by its content` : `is ${found.type} by its content, not ${declared}`
+  if (kinds.some((kind) => isOf(kind, declared)))
+    return found === undefined ? `is not ${declared} by its content` : `is ${found.type} by its content, not ${declared}`
   const mayContain = found?.container === true && !/^(?:image|audio|video|font)\//.test(declared)
   return found === undefined || mayContain ? undefined : `is ${found.type} by its content, not ${declared}`
 }
 
 const content = z
   .string()
-  .max(Math.ceil(mostAttachmentBytes / 3) * 4, 'is too large for a mail sent from here')
+  .max(Math.ceil(maxAttachmentBytes / 3) * 4, 'is too large for a mail sent from here')
   // Decoding drops what is not base64: only what encodes to the same text was base64 to begin with.
   .refine((text) => Buffer.from(text, 'base64').toString('base64') === text, 'is not base64 with padding (RFC 4648, section 4)')
   .describe('The file itself, in base64 (RFC 4648, section 4).')
@@ -106,14 +116,15 @@ export const attachment = z
 export type Attachment = z.output<typeof attachment>
 
 /** The type as it is sent: a text says its charset, or its reader guesses another. */
-export const typeSent = ({ content_type: type }: Pick<Attachment, 'content_type'>): string => (type.startsWith('text/') ? `${type}; charset=utf-8` : type)
+export const typeSent = ({ content_type: type }: Pick<Attachment, 'content_type'>): string =>
+  type.startsWith('text/') ? `${type}; charset=utf-8` : type
 
 export const sizeOf = ({ content: text }: Attachment): number => Buffer.byteLength(text, 'base64')
 
 export const attachments = z
   .array(attachment)
-  .max(mostAttachments)
-  .refine((files) => files.reduce((sum, file) => sum + sizeOf(file), 0) <= mostAttachmentBytes, {
-    message: `are larger than ${mostAttachmentBytes / 1024} KiB together`,
+  .max(maxAttachments)
+  .refine((files) => files.reduce((sum, file) => sum + sizeOf(file), 0) <= maxAttachmentBytes, {
+    message: `are larger than ${maxAttachmentBytes / 1024} KiB together`,
     when: ({ issues }) => issues.length === 0,
   })

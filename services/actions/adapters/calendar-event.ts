@@ -32,7 +32,7 @@ const time = z.union([timed, wholeDay], { error: 'must be {"date_time", "time_zo
 export type EventTime = z.output<typeof time>
 
 /** No more than that many are invited at once. */
-const mostAttendees = 100
+const maxAttendees = 100
 
 export const eventParams = z
   .strictObject({
@@ -47,7 +47,7 @@ export const eventParams = z
     location: plainName(500).optional().describe('Where it is.'),
     start: time.describe('When it begins: a local time in a time zone, or a whole day.'),
     end: time.describe('When it ends, said as the start is.'),
-    attendees: z.array(address).max(mostAttendees).default([]).describe('Who is invited.'),
+    attendees: z.array(address).max(maxAttendees).default([]).describe('Who is invited.'),
   })
   .superRefine(({ start, end, attendees }, context) => {
     // What is no time or no address cannot be compared.

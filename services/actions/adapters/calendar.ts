@@ -19,7 +19,7 @@ export const calendarReasons = [
 type CalendarReason = (typeof calendarReasons)[number]
 
 /** An event that is there. */
-export interface Made {
+export interface CreatedEvent {
   /** The provider's id of it. */
   id: string
   /** Where a person sees it. */
@@ -44,14 +44,14 @@ export interface CalendarParts {
   /** What is particular to this provider in an event. */
   warn?: (event: CalendarEvent) => string[]
   /** Asks for the event, once, with this recovery point; throws as ProviderApi.call does. PROVIDER_CONFLICT where it is there already. */
-  make(event: CalendarEvent, run: RunHandle, api: ProviderApi, point: Record<string, unknown>): Promise<Made>
+  make(event: CalendarEvent, run: RunHandle, api: ProviderApi, point: Record<string, unknown>): Promise<CreatedEvent>
   /** The event of this run; undefined where there is none. Throws ApiFailure. */
-  find(run: RunHandle, api: ProviderApi): Promise<Made | undefined>
+  find(run: RunHandle, api: ProviderApi): Promise<CreatedEvent | undefined>
 }
 
 export interface CalendarOptions extends ApiParts {
   /** How long is waited before each look for an event that may still appear, in milliseconds. */
-  lookMs?: readonly number[]
+  pollIntervalMs?: readonly number[]
   /** Milliseconds since the epoch. */
   now?: () => number
 }
@@ -60,7 +60,7 @@ export interface CalendarOptions extends ApiParts {
 const settledAfterMs = 10 * 60_000
 
 export function calendarAdapter(options: CalendarOptions, parts: CalendarParts): Adapter<CalendarEvent> {
-  const { connections, lookMs = [0, 1_000, 3_000, 6_000], now = Date.now, ...rest } = options
+  const { connections, pollIntervalMs = [0, 1_000, 3_000, 6_000], now = Date.now, ...rest } = options
   const { action, connects, description, invites, warn = () => [], make, find } = parts
   const api = providerApi({ provider: connects.provider, connections, ...rest })
 
@@ -116,9 +116,9 @@ export function calendarAdapter(options: CalendarOptions, parts: CalendarParts):
   }
 
   /** Looks until it is there or the patience is over; `failure` where the last look saw nothing. */
-  async function look(run: RunHandle): Promise<{ made?: Made | undefined; failure?: ApiFailure | undefined }> {
+  async function look(run: RunHandle): Promise<{ made?: CreatedEvent | undefined; failure?: ApiFailure | undefined }> {
     let failure: ApiFailure | undefined
-    for (const waitMs of lookMs) {
+    for (const waitMs of pollIntervalMs) {
       // A run whose time is up looks no more.
       await pause(waitMs, undefined, { signal: run.signal }).catch(() => undefined)
       try {
@@ -135,7 +135,10 @@ export function calendarAdapter(options: CalendarOptions, parts: CalendarParts):
   }
 }
 
-const success = ({ id, link }: Made): Outcome => ({ status: 'success', result: { event_id: id, ...(link === undefined ? {} : { link }) } })
+const success = ({ id, link }: CreatedEvent): Outcome => ({
+  status: 'success',
+  result: { event_id: id, ...(link === undefined ? {} : { link }) },
+})
 
 const ended = (status: 'failed' | 'unknown', reason: CalendarReason, message: string): Outcome => ({ status, error: { reason, message } })
 

@@ -6,14 +6,14 @@
 import { z } from 'zod'
 import type { Adapter } from '../adapter.ts'
 import { type CalendarEvent, type EventTime, hasWholeMinutes, offsetOf } from './calendar-event.ts'
-import { type CalendarOptions, type Made, calendarAdapter, link } from './calendar.ts'
+import { type CalendarOptions, type CreatedEvent, calendarAdapter, link } from './calendar.ts'
 import { plainName } from './plain-text.ts'
 import { ApiFailure } from './provider-http.ts'
 
 const scope = 'https://www.googleapis.com/auth/calendar.events'
 const events = '/calendar/v3/calendars/primary/events'
 
-const answer = z.object({ id: plainName(1024), htmlLink: link })
+const response = z.object({ id: plainName(1024), htmlLink: link })
 
 const htmlWarning = 'Google Calendar reads the description as HTML: what looks like tags is not shown as it is written.'
 
@@ -46,8 +46,8 @@ export const googleCalendarAdapter = (options: CalendarOptions): Adapter<Calenda
 /** The digits of a UUID are among those of base32hex (0 to 9, a to v), of which Google's ids are made. */
 export const eventIdOf = (runId: string): string => `run${runId.toLowerCase().replaceAll('-', '')}`
 
-function toMade(json: unknown): Made {
-  const parsed = answer.safeParse(json)
+function toMade(json: unknown): CreatedEvent {
+  const parsed = response.safeParse(json)
   if (!parsed.success) throw new ApiFailure('unclear', 'PROVIDER_GARBLED', 'google answered with something that is no event.')
   return { id: parsed.data.id, link: parsed.data.htmlLink }
 }

@@ -49,13 +49,15 @@ const message = z.object({ id, threadId: id })
 const draftAnswer = z.object({ id, message })
 const threadAnswer = z.object({ messages: z.array(z.object({ id, labelIds: z.array(z.string()).optional() })).optional() })
 const draftsAnswer = z.object({ drafts: z.array(z.object({ id })).optional() })
-const headersAnswer = z.object({ message: z.object({ payload: z.object({ headers: z.array(z.object({ name: z.string(), value: z.string() })) }) }) })
+const headersAnswer = z.object({
+  message: z.object({ payload: z.object({ headers: z.array(z.object({ name: z.string(), value: z.string() })) }) }),
+})
 
 /** What became of a draft that may have been sent. */
 type Whereabouts = { at: 'drafts' } | { at: 'sent'; messageId: string } | { at: 'nowhere' } | { at: 'unclear'; why: string }
 
 /** Sends of one draft in one attempt; its id works once however often it is sent. */
-const mostSends = 2
+const maxSends = 2
 
 const me = '/gmail/v1/users/me'
 
@@ -98,7 +100,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
       const granted = await api.scopes(run)
       const raw = (await compose(mail, { runId: run.runId, date })).toString('base64url')
       if (anyOf(granted, drafting)) return await byDraft(mail, run, raw, date)
-      if (granted.includes(scope('send'))) return await atOnce(run, raw, date)
+      if (granted.includes(scope('send'))) return await concurrency(run, raw, date)
       return ended('failed', 'SCOPE_MISSING', `The account has granted neither ${scope('compose')} nor ${scope('send')}. Nothing was sent.`)
     } catch (error) {
       // Whatever comes this far came before anything was sent.
@@ -133,7 +135,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
         if (unclear) await pause(settleMs, undefined, { signal: run.signal }).catch(() => undefined)
         const found = await lookUp(run, known)
         if (found.at !== 'drafts') return judge(found, known)
-        if (sends === mostSends) return withdraw(run, known, failure, false)
+        if (sends === maxSends) return withdraw(run, known, failure, false)
       }
     }
   }
@@ -161,7 +163,11 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
       if (error.reason !== 'PROVIDER_NOT_FOUND') return { at: 'unclear', why: error.message }
     }
     try {
-      const { messages = [] } = await read(threadAnswer, run, { method: 'GET', path: `${me}/threads/${known.thread_id}`, query: { format: 'minimal' } })
+      const { messages = [] } = await read(threadAnswer, run, {
+        method: 'GET',
+        path: `${me}/threads/${known.thread_id}`,
+        query: { format: 'minimal' },
+      })
       const out = messages.find(({ labelIds = [] }) => labelIds.includes('SENT'))
       return out === undefined ? { at: 'nowhere' } : { at: 'sent', messageId: out.id }
     } catch (error) {
@@ -191,7 +197,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
     }
   }
 
-  async function atOnce(run: RunHandle, raw: string, date: Date): Promise<Outcome> {
+  async function concurrency(run: RunHandle, raw: string, date: Date): Promise<Outcome> {
     const point = { via: 'send', date: date.toISOString() }
     try {
       return sent(await read(message, run, { method: 'POST', path: `${me}/messages/send`, json: { raw }, effect: true, point }))
@@ -203,10 +209,12 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
 
   /** An answer in the shape that it must have: any other says nothing. */
   async function read<T>(shape: z.ZodType<T>, run: RunHandle, call: ApiCall): Promise<T> {
-    const answer: ApiAnswer = await api.call(run, call)
-    const parsed = shape.safeParse(answer.json)
+    const response: ApiAnswer = await api.call(run, call)
+    const parsed = shape.safeParse(response.json)
     if (parsed.success) return parsed.data
-    throw new ApiFailure('unclear', 'PROVIDER_GARBLED', `google answered ${answer.status}, but not what it says it answers.`, { status: answer.status })
+    throw new ApiFailure('unclear', 'PROVIDER_GARBLED', `google answered ${response.status}, but not what it says it answers.`, {
+      status: response.status,
+    })
   }
 }
 
@@ -224,7 +232,11 @@ function judge(found: Exclude<Whereabouts, { at: 'drafts' }>, known: DraftPoint)
     case 'sent':
       return sent({ id: found.messageId, threadId: known.thread_id })
     case 'nowhere':
-      return ended('unknown', 'MAIL_GONE', 'The draft of the mail is gone, and no sent message is found in its thread: somebody may have deleted either.')
+      return ended(
+        'unknown',
+        'MAIL_GONE',
+        'The draft of the mail is gone, and no sent message is found in its thread: somebody may have deleted either.',
+      )
     case 'unclear':
       return lost(`What became of the mail cannot be looked up: ${found.why}`)
   }
@@ -236,7 +248,9 @@ function scopeWarnings(granted: readonly string[]): string[] {
     return [`The account has not granted ${scope('metadata')}: if a crash hides what came of the mail, the outcome may stay unknown.`]
   }
   if (granted.includes(scope('send'))) {
-    return [`The account has granted ${scope('send')} alone: if the answer is lost, the outcome stays unknown. ${scope('compose')} and ${scope('metadata')} prevent that.`]
+    return [
+      `The account has granted ${scope('send')} alone: if the answer is lost, the outcome stays unknown. ${scope('compose')} and ${scope('metadata')} prevent that.`,
+    ]
   }
   return [`The account has not granted ${scope('compose')}: connect it anew, or this will fail.`]
 }
@@ -252,5 +266,8 @@ const blocked = new RegExp(
 
 const blockedWarnings = ({ attachments = [] }: Mail): string[] =>
   attachments
-    .filter(({ filename, content_type: type }) => blocked.test(filename.replace(/[. ]+$/, '')) || /x-msdownload|x-executable|portable-executable/.test(type))
+    .filter(
+      ({ filename, content_type: type }) =>
+        blocked.test(filename.replace(/[. ]+$/, '')) || /x-msdownload|x-executable|portable-executable/.test(type),
+    )
     .map(({ filename }) => `Gmail blocks files such as ${filename}: the mail may be refused.`)

@@ -7,7 +7,7 @@
 import { z } from 'zod'
 import type { Adapter } from '../adapter.ts'
 import { type CalendarEvent, type EventTime, instantOf } from './calendar-event.ts'
-import { type CalendarOptions, type Made, calendarAdapter, link } from './calendar.ts'
+import { type CalendarOptions, type CreatedEvent, calendarAdapter, link } from './calendar.ts'
 import { immutableIds, runFilter, runProperty } from './graph-item.ts'
 import { formatWall, momentOf, parseWall } from './local-time.ts'
 import { plainName } from './plain-text.ts'
@@ -15,8 +15,8 @@ import { ApiFailure } from './provider-http.ts'
 
 const events = '/v1.0/me/events'
 
-const answer = z.object({ id: plainName(1024), webLink: link })
-const answers = z.object({ value: z.array(answer) })
+const response = z.object({ id: plainName(1024), webLink: link })
+const responses = z.object({ value: z.array(response) })
 
 /** `baseUrl` is GRAPH_API_URL. */
 export const graphCalendarAdapter = (options: CalendarOptions): Adapter<CalendarEvent> =>
@@ -35,18 +35,18 @@ export const graphCalendarAdapter = (options: CalendarOptions): Adapter<Calendar
         effect: true,
         point,
       })
-      return toMade(read(answer, json))
+      return toMade(read(response, json))
     },
 
     async find(run, api) {
       const query = { $filter: runFilter(run.runId), $select: 'id,webLink', $top: '1' }
       const { json } = await api.call(run, { method: 'GET', path: events, headers: immutableIds, query })
-      const [found] = read(answers, json).value
+      const [found] = read(responses, json).value
       return found && toMade(found)
     },
   })
 
-const toMade = ({ id, webLink }: z.output<typeof answer>): Made => ({ id, link: webLink })
+const toMade = ({ id, webLink }: z.output<typeof response>): CreatedEvent => ({ id, link: webLink })
 
 function read<T>(schema: z.ZodType<T>, json: unknown): T {
   const parsed = schema.safeParse(json)

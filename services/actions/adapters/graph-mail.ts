@@ -29,7 +29,7 @@ type GraphMailReason = (typeof graphMailReasons)[number]
 
 export interface GraphMailOptions extends ApiParts {
   /** How long is waited before each look at a mail that may still go out, in milliseconds. */
-  lookMs?: readonly number[]
+  pollIntervalMs?: readonly number[]
 }
 
 const messages = '/v1.0/me/messages'
@@ -52,7 +52,7 @@ const message = z.object({ id: plainName(1024), isDraft: z.boolean() })
 const found = z.object({ value: z.array(message) })
 
 export function graphMailAdapter(options: GraphMailOptions): Adapter<Mail> {
-  const { connections, lookMs = [0, 1_000, 3_000, 6_000], ...rest } = options
+  const { connections, pollIntervalMs = [0, 1_000, 3_000, 6_000], ...rest } = options
   const api = providerApi({ provider: 'microsoft', connections, ...rest })
 
   return {
@@ -169,7 +169,7 @@ export function graphMailAdapter(options: GraphMailOptions): Adapter<Mail> {
   /** Once, and again as long as `again` says so and the patience lasts. */
   async function look(id: string, run: RunHandle, again: (state: State) => boolean = () => false): Promise<State> {
     let state: State = 'gone'
-    for (const waitMs of lookMs) {
+    for (const waitMs of pollIntervalMs) {
       // A run whose time is up looks no more.
       await pause(waitMs, undefined, { signal: run.signal }).catch(() => undefined)
       state = await stateOf(id, run)

@@ -8,15 +8,15 @@ import { createHash } from 'node:crypto'
 import { domainToASCII } from 'node:url'
 import MailComposer from 'nodemailer/lib/mail-composer'
 import { z } from 'zod'
-import type { Shown } from '../adapter.ts'
+import type { PreviewContent } from '../adapter.ts'
 import { errors } from '../errors.ts'
 import { type Attachment, attachments, sizeOf, typeSent } from './attachment.ts'
 import { addressWords, folded, foldedParameters, nameParameterWords, parameterWords, textWords } from './mime-header.ts'
 import { plainLine } from './plain-text.ts'
 
-const mostText = 200_000
+const maxText = 200_000
 /** In all: to, cc and bcc. */
-export const mostRecipients = 100
+export const maxRecipients = 100
 /** From so many on a person should look twice. */
 const manyRecipients = 10
 
@@ -26,7 +26,8 @@ const label = '[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?'
 const mailbox = new RegExp(`^${atext}+(?:\\.${atext}+)*@(?:${label}\\.)+${label}$`)
 
 /** Not one that programs read as another: 0.0 as an address of the internet, xn-- as letters that it does not spell. */
-const isPlainDomain = (domain: string): boolean => domainToASCII(domain) === domain && !/^\d/.test(domain.slice(domain.lastIndexOf('.') + 1))
+const isPlainDomain = (domain: string): boolean =>
+  domainToASCII(domain) === domain && !/^\d/.test(domain.slice(domain.lastIndexOf('.') + 1))
 
 /** What to write instead of an address in letters beyond ASCII (RFC 6531, 5890): who wrote it decides, for letters may look alike. */
 function international(text: unknown): string | undefined {
@@ -35,7 +36,8 @@ function international(text: unknown): string | undefined {
   const [local, domain] = [text.slice(0, at), text.slice(at + 1)]
   const ascii = domainToASCII(domain)
   if (!mailbox.test(`a@${ascii}`)) return undefined
-  if (mailbox.test(`${local}@example.com`)) return `has an international domain: write it in its ASCII form, ${local}@${ascii}, which is what is sent and shown`
+  if (mailbox.test(`${local}@example.com`))
+    return `has an international domain: write it in its ASCII form, ${local}@${ascii}, which is what is sent and shown`
   return 'has letters beyond ASCII before the @: mails to such addresses (SMTPUTF8) cannot be sent from here'
 }
 
@@ -57,17 +59,17 @@ export const address: z.ZodType<Address, string | Address> = z
   })
   .transform((given) => (typeof given === 'string' ? { address: given } : given))
 
-const addresses = z.array(address).max(mostRecipients)
+const addresses = z.array(address).max(maxRecipients)
 
 const text = z
   .string()
-  .max(mostText)
+  .max(maxText)
   // oxlint-disable-next-line no-control-regex -- they are what is looked for
   .refine((given) => given.isWellFormed() && !/[\0-\x08\x0b\x0c\x0e-\x1f\x7f]/.test(given), 'has control characters')
   .transform((given) => given.replace(/\r\n?/g, '\n'))
 
 const fields = {
-  to: z.array(address).min(1).max(mostRecipients).describe('Who it goes to: addresses, or {"address": …, "name": …}.'),
+  to: z.array(address).min(1).max(maxRecipients).describe('Who it goes to: addresses, or {"address": …, "name": …}.'),
   cc: addresses.optional().describe('Who gets a copy.'),
   bcc: addresses.optional().describe('Who gets a copy that the others do not see.'),
   reply_to: address.optional().describe('Where answers go, where that is not the sender.'),
@@ -94,7 +96,11 @@ const oneEach = (mail: Recipients) => {
 export const mailParams = z
   .strictObject(fields)
   .refine(oneEach, { path: ['to'], message: 'names somebody twice, here, in cc or in bcc', when })
-  .refine((mail) => recipientsOf(mail).length <= mostRecipients, { path: ['to'], message: `with cc and bcc these are more than ${mostRecipients}`, when })
+  .refine((mail) => recipientsOf(mail).length <= maxRecipients, {
+    path: ['to'],
+    message: `with cc and bcc these are more than ${maxRecipients}`,
+    when,
+  })
 
 export type Mail = z.output<typeof mailParams>
 
@@ -113,7 +119,8 @@ export interface Stamp {
 }
 
 /** The Message-ID of a run's mail, with its angle brackets (RFC 5322, 3.6.4). */
-export const messageIdOf = (mail: Pick<Mail, 'from'>, runId: string): string => `<${runId}@${mail.from ? domainOf(mail.from.address) : 'relay.invalid'}>`
+export const messageIdOf = (mail: Pick<Mail, 'from'>, runId: string): string =>
+  `<${runId}@${mail.from ? domainOf(mail.from.address) : 'relay.invalid'}>`
 
 /** The mail as it is sent; the same parameters and stamp make the same bytes. Bcc is among the headers: the provider takes it out. */
 export async function compose(mail: Mail, { runId, date }: Stamp): Promise<Buffer> {
@@ -149,7 +156,10 @@ export async function compose(mail: Mail, { runId, date }: Stamp): Promise<Buffe
 /** The fields that a person reads; the composer writes those of programs. */
 function personFields(mail: Mail): string {
   const people = { From: mail.from && [mail.from], To: mail.to, Cc: mail.cc, Bcc: mail.bcc, 'Reply-To': mail.reply_to && [mail.reply_to] }
-  const words = { ...Object.fromEntries(Object.entries(people).map(([name, all = []]) => [name, addressWords(all)])), Subject: textWords(mail.subject) }
+  const words = {
+    ...Object.fromEntries(Object.entries(people).map(([name, all = []]) => [name, addressWords(all)])),
+    Subject: textWords(mail.subject),
+  }
   return Object.entries(words)
     .filter(([, each]) => each.length > 0)
     .map(([name, each]) => `${name}: ${folded(name, each)}\r\n`)
@@ -161,7 +171,7 @@ const sizeSaid = (bytes: number) => (bytes < 1024 ? `${bytes} bytes` : `${(bytes
 const fileSaid = (file: Attachment) => `${file.filename} (${typeSent(file)}, ${sizeSaid(sizeOf(file))})`
 
 /** What a preview shows of a mail from this account, filled in where the mail names no sender. Throws INVALID_PARAMS for another sender. */
-export async function showMail(asked: Mail, account: string | undefined): Promise<Shown> {
+export async function showMail(asked: Mail, account: string | undefined): Promise<PreviewContent> {
   const own = senderOf(account)
   if (own !== undefined && asked.from !== undefined && asked.from.address.toLowerCase() !== own.address.toLowerCase()) {
     throw errors.INVALID_PARAMS({ violations: [{ field: 'params.from', description: `is not the connected account, ${own.address}` }] })
@@ -198,11 +208,16 @@ export function mailWarnings(mail: Mail): string[] {
   return [
     ...(external.length === 0 ? [] : [`Goes outside ${own}: ${listed(external)}.`]),
     ...(all.length <= manyRecipients ? [] : [`Goes to ${all.length} recipients.`]),
-    ...all.filter(({ address: at, name }) => name?.includes('@') && name !== at).map(({ address: at, name }) => `"${name}" is a name here: the mail goes to ${at}.`),
-    ...(mail.reply_to !== undefined && own !== undefined && domainOf(mail.reply_to.address) !== own ? [`Answers go to ${mail.reply_to.address}.`] : []),
+    ...all
+      .filter(({ address: at, name }) => name?.includes('@') && name !== at)
+      .map(({ address: at, name }) => `"${name}" is a name here: the mail goes to ${at}.`),
+    ...(mail.reply_to !== undefined && own !== undefined && domainOf(mail.reply_to.address) !== own
+      ? [`Answers go to ${mail.reply_to.address}.`]
+      : []),
     ...(mail.subject.trim() === '' ? ['It has no subject.'] : []),
     ...(mail.text.trim() === '' ? ['It has no text.'] : []),
   ]
 }
 
-const listed = (items: readonly string[]) => (items.length <= 5 ? items.join(', ') : `${items.slice(0, 5).join(', ')} and ${items.length - 5} more`)
+const listed = (items: readonly string[]) =>
+  items.length <= 5 ? items.join(', ') : `${items.slice(0, 5).join(', ')} and ${items.length - 5} more`

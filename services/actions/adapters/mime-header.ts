@@ -85,5 +85,8 @@ export const nameParameterWords = (text: string): string[] =>
 /** A value and its parameters, folded before each. */
 export const foldedParameters = (name: string, value: string, parameters: readonly string[]): string => {
   const words = [value, ...parameters.map((each) => each.slice(2))]
-  return folded(name, words.map((word, index) => (index < words.length - 1 ? `${word};` : word)))
+  return folded(
+    name,
+    words.map((word, index) => (index < words.length - 1 ? `${word};` : word)),
+  )
 }

@@ -5,14 +5,14 @@ import { z } from 'zod'
 const unplain = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/u
 
 /** At most so many UTF-16 units. */
-export const plainLine = (most: number) =>
+export const plainLine = (max: number) =>
   z
     .string()
-    .max(most)
+    .max(max)
     .refine((text) => text.isWellFormed() && !unplain.test(text), 'has line ends, control characters or marks that reorder text')
 
 /** The same, and there is something to read. */
-export const plainName = (most: number) => plainLine(most).refine((text) => text.trim() !== '', 'is empty')
+export const plainName = (max: number) => plainLine(max).refine((text) => text.trim() !== '', 'is empty')
 
 /**
  * What another side wrote, as it is stored and shown: lines and tabs stay, every other control character and mark that reorders text is

@@ -11,7 +11,7 @@ import { ConnectError } from '#mesh/outgoing/connect.ts'
 import { ExchangeError, type ExchangeResponse, type HttpConnection, headerLimits } from '#mesh/outgoing/exchange.ts'
 import { ConnectionPool } from '#mesh/outgoing/pool.ts'
 import type { Lookup } from '#mesh/outgoing/resolver.ts'
-import { tracedRequest } from '#mesh/telemetry/outgoing.ts'
+import { withRequestSpan } from '#mesh/telemetry/outgoing.ts'
 import { type RunHandle, RunStopped } from '../adapter.ts'
 import type { Connections, Provider, Token } from '../connections.ts'
 import { busySentence, providerSlots } from './slots.ts'
@@ -97,7 +97,12 @@ export class ApiFailure extends Error {
   /** When it is worth asking again, where the other side said so, in milliseconds. */
   readonly retryAfterMs: number | undefined
 
-  constructor(kind: FailureKind, reason: ApiReason, message: string, more: { status?: number; retryAfterMs?: number | undefined; cause?: unknown } = {}) {
+  constructor(
+    kind: FailureKind,
+    reason: ApiReason,
+    message: string,
+    more: { status?: number; retryAfterMs?: number | undefined; cause?: unknown } = {},
+  ) {
     super(message, { cause: more.cause })
     this.kind = kind
     this.reason = reason
@@ -115,8 +120,8 @@ export interface ProviderApi {
 
 const connectMs = 5_000
 const maxConnects = 3
-const mostReads = 3
-const longestRetryMs = 5_000
+const maxReads = 3
+const maxRetryMs = 5_000
 
 export function providerApi(options: ApiOptions): ProviderApi {
   const { provider, baseUrl, connections, timeoutMs = 15_000, maxResponseBytes = 1024 * 1024, retryMs = 250, count } = options
@@ -133,7 +138,8 @@ export function providerApi(options: ApiOptions): ProviderApi {
       if (run.signal.aborted) throw stopped(cause)
       if (!(cause instanceof MeshError)) throw cause
       const message = 'No token can be had: the account must be connected anew, or another one is connected now.'
-      if (cause.code !== 'UNAVAILABLE' && cause.code !== 'DEADLINE_EXCEEDED') throw new ApiFailure('not-sent', 'CONNECTION_UNUSABLE', message, { cause })
+      if (cause.code !== 'UNAVAILABLE' && cause.code !== 'DEADLINE_EXCEEDED')
+        throw new ApiFailure('not-sent', 'CONNECTION_UNUSABLE', message, { cause })
       throw new ApiFailure('not-sent', 'TOKEN_UNAVAILABLE', 'No token can be had now.', { cause })
     }
   }
@@ -172,7 +178,8 @@ export function providerApi(options: ApiOptions): ProviderApi {
         if (run.signal.aborted) throw stopped()
         if (connection.open) return connection
         // It grew old while the store was away.
-        if (tries === maxConnects) throw new ApiFailure('not-sent', 'PROVIDER_UNREACHABLE', `${provider} closed the connection before anything was sent.`)
+        if (tries === maxConnects)
+          throw new ApiFailure('not-sent', 'PROVIDER_UNREACHABLE', `${provider} closed the connection before anything was sent.`)
       } catch (error) {
         pool.give(connection)
         throw error instanceof RunStopped ? stopped(error) : error
@@ -187,7 +194,7 @@ export function providerApi(options: ApiOptions): ProviderApi {
     let status: number | undefined
     let counted = true
     try {
-      return await tracedRequest(provider, call.method, baseUrl, async ({ headers: trace, answered }) => {
+      return await withRequestSpan(provider, call.method, baseUrl, async ({ headers: trace, answered }) => {
         const connection = await readyConnection(run, call).catch((error: unknown) => {
           counted = error instanceof ApiFailure && error.reason === 'PROVIDER_UNREACHABLE'
           throw error
@@ -205,7 +212,15 @@ export function providerApi(options: ApiOptions): ProviderApi {
         const onStatus = (read: number) => answered((status = read))
         const path = base + call.path + query
         try {
-          const response = await connection.request({ method: call.method, path, headers, body, signal, maxBytes: maxResponseBytes, onStatus })
+          const response = await connection.request({
+            method: call.method,
+            path,
+            headers,
+            body,
+            signal,
+            maxBytes: maxResponseBytes,
+            onStatus,
+          })
           return judge(response)
         } catch (error) {
           throw error instanceof ExchangeError ? noAnswer(error) : error
@@ -227,7 +242,10 @@ export function providerApi(options: ApiOptions): ProviderApi {
       const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
       return { status, json: text === '' ? undefined : JSON.parse(text) }
     } catch (cause) {
-      throw new ApiFailure('unclear', 'PROVIDER_GARBLED', `${provider} answered ${status}, but the answer cannot be read.`, { status, cause })
+      throw new ApiFailure('unclear', 'PROVIDER_GARBLED', `${provider} answered ${status}, but the answer cannot be read.`, {
+        status,
+        cause,
+      })
     }
   }
 
@@ -236,9 +254,13 @@ export function providerApi(options: ApiOptions): ProviderApi {
       case 'stopped':
         return new ApiFailure('unclear', 'PROVIDER_TIMEOUT', `${provider} did not answer in time.`, { cause })
       case 'headers too large':
-        return new ApiFailure('unclear', 'PROVIDER_HEADERS_TOO_LARGE', `The answer of ${provider} has ${headerLimits}, and is not read.`, { cause })
+        return new ApiFailure('unclear', 'PROVIDER_HEADERS_TOO_LARGE', `The answer of ${provider} has ${headerLimits}, and is not read.`, {
+          cause,
+        })
       case 'lost':
-        return new ApiFailure('unclear', 'PROVIDER_CONNECTION_LOST', `The connection to ${provider} was lost before an answer came.`, { cause })
+        return new ApiFailure('unclear', 'PROVIDER_CONNECTION_LOST', `The connection to ${provider} was lost before an answer came.`, {
+          cause,
+        })
     }
   }
 
@@ -260,10 +282,10 @@ export function providerApi(options: ApiOptions): ProviderApi {
         try {
           return await freshened(run, call)
         } catch (error) {
-          if (call.method !== 'GET' || attempt >= mostReads || !(error instanceof ApiFailure) || !passing(error)) throw error
+          if (call.method !== 'GET' || attempt >= maxReads || !(error instanceof ApiFailure) || !passing(error)) throw error
           // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
           const wait = error.retryAfterMs ?? Math.random() * retryMs * 2 ** attempt
-          await pause(Math.min(wait, longestRetryMs), undefined, { signal: run.signal }).catch(() => {
+          await pause(Math.min(wait, maxRetryMs), undefined, { signal: run.signal }).catch(() => {
             throw error
           })
         }
@@ -279,7 +301,8 @@ const classOf = (status: number | undefined): StatusClass =>
   status === undefined ? 'none' : (statusClasses.find((each) => each === `${Math.floor(status / 100)}xx`) ?? 'other')
 
 /** What may be otherwise in a moment. */
-const passing = ({ kind, reason }: ApiFailure) => kind === 'unclear' || reason === 'PROVIDER_UNREACHABLE' || reason === 'PROVIDER_RATE_LIMITED'
+const passing = ({ kind, reason }: ApiFailure) =>
+  kind === 'unclear' || reason === 'PROVIDER_UNREACHABLE' || reason === 'PROVIDER_RATE_LIMITED'
 
 const reasonByStatus: ReadonlyMap<number, ApiReason> = new Map([
   [401, 'PROVIDER_UNAUTHORIZED'],

@@ -1,7 +1,7 @@
 /** One HTTP/1.1 request on a connection that is open already, and its answer as text. Follows no redirect and repeats nothing. */
 import { HttpConnection, type ExchangeRequest, type ExchangeResponse } from '#mesh/outgoing/exchange.ts'
-import { tracedRequest } from '#mesh/telemetry/outgoing.ts'
-import type { Connection } from '../outgoing.ts'
+import { withRequestSpan } from '#mesh/telemetry/outgoing.ts'
+import type { Connection } from '../egress/outgoing.ts'
 import { shownText } from './plain-text.ts'
 
 export interface Delivery {
@@ -33,7 +33,7 @@ export async function deliver(
 ): Promise<Answer> {
   const connection = new HttpConnection(socket, target.url.origin)
   try {
-    const response = await tracedRequest('webhook', method, target.url, ({ headers: trace, answered }) => {
+    const response = await withRequestSpan('webhook', method, target.url, ({ headers: trace, answered }) => {
       const path = target.url.pathname + target.url.search
       return connection.request({ method, path, headers: { ...headers, ...trace }, body, signal, maxBytes, last: true, onStatus: answered })
     })

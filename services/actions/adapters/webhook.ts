@@ -15,10 +15,10 @@ import { sign, standardWebhookHeaders } from '#mesh/signature.ts'
 import type { CountingKeys } from '#mesh/signature-states.ts'
 import packageJson from '../../../package.json' with { type: 'json' }
 import { type Adapter, type Outcome, type RunHandle, RunStopped } from '../adapter.ts'
-import type { TargetPolicy } from '../address-guard.ts'
+import type { TargetPolicy } from '../egress/egress-policy.ts'
 import { errors } from '../errors.ts'
-import { outgoing } from '../outgoing.ts'
-import type { Connection } from '../outgoing.ts'
+import { outgoing } from '../egress/outgoing.ts'
+import type { Connection } from '../egress/outgoing.ts'
 import { shownText } from './plain-text.ts'
 import { busySentence, deliverySlots } from './slots.ts'
 import { deliver } from './webhook-delivery.ts'
@@ -114,7 +114,9 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
         summary: [
           `Send ${method} request to ${url}`,
           'Request will be signed with X-Signature header.',
-          ...(redeliver_after_crash ? ['If a crash or an outage here hides its outcome, the request is delivered again with the same webhook-id.'] : []),
+          ...(redeliver_after_crash
+            ? ['If a crash or an outage here hides its outcome, the request is delivered again with the same webhook-id.']
+            : []),
         ].join('\n'),
         warnings: [...spellingWarnings(url, target.url), ...warnings],
       }
@@ -154,7 +156,7 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
     return outcome
   }
 
-  async function delivered(shown: WebhookParams, run: RunHandle): Promise<Delivered> {
+  async function delivered(shown: WebhookParams, run: RunHandle): Promise<DeliveryResult> {
     for (;;) {
       // Waited for here, before a connection that would grow old meanwhile.
       if (!(await held(run, { acts: false }))) return stoppedBefore()
@@ -164,7 +166,7 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
   }
 
   /** `grown old`: nothing was sent, for the lease had to be waited for while the connection stood, and the time for an answer went by. */
-  async function tried(shown: WebhookParams, run: RunHandle): Promise<Delivered | 'grown old'> {
+  async function tried(shown: WebhookParams, run: RunHandle): Promise<DeliveryResult | 'grown old'> {
     const deadline = new AbortController()
     const stop = () => deadline.abort()
     const timer = setTimeout(stop, timeoutMs)
@@ -177,14 +179,21 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
         if (error instanceof ConnectError) return error
         throw error
       })
-      return connection instanceof ConnectError ? notSent(connection, run) : await send(connection, signedDelivery(shown, run, keys), run, deadline.signal)
+      return connection instanceof ConnectError
+        ? notSent(connection, run)
+        : await send(connection, signedDelivery(shown, run, keys), run, deadline.signal)
     } finally {
       clearTimeout(timer)
       run.signal.removeEventListener('abort', stop)
     }
   }
 
-  async function send(connection: Connection, delivery: Delivery, run: RunHandle, signal: AbortSignal): Promise<Delivered | 'grown old'> {
+  async function send(
+    connection: Connection,
+    delivery: Delivery,
+    run: RunHandle,
+    signal: AbortSignal,
+  ): Promise<DeliveryResult | 'grown old'> {
     const since = performance.now()
     const goOn = await held(run).catch((error: unknown) => {
       connection.socket.destroy()
@@ -196,7 +205,7 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
       return goOn && waitedMs > freshMs ? 'grown old' : stoppedBefore()
     }
     try {
-      return judgeAnswer(await deliver(connection, delivery, { maxResponseBytes, signal }), connection.target.url)
+      return classifyResponse(await deliver(connection, delivery, { maxResponseBytes, signal }), connection.target.url)
     } catch (error) {
       if (!(error instanceof ExchangeError)) throw error
       const sent = (why: string) =>
@@ -255,7 +264,7 @@ function spellingWarnings(sent: string, url: URL): string[] {
 }
 
 /** What came of one delivery. */
-type Delivered =
+type DeliveryResult =
   | Extract<Outcome, { status: 'success' }>
   | (Exclude<Outcome, { status: 'success' }> & { error: { reason: Exclude<DeliveryOutcome, 'success'> } })
 
@@ -276,18 +285,18 @@ async function held(run: RunHandle, options?: { acts: boolean }): Promise<boolea
 
 const stoppedBefore = () => ended('failed', 'WEBHOOK_TIMEOUT', 'The run was stopped before the request was sent.')
 
-function notSent(error: ConnectError, run: RunHandle): Delivered {
+function notSent(error: ConnectError, run: RunHandle): DeliveryResult {
   if (error.kind === 'refused') return ended('failed', 'TARGET_REFUSED', `The target ${error.message} Nothing was sent.`)
   if (run.signal.aborted) return stoppedBefore()
   return ended('failed', 'WEBHOOK_CONNECTION', `Nothing was sent: ${error.message}.`)
 }
 
-function noTurn({ why }: NoSlot, run: RunHandle): Delivered {
+function noTurn({ why }: NoSlot, run: RunHandle): DeliveryResult {
   if (run.signal.aborted || why === 'stopped') return ended('failed', 'WEBHOOK_TIMEOUT', 'The run was stopped before the request was sent.')
   return ended('failed', 'OUTGOING_BUSY', `Nothing was sent: ${busySentence(why)}`)
 }
 
-function judgeAnswer({ status, location, text, truncated, unknownCoding }: Answer, url: URL): Delivered {
+function classifyResponse({ status, location, text, truncated, unknownCoding }: Answer, url: URL): DeliveryResult {
   const result = {
     status_code: status,
     response: text,

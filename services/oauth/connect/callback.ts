@@ -1,20 +1,20 @@
 /** The browser that comes back from the provider: with the state that it was sent off with, and the cookie that binds it. */
 import { randomUUID } from 'node:crypto'
-import type { Asker } from '#mesh/audit/event.ts'
+import type { Principal } from '#mesh/audit/event.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import { isSameAccount } from '../connections/account.ts'
 import type { Connections } from '../connections/connections.ts'
-import type { Connected, Protocol } from '../providers/protocol.ts'
+import type { AccountGrant, Protocol } from '../providers/protocol.ts'
 import { ProviderError, registeredCode } from '../providers/provider-error.ts'
 import { type Provider, asksOffline, isIssuer, missingScopes } from '../providers/provider.ts'
 import { replacedBy } from '../revocations/revocation.ts'
 import { type Vault, VaultError } from '../vault/vault.ts'
 import { redirectUri } from './addresses.ts'
 import type { Cookies } from './cookie.ts'
-import { type Answer, type Refusal, connectedPage, reconsentPage, redirect } from './pages.ts'
-import { readReference } from './reference.ts'
+import { type PageResponse, type PageError, connectedPage, reconsentPage, redirect } from './pages.ts'
+import { readStateToken } from './state-token.ts'
 import { returnUrl } from './return-to.ts'
-import { type PendingState, readState } from './step.ts'
+import { type PendingState, readState } from './pending-authorization.ts'
 import type { ConnectStore } from './store.ts'
 import { issueTicket } from './ticket.ts'
 
@@ -43,13 +43,13 @@ export interface CameBack {
 }
 
 /** Of the call that a browser makes: whom it is for stands in the step. */
-export type Visit = Pick<Asker, 'requestId' | 'traceId' | 'source'>
+export type Visit = Pick<Principal, 'requestId' | 'traceId' | 'source'>
 
 /** How it ended: `outcome` is for counting. */
 interface CallbackEnd {
   readonly outcome: string
   /** A refusal, with the cookies to take back, or a page of its own. */
-  readonly answer: Answer | { readonly refusal: Refusal; readonly setCookies: string[] }
+  readonly answer: PageResponse | { readonly refusal: PageError; readonly setCookies: string[] }
 }
 
 export class Callback {
@@ -62,7 +62,7 @@ export class Callback {
   async receive(back: CameBack, visit: Visit): Promise<CallbackEnd> {
     const { store, cookies, isKnown } = this.#parts
     if (!isKnown(back.provider)) return refused('unknownProvider')
-    const reference = readReference(back.state)
+    const reference = readStateToken(back.state)
     if (reference === undefined) return refused('malformed')
     const key = { kind: 'state', ...reference } as const
     const pending = readState((await store.find(key)) ?? '')
@@ -83,7 +83,7 @@ export class Callback {
   }
 
   /** What speaks against an answer before anybody is asked. */
-  #refusal(back: CameBack, pending: PendingState, provider: Provider | undefined): Refusal | undefined {
+  #refusal(back: CameBack, pending: PendingState, provider: Provider | undefined): PageError | undefined {
     if (pending.provider !== back.provider) return 'refused'
     if (provider === undefined) return 'unavailable'
     // Also of an error: one that another server sent says nothing (RFC 9207, 2.4).
@@ -93,7 +93,7 @@ export class Callback {
   }
 
   /** RFC 6749, 4.1.2.1. */
-  #denied(error: string, { name }: Provider): Refusal {
+  #denied(error: string, { name }: Provider): PageError {
     const code = registeredCode(error)
     if (code === 'server_error' || code === 'temporarily_unavailable') return 'unavailable'
     const persons = ['access_denied', 'consent_required', 'interaction_required', 'login_required', 'account_selection_required']
@@ -136,7 +136,7 @@ export class Callback {
     return { outcome: 'connected', answer: redirect(303, url.href, setCookies) }
   }
 
-  #seal(workspace: string, connectionId: string, { accessToken, refreshToken, expiresInMs }: Connected) {
+  #seal(workspace: string, connectionId: string, { accessToken, refreshToken, expiresInMs }: AccountGrant) {
     const { vault } = this.#parts
     return {
       access: vault.seal({ workspace, connectionId, kind: 'access' }, accessToken),
@@ -146,7 +146,7 @@ export class Callback {
   }
 
   /** What a person hears where something did not work; whoever operates this hears it by the log. */
-  #failed(error: unknown, { name: provider }: Pick<Provider, 'name'>, { requestId: request_id }: Visit): Refusal {
+  #failed(error: unknown, { name: provider }: Pick<Provider, 'name'>, { requestId: request_id }: Visit): PageError {
     const { log } = this.#parts
     if (error instanceof VaultError) {
       log.error({ reason: error.reason, request_id }, 'the verifier of a state does not open')
@@ -163,4 +163,4 @@ export class Callback {
   }
 }
 
-const refused = (refusal: Refusal, setCookies: string[] = []): CallbackEnd => ({ outcome: refusal, answer: { refusal, setCookies } })
+const refused = (refusal: PageError, setCookies: string[] = []): CallbackEnd => ({ outcome: refusal, answer: { refusal, setCookies } })

@@ -3,7 +3,7 @@
  * is for, and continues from there; their browser is bound by a cookie and sent to the provider with a state; the browser that comes back
  * with both has connected. Ticket and state name their workspace, are known here by their hash alone, and end after ten minutes.
  */
-import type { Asker } from '#mesh/audit/event.ts'
+import type { Principal } from '#mesh/audit/event.ts'
 import { MeshError, meshErrors } from '#mesh/errors.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { Connections } from '../connections/connections.ts'
@@ -15,7 +15,7 @@ import type { Providers } from '../providers/registry.ts'
 import type { Vault } from '../vault/vault.ts'
 import { Callback, type CameBack, type Visit } from './callback.ts'
 import { cookies as cookiesOf } from './cookie.ts'
-import { type Answer, type Refusal, refusalPage } from './pages.ts'
+import { type PageResponse, type PageError, errorPage } from './pages.ts'
 import { returnUrl } from './return-to.ts'
 import { Start } from './start.ts'
 import type { ConnectStore } from './store.ts'
@@ -38,7 +38,7 @@ export interface ConnectingParts {
 
 type Step = 'authorize' | 'start' | 'continue' | 'callback'
 
-export interface Wanted {
+export interface AuthorizeRequest {
   readonly provider: string
   /** All that the provider's actions need when empty. */
   readonly scopes: readonly string[]
@@ -48,7 +48,7 @@ export interface Wanted {
   readonly session?: string | undefined
 }
 
-export interface Begun {
+export interface AuthorizeResult {
   readonly startUrl: string
   readonly provider: string
   readonly scopes: readonly string[]
@@ -73,7 +73,7 @@ export class Connecting {
   }
 
   /** Makes a ticket. Throws UNKNOWN_PROVIDER, OAUTH_NOT_CONFIGURED, RETURN_NOT_ALLOWED, INVALID_REQUEST, CONNECTION_LIMIT. */
-  async authorize(asker: Asker, { provider: name, scopes: wanted, returnTo, session }: Wanted): Promise<Begun> {
+  async authorize(asker: Principal, { provider: name, scopes: wanted, returnTo, session }: AuthorizeRequest): Promise<AuthorizeResult> {
     const provider = this.#parts.providers.get(name)
     const description = 'is not a scope (RFC 6749, 3.3): repeat the parameter for each scope, as in scopes=a&scopes=b'
     const violations = wanted.flatMap((scope, index) => (isScope(scope) ? [] : [{ field: `scopes.${index}`, description }]))
@@ -88,33 +88,33 @@ export class Connecting {
   }
 
   /** The page of a ticket. It uses nothing up. */
-  start(ticket: string, cookie: string, visit: Visit): Promise<Answer> {
+  start(ticket: string, cookie: string, visit: Visit): Promise<PageResponse> {
     return this.#answer('start', visit, async () => ended('shown', await this.#start.show(ticket, cookie)))
   }
 
   /** What that page's form leads to: the provider. */
-  proceed({ ticket, formToken, cookie }: { ticket: string; formToken: string; cookie: string }, visit: Visit): Promise<Answer> {
+  proceed({ ticket, formToken, cookie }: { ticket: string; formToken: string; cookie: string }, visit: Visit): Promise<PageResponse> {
     return this.#answer('continue', visit, async () => ended('sent', await this.#start.proceed(ticket, formToken, cookie)))
   }
 
   /** Takes back the browser that was sent off. */
-  callback(back: CameBack, visit: Visit): Promise<Answer> {
+  callback(back: CameBack, visit: Visit): Promise<PageResponse> {
     return this.#answer('callback', visit, () => this.#callback.receive(back, visit))
   }
 
   /** A browser is answered with a page, also where a part of this is away. */
-  async #answer(step: Step, visit: Visit, work: () => Promise<Ended>): Promise<Answer> {
+  async #answer(step: Step, visit: Visit, work: () => Promise<FinishedConnect>): Promise<PageResponse> {
     const { log } = this.#parts
     const request_id = visit.requestId
-    const { outcome, answer } = await work().catch((error: unknown) => {
+    const { outcome, answer: response } = await work().catch((error: unknown) => {
       if (error instanceof ProviderError) log.warn({ ...error.failure, request_id }, 'a provider does not answer')
       else if (!(error instanceof MeshError && error.code === 'UNAVAILABLE')) throw error
       return ended('', 'unavailable')
     })
     this.#told(step, outcome)
-    if (!('refusal' in answer)) return answer
-    log.info({ step, refusal: answer.refusal, request_id }, 'connecting an account did not go on')
-    return refusalPage(answer.refusal, request_id, answer.setCookies)
+    if (!('refusal' in response)) return response
+    log.info({ step, refusal: response.refusal, request_id }, 'connecting an account did not go on')
+    return errorPage(response.refusal, request_id, response.setCookies)
   }
 
   #told(step: Step, outcome: string): void {
@@ -122,17 +122,17 @@ export class Connecting {
   }
 }
 
-interface Ended {
+interface FinishedConnect {
   /** For counting. */
   readonly outcome: string
-  readonly answer: Answer | Refused
+  readonly answer: PageResponse | ConnectRefusal
 }
 
-interface Refused {
-  readonly refusal: Refusal
+interface ConnectRefusal {
+  readonly refusal: PageError
   /** Those that are of no use any more. */
   readonly setCookies: string[]
 }
 
-const ended = (outcome: string, answer: Answer | Refusal): Ended =>
-  typeof answer === 'string' ? { outcome: answer, answer: { refusal: answer, setCookies: [] } } : { outcome, answer }
+const ended = (outcome: string, response: PageResponse | PageError): FinishedConnect =>
+  typeof response === 'string' ? { outcome: response, answer: { refusal: response, setCookies: [] } } : { outcome, answer: response }

@@ -5,9 +5,9 @@ export interface Cookies {
   /** The secret that a browser has for forms; undefined where it has none, or several. */
   formSecret(header: string): string | undefined
   /** The Set-Cookie header that gives it one. */
-  bindForm(secret: string, lifeMs: number): string
+  bindForm(secret: string, lifetimeMs: number): string
   /** The Set-Cookie header that binds a browser to the state of this hash. */
-  bind(stateHash: string, secret: string, lifeMs: number): string
+  bind(stateHash: string, secret: string, lifetimeMs: number): string
   /** The one that takes it back. */
   clear(stateHash: string): string
   /** Whether a Cookie header has exactly one of that name, with the secret of this hash. */
@@ -34,9 +34,9 @@ export function cookies({ secure }: { secure: boolean }): Cookies {
       return value !== undefined && /^[A-Za-z0-9_-]{43}$/.test(value) ? value : undefined
     },
     // Strict: forms are sent by a page of this site.
-    bindForm: (secret, lifeMs) => `${formName}=${secret}; ${attributes('Strict', seconds(lifeMs))}`,
+    bindForm: (secret, lifetimeMs) => `${formName}=${secret}; ${attributes('Strict', seconds(lifetimeMs))}`,
     // Lax: it is to come along when the provider sends the browser back, which is a navigation from another site.
-    bind: (stateHash, secret, lifeMs) => `${nameOf(stateHash)}=${secret}; ${attributes('Lax', seconds(lifeMs))}`,
+    bind: (stateHash, secret, lifetimeMs) => `${nameOf(stateHash)}=${secret}; ${attributes('Lax', seconds(lifetimeMs))}`,
     clear: (stateHash) => `${nameOf(stateHash)}=; ${attributes('Lax', 0)}`,
     holds: (header, stateHash, secretHash) => isOf(only(header, nameOf(stateHash)), secretHash),
     holdsSession: (header, sha256) => isOf(only(header, `${prefix}relay-session`), sha256),

@@ -1,5 +1,5 @@
 /** Ending a connection: forgotten here at once and whatever happens then; the provider is asked to forget it too, until it has. */
-import type { Asker } from '#mesh/audit/event.ts'
+import type { Principal } from '#mesh/audit/event.ts'
 import type { Connections } from '../connections/connections.ts'
 import { errors } from '../errors.ts'
 import { type Revocation, revocationOf } from '../revocations/revocation.ts'
@@ -18,7 +18,7 @@ export class Disconnecting {
   }
 
   /** Whether the provider confirmed at once that it forgot the tokens. Throws CONNECTION_NOT_FOUND, also for another's. */
-  async disconnect(by: Asker, connectionId: string): Promise<{ revoked: boolean }> {
+  async disconnect(by: Principal, connectionId: string): Promise<{ revoked: boolean }> {
     const { connections, revoking } = this.#parts
     let revocation: Revocation | undefined
     const held = await connections.remove(by, connectionId, (before) => (revocation = revocationOf(before)))

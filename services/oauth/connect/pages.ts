@@ -4,7 +4,7 @@
  */
 
 /** The whole answer to a browser. */
-export interface Answer {
+export interface PageResponse {
   readonly status: number
   /** Where a redirect goes; empty for a page. */
   readonly location: string
@@ -53,10 +53,10 @@ export const words = {
   },
 } as const satisfies Record<string, Words>
 
-export type Refusal = keyof typeof words
-export const refusals = Object.keys(words) as readonly Refusal[]
+export type PageError = keyof typeof words
+export const refusals = Object.keys(words) as readonly PageError[]
 
-export function refusalPage(refusal: Refusal, requestId: string, setCookies: string[] = []): Answer {
+export function errorPage(refusal: PageError, requestId: string, setCookies: string[] = []): PageResponse {
   const { status, title, text } = words[refusal]
   return { ...plain, status, setCookies, html: document(title, [paragraph(text), reference(requestId)]) }
 }
@@ -75,10 +75,16 @@ export interface ConsentParts {
 }
 
 /** What somebody reads before anything happens: whoever sent them the link, they learn here whose Relay it is. */
-export function consentPage({ workspace, actor, provider, permissions, action, formToken, setCookies }: ConsentParts): Answer {
+export function consentPage({ workspace, actor, provider, permissions, action, formToken, setCookies }: ConsentParts): PageResponse {
   const lines = [
     paragraph(`You are about to connect an account of yours at ${provider} to Relay. Nothing has happened yet.`),
-    `<dl>${[['Workspace', workspace], ['Actor', actor], ['Provider', provider]].map(definition).join('')}</dl>`,
+    `<dl>${[
+      ['Workspace', workspace],
+      ['Actor', actor],
+      ['Provider', provider],
+    ]
+      .map(definition)
+      .join('')}</dl>`,
     paragraph(`Afterwards, whoever acts as this actor in this workspace can do the following as your ${provider} account:`),
     list(permissions),
     '<p><strong>Did somebody else send you this link? Then close this page.</strong>',
@@ -90,7 +96,7 @@ export function consentPage({ workspace, actor, provider, permissions, action, f
 }
 
 /** What is shown on the way to the provider, for as long as that takes. */
-export function forwardPage({ provider, url, setCookies }: { provider: string; url: string; setCookies: string[] }): Answer {
+export function forwardPage({ provider, url, setCookies }: { provider: string; url: string; setCookies: string[] }): PageResponse {
   const lines = [`<p>If nothing happens, <a href="${escape(url)}">continue to ${escape(provider)}</a>.</p>`]
   return { ...plain, forward: url, setCookies, html: document(`Continuing to ${provider}`, lines) }
 }
@@ -104,7 +110,7 @@ export interface ConnectedParts {
   setCookies: string[]
 }
 
-export function connectedPage({ provider, account, missing, setCookies }: ConnectedParts): Answer {
+export function connectedPage({ provider, account, missing, setCookies }: ConnectedParts): PageResponse {
   const lines = [paragraph(`${account} is connected. You can close this page.`)]
   if (missing.length > 0) {
     lines.push(paragraph('This was not granted; what needs it will say so:'))
@@ -114,7 +120,15 @@ export function connectedPage({ provider, account, missing, setCookies }: Connec
 }
 
 /** The provider gave nothing that lasts: it has to be asked for consent once more. `startUrl` is on our own origin. */
-export function reconsentPage({ provider, startUrl, setCookies }: { provider: string; startUrl: string; setCookies: string[] }): Answer {
+export function reconsentPage({
+  provider,
+  startUrl,
+  setCookies,
+}: {
+  provider: string
+  startUrl: string
+  setCookies: string[]
+}): PageResponse {
   const lines = [
     paragraph(`${provider} gave access for an hour only, since access was granted before. To keep it, grant it once more.`),
     `<p><a href="${escape(startUrl)}">Go on to ${escape(provider)}</a></p>`,
@@ -122,7 +136,13 @@ export function reconsentPage({ provider, startUrl, setCookies }: { provider: st
   return { ...plain, setCookies, html: document('One more step', lines) }
 }
 
-export const redirect = (status: 302 | 303, location: string, setCookies: string[]): Answer => ({ ...plain, status, location, setCookies, html: '' })
+export const redirect = (status: 302 | 303, location: string, setCookies: string[]): PageResponse => ({
+  ...plain,
+  status,
+  location,
+  setCookies,
+  html: '',
+})
 
 const plain = { status: 200, location: '', forward: '', form: false } as const
 

@@ -7,9 +7,9 @@ import { type Provider, permissionsOf } from '../providers/provider.ts'
 import type { Vault } from '../vault/vault.ts'
 import { redirectUri, startPath } from './addresses.ts'
 import { type Cookies, formToken, isFormToken } from './cookie.ts'
-import { type Answer, type Refusal, consentPage, forwardPage } from './pages.ts'
-import { type Reference, hashOf, newNonce, readReference, writeReference } from './reference.ts'
-import { type PendingState, type Ticket, readTicket, writeStep } from './step.ts'
+import { type PageResponse, type PageError, consentPage, forwardPage } from './pages.ts'
+import { type StateToken, hashOf, newNonce, readStateToken, writeReference } from './state-token.ts'
+import { type PendingState, type Ticket, readTicket, writeStep } from './pending-authorization.ts'
 import type { ConnectStore } from './store.ts'
 import { stepMs } from './ticket.ts'
 
@@ -23,8 +23,8 @@ export interface StartParts {
   readonly provider: (name: string) => Provider | undefined
 }
 
-interface Found {
-  readonly reference: Reference
+interface TicketLookup {
+  readonly reference: StateToken
   readonly ticket: Ticket
   readonly provider: Provider
 }
@@ -37,7 +37,7 @@ export class Start {
   }
 
   /** What the link leads to, in words, and the form to continue by. */
-  async show(text: string, cookie: string): Promise<Answer | Refusal> {
+  async show(text: string, cookie: string): Promise<PageResponse | PageError> {
     const { cookies } = this.#parts
     const found = await this.#find(text, cookie)
     if (typeof found === 'string') return found
@@ -57,7 +57,7 @@ export class Start {
   }
 
   /** Exchanges the ticket for a state, and sends the browser on to the provider with it. */
-  async proceed(text: string, shown: string, cookie: string): Promise<Answer | Refusal> {
+  async proceed(text: string, shown: string, cookie: string): Promise<PageResponse | PageError> {
     const { cookies, store } = this.#parts
     const found = await this.#find(text, cookie)
     if (typeof found === 'string') return found
@@ -71,13 +71,13 @@ export class Start {
     const hash = hashOf(state)
     const { workspace, actor } = ticket.asker
     const content = writeStep({ ...pending, cookieHash: hashOf(browser) })
-    await store.put({ kind: 'state', workspace, hash, actor, content, lifeMs: stepMs })
+    await store.put({ kind: 'state', workspace, hash, actor, content, lifetimeMs: stepMs })
     return forwardPage({ provider: provider.title, url: url.href, setCookies: [cookies.bind(hash, browser, stepMs)] })
   }
 
-  async #find(text: string, cookie: string): Promise<Found | Refusal> {
+  async #find(text: string, cookie: string): Promise<TicketLookup | PageError> {
     const { store, cookies } = this.#parts
-    const reference = readReference(text)
+    const reference = readStateToken(text)
     if (reference === undefined) return 'malformed'
     const ticket = readTicket((await store.find({ kind: 'ticket', ...reference })) ?? '')
     if (ticket === undefined) return 'ended'

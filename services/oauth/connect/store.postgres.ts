@@ -5,8 +5,8 @@ import { type ConnectStore, type StepKey, maxSteps } from './store.ts'
 
 export function postgresConnectStore(database: Database): ConnectStore {
   return {
-    async put({ actor, content, lifeMs, ...key }) {
-      await database.query(statements.put, [...columnsOf(key), content, lifeMs, actor, maxSteps - 1])
+    async put({ actor, content, lifetimeMs, ...key }) {
+      await database.query(statements.put, [...columnsOf(key), content, lifetimeMs, actor, maxSteps - 1])
     },
 
     async find(key) {

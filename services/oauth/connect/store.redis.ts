@@ -34,25 +34,25 @@ export function redisConnectStore({ redis, prefix = '' }: RedisConnectStoreParts
   const keyOf = ({ kind, workspace, hash }: StepKey) => `${prefix}oauth:${kind}:${workspace}:${hash}`
   const stepsOf = (workspace: string, actor: string) => `${prefix}oauth:steps:${[workspace, actor].map(encodeURIComponent).join(':')}`
   return {
-    async put({ actor, content, lifeMs, ...key }) {
+    async put({ actor, content, lifetimeMs, ...key }) {
       const keys = [keyOf(key), stepsOf(key.workspace, actor)]
-      const stored = await script.run(redis, keys, [content, Math.ceil(lifeMs), maxSteps]).catch(away)
+      const stored = await script.run(redis, keys, [content, Math.ceil(lifetimeMs), maxSteps]).catch(unavailable)
       if (stored === 0) throw new Error('a step of this key is there already')
     },
 
     async find(key) {
-      return (await redis.get(keyOf(key)).catch(away)) ?? undefined
+      return (await redis.get(keyOf(key)).catch(unavailable)) ?? undefined
     },
 
     // Redis forgets them by itself.
     expire: async () => 0,
 
     async take(key) {
-      return (await redis.getdel(keyOf(key)).catch(away)) ?? undefined
+      return (await redis.getdel(keyOf(key)).catch(unavailable)) ?? undefined
     },
   }
 }
 
-function away(cause: unknown): never {
+function unavailable(cause: unknown): never {
   throw meshErrors.DEPENDENCY_UNAVAILABLE({ cause })
 }

@@ -2,11 +2,11 @@
  * Where the steps of connecting wait for the browser: seen by every replica, across restarts, and taken once. A store that cannot be
  * reached throws DEPENDENCY_UNAVAILABLE; whether a step was taken is then not known, and it counts as taken.
  */
-import type { Reference } from './reference.ts'
+import type { StateToken } from './state-token.ts'
 
 export type StepKind = 'ticket' | 'state'
 
-export interface StepKey extends Reference {
+export interface StepKey extends StateToken {
   readonly kind: StepKind
 }
 
@@ -15,7 +15,7 @@ export interface PutStep extends StepKey {
   readonly actor: string
   readonly content: string
   /** In milliseconds. */
-  readonly lifeMs: number
+  readonly lifetimeMs: number
 }
 
 /** Steps that one actor may have; a further one takes the place of the oldest. */

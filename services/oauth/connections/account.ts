@@ -8,7 +8,8 @@ export interface Identity {
 }
 
 /** What is not known is the same as nothing else. */
-export const isSameAccount = (one: Identity, other: Identity): boolean => isKnown(one) && one.issuer === other.issuer && one.subject === other.subject
+export const isSameAccount = (one: Identity, other: Identity): boolean =>
+  isKnown(one) && one.issuer === other.issuer && one.subject === other.subject
 
 export const isOtherAccount = (one: Identity, other: Identity): boolean => isKnown(one) && isKnown(other) && !isSameAccount(one, other)
 

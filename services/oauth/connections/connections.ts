@@ -1,10 +1,10 @@
 /** What is done with connections, each act with its audit event: made, looked up, removed. Refreshing is in tokens/. */
 import { randomUUID } from 'node:crypto'
-import { type Asker, type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
+import { type Principal, type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
 import { errors } from '../errors.ts'
 import type { Revokes } from '../revocations/revocation.ts'
-import type { TokenCache } from '../tokens/cache.ts'
-import type { Connection, ConnectionStore, HeldConnection, MadeConnection, Owner } from './store.ts'
+import type { TokenCache } from './token-cache.ts'
+import type { Connection, ConnectionStore, LeasedConnection, MadeConnection, Owner } from './store.ts'
 
 export interface ConnectionsParts {
   readonly store: ConnectionStore
@@ -20,7 +20,7 @@ export class Connections {
     this.#parts = parts
   }
 
-  find(owner: Owner): Promise<HeldConnection | undefined> {
+  find(owner: Owner): Promise<LeasedConnection | undefined> {
     return this.#parts.store.find(owner)
   }
 
@@ -36,7 +36,7 @@ export class Connections {
   }
 
   /** Keeps what a provider granted, in the place of the owner's earlier connection; what is to be revoked of that one is written with it. */
-  async made(made: MadeConnection, by: Asker, revokes?: Revokes): Promise<Connection> {
+  async made(made: MadeConnection, by: Principal, revokes?: Revokes): Promise<Connection> {
     const { store, cache, acted } = this.#parts
     const connection = await store.upsert(made, connectionEvent(by, 'connection.made', made), revokes)
     // What stood before it, not what may be read from now on.
@@ -46,7 +46,7 @@ export class Connections {
   }
 
   /** Forgets a connection of whoever asks. What comes back is for the provider to forget too; undefined: there was none. */
-  async remove(by: Asker, connectionId: string, revokes?: Revokes): Promise<HeldConnection | undefined> {
+  async remove(by: Principal, connectionId: string, revokes?: Revokes): Promise<LeasedConnection | undefined> {
     const { store, cache, acted } = this.#parts
     // The provider is known only once the row is gone: the event is told without it.
     const event = auditEvent('oauth', by, { action: 'connection.removed', outcome: 'success', targets: [`connection:${connectionId}`] })
@@ -69,12 +69,17 @@ export class Connections {
 /** What ends by time is nobody's act: the event is of its owner, without a key. */
 function expiryOf(connection: Connection): AuditEvent {
   const { workspace, actor } = connection
-  return connectionEvent({ workspace, actor, keyId: '', requestId: randomUUID(), traceId: '', source: '' }, 'connection.removed', connection, 'EXPIRED')
+  return connectionEvent(
+    { workspace, actor, keyId: '', requestId: randomUUID(), traceId: '', source: '' },
+    'connection.removed',
+    connection,
+    'EXPIRED',
+  )
 }
 
 /** An event about one connection. */
 export function connectionEvent(
-  by: Asker,
+  by: Principal,
   action: string,
   { connectionId, provider }: Pick<Connection, 'connectionId' | 'provider'>,
   reason?: string,
@@ -87,7 +92,10 @@ export function connectionEvent(
 export const authorizePath = (provider: string): string => `/oauth/${provider}/authorize`
 
 /** The connection that was meant, if it can act. Throws NOT_CONNECTED, CONNECTION_CHANGED, REAUTH_REQUIRED, each with where to connect. */
-export function usable(found: HeldConnection | undefined, { provider, connectionId }: Owner & { connectionId: string }): HeldConnection {
+export function usable(
+  found: LeasedConnection | undefined,
+  { provider, connectionId }: Owner & { connectionId: string },
+): LeasedConnection {
   const metadata = { authorize_path: authorizePath(provider) }
   if (found === undefined) throw errors.NOT_CONNECTED({ metadata })
   if (found.connectionId !== connectionId) throw errors.CONNECTION_CHANGED({ metadata })

@@ -4,14 +4,26 @@ import type { Database, Queries } from '#mesh/postgres/database.ts'
 import { beat, beatStatement, steadyFor } from '#mesh/postgres/heartbeat.ts'
 import { statementMaker } from '#mesh/postgres/statement.ts'
 import { addRevocation } from '../revocations/store.postgres.ts'
-import { type Connection, type ConnectionStore, type HeldConnection, gapMs, maxOfWorkspace } from './store.ts'
+import { type Connection, type ConnectionStore, type LeasedConnection, gapMs, maxOfWorkspace } from './store.ts'
 
 export function postgresConnectionStore(database: Database): ConnectionStore {
   return {
     upsert(made, event, revokes) {
       const { connectionId, workspace, actor, provider, account, scopes, issuer, subject } = made
       const { access, accessExpiresAt, refresh } = made.tokens
-      const values = [connectionId, workspace, actor, provider, account, scopes, access, accessExpiresAt, refresh ?? null, issuer ?? null, subject ?? null]
+      const values = [
+        connectionId,
+        workspace,
+        actor,
+        provider,
+        account,
+        scopes,
+        access,
+        accessExpiresAt,
+        refresh ?? null,
+        issuer ?? null,
+        subject ?? null,
+      ]
       return database.transaction(async (queries) => {
         const [before] = revokes === undefined ? [] : await queries.query<Row>(statements.hold, [workspace, actor, provider])
         const [row] = await queries.query<Row>(statements.upsert, values)
@@ -158,7 +170,7 @@ const toConnection = (row: Row): Connection => ({
   refreshedAt: row.refreshed_at ?? undefined,
 })
 
-const toHeld = (row: Row): HeldConnection => ({
+const toHeld = (row: Row): LeasedConnection => ({
   ...toConnection(row),
   tokens: { access: row.access_sealed, accessExpiresAt: row.access_expires_at, refresh: row.refresh_sealed ?? undefined },
   legacy: row.legacy,
@@ -225,10 +237,7 @@ const statements = {
        ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED))
      RETURNING ${columns}`,
   ),
-  isFull: statement(
-    'is full',
-    `SELECT count(*) >= $2 AS full FROM (SELECT FROM connections WHERE workspace = $1 LIMIT $2) AS own`,
-  ),
+  isFull: statement('is full', `SELECT count(*) >= $2 AS full FROM (SELECT FROM connections WHERE workspace = $1 LIMIT $2) AS own`),
   takeRefresh: statement(
     'take refresh',
     `WITH ${steadyFor({ lease: '$3', gap: '$4' })}

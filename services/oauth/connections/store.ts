@@ -40,7 +40,7 @@ export interface SealedTokens {
 }
 
 /** A connection with what it is there for. */
-export interface HeldConnection extends Connection {
+export interface LeasedConnection extends Connection {
   readonly tokens: SealedTokens
   /** Sealed by the service before this one, bare: without saying whose it is. */
   readonly legacy: boolean
@@ -80,14 +80,20 @@ export interface ConnectionStore {
    * was there.
    */
   upsert(made: MadeConnection, event: AuditEvent, revokes?: Revokes): Promise<Connection>
-  find(owner: Owner): Promise<HeldConnection | undefined>
+  find(owner: Owner): Promise<LeasedConnection | undefined>
   /** By provider. */
   list(workspace: string, actor: string): Promise<Connection[]>
   /**
    * Forgets it and its tokens, whoever refreshes it now; what is to be revoked of it is written with that. Undefined: there is none, and no
    * event is written.
    */
-  disconnect(workspace: string, actor: string, connectionId: string, event: AuditEvent, revokes?: Revokes): Promise<HeldConnection | undefined>
+  disconnect(
+    workspace: string,
+    actor: string,
+    connectionId: string,
+    event: AuditEvent,
+    revokes?: Revokes,
+  ): Promise<LeasedConnection | undefined>
   /** Forgets up to so many whose owners have had to connect anew for so many milliseconds, each with its event. How many they were. */
   expire(endedMs: number, limit: number, eventOf: (connection: Connection) => AuditEvent): Promise<number>
   /** Whether a workspace has as many as it may. */
@@ -102,7 +108,7 @@ export interface ConnectionStore {
    * from the old ones that the owner has to connect anew, a new refresh token takes that back, and the event says so; without one it stands.
    * Undefined: there are other tokens, nothing was written.
    */
-  writeRefreshed(connectionId: string, version: string, tokens: SealedTokens, event: AuditEvent): Promise<Written | undefined>
+  writeRefreshed(connectionId: string, version: string, tokens: SealedTokens, event: AuditEvent): Promise<WriteResult | undefined>
   /** Ends the lease of this epoch: the owner has to connect anew. The refresh token is forgotten. False: too late. */
   failRefresh(connectionId: string, epoch: number, reason: string, event: AuditEvent): Promise<boolean>
   /** Ends the lease of this epoch with nothing changed, and leaves the provider alone for so many milliseconds after a failure. */
@@ -117,7 +123,7 @@ export interface ConnectionStore {
   rotateBatch(batch: RotationBatch, reseal: Reseal): Promise<RotatedBatch>
 }
 
-export interface Written {
+export interface WriteResult {
   readonly epoch: number
   readonly refreshedAt: Date
   readonly version: string
@@ -132,7 +138,7 @@ export interface RotationBatch {
 }
 
 /** The same tokens, sealed otherwise; undefined where they stand as they should. What it throws ends the batch with nothing changed. */
-export type Reseal = (held: HeldConnection) => SealedTokens | undefined
+export type Reseal = (held: LeasedConnection) => SealedTokens | undefined
 
 export interface RotatedBatch {
   readonly seen: number

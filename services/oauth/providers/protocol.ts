@@ -31,7 +31,7 @@ export interface CodeParts {
 }
 
 /** What a token endpoint granted. */
-export interface Granted {
+export interface TokenGrant {
   readonly accessToken: string
   readonly expiresInMs: number
   /** Absent where the provider gave none: the one that there is stays good. */
@@ -40,7 +40,7 @@ export interface Granted {
   readonly scopes: readonly string[] | undefined
 }
 
-export interface Connected extends Granted {
+export interface AccountGrant extends TokenGrant {
   readonly scopes: readonly string[]
   /** The account's address, or what else it is known by. */
   readonly account: string
@@ -53,8 +53,8 @@ export interface Protocol {
   /** Where a browser goes to consent. */
   authorizationUrl(provider: Provider, parts: AuthorizationParts): Promise<URL>
   /** Tokens for a code, and whose they are. `foreign`: the answer is not from this provider. */
-  exchangeCode(provider: Provider, parts: CodeParts): Promise<Connected>
-  refresh(provider: Provider, refreshToken: string): Promise<Granted>
+  exchangeCode(provider: Provider, parts: CodeParts): Promise<AccountGrant>
+  refresh(provider: Provider, refreshToken: string): Promise<TokenGrant>
   /** Whether the provider confirmed that it forgot the token and what was made from it. False where it cannot be told to. */
   revoke(provider: Provider, token: string, kind: 'access' | 'refresh'): Promise<boolean>
 }
@@ -65,7 +65,7 @@ export interface ProtocolParts {
 }
 
 /** Of providers that do not say how long a token lives; and no longer than a day is any believed to. */
-const lifeMs = { unsaid: 3_600_000, most: 24 * 3_600_000 }
+const lifetimeMs = { unsaid: 3_600_000, max: 24 * 3_600_000 }
 /** How long a discovery document is believed. */
 const discoveredMs = 3_600_000
 
@@ -78,7 +78,13 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
 
   /** Options of every request: to these endpoints alone. */
   const going = ({ name, allowHttp }: Provider, endpoints: readonly (string | undefined)[], timeoutMs = requestMs) => ({
-    [oauth.customFetch]: boundedFetch({ provider: name, allowHttp, endpoints: endpoints.filter((url) => url !== undefined), requestMs: timeoutMs, connections }),
+    [oauth.customFetch]: boundedFetch({
+      provider: name,
+      allowHttp,
+      endpoints: endpoints.filter((url) => url !== undefined),
+      requestMs: timeoutMs,
+      connections,
+    }),
     [oauth.allowInsecureRequests]: allowHttp,
   })
   const goingTo = (provider: Provider, server: Server, timeoutMs?: number) =>
@@ -176,9 +182,7 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
       if (server.revocation_endpoint === undefined) return false
       const additionalParameters = { token_type_hint: `${kind}_token` }
       const options = { ...goingTo(provider, server), additionalParameters }
-      await oauth.processRevocationResponse(
-        await oauth.revocationRequest(server, clientOf(provider), authOf(provider), token, options),
-      )
+      await oauth.processRevocationResponse(await oauth.revocationRequest(server, clientOf(provider), authOf(provider), token, options))
       return true
     }),
   }
@@ -229,11 +233,11 @@ async function ofTenant(provider: Provider, server: Server, response: Response):
   return typeof iss === 'string' && isIssuer(provider, iss) ? { ...server, issuer: iss } : server
 }
 
-function toGranted(provider: Provider, tokens: oauth.TokenEndpointResponse): Granted {
+function toGranted(provider: Provider, tokens: oauth.TokenEndpointResponse): TokenGrant {
   // RFC 6750; a token of another type is of no use to the adapters.
   if (tokens.token_type !== 'bearer') throw ownError('unreadable')
   const { access_token: accessToken, expires_in: seconds, refresh_token: refreshToken, scope } = tokens
-  const expiresInMs = Math.min(seconds === undefined ? lifeMs.unsaid : seconds * 1000, lifeMs.most)
+  const expiresInMs = Math.min(seconds === undefined ? lifetimeMs.unsaid : seconds * 1000, lifetimeMs.max)
   return { accessToken, expiresInMs, refreshToken, scopes: scope === undefined ? undefined : readScopes(provider, scope) }
 }
 
@@ -243,7 +247,7 @@ const isPlain = (value: unknown): value is string => typeof value === 'string' &
 const accountName = (claims: Readonly<Record<string, unknown>> | undefined): string | undefined =>
   [claims?.email, claims?.preferred_username].find(isPlain)
 
-type Account = Pick<Connected, 'account' | 'issuer' | 'subject'>
+type Account = Pick<AccountGrant, 'account' | 'issuer' | 'subject'>
 
 function accountBy(claims: { readonly sub: string } | undefined, issuer: string | undefined, name: string | undefined): Account {
   if (claims === undefined) return { account: name ?? 'unknown', issuer: undefined, subject: undefined }

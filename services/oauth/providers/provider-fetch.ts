@@ -3,7 +3,7 @@ import { ConnectError } from '#mesh/outgoing/connect.ts'
 import { ExchangeError, type ExchangeResponse } from '#mesh/outgoing/exchange.ts'
 import { ConnectionPool } from '#mesh/outgoing/pool.ts'
 import { type Lookup, NameResolver } from '#mesh/outgoing/resolver.ts'
-import { tracedRequest } from '#mesh/telemetry/outgoing.ts'
+import { withRequestSpan } from '#mesh/telemetry/outgoing.ts'
 import { isUsable } from './provider.ts'
 import { ownError } from './provider-error.ts'
 
@@ -51,7 +51,7 @@ export function boundedFetch({ provider, allowHttp, endpoints, requestMs, connec
     const url = new URL(address)
     if (!allowed.has(address) || !isUsable(url, allowHttp)) throw ownError('unreadable')
     const signal = AbortSignal.timeout(requestMs)
-    const response = await tracedRequest(provider, method, url, async (outgoing) => {
+    const response = await withRequestSpan(provider, method, url, async (outgoing) => {
       const pool = connections.to(url)
       try {
         const connection = await pool.take(signal)

@@ -22,29 +22,29 @@ import { errors } from '../errors.ts'
 import { type Endpoints, type Provider, clientAuths, isScope, isUsable } from './provider.ts'
 
 /** A provider as it is declared, before its variables are read. */
-export interface Declared extends Omit<Provider, 'clientId' | 'clientSecret'> {
+export interface DeclaredProvider extends Omit<Provider, 'clientId' | 'clientSecret'> {
   readonly clientIdVariable: string
   /** Undefined for a public client. */
   readonly clientSecretVariable: string | undefined
 }
 
-export type Found = { readonly provider: Provider } | { readonly missing: readonly string[] }
+export type ProviderLookup = { readonly provider: Provider } | { readonly missing: readonly string[] }
 
 export class Providers {
-  readonly #found: ReadonlyMap<string, Found>
+  readonly #found: ReadonlyMap<string, ProviderLookup>
 
   /** `read` gives the value of a variable, undefined where it is not set. */
-  constructor(declared: readonly Declared[], read: (variable: string) => string | undefined) {
+  constructor(declared: readonly DeclaredProvider[], read: (variable: string) => string | undefined) {
     this.#found = new Map(declared.map((each) => [each.name, configured(each, read)]))
   }
 
   /** Undefined: there is no such provider. */
-  find(name: string): Found | undefined {
+  find(name: string): ProviderLookup | undefined {
     return this.#found.get(name)
   }
 
   /** All of them, by name. */
-  list(): ReadonlyMap<string, Found> {
+  list(): ReadonlyMap<string, ProviderLookup> {
     return this.#found
   }
 
@@ -59,7 +59,7 @@ export class Providers {
   }
 }
 
-function configured(declared: Declared, read: (variable: string) => string | undefined): Found {
+function configured(declared: DeclaredProvider, read: (variable: string) => string | undefined): ProviderLookup {
   const { clientIdVariable, clientSecretVariable, ...rest } = declared
   const missing = variablesOf(declared).filter((variable) => (read(variable) ?? '') === '')
   if (missing.length > 0) return { missing }
@@ -68,7 +68,7 @@ function configured(declared: Declared, read: (variable: string) => string | und
 }
 
 /** The variables that a provider needs to be configured. */
-export const variablesOf = ({ clientIdVariable, clientSecretVariable }: Declared): string[] =>
+export const variablesOf = ({ clientIdVariable, clientSecretVariable }: DeclaredProvider): string[] =>
   clientSecretVariable === undefined ? [clientIdVariable] : [clientIdVariable, clientSecretVariable]
 
 export interface BuiltInParts {
@@ -82,13 +82,13 @@ export interface BuiltInParts {
  * As https://developers.google.com/identity/protocols/oauth2/web-server and
  * https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow have them.
  */
-export function builtIn({ microsoftTenant, sandbox }: BuiltInParts): Declared[] {
+export function builtIn({ microsoftTenant, sandbox }: BuiltInParts): DeclaredProvider[] {
   return [google(sandbox), microsoft(microsoftTenant, sandbox)]
 }
 
 const googleScope = (name: string) => `https://www.googleapis.com/auth/${name}`
 
-function google(sandbox: URL | undefined): Declared {
+function google(sandbox: URL | undefined): DeclaredProvider {
   const at = (host: string, path: string) => new URL(path, sandbox ?? host)
   const endpoints: Endpoints = {
     authorization: at('https://accounts.google.com', '/o/oauth2/v2/auth'),
@@ -121,7 +121,7 @@ function google(sandbox: URL | undefined): Declared {
   }
 }
 
-function microsoft(tenant: string, sandbox: URL | undefined): Declared {
+function microsoft(tenant: string, sandbox: URL | undefined): DeclaredProvider {
   const base = `https://login.microsoftonline.com/${encodeURIComponent(tenant)}`
   const at = (host: string, path: string) => new URL(sandbox ? `${sandbox.origin}${path}` : `${host}${path}`)
   const ofTenant = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(tenant) ? tenant.toLowerCase() : '{tenantid}'
@@ -222,7 +222,7 @@ const file = z.strictObject({ providers: z.array(declaration).max(64) })
  * parameters and reconsent (of the authorization request), revocation_ends (account, or grant where a revoked token ends its own grant
  * alone), scope_prefix, allow_http (loopback only). Throws an Error that says everything that is wrong with it.
  */
-export function parseProviders(yaml: string): Declared[] {
+export function parseProviders(yaml: string): DeclaredProvider[] {
   const read = file.safeParse(parse(yaml, { maxAliasCount: 0 }))
   if (!read.success) throw new Error(`is not a list of providers: ${z.prettifyError(read.error)}`)
   const declared = read.data.providers.map(toDeclared)
@@ -232,7 +232,7 @@ export function parseProviders(yaml: string): Declared[] {
   return declared
 }
 
-function toDeclared(it: z.infer<typeof declaration>): Declared {
+function toDeclared(it: z.infer<typeof declaration>): DeclaredProvider {
   const { authorization, token, revocation, userinfo, jwks } = it.endpoints ?? {}
   const optional = (value: string | undefined) => (value === undefined ? undefined : new URL(value))
   return {

@@ -1,7 +1,7 @@
 /** Tokens that their provider is to forget: which, and when that would take more than it should. Pure. */
 import { randomUUID } from 'node:crypto'
 import { type Identity, isOtherAccount } from '../connections/account.ts'
-import type { HeldConnection, MadeConnection } from '../connections/store.ts'
+import type { LeasedConnection, MadeConnection } from '../connections/store.ts'
 import type { Provider } from '../providers/provider.ts'
 
 export interface Revocation extends Identity {
@@ -17,10 +17,10 @@ export interface Revocation extends Identity {
 }
 
 /** Which of a connection that ends here has to be forgotten. Undefined: there is none. */
-export type Revokes = (before: HeldConnection) => Revocation | undefined
+export type Revokes = (before: LeasedConnection) => Revocation | undefined
 
 /** The refresh token's end is that of the access tokens made from it (RFC 7009, 2.1). */
-export function revocationOf(held: Omit<HeldConnection, 'status'>): Revocation {
+export function revocationOf(held: Omit<LeasedConnection, 'status'>): Revocation {
   const { workspace, connectionId, provider, issuer, subject, legacy, tokens } = held
   const kind = tokens.refresh === undefined ? 'access' : 'refresh'
   const sealed = tokens.refresh ?? tokens.access

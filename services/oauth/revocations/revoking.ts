@@ -5,9 +5,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
-import type { HeldConnection } from '../connections/store.ts'
+import type { LeasedConnection } from '../connections/store.ts'
 import type { Instruments } from '../metrics.ts'
-import type { Granted, Protocol } from '../providers/protocol.ts'
+import type { TokenGrant, Protocol } from '../providers/protocol.ts'
 import { ProviderError } from '../providers/provider-error.ts'
 import type { Providers } from '../providers/registry.ts'
 import { type Vault, VaultError } from '../vault/vault.ts'
@@ -37,7 +37,7 @@ export class Revoking {
 
   constructor(parts: RevokingParts) {
     this.#parts = parts
-    this.#loop = new Loop({ name: 'revocations', everyMs: intervalMs, failingMs, log: parts.log, work: () => this.round() })
+    this.#loop = new Loop({ name: 'revocations', intervalMs: intervalMs, failingMs, log: parts.log, work: () => this.round() })
   }
 
   start(): void {
@@ -63,7 +63,7 @@ export class Revoking {
   }
 
   /** What was granted for a connection that is no more. */
-  async dropped({ accessToken, refreshToken }: Granted, of: HeldConnection): Promise<void> {
+  async dropped({ accessToken, refreshToken }: TokenGrant, of: LeasedConnection): Promise<void> {
     const { store, vault } = this.#parts
     const { workspace, connectionId } = of
     const seal = (kind: 'access' | 'refresh', text: string) => vault.seal({ workspace, connectionId, kind }, text)
@@ -78,7 +78,8 @@ export class Revoking {
     const outcome = await this.#outcome(revocation)
     instruments.revocations.inc({ provider: revocation.provider, outcome })
     if (outcome !== 'later') await store.done(revocation.revocationId)
-    if (outcome === 'refused') log.warn({ provider: revocation.provider, connection: revocation.connectionId }, 'a provider refuses to revoke a token')
+    if (outcome === 'refused')
+      log.warn({ provider: revocation.provider, connection: revocation.connectionId }, 'a provider refuses to revoke a token')
     return outcome
   }
 

@@ -15,5 +15,5 @@ export interface ConnectionHeartbeatParts {
 
 export function connectionHeartbeat({ store, instruments, log }: ConnectionHeartbeatParts): Loop {
   const afterGap = 'refreshes under way are left to their holders'
-  return heartbeat({ beat: () => store.beat(), everyMs: intervalMs, log, onGap: () => instruments.heartbeatGaps.inc(), afterGap })
+  return heartbeat({ beat: () => store.beat(), intervalMs: intervalMs, log, onGap: () => instruments.heartbeatGaps.inc(), afterGap })
 }

@@ -5,17 +5,17 @@
  * concluded from those tokens that the account has to be connected anew.
  */
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Asker } from '#mesh/audit/event.ts'
+import type { Principal } from '#mesh/audit/event.ts'
 import { MeshError } from '#mesh/errors.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import { connectionEvent } from '../connections/connections.ts'
-import type { ConnectionStore, HeldConnection, SealedTokens } from '../connections/store.ts'
+import type { ConnectionStore, LeasedConnection, SealedTokens } from '../connections/store.ts'
 import type { Instruments } from '../metrics.ts'
-import type { Granted } from '../providers/protocol.ts'
+import type { TokenGrant } from '../providers/protocol.ts'
 import type { Provider } from '../providers/provider.ts'
 import type { Revoking } from '../revocations/revoking.ts'
 import type { Vault } from '../vault/vault.ts'
-import type { TokenCache } from './cache.ts'
+import type { TokenCache } from '../connections/token-cache.ts'
 import type { TokenJournal } from './journal.ts'
 
 export interface KeepParts {
@@ -51,7 +51,7 @@ export class Keep {
   }
 
   /** Undefined: there are other tokens by now, which have to be looked at. */
-  async granted(granted: Granted, lease: HeldConnection, provider: Provider, by: Asker): Promise<HeldConnection | undefined> {
+  async granted(granted: TokenGrant, lease: LeasedConnection, provider: Provider, by: Principal): Promise<LeasedConnection | undefined> {
     const { journal, instruments } = this.#parts
     const { connectionId, version } = lease
     const tokens = this.#sealed(granted, lease)
@@ -67,7 +67,7 @@ export class Keep {
   }
 
   /** Writes what somebody else was given for the tokens that stand, and could not write. Undefined: there is no such thing. */
-  async recovered(held: HeldConnection, by: Asker): Promise<HeldConnection | undefined> {
+  async recovered(held: LeasedConnection, by: Principal): Promise<LeasedConnection | undefined> {
     const { journal, log } = this.#parts
     const { connectionId, version } = held
     const entry = await journal.find(connectionId)
@@ -78,7 +78,7 @@ export class Keep {
     return kept
   }
 
-  async #write(lease: HeldConnection, tokens: SealedTokens, by: Asker): Promise<HeldConnection | undefined> {
+  async #write(lease: LeasedConnection, tokens: SealedTokens, by: Principal): Promise<LeasedConnection | undefined> {
     const { store, cache, acted, log } = this.#parts
     const event = connectionEvent(by, 'connection.recovered', lease)
     const written = await store.writeRefreshed(lease.connectionId, lease.version, tokens, event)
@@ -91,25 +91,28 @@ export class Keep {
     const stands = { ...tokens, refresh: tokens.refresh ?? lease.tokens.refresh }
     const legacy = lease.legacy && tokens.refresh === undefined
     const none = { leasedMs: 0, restMs: 0, failures: 0, unfinished: false, reason: undefined }
-    const fresh: HeldConnection = { ...lease, ...row, ...none, status: 'connected', tokens: stands, legacy }
+    const fresh: LeasedConnection = { ...lease, ...row, ...none, status: 'connected', tokens: stands, legacy }
     cache.put(fresh)
     return fresh
   }
 
-  #sealed({ accessToken, refreshToken, expiresInMs }: Granted, { workspace, connectionId }: HeldConnection): SealedTokens {
+  #sealed({ accessToken, refreshToken, expiresInMs }: TokenGrant, { workspace, connectionId }: LeasedConnection): SealedTokens {
     const seal = (kind: 'access' | 'refresh', text: string) => this.#parts.vault.seal({ workspace, connectionId, kind }, text)
     const refresh = refreshToken === undefined ? undefined : seal('refresh', refreshToken)
     return { access: seal('access', accessToken), accessExpiresAt: new Date(Date.now() + expiresInMs), refresh }
   }
 
-  async #insisting<T>({ connectionId: connection, provider }: HeldConnection, work: () => Promise<T>): Promise<T> {
+  async #insisting<T>({ connectionId: connection, provider }: LeasedConnection, work: () => Promise<T>): Promise<T> {
     for (let waitMs = firstPauseMs; ; waitMs = Math.min(waitMs * 1.5, maxPauseMs)) {
       try {
         return await work()
       } catch (error) {
         if (!(error instanceof MeshError)) throw error
         if (performance.now() > this.#until) {
-          this.#parts.log.error({ connection, provider }, 'ended before new tokens could be written; without Redis the account has to be reconnected')
+          this.#parts.log.error(
+            { connection, provider },
+            'ended before new tokens could be written; without Redis the account has to be reconnected',
+          )
           throw error
         }
       }

@@ -51,16 +51,16 @@ export function outcomeOf(failure: ProviderFailure): Outcome {
 }
 
 const firstMs = 1000
-const longestMs = 5 * 60_000
+const maxMs = 5 * 60_000
 /** A provider that asks for more is asked again after this. */
-const longestAskedMs = 3_600_000
+const maxRetryAfterMs = 3_600_000
 
 /**
  * How long to leave the provider alone after the `failures`-th failure in a row: 1 s, doubling up to 5 min, of which half is by chance, so
  * that not all come back at once; and never less than the provider asked for. `random` is from 0 to 1.
  */
 export function restMs(failures: number, retryAfterMs: number | undefined, random: number): number {
-  const most = Math.min(firstMs * 2 ** Math.max(0, failures - 1), longestMs)
-  const asked = Math.min(Math.max(0, retryAfterMs ?? 0), longestAskedMs)
-  return Math.ceil(Math.max(most * (0.5 + random / 2), asked + random * Math.min(most, 1000)))
+  const max = Math.min(firstMs * 2 ** Math.max(0, failures - 1), maxMs)
+  const asked = Math.min(Math.max(0, retryAfterMs ?? 0), maxRetryAfterMs)
+  return Math.ceil(Math.max(max * (0.5 + random / 2), asked + random * Math.min(max, 1000)))
 }

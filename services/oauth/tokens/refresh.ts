@@ -8,18 +8,18 @@
  * process knew that died, or that never arrived: then the next refresh finds out that the account has to be connected anew.
  */
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Asker } from '#mesh/audit/event.ts'
+import type { Principal } from '#mesh/audit/event.ts'
 import { MeshError, meshErrors } from '#mesh/errors.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import { authorizePath, connectionEvent, usable } from '../connections/connections.ts'
-import type { ConnectionStore, HeldConnection } from '../connections/store.ts'
+import type { ConnectionStore, LeasedConnection } from '../connections/store.ts'
 import { errors } from '../errors.ts'
 import type { Instruments } from '../metrics.ts'
-import type { Granted, Protocol } from '../providers/protocol.ts'
+import type { TokenGrant, Protocol } from '../providers/protocol.ts'
 import { ProviderError } from '../providers/provider-error.ts'
 import type { Provider } from '../providers/provider.ts'
 import { type Vault, VaultError } from '../vault/vault.ts'
-import type { TokenCache } from './cache.ts'
+import type { TokenCache } from '../connections/token-cache.ts'
 import { Keep, type KeepParts } from './keep.ts'
 import { type ReauthReason, outcomeOf, restMs } from './outcome.ts'
 
@@ -37,7 +37,7 @@ export interface RefreshParts extends KeepParts {
 }
 
 /** How often those look who wait for another replica, in milliseconds: at first, and at the most. */
-const [firstLookMs, longestLookMs] = [20, 250]
+const [firstPollMs, maxPollIntervalMs] = [20, 250]
 /** Comes first where the provider does not answer in time. */
 const slow = Symbol('slow')
 /** How many leases long others are waited for. */
@@ -45,7 +45,7 @@ const leasesWaited = 3
 
 export class Refresh {
   readonly #parts: RefreshParts
-  readonly #flights = new Map<string, Promise<HeldConnection>>()
+  readonly #flights = new Map<string, Promise<LeasedConnection>>()
   /** Of providers that are slow: nobody waits for them any longer. */
   readonly #late = new Set<Promise<unknown>>()
   readonly #keep: Keep
@@ -59,7 +59,7 @@ export class Refresh {
    * The connection with other tokens than these. It goes on when who asks has gone. Throws MeshError: PROVIDER_UNAVAILABLE, CLIENT_REFUSED,
    * DEPENDENCY_UNAVAILABLE, which say nothing against the tokens that there are, or whatever `usable` throws.
    */
-  refreshed(held: HeldConnection, provider: Provider, by: Asker): Promise<HeldConnection> {
+  refreshed(held: LeasedConnection, provider: Provider, by: Principal): Promise<LeasedConnection> {
     const { connectionId } = held
     const under = this.#flights.get(connectionId)
     if (under !== undefined) return under
@@ -76,14 +76,18 @@ export class Refresh {
     while (this.#flights.size + this.#late.size > 0) await Promise.allSettled([...this.#flights.values(), ...this.#late])
   }
 
-  async #fly(held: HeldConnection, provider: Provider, by: Asker): Promise<HeldConnection> {
+  async #fly(held: LeasedConnection, provider: Provider, by: Principal): Promise<LeasedConnection> {
     const { store, leaseMs } = this.#parts
-    const patience = performance.now() + leasesWaited * leaseMs
+    const timeout = performance.now() + leasesWaited * leaseMs
     let current = held
-    for (let lookMs = firstLookMs; performance.now() < patience; lookMs = Math.min(lookMs * 1.5, longestLookMs)) {
+    for (
+      let pollIntervalMs = firstPollMs;
+      performance.now() < timeout;
+      pollIntervalMs = Math.min(pollIntervalMs * 1.5, maxPollIntervalMs)
+    ) {
       if (current.version !== held.version) return current
       if (current.restMs > 0) throw errors.PROVIDER_UNAVAILABLE({ retryAfterMs: current.restMs })
-      if (current.leasedMs > 0) await pause(Math.min(current.leasedMs, lookMs * (0.75 + Math.random() / 2)))
+      if (current.leasedMs > 0) await pause(Math.min(current.leasedMs, pollIntervalMs * (0.75 + Math.random() / 2)))
       else {
         const recovered = current.unfinished ? await this.#keep.recovered(current, by) : undefined
         if (recovered !== undefined) return recovered
@@ -91,7 +95,7 @@ export class Refresh {
         const fresh = taken && (await this.#ask({ ...current, epoch: taken.epoch }, provider, by))
         if (fresh !== undefined) return fresh
         // Somebody else was quicker, or nobody may take it over yet.
-        if (taken === undefined) await pause(lookMs)
+        if (taken === undefined) await pause(pollIntervalMs)
       }
       current = usable(await store.find(held), held)
     }
@@ -99,10 +103,10 @@ export class Refresh {
   }
 
   /** Under the lease of `lease.epoch`. Undefined: it was lost, and what stands now has to be looked at. */
-  async #ask(lease: HeldConnection, provider: Provider, by: Asker): Promise<HeldConnection | undefined> {
+  async #ask(lease: LeasedConnection, provider: Provider, by: Principal): Promise<LeasedConnection | undefined> {
     const { protocol, instruments, waitMs } = this.#parts
     const end = instruments.refreshSeconds.startTimer({ provider: provider.name })
-    let granted: Granted
+    let granted: TokenGrant
     try {
       const { refresh } = lease.tokens
       if (refresh === undefined) return await this.#reauth(lease, 'NO_REFRESH_TOKEN', by)
@@ -126,9 +130,12 @@ export class Refresh {
    * A provider that takes each refresh token once has taken this one, however long its answer takes, and gives the new one to nobody else. The
    * lease stays meanwhile, so that nobody shows the old one again.
    */
-  #keepLate(asking: Promise<Granted>, lease: HeldConnection, provider: Provider, by: Asker): void {
+  #keepLate(asking: Promise<TokenGrant>, lease: LeasedConnection, provider: Provider, by: Principal): void {
     const { log } = this.#parts
-    log.warn({ provider: provider.name, connection: lease.connectionId }, 'the provider is slow to refresh a token; its answer is kept when it comes')
+    log.warn(
+      { provider: provider.name, connection: lease.connectionId },
+      'the provider is slow to refresh a token; its answer is kept when it comes',
+    )
     const kept = asking.then(
       (granted) => this.#keep.granted(granted, lease, provider, by),
       (error: unknown) => (error instanceof ProviderError ? this.#failed(error, lease, provider, by) : this.#release(lease)),
@@ -138,7 +145,7 @@ export class Refresh {
     this.#late.add(done)
   }
 
-  #open({ workspace, connectionId, legacy }: HeldConnection, refresh: string): string {
+  #open({ workspace, connectionId, legacy }: LeasedConnection, refresh: string): string {
     const { vault, instruments, log } = this.#parts
     try {
       return vault.open({ workspace, connectionId, kind: 'refresh' }, refresh, { legacy })
@@ -151,7 +158,7 @@ export class Refresh {
     }
   }
 
-  async #failed({ failure }: ProviderError, lease: HeldConnection, provider: Provider, by: Asker): Promise<undefined> {
+  async #failed({ failure }: ProviderError, lease: LeasedConnection, provider: Provider, by: Principal): Promise<undefined> {
     const { instruments, log } = this.#parts
     const outcome = outcomeOf(failure)
     const [name, connection] = [provider.name, lease.connectionId]
@@ -173,7 +180,7 @@ export class Refresh {
   }
 
   /** Only if it is still the row that was asked about: another replica may have new tokens by now, or its owner have connected anew. */
-  async #reauth(lease: HeldConnection, reason: ReauthReason, by: Asker): Promise<undefined> {
+  async #reauth(lease: LeasedConnection, reason: ReauthReason, by: Principal): Promise<undefined> {
     const { store, cache, log, acted } = this.#parts
     const { connectionId, epoch, provider, workspace } = lease
     const now = await store.find(lease)
@@ -190,7 +197,7 @@ export class Refresh {
   }
 
   /** Where even that fails, the lease runs out by itself. */
-  async #release({ connectionId, epoch }: HeldConnection, rest?: number): Promise<void> {
+  async #release({ connectionId, epoch }: LeasedConnection, rest?: number): Promise<void> {
     await this.#parts.store.releaseRefresh(connectionId, epoch, rest).catch((error: unknown) => {
       if (!(error instanceof MeshError) || error.reason !== meshErrors.DEPENDENCY_UNAVAILABLE().reason) throw error
     })

@@ -1,7 +1,7 @@
 /** Sealed access tokens in Redis, as hashes of an epoch and a text; without the text where the token was taken back. */
 import type { Redis } from 'ioredis'
 import { Script } from '#mesh/redis/script.ts'
-import { type TokenCache, cacheKey, readCached, writeCached } from './cache.ts'
+import { type TokenCache, cacheKey, readCached, writeCached } from '../connections/token-cache.ts'
 import { type TokenJournal, journalKey, readEntry, writeEntry } from './journal.ts'
 
 /** That a token was taken back is kept for as long as one that was read before might still be written, in milliseconds. */

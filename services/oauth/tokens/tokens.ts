@@ -3,17 +3,17 @@
  * away, tokens come out of the cache until they expire.
  */
 import { createHash } from 'node:crypto'
-import type { Asker } from '#mesh/audit/event.ts'
+import type { Principal } from '#mesh/audit/event.ts'
 import { Breaker } from '#mesh/breaker.ts'
 import { MeshError, meshErrors } from '#mesh/errors.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import { usable } from '../connections/connections.ts'
-import type { ConnectionStore, HeldConnection, Owner } from '../connections/store.ts'
+import type { ConnectionStore, LeasedConnection, Owner } from '../connections/store.ts'
 import { errors } from '../errors.ts'
 import type { Instruments } from '../metrics.ts'
 import type { Provider } from '../providers/provider.ts'
 import { type Vault, VaultError } from '../vault/vault.ts'
-import type { TokenCache } from './cache.ts'
+import type { TokenCache } from '../connections/token-cache.ts'
 import type { Refresh } from './refresh.ts'
 
 export interface TokensParts {
@@ -27,7 +27,7 @@ export interface TokensParts {
   readonly log: Logger
 }
 
-export interface Wanted extends Owner {
+export interface TokenRequest extends Owner {
   /** The one that was previewed. */
   readonly connectionId: string
   /** SHA-256 in hex of a token that the provider refused. */
@@ -46,9 +46,9 @@ const [databaseMs, probeMs] = [1000, 250]
 const ahead = { ms: 60_000, ofLife: 1 / 4 }
 const late = { ms: 5000, ofLife: 1 / 20 }
 /** A provider that refuses what it just gave is not asked for ever. */
-const mostRounds = 3
+const maxRounds = 3
 /** Refused tokens that are remembered. */
-const mostRefused = 1000
+const maxRejected = 1000
 
 export class Tokens {
   readonly #parts: TokensParts
@@ -61,7 +61,7 @@ export class Tokens {
     const nobody = { workspace: '', actor: '', provider: '' }
     this.#breaker = new Breaker({
       probe: () => parts.store.find(nobody),
-      everyMs: probeMs,
+      intervalMs: probeMs,
       onChange: ({ closed }) =>
         parts.log.warn(closed ? 'Postgres answers again' : 'Postgres does not answer: tokens are handed out of the cache'),
     })
@@ -72,27 +72,27 @@ export class Tokens {
   }
 
   /** Throws MeshError: those of `usable`, of `Refresh.refreshed`, of `provider`. */
-  async token(wanted: Wanted, by: Asker): Promise<Token> {
+  async token(wanted: TokenRequest, by: Principal): Promise<Token> {
     const provider = this.#parts.provider(wanted.provider)
     if (wanted.refused !== undefined) this.#remember(wanted.refused)
     // Nobody waits again for what is known to be away.
     const known = this.#breaker.closed ? undefined : await this.#cached(wanted)
     if (known !== undefined) return known
-    let found: HeldConnection | undefined
+    let found: LeasedConnection | undefined
     try {
       found = await this.#find(wanted)
     } catch (error) {
-      const cached = isAway(error) ? await this.#cached(wanted) : undefined
+      const cached = isUnavailable(error) ? await this.#cached(wanted) : undefined
       if (cached === undefined) throw error
       return cached
     }
     return this.#fromDatabase(usable(found, wanted), provider, by)
   }
 
-  async #fromDatabase(first: HeldConnection, provider: Provider, by: Asker): Promise<Token> {
+  async #fromDatabase(first: LeasedConnection, provider: Provider, by: Principal): Promise<Token> {
     const { store, cache, refresh, instruments } = this.#parts
     let held = first
-    for (let round = 0; round < mostRounds; round += 1) {
+    for (let round = 0; round < maxRounds; round += 1) {
       const token = this.#open(held)
       const refused = this.#isRefused(token.accessToken)
       if (refused) {
@@ -122,18 +122,18 @@ export class Tokens {
     throw errors.PROVIDER_UNAVAILABLE()
   }
 
-  async #find(owner: Owner): Promise<HeldConnection | undefined> {
+  async #find(owner: Owner): Promise<LeasedConnection | undefined> {
     const finding = this.#parts.store.find(owner)
     try {
       return await within(finding, this.#breaker.closed ? databaseMs : probeMs)
     } catch (error) {
-      if (isAway(error)) this.#breaker.open('postgres')
+      if (isUnavailable(error)) this.#breaker.open('postgres')
       throw error
     }
   }
 
   /** For while the database is away. */
-  async #cached(wanted: Wanted): Promise<Token | undefined> {
+  async #cached(wanted: TokenRequest): Promise<Token | undefined> {
     const { cache, instruments } = this.#parts
     const cached = await cache.find(wanted)
     if (cached === undefined || cached.connectionId !== wanted.connectionId) return undefined
@@ -155,12 +155,12 @@ export class Tokens {
     return { accessToken, expiresAt, scopes }
   }
 
-  #open(held: HeldConnection): Token {
+  #open(held: LeasedConnection): Token {
     const { scopes, legacy, tokens } = held
     return { accessToken: this.#unsealed(held, tokens.access, legacy), expiresAt: tokens.accessExpiresAt, scopes }
   }
 
-  #unsealed({ workspace, connectionId }: Pick<HeldConnection, 'workspace' | 'connectionId'>, access: string, legacy: boolean): string {
+  #unsealed({ workspace, connectionId }: Pick<LeasedConnection, 'workspace' | 'connectionId'>, access: string, legacy: boolean): string {
     const { vault, instruments } = this.#parts
     try {
       return vault.open({ workspace, connectionId, kind: 'access' }, access, { legacy })
@@ -173,7 +173,7 @@ export class Tokens {
   #remember(sha256: string): void {
     this.#refused.add(sha256.toLowerCase())
     const [oldest] = this.#refused
-    if (this.#refused.size > mostRefused) this.#refused.delete(oldest!)
+    if (this.#refused.size > maxRejected) this.#refused.delete(oldest!)
   }
 
   #isRefused(accessToken: string): boolean {
@@ -182,12 +182,12 @@ export class Tokens {
 }
 
 /** The part of a token's life that counts, and no more than so much. */
-function limitMs({ tokens, connectedAt, refreshedAt }: HeldConnection, { ms, ofLife }: typeof ahead): number {
-  const lifeMs = tokens.accessExpiresAt.getTime() - (refreshedAt ?? connectedAt).getTime()
-  return Math.min(ms, Math.max(0, lifeMs) * ofLife)
+function limitMs({ tokens, connectedAt, refreshedAt }: LeasedConnection, { ms, ofLife }: typeof ahead): number {
+  const lifetimeMs = tokens.accessExpiresAt.getTime() - (refreshedAt ?? connectedAt).getTime()
+  return Math.min(ms, Math.max(0, lifetimeMs) * ofLife)
 }
 
-const isAway = (error: unknown): boolean => error instanceof MeshError && error.reason === 'DEPENDENCY_UNAVAILABLE'
+const isUnavailable = (error: unknown): boolean => error instanceof MeshError && error.reason === 'DEPENDENCY_UNAVAILABLE'
 
 /** What says nothing against a token that is still valid. */
 const isTemporary = (error: unknown): boolean => error instanceof MeshError && error.code === 'UNAVAILABLE'

@@ -19,13 +19,13 @@ const headBytes = 1 + 8 + blockBytes
 const skewSec = 60
 
 /** Why a token is not taken. */
-export type Refusal = 'malformed' | 'version' | 'expired' | 'early' | 'forged' | 'padding'
+export type FernetErrorCode = 'malformed' | 'version' | 'expired' | 'early' | 'forged' | 'padding'
 
 /** Says why, and nothing of the token. */
 export class FernetError extends Error {
   override readonly name = 'FernetError'
-  readonly refusal: Refusal
-  constructor(refusal: Refusal) {
+  readonly refusal: FernetErrorCode
+  constructor(refusal: FernetErrorCode) {
     super(`a Fernet token is refused: ${refusal}`)
     this.refusal = refusal
   }

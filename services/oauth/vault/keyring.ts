@@ -11,14 +11,14 @@ export class KeyListError extends Error {
 }
 
 /** Keys in the list at the most: a bare token is tried with each. */
-const mostKeys = 16
+const maxKeys = 16
 
 const form = /^v1\.([0-9a-f]{8})\.([^.]+)$/
 
 /** A list of keys as text, separated by commas. Throws KeyListError. */
 export function parseKeys(text: string): readonly string[] {
   const keys = text.split(',').map((key) => key.trim())
-  if (keys.length > mostKeys) throw new KeyListError(`has ${keys.length} keys, more than ${mostKeys}`)
+  if (keys.length > maxKeys) throw new KeyListError(`has ${keys.length} keys, more than ${maxKeys}`)
   for (const [index, key] of keys.entries()) {
     const problem = problemOf(key) ?? repetition(keys, index)
     if (problem === undefined) continue

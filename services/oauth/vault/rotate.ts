@@ -2,7 +2,7 @@
  * Seals the tokens of every connection with the first key of the list, while they are used. What is under that key stands, so that this
  * goes on where it was stopped; and it goes back as it came, with the list the other way round.
  */
-import type { ConnectionStore, HeldConnection, SealedTokens } from '../connections/store.ts'
+import type { ConnectionStore, LeasedConnection, SealedTokens } from '../connections/store.ts'
 import { type Binding, type Vault, VaultError } from './vault.ts'
 
 export interface Rotation {
@@ -11,10 +11,10 @@ export interface Rotation {
   /** Of these, the ones that another key than the first had sealed, or a bare token: sealed by the first now, or to be. */
   readonly rotated: number
   /** And those that cannot be opened where they stand. They are as they were. */
-  readonly refused: readonly Refused[]
+  readonly refused: readonly UnreadableToken[]
 }
 
-export interface Refused {
+export interface UnreadableToken {
   readonly workspace: string
   readonly connectionId: string
   readonly kind: 'access' | 'refresh'
@@ -34,12 +34,12 @@ export interface RotationParts {
 
 /** Walks all connections once. What the store throws ends it: what was reported as progress is done. */
 export async function rotate({ store, vault, limit, dry = false, progress }: RotationParts): Promise<Rotation> {
-  const refused: Refused[] = []
+  const refused: UnreadableToken[] = []
   let [seen, rotated] = [0, 0]
   let after: string | undefined
   do {
     // Counted anew for each batch, and added once it is committed.
-    const batch: { refused: Refused[]; rotated: number } = { refused: [], rotated: 0 }
+    const batch: { refused: UnreadableToken[]; rotated: number } = { refused: [], rotated: 0 }
     const done = await store.rotateBatch({ after, limit }, (held) => {
       const tokens = resealed(vault, held, batch.refused)
       if (tokens !== undefined) batch.rotated += 1
@@ -55,7 +55,11 @@ export async function rotate({ store, vault, limit, dry = false, progress }: Rot
 }
 
 /** Undefined where nothing is to be sealed anew, or something cannot be opened: then all of the connection stays as it is. */
-function resealed(vault: Vault, { workspace, connectionId, legacy, tokens }: HeldConnection, refused: Refused[]): SealedTokens | undefined {
+function resealed(
+  vault: Vault,
+  { workspace, connectionId, legacy, tokens }: LeasedConnection,
+  refused: UnreadableToken[],
+): SealedTokens | undefined {
   const reseal = (kind: 'access' | 'refresh', sealed: string): string | undefined => {
     const binding: Binding = { workspace, connectionId, kind }
     try {

@@ -26,9 +26,9 @@ export class VaultError extends Error {
 }
 
 /** In UTF-16 units; what a provider may call a token is far shorter. */
-const longestText = 65_536
+const maxTextLength = 65_536
 /** Every unit can become `\uXXXX`, every three bytes four characters; and what is around it. */
-const longestSealed = longestText * 8 + 4096
+const maxSealedLength = maxTextLength * 8 + 4096
 
 export class Vault {
   readonly #ring: KeyRing
@@ -52,7 +52,7 @@ export class Vault {
 
   /** As `v1.<kid>.<fernet>`. Throws RangeError for text that no token is as long as. */
   seal({ workspace, connectionId, kind }: Binding, text: string): string {
-    if (text.length > longestText) throw new RangeError(`text of ${text.length} units is too long to be sealed`)
+    if (text.length > maxTextLength) throw new RangeError(`text of ${text.length} units is too long to be sealed`)
     const envelope: Envelope = { w: workspace, c: connectionId, k: kind, t: text }
     return this.#ring.seal(Buffer.from(JSON.stringify(envelope)), Math.floor(this.#now() / 1000))
   }
@@ -63,7 +63,7 @@ export class Vault {
    */
   open(binding: Binding, sealed: string, { legacy = false }: { readonly legacy?: boolean } = {}): string {
     const bare = kidOf(sealed) === undefined
-    if (sealed.length > longestSealed || (bare && !legacy)) throw new VaultError('unreadable')
+    if (sealed.length > maxSealedLength || (bare && !legacy)) throw new VaultError('unreadable')
     const plain = this.#plain(sealed, bare)
     const envelope = parseEnvelope(plain)
     if (envelope === undefined) {

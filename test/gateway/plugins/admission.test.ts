@@ -41,10 +41,15 @@ afterEach(async () => {
 })
 
 const preview = (key: string, bytes = MB) =>
-  gateway.call('/actions/preview', { body: { action: 'a', params: { text: 'x'.repeat(bytes) } }, headers: { authorization: `Bearer ${key}` } })
+  gateway.call('/actions/preview', {
+    body: { action: 'a', params: { text: 'x'.repeat(bytes) } },
+    headers: { authorization: `Bearer ${key}` },
+  })
 const patience = { timeout: 20_000 }
-const arrived = (count: number) => expect.poll(() => gateway.actions.asked.filter(({ method }) => method === 'previewAction').length, patience).toBe(count)
-const metricOf = async (name: string) => Number(new RegExp(`^${name}\\S* (\\d+)`, 'm').exec((await gateway.metrics.scrape(undefined)).body)?.[1])
+const arrived = (count: number) =>
+  expect.poll(() => gateway.actions.asked.filter(({ method }) => method === 'previewAction').length, patience).toBe(count)
+const metricOf = async (name: string) =>
+  Number(new RegExp(`^${name}\\S* (\\d+)`, 'm').exec((await gateway.metrics.scrape(undefined)).body)?.[1])
 /** How many previews of 1 MB fit. */
 const fit = (bytes: number) => Math.floor(bytes / (MB + 8192))
 
@@ -96,10 +101,13 @@ describe('bytes under way', { timeout: 60_000 }, () => {
       })
       started.on('error', () => undefined)
       started.write('{"action":"a"')
-      return { end: () => started.end('}'), status: new Promise<number>((resolve) => started.on('response', (response) => resolve(response.statusCode!))) }
+      return {
+        end: () => started.end('}'),
+        status: new Promise<number>((resolve) => started.on('response', (response) => resolve(response.statusCode!))),
+      }
     }
     const open = Array.from({ length: 3 }, () => chunked(apiKey))
-    const metric = async () => /^gateway_bytes_under_way\S* (\d+)/m.exec((await gateway.metrics.scrape(undefined)).body)?.[1]
+    const metric = async () => /^gateway_bytes_in_flight\S* (\d+)/m.exec((await gateway.metrics.scrape(undefined)).body)?.[1]
     await expect.poll(async () => Number(await metric()), patience).toBeGreaterThan(3 * MB)
     expect((await preview(apiKey, 1_045_000)).status).toBe(503)
     open.forEach(({ end }) => end())
@@ -115,10 +123,11 @@ describe('bytes under way', { timeout: 60_000 }, () => {
       run: { ...run, error: large },
       requestId: call.requestId,
     })
-    const get = (key: string) => gateway.call('/actions/runs/3a033cc1-0000-4000-8000-000000000001', { headers: { authorization: `Bearer ${key}` } })
+    const get = (key: string) =>
+      gateway.call('/actions/runs/3a033cc1-0000-4000-8000-000000000001', { headers: { authorization: `Bearer ${key}` } })
     await (await get(apiKey)).text()
-    const answers = await Promise.all(Array.from({ length: 8 }, () => get(apiKey)))
-    const statuses = answers.map(({ status }) => status)
+    const responses = await Promise.all(Array.from({ length: 8 }, () => get(apiKey)))
+    const statuses = responses.map(({ status }) => status)
     expect(statuses).toContain(503)
     expect(statuses).toContain(200)
     expect((await get(colleague)).status).toBe(200)
@@ -126,7 +135,7 @@ describe('bytes under way', { timeout: 60_000 }, () => {
 
   describe('of answers that are never read', () => {
     const path = '/actions/runs/3a033cc1-0000-4000-8000-000000000001'
-    const underWay = () => metricOf('gateway_bytes_under_way')
+    const inFlight = () => metricOf('gateway_bytes_in_flight')
     beforeEach(() => {
       gateway.actions.handlers.getRun = async (_request, call) => ({ run: { ...run, error: 'x'.repeat(MB) }, requestId: call.requestId })
     })
@@ -141,7 +150,7 @@ describe('bytes under way', { timeout: 60_000 }, () => {
     test('take no more than the share of their key: others are served, and what no longer fits is refused to that key alone', async () => {
       const one = `GET ${path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer ${apiKey}\r\n\r\n`
       const sockets = Array.from({ length: 4 }, () => unread(10, one))
-      await expect.poll(underWay, patience).toBeGreaterThan(3 * MB)
+      await expect.poll(inFlight, patience).toBeGreaterThan(3 * MB)
       await expect.poll(async () => (await gateway.call(path)).status, patience).toBe(503)
       const as = async (key: string) => {
         const large = await gateway.call(path, { headers: { authorization: `Bearer ${key}` } })
@@ -151,9 +160,9 @@ describe('bytes under way', { timeout: 60_000 }, () => {
       // The service itself has to have sent what it was asked for all at once.
       await expect.poll(() => as(stranger), patience).toBe(200)
       for (const key of [colleague, stranger, colleague, stranger]) expect(await as(key)).toBe(200)
-      expect(await underWay()).toBeLessThan(admissionLimits.caller + MB)
+      expect(await inFlight()).toBeLessThan(admissionLimits.caller + MB)
       sockets.forEach((each) => each.destroy())
-      await expect.poll(underWay, patience).toBe(0)
+      await expect.poll(inFlight, patience).toBe(0)
       expect((await gateway.call(path)).status).toBe(200)
     })
 
@@ -165,7 +174,7 @@ describe('bytes under way', { timeout: 60_000 }, () => {
       // Of each connection the kernel takes some megabytes: several to each are too many for it.
       const sockets = Array.from({ length: 4 }, () => unread(4, one))
       await expect.poll(() => asked('executeAction'), patience).toBe(16)
-      await expect.poll(underWay, patience).toBeGreaterThan(admissionLimits.total)
+      await expect.poll(inFlight, patience).toBeGreaterThan(admissionLimits.total)
       expect((await gateway.call('/actions')).status).toBe(503)
       for (const key of [colleague, stranger]) {
         const headers = { authorization: `Bearer ${key}` }
@@ -177,7 +186,7 @@ describe('bytes under way', { timeout: 60_000 }, () => {
       await expect.poll(() => text.length, patience).toBeGreaterThan(3 * MB)
       expect(text).toMatch(/^HTTP\/1\.1 200 /)
       sockets.forEach((each) => each.destroy())
-      await expect.poll(underWay, patience).toBe(0)
+      await expect.poll(inFlight, patience).toBe(0)
     })
   })
 
@@ -187,7 +196,10 @@ describe('bytes under way', { timeout: 60_000 }, () => {
     gateway.actions.handlers.previewAction = () => new Promise(() => undefined)
     const before = gateway.actions.asked.length
     const gone = Array.from({ length: fit(admissionLimits.caller) }, () => {
-      const started = httpRequest(`${gateway.url}/actions/preview`, { method: 'POST', headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' } })
+      const started = httpRequest(`${gateway.url}/actions/preview`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
+      })
       started.on('error', () => undefined)
       started.end(JSON.stringify({ action: 'a', params: { text: 'x'.repeat(MB) } }))
       return started

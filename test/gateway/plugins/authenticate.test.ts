@@ -18,21 +18,21 @@ afterEach(() => {
   proxied.refused.length = 0
 })
 
-const list = (key: string, on = gateway, headers: Record<string, string> = {}) =>
-  on.call('/actions', { headers: { authorization: `Bearer ${key}`, ...headers } })
+const list = (key: string, harness = gateway, headers: Record<string, string> = {}) =>
+  harness.call('/actions', { headers: { authorization: `Bearer ${key}`, ...headers } })
 const from = (address: string) => ({ 'x-forwarded-for': address })
 
 /** A key that access knows. */
-function known(on = gateway, caller: Parameters<TestGateway['keys']['set']>[1] = {}): string {
+function known(harness = gateway, caller: Parameters<TestGateway['keys']['set']>[1] = {}): string {
   const key = newApiKey('test')
-  on.keys.set(key, { keyId: `id of ${key.slice(-6)}`, ...caller })
+  harness.keys.set(key, { keyId: `id of ${key.slice(-6)}`, ...caller })
   return key
 }
 /** How often access was asked for a key meanwhile. */
-async function exchangesOf(work: () => Promise<unknown>, on = gateway): Promise<number> {
-  const before = on.access.exchanged()
+async function exchangesOf(work: () => Promise<unknown>, harness = gateway): Promise<number> {
+  const before = harness.access.exchanged()
   await work()
-  return on.access.exchanged() - before
+  return harness.access.exchanged() - before
 }
 
 test('a client is told of its key, and never of the token that a service misses', async () => {
@@ -50,8 +50,8 @@ describe('a key', () => {
   test('is exchanged once for a hundred requests at the same time, and not again', async () => {
     const key = known()
     const exchanges = await exchangesOf(async () => {
-      const answers = await Promise.all(Array.from({ length: 100 }, () => list(key)))
-      expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 100 }, () => 200))
+      const responses = await Promise.all(Array.from({ length: 100 }, () => list(key)))
+      expect(responses.map(({ status }) => status)).toEqual(Array.from({ length: 100 }, () => 200))
       expect((await list(key)).status).toBe(200)
     })
     expect(exchanges).toBe(1)

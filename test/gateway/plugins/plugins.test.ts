@@ -133,7 +133,8 @@ describe('X-Request-ID', () => {
 describe('X-Signature', () => {
   const body = '{"preview_id": "p"}'
   const signature = sign(legacyKey(secret, 'default'), Buffer.from(body))
-  const execute = (on: TestGateway, headers: Record<string, string>, sent = body) => on.call('/actions/execute', { body: sent, headers })
+  const execute = (harness: TestGateway, headers: Record<string, string>, sent = body) =>
+    harness.call('/actions/execute', { body: sent, headers })
 
   test('that is right is let through, in either case', async () => {
     expect((await execute(gateway, { 'x-signature': signature })).status).toBe(200)
@@ -158,26 +159,27 @@ describe('X-Signature', () => {
     const mesh = fakeMesh()
     const state = { workspace: 'default', purpose: 'inbound', generation: 1 }
     mesh.signatures = { states: [{ ...state, previousGeneration: 0 }], sequence: 1, more: false, rootId: '' }
-    const on = await startGateway({ ACTIONS_SIGNING_SECRET: secret, SIGNATURE_ROOT_SECRET: root }, {}, mesh)
+    const harness = await startGateway({ ACTIONS_SIGNING_SECRET: secret, SIGNATURE_ROOT_SECRET: root }, {}, mesh)
     try {
       const keys = new SignatureKeys({ root, legacy: secret })
-      const signed = (key: KeyObject) => execute(on, { 'x-signature': sign(key, Buffer.from(body)) })
+      const signed = (key: KeyObject) => execute(harness, { 'x-signature': sign(key, Buffer.from(body)) })
       const newest = keys.key('inbound', 'default', 1)!
       const [old, fresh] = [await signed(keys.key('inbound', 'default', 0)!), await signed(newest)]
       expect([old.status, old.headers.get('x-signature-key')]).toEqual([200, 'previous'])
       expect([fresh.status, fresh.headers.get('x-signature-key')]).toEqual([200, null])
       const flagged = { action: 'signature.previous_key', outcome: 'success', workspace: 'default', keyId: 'key-of-tester' }
-      expect(on.refused).toEqual([expect.objectContaining(flagged)])
+      expect(harness.refused).toEqual([expect.objectContaining(flagged)])
       // What verifies webhooks of the workspace signs no requests.
       expect((await signed(keys.key('outbound', 'default', 1)!)).status).toBe(401)
 
       mesh.signatures = { states: [state], sequence: 2, more: false, rootId: '' }
       await expect.poll(async () => (await signed(keys.key('inbound', 'default', 0)!)).status, { timeout: 5000 }).toBe(401)
       expect((await signed(newest)).status).toBe(200)
-      const counted = await on.metrics.registry.metrics()
-      for (const key of ['newest', 'previous', 'none']) expect(counted).toMatch(new RegExp(`http_signatures_total\\{key="${key}",service="gateway"\\} [1-9]`))
+      const counted = await harness.metrics.registry.metrics()
+      for (const key of ['newest', 'previous', 'none'])
+        expect(counted).toMatch(new RegExp(`http_signatures_total\\{key="${key}",service="gateway"\\} [1-9]`))
     } finally {
-      await on.stop()
+      await harness.stop()
     }
   })
 
@@ -207,7 +209,9 @@ describe('CORS', () => {
     expect(status).toBe(204)
     expect(headers.get('access-control-allow-origin')).toBe(studio)
     expect(headers.get('access-control-allow-methods')).toBe('GET, POST, DELETE, OPTIONS')
-    expect(headers.get('access-control-allow-headers')).toBe('Content-Type, Idempotency-Key, X-Signature, Authorization, traceparent, tracestate')
+    expect(headers.get('access-control-allow-headers')).toBe(
+      'Content-Type, Idempotency-Key, X-Signature, Authorization, traceparent, tracestate',
+    )
     expect(headers.get('access-control-max-age')).toBe('600')
     expect(headers.has('access-control-allow-credentials')).toBe(false)
     expect(headers.get('vary')).toBe('Origin')

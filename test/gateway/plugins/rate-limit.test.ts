@@ -1,11 +1,11 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { MeshError } from '#mesh/errors.ts'
-import type { Done, Verdict } from '../../../gateway/lease.ts'
+import type { Done, Verdict } from '../../../gateway/rate-limit/quota-lease.ts'
 import { addressLimit, rateLimitPlugin } from '../../../gateway/plugins/rate-limit.ts'
 
 let app: FastifyInstance
-let asked: string[]
+let requests: string[]
 let decide: (done: Done) => void
 
 const verdict = (more: Partial<Verdict> = {}): Verdict => ({
@@ -21,7 +21,7 @@ const verdict = (more: Partial<Verdict> = {}): Verdict => ({
 
 beforeEach(() => {
   app = Fastify()
-  asked = []
+  requests = []
   decide = (done) => done(verdict())
   app.setErrorHandler((error: MeshError, _, reply) => reply.code(429).send({ reason: error.reason, retryAfterMs: error.retryAfterMs }))
 })
@@ -35,7 +35,7 @@ describe('the limit of a workspace', () => {
     })
     const limiter = {
       decide(workspace: string, done: Done) {
-        asked.push(workspace)
+        requests.push(workspace)
         decide(done)
       },
     }
@@ -50,7 +50,7 @@ describe('the limit of a workspace', () => {
     expect(response.statusCode).toBe(200)
     expect(response.headers['ratelimit-policy']).toBe('"workspace";q=600;w=60')
     expect(response.headers['ratelimit']).toBe('"workspace";r=599;t=42')
-    expect(asked).toEqual(['acme'])
+    expect(requests).toEqual(['acme'])
   })
 
   test('refuses with when to try again, and with the headers', async () => {
@@ -72,7 +72,7 @@ describe('the limit of a workspace', () => {
     const response = await get('/open')
     expect(response.statusCode).toBe(200)
     expect(response.headers['ratelimit']).toBeUndefined()
-    expect(asked).toEqual([])
+    expect(requests).toEqual([])
   })
 })
 

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Redis, startRedis } from '../../../deploy/local/redis.ts'
-import { freePort } from '../../../deploy/local/home.ts'
+import { freePort } from '../../../deploy/local/state/state-dir.ts'
 import { type Receiver, startReceiver } from '../../fakes/receiver.ts'
 import { randomFrom } from '../../setup/seed.ts'
 import { type Api, type Journey, api, journey, until } from '../journey.ts'
@@ -41,7 +41,7 @@ const accounts = {
 }
 
 /** A receiver's answer is waited for no longer than WEBHOOK_TIMEOUT, which is 10 s. */
-const longestAnswerMs = 7000
+const maxResponseMs = 7000
 
 interface Person {
   name: string
@@ -108,8 +108,8 @@ export class Chaos {
     const { seed, leases } = this.#options
     const random = randomFrom(mixed(seed, index))
     const disturbance = draw(index, random, leases)
-    const mostMs = () => (random() < 0.6 ? 1500 : disturbance.forMs + leases.runMs)
-    this.#answerMs = () => (random() < 0.3 ? 0 : Math.min(random() * mostMs(), longestAnswerMs))
+    const maxMs = () => (random() < 0.6 ? 1500 : disturbance.forMs + leases.runMs)
+    this.#answerMs = () => (random() < 0.3 ? 0 : Math.min(random() * maxMs(), maxResponseMs))
     const sandbox = this.#people[0]!.sandbox
     await sandbox.calm()
     // Refreshes and sends under way when the disturbance begins; shorter by far than OAUTH_PROVIDER_TIMEOUT.
@@ -155,7 +155,10 @@ export class Chaos {
   async #lostConnections(): Promise<string[]> {
     const lost: string[] = []
     for (const { name, api: own, sandbox, account } of this.#people) {
-      const { body } = await until(() => own.call('GET', '/oauth/connections'), ({ status }) => status === 200)
+      const { body } = await until(
+        () => own.call('GET', '/oauth/connections'),
+        ({ status }) => status === 200,
+      )
       const connections = body.connections as { provider: string; status: string }[]
       for (const provider of providers) {
         const status = connections.find((each) => each.provider === provider)?.status ?? 'gone'

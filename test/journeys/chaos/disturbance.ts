@@ -24,7 +24,7 @@ export interface Disturbance {
    */
   readonly cutOff: boolean
   /** Resolves when it is over and what was stopped runs again. */
-  apply(world: World): Promise<void>
+  apply(fixture: World): Promise<void>
 }
 
 type Random = () => number
@@ -35,7 +35,7 @@ interface Kind {
   cutOff?: boolean
   /** Of one of them. */
   victims?: readonly string[]
-  apply(world: World, draw: Drawn): Promise<void>
+  apply(fixture: World, draw: Drawn): Promise<void>
 }
 
 interface Drawn {
@@ -234,7 +234,7 @@ export function draw(round: number, random: Random, leases: Leases): Disturbance
     forMs,
     died: kind.died ?? false,
     cutOff: kind.cutOff ?? false,
-    apply: (world) => kind.apply(world, drawn),
+    apply: (fixture) => kind.apply(fixture, drawn),
   }
 }
 

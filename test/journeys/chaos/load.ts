@@ -80,19 +80,22 @@ export class Load {
     await Promise.all(this.#working)
   }
 
-  /** Asks after each key until it has its end, and after what is unknown for as long as `patienceMs`: it may become known. */
-  async settle(timeoutMs: number, patienceMs: number): Promise<void> {
+  /** Asks after each key until it has its end, and after what is unknown for as long as `timeoutMs`: it may become known. */
+  async settle(timeoutMs: number, settleTimeoutMs: number): Promise<void> {
     const end = Date.now() + timeoutMs
     const without = () => this.#work.filter(({ told }) => told.length === 0)
     while (without().length > 0 && Date.now() < end) await inTurn(without(), (each) => this.#ask(each))
     const unknown = () => this.#work.filter(({ told }) => told.at(-1)?.status === 'unknown')
-    const until = Date.now() + patienceMs
+    const until = Date.now() + settleTimeoutMs
     while (unknown().length > 0 && Date.now() < until) {
       await pause(500)
       await inTurn(unknown(), (each) => this.#ask(each))
     }
     // And once more all of them: what was said must still stand.
-    await inTurn(this.#work.filter(({ told }) => told.length > 0), (each) => this.#ask(each))
+    await inTurn(
+      this.#work.filter(({ told }) => told.length > 0),
+      (each) => this.#ask(each),
+    )
   }
 
   async #begin(): Promise<void> {

@@ -10,7 +10,7 @@ export interface RoundsOptions extends ChaosOptions {
 }
 
 /** Of the runs of rounds in which no process died: at most so many may end as unknown. */
-const mostUnknown = 0.01
+const maxUnknown = 0.01
 
 export function rounds({ numbers, timeoutMs, ...options }: RoundsOptions): void {
   const done: Round[] = []
@@ -22,14 +22,18 @@ export function rounds({ numbers, timeoutMs, ...options }: RoundsOptions): void 
   }, 60_000)
 
   const promise = 'nothing is done twice, no connection is lost, and what is said of each run is true'
-  test.each(numbers)(`whatever is stopped, slowed or cut off: ${promise} (round %i, seed ${options.seed})`, async (number) => {
-    const round = await chaos.round(number - 1)
-    done.push(round)
-    console.log(`Round ${number} of seed ${options.seed}: ${round.disturbance.what}: ${figures([round])}`)
-    for (const sentence of unknowns(round)) console.log(`  ${sentence}`)
-    for (const violation of round.violations) console.log(`  ${violation}`)
-    expect(round.violations).toEqual([])
-  }, timeoutMs)
+  test.each(numbers)(
+    `whatever is stopped, slowed or cut off: ${promise} (round %i, seed ${options.seed})`,
+    async (number) => {
+      const round = await chaos.round(number - 1)
+      done.push(round)
+      console.log(`Round ${number} of seed ${options.seed}: ${round.disturbance.what}: ${figures([round])}`)
+      for (const sentence of unknowns(round)) console.log(`  ${sentence}`)
+      for (const violation of round.violations) console.log(`  ${violation}`)
+      expect(round.violations).toEqual([])
+    },
+    timeoutMs,
+  )
 
   test('while no process dies, it stays unknown of almost no run what became of it', () => {
     const living = done.filter(({ disturbance }) => !disturbance.died)
@@ -38,7 +42,7 @@ export function rounds({ numbers, timeoutMs, ...options }: RoundsOptions): void 
     for (const [kind, ofKind] of byKind(done)) console.log(`  ${kind}: ${ofKind.length} rounds, ${figures(ofKind)}`)
     console.log(`Its ${living.length} rounds in which no process died: ${figures(living)}`)
     expect(runs).toBeGreaterThan(0)
-    expect(unknown, `of ${runs}`).toBeLessThanOrEqual(Math.max(1, Math.floor(runs * mostUnknown)))
+    expect(unknown, `of ${runs}`).toBeLessThanOrEqual(Math.max(1, Math.floor(runs * maxUnknown)))
   })
 }
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { AuditServiceService, type AuditEvent as EventMessage } from '#gen/relay/access/v1/audit.ts'
 import { deliver } from '#mesh/audit/delivery.ts'
-import { appendThrough } from '#mesh/grpc/audit.ts'
+import { appendThrough } from '#mesh/audit/client.ts'
 import type { PeerToken } from '#mesh/grpc/caller.ts'
 import { Channel } from '#mesh/grpc/client.ts'
 import { Health } from '#mesh/grpc/health.ts'
@@ -27,7 +27,13 @@ beforeAll(async () => {
     exportEvents: unused,
   })
   const log = createLogger('access', 'fatal')
-  const parts = { services: [service], verifier: mesh.verifierFor('access'), health: new Health({ services: [] }), log, metrics: new Metrics('t') }
+  const parts = {
+    services: [service],
+    verifier: mesh.verifierFor('access'),
+    health: new Health({ services: [] }),
+    log,
+    metrics: new Metrics('t'),
+  }
   server = new GrpcServer(parts)
   address = `127.0.0.1:${await server.listen({ host: '127.0.0.1', port: 0 })}`
 })

@@ -31,10 +31,17 @@ describe('an event in an outbox', () => {
 
   test('never throws, whatever the text', () => {
     fc.assert(
-      fc.property(fc.oneof(fc.string(), fc.json(), fc.object().map((value) => JSON.stringify({ ...anEvent(), ...value }))), (text) => {
-        const read = readAuditEvent(text)
-        if (read !== undefined) expect(readAuditEvent(JSON.stringify(read))).toEqual(read)
-      }),
+      fc.property(
+        fc.oneof(
+          fc.string(),
+          fc.json(),
+          fc.object().map((value) => JSON.stringify({ ...anEvent(), ...value })),
+        ),
+        (text) => {
+          const read = readAuditEvent(text)
+          if (read !== undefined) expect(readAuditEvent(JSON.stringify(read))).toEqual(read)
+        },
+      ),
     )
   })
 })

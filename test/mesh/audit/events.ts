@@ -1,9 +1,9 @@
 /** Events for tests of what carries them. */
 import { randomUUID } from 'node:crypto'
-import { type Act, type Asker, type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
+import { type Act, type Principal, type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
 import { meshErrors } from '#mesh/errors.ts'
 
-export const asker: Asker = {
+export const principal: Principal = {
   workspace: 'acme',
   actor: 'ada',
   keyId: '3f1c1e52-3b52-4a39-9d0a-6a3c35a9a1f0',
@@ -13,7 +13,7 @@ export const asker: Asker = {
 }
 
 export const anEvent = (act: Partial<Act> = {}): AuditEvent =>
-  auditEvent('actions', asker, { action: 'actions.preview', outcome: 'success', targets: ['preview:1'], ...act })
+  auditEvent('actions', principal, { action: 'actions.preview', outcome: 'success', targets: ['preview:1'], ...act })
 
 /** An audit log that takes each event once, by its id; that can be away, and that refuses what its contract does not allow. */
 export class FakeLog {

@@ -41,15 +41,15 @@ afterAll(async () => {
 const log = pino({ level: 'debug' }, new Writable({ write: (line, _, done) => (lines.push(JSON.parse(String(line))), done()) }))
 
 /** Not started: a round is what `relay` does. */
-function outboxOf(parts: { store?: AuditOutboxStore; everyMs?: number; metrics?: Metrics } = {}): AuditOutbox {
-  const outbox = new AuditOutbox({ store, append: audit.append, log, everyMs: 3_600_000, metrics: new Metrics('test'), ...parts })
+function outboxOf(parts: { store?: AuditOutboxStore; intervalMs?: number; metrics?: Metrics } = {}): AuditOutbox {
+  const outbox = new AuditOutbox({ store, append: audit.append, log, intervalMs: 3_600_000, metrics: new Metrics('test'), ...parts })
   outboxes.push(outbox)
   return outbox
 }
 
 const insert = { name: 'test.audit', text: 'INSERT INTO audit_outbox (event_id, event) VALUES ($1::uuid, $2)' }
-async function write(events: readonly AuditEvent[], on: Queries = database): Promise<void> {
-  for (const event of events) await on.query(insert, [event.eventId, JSON.stringify(event)])
+async function write(events: readonly AuditEvent[], harness: Queries = database): Promise<void> {
+  for (const event of events) await harness.query(insert, [event.eventId, JSON.stringify(event)])
 }
 const times = <T>(count: number, make: () => T): T[] => Array.from({ length: count }, make)
 const ids = (events: readonly AuditEvent[]) => events.map(({ eventId }) => eventId).sort()
@@ -164,7 +164,7 @@ describe('an audit outbox', () => {
     await write(events)
     audit.away = true
     const counted = new Metrics('test')
-    const outbox = outboxOf({ everyMs: 20, metrics: counted })
+    const outbox = outboxOf({ intervalMs: 20, metrics: counted })
     outbox.start()
     await until('it was tried several times', () => audit.calls > 3)
     expect(await waiting()).toEqual(ids(events))
@@ -180,7 +180,7 @@ describe('an audit outbox', () => {
   })
 
   test('sends soon after it was poked, long before its round', async () => {
-    const outbox = outboxOf({ everyMs: 3_600_000 })
+    const outbox = outboxOf({ intervalMs: 3_600_000 })
     outbox.start()
     const event = anEvent()
     await write([event])
@@ -190,7 +190,7 @@ describe('an audit outbox', () => {
   })
 
   test('tells acts that follow each other together', async () => {
-    const outbox = outboxOf({ everyMs: 3_600_000 })
+    const outbox = outboxOf({ intervalMs: 3_600_000 })
     outbox.start()
     const events = times(20, () => anEvent())
     const act = async (event: AuditEvent) => {
@@ -212,7 +212,7 @@ describe('an audit outbox', () => {
       if (audit.calls % 3 === 0) throw new Error('the answer was lost')
     }
     const begin = () => {
-      const outbox = new AuditOutbox({ store, append: unsteady, log, metrics: new Metrics('test'), everyMs: 10 })
+      const outbox = new AuditOutbox({ store, append: unsteady, log, metrics: new Metrics('test'), intervalMs: 10 })
       outboxes.push(outbox)
       outbox.start()
       return outbox

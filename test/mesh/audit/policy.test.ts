@@ -1,6 +1,6 @@
 /** Which refusals the audit log is told of, and whose they are. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { Refusal } from '#mesh/audit/refusals.ts'
+import type { Denial } from '#mesh/audit/denials.ts'
 import { errorTable, meshErrors } from '#mesh/errors.ts'
 import { type Call, type Context, ownContext } from '#mesh/grpc/call.ts'
 import type { PeerToken } from '#mesh/grpc/caller.ts'
@@ -14,7 +14,7 @@ const nobody = { workspace: '', actor: '', keyId: '' }
 const ann = { workspace: 'acme', actor: 'ann', keyId: 'key-7' }
 
 let server: TestServer
-let noted: Refusal[]
+let noted: Denial[]
 const clients: TestClient[] = []
 beforeAll(async () => {
   server = await startServer({
@@ -40,7 +40,7 @@ const carrying = (callerToken?: string, more: Partial<Context> = {}): Context =>
 const getRun = { runId: '3a033cc1-0000-4000-8000-000000000001' }
 
 describe('the audit log is told of', () => {
-  test.each<[string, PeerToken | null, (on: TestClient, context: Context) => Promise<unknown>, string | undefined, Partial<Refusal>]>([
+  test.each<[string, PeerToken | null, (harness: TestClient, context: Context) => Promise<unknown>, string | undefined, Partial<Denial>]>([
     [
       'a caller without the permission, by name and key',
       null,
@@ -112,7 +112,9 @@ describe('the audit log is told of', () => {
     const believing = { ...verifier, peer: (token: string) => token }
     const refused = policy(believing, { note: (refusal) => void noted.push(refusal) })(call, async () => expect.unreachable('it may not'))
     await expect(refused).rejects.toMatchObject({ code: 'PERMISSION_DENIED' })
-    expect(noted).toEqual([expect.objectContaining({ ...nobody, actor: 'peer:actions', action: 'permission.refused', reason: 'PERMISSION_DENIED' })])
+    expect(noted).toEqual([
+      expect.objectContaining({ ...nobody, actor: 'peer:actions', action: 'permission.refused', reason: 'PERMISSION_DENIED' }),
+    ])
   })
 
   test('the address that a peer says, and no address that anybody else says', async () => {

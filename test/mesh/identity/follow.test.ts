@@ -19,7 +19,7 @@ beforeEach(() => void (mesh = fakeMesh()))
 
 describe('the feed', () => {
   let nowMs = 0
-  let asked: number[]
+  let requests: number[]
   let answer: () => Promise<FollowResponse>
   let feed: AccessFeed
   const published = (over: Partial<FollowResponse> = {}): FollowResponse => ({
@@ -31,12 +31,12 @@ describe('the feed', () => {
   const metrics = new Metrics('tested')
   beforeEach(() => {
     nowMs = 0
-    asked = []
+    requests = []
     answer = async () => published()
     metrics.registry.clear()
     feed = new AccessFeed({
       follow: ({ after }) => {
-        asked.push(after)
+        requests.push(after)
         return answer()
       },
       log: createLogger('tested', 'silent'),
@@ -48,11 +48,11 @@ describe('the feed', () => {
 
   test('is asked for the first token, and for a key that is not known', async () => {
     expect(await feed.tokens.caller(mesh.callerToken())).toMatchObject({ actor: 'ann' })
-    expect(asked).toEqual([0])
+    expect(requests).toEqual([0])
     mesh.signingKeys.push(mesh.newKey())
     nowMs += 1000
     expect(await feed.tokens.caller(mesh.callerToken())).toMatchObject({ actor: 'ann' })
-    expect(asked).toEqual([0, 0])
+    expect(requests).toEqual([0, 0])
   })
 
   test('is asked once a second at the most, however many unknown keys come', async () => {
@@ -62,10 +62,10 @@ describe('the feed', () => {
       const callers = await Promise.all(Array.from({ length: 20 }, async () => feed.tokens.caller(unheardOf())))
       expect(new Set(callers)).toEqual(new Set([undefined]))
     }
-    expect(asked).toHaveLength(2)
+    expect(requests).toHaveLength(2)
     nowMs = 2000
     expect(await feed.tokens.caller(unheardOf())).toBeUndefined()
-    expect(asked).toHaveLength(3)
+    expect(requests).toHaveLength(3)
   })
 
   test('says of unknown keys that it cannot tell while access is away, also without asking, and goes on with known ones', async () => {
@@ -76,7 +76,7 @@ describe('the feed', () => {
       nowMs = atMs
       await expect(feed.tokens.caller(unheardOf())).rejects.toMatchObject(unavailable)
     }
-    expect(asked).toHaveLength(2)
+    expect(requests).toHaveLength(2)
     expect(feed.tokens.caller(known)).toMatchObject({ actor: 'ann' })
     // Not seen before, but signed with a key that is known: access is not needed for it.
     expect(await feed.tokens.caller(mesh.callerToken({ actor: 'bob' }))).toMatchObject({ actor: 'bob' })
@@ -94,7 +94,7 @@ describe('the feed', () => {
       answer = async () => response
       nowMs += 1000
       expect(await feed.tokens.caller(unheardOf())).toBeUndefined()
-      expect(asked.at(-1)).toBe(after)
+      expect(requests.at(-1)).toBe(after)
     }
     expect(await feed.tokens.caller(mesh.callerToken())).toBeUndefined()
   })

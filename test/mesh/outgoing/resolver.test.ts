@@ -13,7 +13,10 @@ afterEach(async () => {
   for (const each of open.splice(0)) await each.close()
 })
 
-async function stage(zone: Zone, { hosts = '', config = '', ...options }: Partial<ResolverOptions> & { hosts?: string; config?: string } = {}) {
+async function openHarness(
+  zone: Zone,
+  { hosts = '', config = '', ...options }: Partial<ResolverOptions> & { hosts?: string; config?: string } = {},
+) {
   const server = await startDnsServer(zone)
   open.push(server)
   const folder = await mkdtemp(join(tmpdir(), 'relay-resolver-'))
@@ -22,18 +25,25 @@ async function stage(zone: Zone, { hosts = '', config = '', ...options }: Partia
   await writeFile(configFile, config)
   const resolver = new NameResolver({ servers: [server.address], hostsFile, configFile, ...options })
   const lookup = (name: string, tenant = 'a', signal = new AbortController().signal) => resolver.lookup(name, { tenant, signal })
-  const code = (asking: Promise<unknown>) => asking.then(() => 'found', (error: { code?: string }) => error.code)
+  const code = (asking: Promise<unknown>) =>
+    asking.then(
+      () => 'found',
+      (error: { code?: string }) => error.code,
+    )
   return { server, lookup, code }
 }
 
 describe('a name', () => {
   test('is all of its addresses, of both families', async () => {
-    const { lookup } = await stage({ 'hook.example': { A: ['192.0.2.1', '192.0.2.2'], AAAA: ['2001:db8::1'] } })
+    const { lookup } = await openHarness({ 'hook.example': { A: ['192.0.2.1', '192.0.2.2'], AAAA: ['2001:db8::1'] } })
     expect((await lookup('Hook.Example')).toSorted()).toEqual(['192.0.2.1', '192.0.2.2', '2001:db8::1'])
   })
 
   test('that does not exist, or has no address, is told from one that cannot be found out', async () => {
-    const { lookup, code } = await stage({ 'empty.example': {}, 'broken.example': 'SERVFAIL', 'half.example': { silent: ['A'] }, 'silent.example': 'silent' }, { timeoutMs: 300 })
+    const { lookup, code } = await openHarness(
+      { 'empty.example': {}, 'broken.example': 'SERVFAIL', 'half.example': { silent: ['A'] }, 'silent.example': 'silent' },
+      { timeoutMs: 300 },
+    )
     expect(await code(lookup('gone.example'))).toBe('ENOTFOUND')
     expect(await code(lookup('empty.example'))).toBe('ENOTFOUND')
     expect(await code(lookup('a..b'))).toBe('ENOTFOUND')
@@ -41,27 +51,31 @@ describe('a name', () => {
   })
 
   test('does not wait long for one family once the other has answered', async () => {
-    const { lookup } = await stage({ 'hook.example': { A: ['192.0.2.1'], silent: ['AAAA'] } }, { timeoutMs: 60_000 })
+    const { lookup } = await openHarness({ 'hook.example': { A: ['192.0.2.1'], silent: ['AAAA'] } }, { timeoutMs: 60_000 })
     expect(await lookup('hook.example')).toEqual(['192.0.2.1'])
   })
 
   test('is looked for on this machine first, as hosts(5) says it, and localhost nowhere else', async () => {
     const hosts = '# a comment\n192.0.2.7 Hook.example  alias # more\n2001:db8::7\thook.example\nnonsense here\n127.0.0.5 localhost\n'
-    const { lookup, server } = await stage({ 'hook.example': { A: ['192.0.2.1'] } }, { hosts })
+    const { lookup, server } = await openHarness({ 'hook.example': { A: ['192.0.2.1'] } }, { hosts })
     expect(await lookup('hook.EXAMPLE')).toEqual(['192.0.2.7', '2001:db8::7'])
     expect(await lookup('alias')).toEqual(['192.0.2.7'])
     expect(await lookup('localhost.')).toEqual(['127.0.0.5'])
     expect(await lookup('api.localhost')).toEqual(['127.0.0.1', '::1'])
     expect(await lookup('192.0.2.9')).toEqual(['192.0.2.9'])
     expect(server.questions).toEqual([])
-    const bare = await stage({})
+    const bare = await openHarness({})
     expect(await bare.lookup('localhost')).toEqual(['127.0.0.1', '::1'])
   })
 
   test('that is short is completed as resolv.conf(5) says', async () => {
     const config = 'nameserver 192.0.2.53\nsearch a.internal b.internal\noptions timeout:1 ndots:2\n'
-    const zone = { 'hook.b.internal': { A: ['192.0.2.1'] }, 'hook.example': { A: ['192.0.2.2'] }, 'whole.example.org': { A: ['192.0.2.3'] } }
-    const { lookup, code, server } = await stage(zone, { config })
+    const zone = {
+      'hook.b.internal': { A: ['192.0.2.1'] },
+      'hook.example': { A: ['192.0.2.2'] },
+      'whole.example.org': { A: ['192.0.2.3'] },
+    }
+    const { lookup, code, server } = await openHarness(zone, { config })
     expect(await lookup('hook')).toEqual(['192.0.2.1'])
     expect(server.questions.map(({ name }) => name)).toEqual(['hook.a.internal', 'hook.a.internal', 'hook.b.internal', 'hook.b.internal'])
     expect(await lookup('hook.example')).toEqual(['192.0.2.2'])
@@ -73,8 +87,12 @@ describe('a name', () => {
 
 describe('what was found out', () => {
   test('is kept as long as it says and never longer than ten seconds, and a failure only for a moment', async () => {
-    const zone = { 'kept.example': { A: ['192.0.2.1'] }, 'never.example': { A: ['192.0.2.2'], ttl: 0 }, 'broken.example': 'SERVFAIL' as const }
-    const { lookup, code, server } = await stage(zone)
+    const zone = {
+      'kept.example': { A: ['192.0.2.1'] },
+      'never.example': { A: ['192.0.2.2'], ttl: 0 },
+      'broken.example': 'SERVFAIL' as const,
+    }
+    const { lookup, code, server } = await openHarness(zone)
     for (let times = 0; times < 3; times++) {
       await lookup('kept.example')
       await lookup('never.example')
@@ -87,13 +105,19 @@ describe('what was found out', () => {
     expect(asked('gone.example')).toBe(1)
     expect(server.asked('broken.example')).toBeGreaterThan(0)
     const before = server.asked('broken.example')
-    await expect.poll(async () => (await code(lookup('broken.example')), server.asked('broken.example')), { timeout: 5000 }).toBeGreaterThan(before)
+    await expect
+      .poll(async () => (await code(lookup('broken.example')), server.asked('broken.example')), { timeout: 5000 })
+      .toBeGreaterThan(before)
   })
 
   test('by one tenant is no answer to another, and no more is kept than a fixed number of names', async () => {
     let version = 0
-    const zone = { 'lying.example': () => ({ A: [`192.0.2.${(version += 1)}`] }), 'b.example': { A: ['192.0.2.100'] }, 'c.example': { A: ['192.0.2.101'] } }
-    const { lookup, server } = await stage(zone, { maxCached: 2 })
+    const zone = {
+      'lying.example': () => ({ A: [`192.0.2.${(version += 1)}`] }),
+      'b.example': { A: ['192.0.2.100'] },
+      'c.example': { A: ['192.0.2.101'] },
+    }
+    const { lookup, server } = await openHarness(zone, { maxCached: 2 })
     const [first] = await lookup('lying.example', 'a')
     expect(await lookup('lying.example', 'b')).not.toEqual([first])
     const asked = server.asked('lying.example')
@@ -103,17 +127,18 @@ describe('what was found out', () => {
   })
 
   test('is asked for once, by however many at the same time', async () => {
-    const { lookup, server } = await stage({ 'hook.example': { A: ['192.0.2.1'] } })
+    const { lookup, server } = await openHarness({ 'hook.example': { A: ['192.0.2.1'] } })
     await Promise.all(Array.from({ length: 50 }, () => lookup('hook.example')))
     expect(server.questions).toHaveLength(2)
   })
 })
 
 describe('names that a tenant made slow', () => {
-  const slow = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, index) => [`slow-${index}.example`, 'silent' as const]))
+  const slow = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, index) => [`slow-${index}.example`, 'silent' as const]))
 
   test('keep nobody else waiting, neither for names nor for files', async () => {
-    const { lookup, code, server } = await stage({ ...slow(40), 'hook.example': { A: ['192.0.2.1'] } }, { timeoutMs: 60_000 })
+    const { lookup, code, server } = await openHarness({ ...slow(40), 'hook.example': { A: ['192.0.2.1'] } }, { timeoutMs: 60_000 })
     const stopping = new AbortController()
     const waiting = Array.from({ length: 40 }, (_, index) => code(lookup(`slow-${index}.example`, 'hostile', stopping.signal)))
     await expect.poll(() => server.questions.length).toBeGreaterThanOrEqual(16)
@@ -123,14 +148,16 @@ describe('names that a tenant made slow', () => {
     await dns.lookup('localhost')
     expect(performance.now() - started).toBeLessThan(1000)
     // No more of them are asked for at once than one tenant may.
-    expect(new Set(server.questions.map(({ name }) => name).filter((name) => name.startsWith('slow')))).toHaveLength(lookupLimits.maxPerTenant)
+    expect(new Set(server.questions.map(({ name }) => name).filter((name) => name.startsWith('slow')))).toHaveLength(
+      lookupLimits.maxPerTenant,
+    )
     stopping.abort()
     await Promise.all(waiting)
   })
 
   test('are asked for no longer once nobody waits for them, and their slots are free', async () => {
     const slots = new FairSlots({ ...lookupLimits, max: 2, maxPerTenant: 2 })
-    const { lookup, code } = await stage({ ...slow(2), 'hook.example': { A: ['192.0.2.1'] } }, { slots, timeoutMs: 60_000 })
+    const { lookup, code } = await openHarness({ ...slow(2), 'hook.example': { A: ['192.0.2.1'] } }, { slots, timeoutMs: 60_000 })
     const [one, other] = [new AbortController(), new AbortController()]
     const first = code(lookup('slow-0.example', 'a', one.signal))
     const second = code(lookup('slow-0.example', 'a', other.signal))
@@ -145,7 +172,7 @@ describe('names that a tenant made slow', () => {
   })
 
   test('fail when their time is up, and are not asked for again at once', async () => {
-    const { lookup, code, server } = await stage(slow(1), { timeoutMs: 200 })
+    const { lookup, code, server } = await openHarness(slow(1), { timeoutMs: 200 })
     expect(await code(lookup('slow-0.example'))).toBe('EAI_AGAIN')
     const asked = server.questions.length
     expect(await code(lookup('slow-0.example'))).toBe('EAI_AGAIN')
@@ -155,7 +182,7 @@ describe('names that a tenant made slow', () => {
   test('in greater number than wait here are refused at once, and that is not held against the name', async () => {
     const slots = new FairSlots({ max: 1, maxPerTenant: 1, maxQueued: 1, maxQueuedPerTenant: 1, timeoutMs: 60_000 })
     const zone = { ...slow(2), 'hook.example': { A: ['192.0.2.1'] } }
-    const { lookup, code } = await stage(zone, { slots, timeoutMs: 60_000 })
+    const { lookup, code } = await openHarness(zone, { slots, timeoutMs: 60_000 })
     const stopping = new AbortController()
     const waiting = [0, 1].map((index) => code(lookup(`slow-${index}.example`, 'a', stopping.signal)))
     await expect.poll(() => slots.queued).toBe(1)
@@ -169,6 +196,6 @@ describe('names that a tenant made slow', () => {
 
 test('a system without these files knows names by DNS alone', async () => {
   const none = `/nonexistent/${randomUUID()}`
-  const { lookup } = await stage({ 'hook.example': { A: ['192.0.2.1'] } }, { hostsFile: none, configFile: none })
+  const { lookup } = await openHarness({ 'hook.example': { A: ['192.0.2.1'] } }, { hostsFile: none, configFile: none })
   expect(await lookup('hook.example')).toEqual(['192.0.2.1'])
 })

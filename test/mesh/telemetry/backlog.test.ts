@@ -44,7 +44,15 @@ const write = (count: number) =>
 function gauges() {
   const metrics = new Metrics('test')
   // Its round is never; only the gauges are looked at.
-  outboxes.push(new AuditOutbox({ store: auditOutboxStore(database, 'backlog-test'), append: async () => undefined, log, everyMs: 3_600_000, metrics }))
+  outboxes.push(
+    new AuditOutbox({
+      store: auditOutboxStore(database, 'backlog-test'),
+      append: async () => undefined,
+      log,
+      intervalMs: 3_600_000,
+      metrics,
+    }),
+  )
   return async () => {
     const text = await metrics.registry.metrics()
     const value = (name: string) => Number(new RegExp(`^${name}\\S* (\\S+)$`, 'm').exec(text)?.[1])
@@ -59,28 +67,31 @@ test('a backlog beyond what is counted shows as that many, and as old as it is',
   expect(lag).toBeGreaterThan(590)
 })
 
-test.each(['silence', 'refuse'] as const)('while the database does not answer (%s), a backlog stays, grows older, and a scrape does not wait for it', async (fault) => {
-  await write(3)
-  const read = gauges()
-  const before = await read()
-  expect(before).toMatchObject({ count: 3, aside: 0 })
-  proxy[fault]()
-  try {
-    await until('it has grown older by more than two seconds', async () => {
-      const asked = performance.now()
-      const { count, lag } = await read()
-      expect(performance.now() - asked).toBeLessThan(2500)
-      expect(count).toBe(3)
-      return lag > before.lag + 2
-    })
-  } finally {
-    proxy.resume()
-    proxy.cut()
-  }
-  await direct.pool.query('DELETE FROM audit_outbox')
-  await until('it is seen that nothing waits', async () => (await read()).count === 0, 15_000)
-  expect(await read()).toEqual({ count: 0, lag: 0, aside: 0 })
-})
+test.each(['silence', 'refuse'] as const)(
+  'while the database does not answer (%s), a backlog stays, grows older, and a scrape does not wait for it',
+  async (fault) => {
+    await write(3)
+    const read = gauges()
+    const before = await read()
+    expect(before).toMatchObject({ count: 3, aside: 0 })
+    proxy[fault]()
+    try {
+      await until('it has grown older by more than two seconds', async () => {
+        const asked = performance.now()
+        const { count, lag } = await read()
+        expect(performance.now() - asked).toBeLessThan(2500)
+        expect(count).toBe(3)
+        return lag > before.lag + 2
+      })
+    } finally {
+      proxy.resume()
+      proxy.cut()
+    }
+    await direct.pool.query('DELETE FROM audit_outbox')
+    await until('it is seen that nothing waits', async () => (await read()).count === 0, 15_000)
+    expect(await read()).toEqual({ count: 0, lag: 0, aside: 0 })
+  },
+)
 
 test('a backlog that was never seen is no number that cannot be compared', async () => {
   const read = gauges()

@@ -3,15 +3,15 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createLogger } from '#mesh/telemetry/log.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
 import { openTelemetry } from '#mesh/telemetry/open-telemetry.ts'
-import type { Recording } from '#mesh/telemetry/recording.ts'
-import { within } from '#mesh/telemetry/scope.ts'
+import type { TracerHandle } from '#mesh/telemetry/tracer-handle.ts'
+import { runInScope } from '#mesh/telemetry/scope.ts'
 import { newTrace } from '#mesh/telemetry/trace-context.ts'
-import { beginTrace, enterTrace, record, startSpan } from '#mesh/telemetry/tracing.ts'
+import { beginTrace, startServerSpan, setTracer, startSpan } from '#mesh/telemetry/tracing.ts'
 import { type OtlpReceiver, startOtlpReceiver } from '../../fakes/otlp-receiver.ts'
 
 let receiver: OtlpReceiver
 let metrics: Metrics
-let recording: Recording
+let recording: TracerHandle
 let lines: { level: string; msg: string }[]
 beforeEach(async () => {
   receiver = await startOtlpReceiver()
@@ -19,13 +19,13 @@ beforeEach(async () => {
   const own: typeof lines = (lines = [])
   const log = createLogger('tested', 'info', { write: (line) => void own.push(JSON.parse(line) as (typeof own)[number]) })
   const about = { service: 'tested', version: '1.2.3', environment: 'test', instance: 'i-1', log, metrics }
-  recording = openTelemetry({ ...about, endpoint: new URL(receiver.url), share: 1 })
+  recording = openTelemetry({ ...about, endpoint: new URL(receiver.url), sampleRatio: 1 })
 })
 afterEach(async () => {
   receiver.mode = 'take'
   await receiver.close()
   await recording.stop(0)
-  record(undefined)
+  setTracer(undefined)
 })
 
 const outcomes = async () => {
@@ -35,14 +35,14 @@ const outcomes = async () => {
 const finish = (name = 'GET /actions') => beginTrace({ name, kind: 'server' }).span!.end()
 
 /** Waits for what nothing tells of. */
-async function until(good: () => Promise<boolean>, withinMs = 15_000): Promise<void> {
-  await expect.poll(good, { timeout: withinMs, interval: 20 }).toBe(true)
+async function until(good: () => Promise<boolean>, timeoutMs = 15_000): Promise<void> {
+  await expect.poll(good, { timeout: timeoutMs, interval: 20 }).toBe(true)
 }
 
 test('every span arrives as it was made: ids, parents, kinds, attributes by their types, links, and whose it is', async () => {
   const inbound = newTrace(true)
   const start = { name: 'POST /actions/execute', kind: 'server', attributes: { 'http.route': '/actions/execute' } } as const
-  const { trace, span } = enterTrace(start, inbound, false)
+  const { trace, span } = startServerSpan(start, inbound, false)
   const child = startSpan({ name: 'begin_run', kind: 'client', attributes: { 'server.port': 5432, none: undefined } }, trace)!
   const inner = startSpan({ name: 'execute webhook.save', kind: 'internal' }, child.trace)!
   inner.set({ 'relay.replayed': false })
@@ -143,7 +143,7 @@ describe('a receiver', () => {
 
   test('that is away is spoken of by the process itself: the line names no request, whoever made the span', async () => {
     await receiver.leave()
-    within({ work: { requestId: 'r-1' }, trace: newTrace(true) }, () => finish('lost'))
+    runInScope({ work: { requestId: 'r-1' }, trace: newTrace(true) }, () => finish('lost'))
     await until(async () => (await outcomes())['export_failed'] === 1)
     expect(lines).toMatchObject([{ level: 'warn' }])
     expect(lines[0]).not.toHaveProperty('request_id')

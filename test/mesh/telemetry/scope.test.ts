@@ -3,12 +3,12 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
 import { batch } from '#mesh/batch.ts'
 import { createLogger } from '#mesh/telemetry/log.ts'
-import { currentScope, note, outside, scopeFields, within } from '#mesh/telemetry/scope.ts'
+import { currentScope, annotate, runDetached, scopeFields, runInScope } from '#mesh/telemetry/scope.ts'
 import { newTrace } from '#mesh/telemetry/trace-context.ts'
-import { beginTrace, record, traced } from '#mesh/telemetry/tracing.ts'
+import { beginTrace, setTracer, withSpan } from '#mesh/telemetry/tracing.ts'
 import { SpanRecorder } from '../../fakes/span-recorder.ts'
 
-afterEach(() => record(undefined))
+afterEach(() => setTracer(undefined))
 
 function logger() {
   const lines: Record<string, unknown>[] = []
@@ -22,13 +22,13 @@ describe('a line that is logged in the course of work', () => {
   test('says which: request, trace, span, and what became known of it meanwhile', async () => {
     const { log, lines } = logger()
     const trace = newTrace()
-    await within({ work: { requestId: 'r-1' }, trace }, async () => {
+    await runInScope({ work: { requestId: 'r-1' }, trace }, async () => {
       log.info('begun')
       await turn()
-      note({ workspace: 'w-1' })
+      annotate({ workspace: 'w-1' })
       log.info('known')
       await turn()
-      note({ runId: 'run-1' })
+      annotate({ runId: 'run-1' })
       log.child({ part: 'driver' }).warn({ attempt: 2 }, 'run')
     })
     const ids = { service: 'tested', request_id: 'r-1', trace_id: trace.traceId, span_id: trace.spanId }
@@ -45,7 +45,7 @@ describe('a line that is logged in the course of work', () => {
     const log = createLogger('tested', 'info', { write: (line) => void written.push(line) })
     const trace = newTrace()
     const work = { requestId: 'r-1', workspace: 'w-1', runId: 'run-1' }
-    within({ work, trace }, () => log.info({ run_id: 'run-2', workspace_id: 'w-2' }, 'of another'))
+    runInScope({ work, trace }, () => log.info({ run_id: 'run-2', workspace_id: 'w-2' }, 'of another'))
     expect(written[0]!.match(/"run_id"/g)).toHaveLength(1)
     expect(JSON.parse(written[0]!)).toMatchObject({ run_id: 'run-2', workspace_id: 'w-2', request_id: 'r-1' })
   })
@@ -58,15 +58,15 @@ describe('a line that is logged in the course of work', () => {
   })
 
   test('names the span that is open, and after it the one around it', async () => {
-    record(new SpanRecorder().recorder)
+    setTracer(new SpanRecorder().recorder)
     const { log, lines } = logger()
     const { trace } = beginTrace({ name: 'request', kind: 'server' })
     let inner = ''
-    await within({ work: { requestId: 'r-1' }, trace }, async () => {
-      await traced(internal('part'), async (span) => {
+    await runInScope({ work: { requestId: 'r-1' }, trace }, async () => {
+      await withSpan(internal('part'), async (span) => {
         inner = span!.trace.spanId
         await turn()
-        note({ runId: 'run-1' })
+        annotate({ runId: 'run-1' })
         log.info('in the part')
       })
       log.info('after it')
@@ -83,16 +83,16 @@ describe('work that goes on at the same time', () => {
   test('is kept apart through everything that it awaits', async () => {
     const { log, lines } = logger()
     const one = async (name: string, turns: number) => {
-      note({ workspace: `w-${name}` })
+      annotate({ workspace: `w-${name}` })
       for (let at = 0; at < turns; at += 1) {
         await turn()
-        note({ runId: `run-${name}-${at}` })
+        annotate({ runId: `run-${name}-${at}` })
         log.info({ name, at }, 'step')
       }
     }
     const names = Array.from({ length: 20 }, (_, index) => String(index))
     const begin = (name: string, index: number) =>
-      within({ work: { requestId: `r-${name}` }, trace: newTrace() }, () => one(name, 1 + (index % 7)))
+      runInScope({ work: { requestId: `r-${name}` }, trace: newTrace() }, () => one(name, 1 + (index % 7)))
     await Promise.all(names.map(begin))
     expect(lines).toHaveLength(names.reduce((sum, _, index) => sum + 1 + (index % 7), 0))
     for (const { name, at, request_id, workspace_id, run_id } of lines as Record<string, string>[]) {
@@ -104,10 +104,10 @@ describe('work that goes on at the same time', () => {
   test('what is for nobody in particular is outside of it, though it was set up within', () => {
     const connection = new EventEmitter()
     const heard: unknown[] = []
-    within({ work: { requestId: 'r-1' }, trace: newTrace() }, () => {
+    runInScope({ work: { requestId: 'r-1' }, trace: newTrace() }, () => {
       connection.on(
         'lost',
-        outside((why: string) => void heard.push(why, currentScope())),
+        runDetached((why: string) => void heard.push(why, currentScope())),
       )
       connection.emit('lost', 'by peer')
     })
@@ -117,7 +117,7 @@ describe('work that goes on at the same time', () => {
 
 describe('a batch of the work of several', () => {
   /** A batch whose rounds say in whose scope they ran. */
-  const stage = () => {
+  const harness = () => {
     const spans = new SpanRecorder()
     const rounds: { items: readonly string[]; requestId: string | undefined; spanId: string | undefined }[] = []
     const call = batch<string, string>(
@@ -127,18 +127,18 @@ describe('a batch of the work of several', () => {
         rounds.push({ items, requestId: scope?.work.requestId, spanId: scope?.trace.spanId })
         return items.map((item) => `${item} for ${currentScope()?.work.requestId}`)
       },
-      { most: 10 },
+      { max: 10 },
     )
     return { spans, rounds, call }
   }
   const by = (name: string, sampled: boolean) => ({ work: { requestId: `r-${name}` }, trace: newTrace(sampled) })
 
   test('is a span in the first trace that is recorded, linked to the others that are', async () => {
-    const { spans, rounds, call } = stage()
-    record(spans.recorder)
+    const { spans, rounds, call } = harness()
+    setTracer(spans.recorder)
     const [unsampled, first, second] = [by('a', false), by('b', true), by('c', true)]
     const ended = await Promise.all(
-      [unsampled, first, second].map((scope) => within(scope, async () => [await call(scope.work.requestId), currentScope()])),
+      [unsampled, first, second].map((scope) => runInScope(scope, async () => [await call(scope.work.requestId), currentScope()])),
     )
     expect(rounds).toHaveLength(1)
     expect(spans.kept).toHaveLength(1)
@@ -150,18 +150,18 @@ describe('a batch of the work of several', () => {
   })
 
   test('of one is simply a part of it', async () => {
-    const { spans, rounds, call } = stage()
-    record(spans.recorder)
+    const { spans, rounds, call } = harness()
+    setTracer(spans.recorder)
     const alone = by('a', true)
-    expect(await within(alone, () => call('x'))).toBe('x for r-a')
+    expect(await runInScope(alone, () => call('x'))).toBe('x for r-a')
     expect([spans.kept, rounds]).toEqual([[], [{ items: ['x'], requestId: 'r-a', spanId: alone.trace.spanId }]])
   })
 
   test('after one of somebody else does not go on in that one’s name', async () => {
-    const { rounds, call } = stage()
+    const { rounds, call } = harness()
     const [first, second] = [by('a', false), by('b', false)]
-    await within(first, () => call('x'))
-    await within(second, () => call('y'))
+    await runInScope(first, () => call('x'))
+    await runInScope(second, () => call('y'))
     await call('z')
     expect(rounds.map(({ requestId }) => requestId)).toEqual(['r-a', 'r-b', undefined])
   })
@@ -175,9 +175,9 @@ describe('a batch of the work of several', () => {
         await held.promise
         return items.map(() => undefined)
       },
-      { most: 1, atOnce: 1 },
+      { max: 1, concurrency: 1 },
     )
-    const calls = ['a', 'b'].map((name) => within(by(name, false), () => call(name)))
+    const calls = ['a', 'b'].map((name) => runInScope(by(name, false), () => call(name)))
     const apart = call('c')
     held.resolve()
     await Promise.all([...calls, apart])

@@ -1,18 +1,18 @@
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { meshErrors } from '#mesh/errors.ts'
-import { currentScope, within } from '#mesh/telemetry/scope.ts'
+import { currentScope, runInScope } from '#mesh/telemetry/scope.ts'
 import { type TraceContext, newTrace } from '#mesh/telemetry/trace-context.ts'
-import { beginTrace, enterTrace, errorType, isRecorded, isSampled } from '#mesh/telemetry/tracing.ts'
-import { record, startSpan, traced, tracedApart } from '#mesh/telemetry/tracing.ts'
+import { beginTrace, startServerSpan, errorType, isRecorded, isSampled } from '#mesh/telemetry/tracing.ts'
+import { setTracer, startSpan, withSpan, withRootSpan } from '#mesh/telemetry/tracing.ts'
 import { SpanRecorder } from '../../fakes/span-recorder.ts'
 
 let spans: SpanRecorder
 beforeEach(() => {
   spans = new SpanRecorder()
-  record(spans.recorder)
+  setTracer(spans.recorder)
 })
-afterEach(() => record(undefined))
+afterEach(() => setTracer(undefined))
 
 const server = (name: string) => ({ name, kind: 'server' }) as const
 const internal = (name: string) => ({ name, kind: 'internal' }) as const
@@ -62,25 +62,25 @@ describe('whether a trace is recorded', () => {
   })
 
   test('is decided where it begins: what goes on from there follows, at whatever share', () => {
-    record(spans.recorder, 0)
+    setTracer(spans.recorder, 0)
     const { trace, span } = beginTrace(server('GET /actions'))
     expect([trace.sampled, span, isRecorded(trace)]).toEqual([false, undefined, false])
-    const followed = enterTrace(server('in'), { ...newTrace(), sampled: true }, true)
+    const followed = startServerSpan(server('in'), { ...newTrace(), sampled: true }, true)
     expect([followed.trace.sampled, followed.span !== undefined]).toEqual([true, true])
-    record(spans.recorder, 1)
+    setTracer(spans.recorder, 1)
     const left = { ...newTrace(), sampled: false }
-    expect(enterTrace(server('in'), left, true)).toEqual({ trace: left, span: undefined })
+    expect(startServerSpan(server('in'), left, true)).toEqual({ trace: left, span: undefined })
     expect(startSpan(internal('within'), trace)).toBeUndefined()
   })
 
   test('without a recorder is never: ids go on all the same', async () => {
-    record(undefined)
+    setTracer(undefined)
     const { trace, span } = beginTrace(server('GET /actions'))
     expect(span).toBeUndefined()
     const [traceId, spanId] = [expect.stringMatching(/^[0-9a-f]{32}$/), expect.stringMatching(/^[0-9a-f]{16}$/)]
     expect(trace).toEqual({ traceId, spanId, sampled: false })
-    const inside = () => traced(internal('in'), async (found) => [found, currentScope()?.trace.spanId])
-    expect(await within({ work, trace: { ...trace, sampled: true } }, inside)).toEqual([undefined, trace.spanId])
+    const inside = () => withSpan(internal('in'), async (found) => [found, currentScope()?.trace.spanId])
+    expect(await runInScope({ work, trace: { ...trace, sampled: true } }, inside)).toEqual([undefined, trace.spanId])
   })
 })
 
@@ -88,7 +88,7 @@ describe('what comes in', () => {
   const inbound: TraceContext = { traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0ba902b7', sampled: true }
 
   test('from who is believed goes on: the new span is a child of the caller’s', () => {
-    const { trace } = enterTrace(server('in'), inbound, true)
+    const { trace } = startServerSpan(server('in'), inbound, true)
     expect(trace).toMatchObject({ traceId: inbound.traceId, sampled: true })
     expect(trace.spanId).not.toBe(inbound.spanId)
     expect(spans.named('in')).toMatchObject({ parent: inbound, trace })
@@ -96,13 +96,13 @@ describe('what comes in', () => {
 
   test.each([true, false])('from who is not begins anew, linked to what was said (sampled there: %s)', (sampled) => {
     const said = { ...inbound, sampled }
-    const { trace } = enterTrace(server('in'), said, false)
+    const { trace } = startServerSpan(server('in'), said, false)
     expect(trace.traceId).not.toBe(inbound.traceId)
     expect(spans.named('in')).toMatchObject({ parent: undefined, trace, start: { links: [said] } })
   })
 
   test('without a trace begins one', () => {
-    const { trace } = enterTrace(server('in'), undefined, true)
+    const { trace } = startServerSpan(server('in'), undefined, true)
     expect(spans.named('in')).toMatchObject({ parent: undefined, trace })
     expect(spans.named('in').start.links ?? []).toEqual([])
   })
@@ -111,11 +111,11 @@ describe('what comes in', () => {
 describe('a part of the work', () => {
   test('is a child of the part that it is done in, and what comes after it is not', async () => {
     const { trace } = beginTrace(server('request'))
-    await within({ work, trace }, async () => {
-      await traced(internal('outer'), async () => {
-        await traced(internal('inner'), async (span) => span?.set({ 'relay.run_status': 'success' }))
+    await runInScope({ work, trace }, async () => {
+      await withSpan(internal('outer'), async () => {
+        await withSpan(internal('inner'), async (span) => span?.set({ 'relay.run_status': 'success' }))
       })
-      await traced(internal('next'), async () => undefined)
+      await withSpan(internal('next'), async () => undefined)
     })
     const parentOf = (name: string) => spans.named(name).parent?.spanId
     const outer = spans.named('outer').trace.spanId
@@ -127,23 +127,23 @@ describe('a part of the work', () => {
   test('that fails is marked by one word, ends, and fails all the same', async () => {
     const { trace } = beginTrace(server('request'))
     const refused = meshErrors.DEPENDENCY_UNAVAILABLE({ cause: new Error('password authentication failed for user "relay"') })
-    const failing = within({ work, trace }, () => traced(internal('part'), () => Promise.reject(refused)))
+    const failing = runInScope({ work, trace }, () => withSpan(internal('part'), () => Promise.reject(refused)))
     await expect(failing).rejects.toBe(refused)
     expect(spans.named('part')).toMatchObject({ failed: 'DEPENDENCY_UNAVAILABLE', ends: 1 })
   })
 
   test('outside of any work makes no span', async () => {
-    expect(await traced(internal('alone'), async (span) => span)).toBeUndefined()
+    expect(await withSpan(internal('alone'), async (span) => span)).toBeUndefined()
     expect(spans.kept).toEqual([])
   })
 
   test('that nobody waits for is a trace of its own, also where a request set it off', async () => {
     const { trace } = beginTrace(server('request'))
     const link = newTrace(true)
-    await within({ work, trace }, () =>
-      tracedApart({ ...internal('reconcile run'), links: [link] }, { requestId: 'r-2', runId: 'run-2' }, async () => {
+    await runInScope({ work, trace }, () =>
+      withRootSpan({ ...internal('reconcile run'), links: [link] }, { requestId: 'r-2', runId: 'run-2' }, async () => {
         expect(currentScope()).toMatchObject({ work: { requestId: 'r-2', runId: 'run-2' }, trace: { sampled: true } })
-        await traced(internal('take'), async () => undefined)
+        await withSpan(internal('take'), async () => undefined)
       }),
     )
     const root = spans.named('reconcile run')

@@ -75,7 +75,8 @@ describe('the access process', () => {
       admin,
       exchange: (apiKey: string) => methodsOf(AccessServiceService, outside).exchange({ apiKey }, ownContext()),
       keys: methodsOf(KeysServiceService, outside),
-      follow: (after = 0) => methodsOf(AccessServiceService, channelAs(mesh.peerToken('actions'))).follow({ after, signaturesAfter: 0 }, ownContext()),
+      follow: (after = 0) =>
+        methodsOf(AccessServiceService, channelAs(mesh.peerToken('actions'))).follow({ after, signaturesAfter: 0 }, ownContext()),
       async stop() {
         started.child.kill('SIGTERM')
         expect(await started.ended).toBe(0)
@@ -237,7 +238,15 @@ describe('the access process', () => {
     expect(await failureOf(access.exchange('nonsense'))).toMatchObject({ code: 'UNAUTHENTICATED' })
     stopRepeating()
     proxy.restore()
-    await until('it exchanges again', () => access.exchange(apiKey).then(() => true, () => false), 10_000)
+    await until(
+      'it exchanges again',
+      () =>
+        access.exchange(apiKey).then(
+          () => true,
+          () => false,
+        ),
+      10_000,
+    )
     await until('it is ready', async () => (await ready()) === 200, 10_000)
     await access.stop()
   })

@@ -69,7 +69,10 @@ describe('relay-access create-key', () => {
     const recovered = await made()
     const lines = async (...more: string[]) => {
       const { stdout } = await run(['list-keys', ...of, ...more])
-      return stdout.trim().split('\n').map((line) => JSON.parse(line) as { keyId: string; status: string })
+      return stdout
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as { keyId: string; status: string })
     }
     expect(await lines()).toEqual([expect.objectContaining({ keyId: recovered.keyId, status: 'active', role: 'admin' })])
     expect((await lines('--all')).map(({ status }) => status)).toEqual(['active', 'revoked'])

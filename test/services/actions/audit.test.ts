@@ -5,15 +5,15 @@ import type { AuditEvent } from '#mesh/audit/event.ts'
 import { meshErrors } from '#mesh/errors.ts'
 import type { Outcome } from '../../../services/actions/adapter.ts'
 import { postgresStore } from '../../../services/actions/store.postgres.ts'
-import { type Stage, askerOf, execute, stage } from './stage.ts'
+import { type Harness, principalOf, execute, openHarness } from './harness.ts'
 
-let on: Stage
+let harness: Harness
 beforeEach(async () => {
-  on = await stage()
+  harness = await openHarness()
 })
-afterEach(() => on.close())
+afterEach(() => harness.close())
 
-const rows = async <Row>(text: string, values: unknown[] = []) => (await on.database.pool.query(text, values)).rows as Row[]
+const rows = async <Row>(text: string, values: unknown[] = []) => (await harness.database.pool.query(text, values)).rows as Row[]
 async function eventsOf(action: string): Promise<AuditEvent[]> {
   const written = await rows<{ event_id: string; event: string }>('SELECT event_id, event FROM audit_outbox')
   const events = written.map(({ event_id: id, event }) => ({ id, event: JSON.parse(event) as AuditEvent }))
@@ -25,7 +25,7 @@ async function eventsOf(action: string): Promise<AuditEvent[]> {
 
 /** Holds up whatever writes an event, has the server end it there, and gives way again. */
 async function killedBeforeItsEvent(act: () => Promise<unknown>): Promise<void> {
-  const other = await on.database.pool.connect()
+  const other = await harness.database.pool.connect()
   try {
     await other.query('BEGIN')
     await other.query('LOCK TABLE audit_outbox IN EXCLUSIVE MODE')
@@ -41,8 +41,8 @@ async function killedBeforeItsEvent(act: () => Promise<unknown>): Promise<void> 
 
 describe('a preview', () => {
   test('is told of: who, with which key, from where, which preview', async () => {
-    const asker = askerOf({ requestId: randomUUID(), source: '2001:db8::9' })
-    const previewId = await on.preview('milk', asker)
+    const principal = principalOf({ requestId: randomUUID(), source: '2001:db8::9' })
+    const previewId = await harness.preview('milk', principal)
     expect(await eventsOf('actions.preview')).toEqual([
       {
         eventId: expect.any(String),
@@ -53,19 +53,19 @@ describe('a preview', () => {
         reason: '',
         targets: [`preview:${previewId}`],
         count: 1,
-        ...asker,
+        ...principal,
       },
     ])
   })
 
   test('whose statement is killed leaves neither the preview nor the event', async () => {
-    await killedBeforeItsEvent(() => on.preview())
+    await killedBeforeItsEvent(() => harness.preview())
     expect(await rows('SELECT 1 FROM previews')).toEqual([])
     expect(await eventsOf('actions.preview')).toEqual([])
   })
 
   test('that is refused is no act', async () => {
-    await expect(on.preview(1 as unknown as string)).rejects.toMatchObject({ reason: 'INVALID_PARAMS' })
+    await expect(harness.preview(1 as unknown as string)).rejects.toMatchObject({ reason: 'INVALID_PARAMS' })
     expect(await eventsOf('actions.preview')).toEqual([])
   })
 })
@@ -76,24 +76,26 @@ describe('the end of a run', () => {
     ['failed', 'HTTP_500', { status: 'failed', error: { reason: 'HTTP_500', message: 'a person wrote: pst, secret' } }],
     ['unknown', 'TIMEOUT', { status: 'unknown', error: { reason: 'TIMEOUT', message: 'no answer' } }],
   ] as [string, string, Outcome][])('is told of with its outcome (%s), and nothing that anybody wrote', async (outcome, reason, acts) => {
-    on.ledger.onExecute = async () => acts
-    const previewId = await on.preview('pst, secret')
-    const asker = askerOf({ keyId: 'key-2', source: '192.0.2.99' })
-    const { run } = await execute(on.replica(), previewId, 'k1', asker)
+    harness.ledger.onExecute = async () => acts
+    const previewId = await harness.preview('pst, secret')
+    const principal = principalOf({ keyId: 'key-2', source: '192.0.2.99' })
+    const { run } = await execute(harness.replica(), previewId, 'k1', principal)
     const told = await eventsOf('actions.execute')
-    expect(told).toEqual([expect.objectContaining({ ...asker, outcome, reason, targets: [`run:${run.runId}`, `preview:${previewId}`] })])
+    expect(told).toEqual([
+      expect.objectContaining({ ...principal, outcome, reason, targets: [`run:${run.runId}`, `preview:${previewId}`] }),
+    ])
     expect(JSON.stringify(told)).not.toContain('secret')
   })
 
   test('is told of once, however often it is answered again', async () => {
-    const [replica, previewId] = [on.replica(), await on.preview()]
+    const [replica, previewId] = [harness.replica(), await harness.preview()]
     for (let time = 0; time < 3; time += 1) await execute(replica, previewId, 'k1', { requestId: randomUUID() })
     expect(await eventsOf('actions.execute')).toHaveLength(1)
   })
 
   test('whose statement is killed leaves neither the end nor the event, and both once it is written again', async () => {
     let killed = 0
-    const replica = on.replica({
+    const replica = harness.replica({
       store: (real) => ({
         ...real,
         async endRun(end) {
@@ -107,14 +109,14 @@ describe('the end of a run', () => {
         },
       }),
     })
-    expect((await execute(replica, await on.preview(), 'k1')).run.status).toBe('success')
+    expect((await execute(replica, await harness.preview(), 'k1')).run.status).toBe('success')
     expect(killed).toBe(1)
     expect(await eventsOf('actions.execute')).toHaveLength(1)
   })
 
   test('that was written although the reply was lost is told of once', async () => {
     let lost = false
-    const replica = on.replica({
+    const replica = harness.replica({
       store: (real) => ({
         ...real,
         async endRun(end) {
@@ -125,28 +127,32 @@ describe('the end of a run', () => {
         },
       }),
     })
-    expect((await execute(replica, await on.preview(), 'k1')).run.status).toBe('success')
+    expect((await execute(replica, await harness.preview(), 'k1')).run.status).toBe('success')
     expect(await eventsOf('actions.execute')).toHaveLength(1)
   })
 
   test('that the reconciler writes carries who asked for the run, not who asks now', async () => {
-    const first = askerOf({ keyId: 'first-key', source: '192.0.2.1' })
-    const dead = on.replica({
+    const first = principalOf({ keyId: 'first-key', source: '192.0.2.1' })
+    const dead = harness.replica({
       leaseMs: 60_000,
-      store: (real) => ({ ...real, endRun: () => Promise.reject(new Error('killed')), holdRun: () => Promise.reject(new Error('killed')) }),
+      store: (real) => ({
+        ...real,
+        endRun: () => Promise.reject(new Error('killed')),
+        renewLease: () => Promise.reject(new Error('killed')),
+      }),
     })
-    const previewId = await on.preview()
+    const previewId = await harness.preview()
     await expect(execute(dead, previewId, 'k1', first)).rejects.toThrow('killed')
     expect(await eventsOf('actions.execute')).toEqual([])
-    await on.lapse()
-    const replica = on.replica()
+    await harness.lapse()
+    const replica = harness.replica()
     await replica.reconciler.round()
     await execute(replica, previewId, 'k1', { keyId: 'second-key', source: '192.0.2.2', requestId: randomUUID() })
     expect(await eventsOf('actions.execute')).toEqual([expect.objectContaining({ ...first, outcome: 'unknown', reason: 'LOST' })])
   })
 
   test('of a run that code from before began is told of, without what that code did not keep', async () => {
-    const previewId = await on.preview()
+    const previewId = await harness.preview()
     const runId = randomUUID()
     await rows(
       `INSERT INTO runs (run_id, preview_id, attempt_id, workspace, actor, action, provider, params, key_kind, key, lease_until,
@@ -156,21 +162,28 @@ describe('the end of a run', () => {
        FROM previews WHERE preview_id = $2`,
       [runId, previewId],
     )
-    await on.lapse()
-    await on.replica().reconciler.round()
-    const asker = { workspace: 'acme', actor: 'ada', keyId: '', source: '', requestId: runId, traceId: 't' }
-    expect(await eventsOf('actions.execute')).toEqual([expect.objectContaining(asker)])
+    await harness.lapse()
+    await harness.replica().reconciler.round()
+    const principal = { workspace: 'acme', actor: 'ada', keyId: '', source: '', requestId: runId, traceId: 't' }
+    expect(await eventsOf('actions.execute')).toEqual([expect.objectContaining(principal)])
   })
 
   test('that came too late is no end, and is not told of', async () => {
     let asked = 0
-    const store = postgresStore(on.database, () => (asked += 1))
-    const replica = on.replica({ store: () => store })
-    const { run } = await execute(replica, await on.preview(), 'k1')
+    const store = postgresStore(harness.database, () => (asked += 1))
+    const replica = harness.replica({ store: () => store })
+    const { run } = await execute(replica, await harness.preview(), 'k1')
     const before = asked
     expect(before).toBe(1)
     const [event] = await eventsOf('actions.execute')
-    const late = { runId: run.runId, epoch: 1, status: 'failed', tellAfterMs: 0, acted: true, event: { ...event!, eventId: randomUUID() } } as const
+    const late = {
+      runId: run.runId,
+      epoch: 1,
+      status: 'failed',
+      notifyAfterMs: 0,
+      acted: true,
+      event: { ...event!, eventId: randomUUID() },
+    } as const
     expect(await store.endRun(late)).toBeUndefined()
     expect(await eventsOf('actions.execute')).toEqual([event])
     // Nor is anybody woken for it.

@@ -20,7 +20,11 @@ const json = fc.jsonValue({ maxDepth: 5 }).filter((value) => refused({ value }).
 function shuffled(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(shuffled)
   if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).reverse().map(([key, item]) => [key, shuffled(item)]))
+  return Object.fromEntries(
+    Object.entries(value)
+      .reverse()
+      .map(([key, item]) => [key, shuffled(item)]),
+  )
 }
 
 describe('canonical parameters', () => {
@@ -63,7 +67,11 @@ describe('canonical parameters', () => {
     ['infinity', { n: -Infinity }, 'params.n'],
     ['half a character', { s: '\ud800' }, 'params.s'],
     ['a NUL, which Postgres cannot keep', { s: 'a\0b' }, 'params.s'],
-    ['another prototype, through which values could be read that no bytes show', { o: Object.create({ url: 'http://evil' }) as object }, 'params.o'],
+    [
+      'another prototype, through which values could be read that no bytes show',
+      { o: Object.create({ url: 'http://evil' }) as object },
+      'params.o',
+    ],
     ['an own "__proto__" key', { o: JSON.parse('{"__proto__":1}') as object }, 'params.o'],
   ])('refuse %s, naming the field', (_, params, field) => {
     expect(refused(params)).toEqual([field])

@@ -12,11 +12,13 @@ const env = {
   ...fakeMesh().env('actions'),
 }
 const root = strong.split('').toReversed().join('')
-const check = (environment: string, secret: string, signatureRoot = root) => () =>
-  checkConfig({
-    ...readConfig(variables, { ...env, ACTIONS_SIGNING_SECRET: secret, SIGNATURE_ROOT_SECRET: signatureRoot }),
-    environment,
-  })
+const check =
+  (environment: string, secret: string, signatureRoot = root) =>
+  () =>
+    checkConfig({
+      ...readConfig(variables, { ...env, ACTIONS_SIGNING_SECRET: secret, SIGNATURE_ROOT_SECRET: signatureRoot }),
+      environment,
+    })
 
 describe('production', () => {
   test.each([
@@ -46,7 +48,10 @@ describe('production', () => {
 
 test('a run that would be given up before its request is refused', () => {
   const check = (over: Record<string, string>) => () =>
-    checkConfig({ ...readConfig(variables, { ...env, ACTIONS_SIGNING_SECRET: strong, SIGNATURE_ROOT_SECRET: root, ...over }), environment: 'local' })
+    checkConfig({
+      ...readConfig(variables, { ...env, ACTIONS_SIGNING_SECRET: strong, SIGNATURE_ROOT_SECRET: root, ...over }),
+      environment: 'local',
+    })
   expect(check({ RUN_DEADLINE: '14s' })).toThrow('RUN_DEADLINE is shorter than PROVIDER_TIMEOUT')
   expect(check({ RUN_DEADLINE: '19s', WEBHOOK_TIMEOUT: '20s' })).toThrow('RUN_DEADLINE is shorter than WEBHOOK_TIMEOUT')
   expect(check({ RUN_DEADLINE: '15s' })).not.toThrow()

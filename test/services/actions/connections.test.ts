@@ -1,12 +1,12 @@
 /** Actions that somebody's account acts in: the account that was shown is the one that acts, or nothing is done. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ownContext } from '#mesh/grpc/call.ts'
-import { type Connected, type Found, connectionWarnings, noConnections } from '../../../services/actions/connections.ts'
+import { type ConnectedAccount, type ConnectionLookup, connectionWarnings, noConnections } from '../../../services/actions/connections.ts'
 import { Catalog } from '../../../services/actions/catalog.ts'
 import { Previews } from '../../../services/actions/preview.ts'
-import { type Stage, askerOf, execute, stage } from './stage.ts'
+import { type Harness, principalOf, execute, openHarness } from './harness.ts'
 
-const account: Connected = {
+const account: ConnectedAccount = {
   connectionId: '11111111-0000-4000-8000-000000000001',
   account: 'ada@example.com',
   scopes: ['write'],
@@ -14,87 +14,113 @@ const account: Connected = {
   reason: undefined,
 }
 const authorizePath = '/oauth/google/authorize'
-const found = (connection?: Connected): Found => ({ configured: true, connection, authorizePath })
+const found = (connection?: ConnectedAccount): ConnectionLookup => ({ configured: true, connection, authorizePath })
 const refusal = (reason: string, metadata: object = {}) => expect.objectContaining({ reason, metadata: expect.objectContaining(metadata) })
 
-let on: Stage
+let harness: Harness
 beforeEach(async () => {
-  on = await stage()
-  on.ledger.connects = { provider: 'google', scopes: ['write'] }
-  on.connections.found = found(account)
+  harness = await openHarness()
+  harness.ledger.connects = { provider: 'google', scopes: ['write'] }
+  harness.connections.found = found(account)
 })
-afterEach(() => on.close())
+afterEach(() => harness.close())
 
 test('the run acts with the very connection that was previewed', async () => {
   let acted: string | undefined
-  on.ledger.onExecute = async (run) => {
+  harness.ledger.onExecute = async (run) => {
     acted = run.connectionId
     expect(run.context.requestId).toMatch(/^[0-9a-f-]{36}$/)
     return { status: 'success', result: {} }
   }
-  const { run } = await execute(on.replica(), await on.preview())
+  const { run } = await execute(harness.replica(), await harness.preview())
   expect([run.status, acted, run.connectionId]).toEqual(['success', account.connectionId, account.connectionId])
 })
 
 describe('an execute does nothing', () => {
-  test.each<[string, Found, string, object]>([
+  test.each<[string, ConnectionLookup, string, object]>([
     ['nothing is connected any more', found(), 'NOT_CONNECTED', { authorize_path: authorizePath }],
-    ['another account is connected now', found({ ...account, connectionId: '22222222-0000-4000-8000-000000000002' }), 'CONNECTION_CHANGED', {}],
-    ['the account must be connected anew', found({ ...account, status: 'reauth_required', reason: 'REVOKED' }), 'REAUTH_REQUIRED', { authorize_path: authorizePath, cause: 'REVOKED' }],
+    [
+      'another account is connected now',
+      found({ ...account, connectionId: '22222222-0000-4000-8000-000000000002' }),
+      'CONNECTION_CHANGED',
+      {},
+    ],
+    [
+      'the account must be connected anew',
+      found({ ...account, status: 'reauth_required', reason: 'REVOKED' }),
+      'REAUTH_REQUIRED',
+      { authorize_path: authorizePath, cause: 'REVOKED' },
+    ],
     ['the provider is not configured any more', { configured: false, missing: ['GOOGLE_CLIENT_ID'] }, 'PROVIDER_NOT_CONFIGURED', {}],
   ])('where %s', async (_, now, reason, metadata) => {
-    const replica = on.replica()
-    const previewId = await on.preview()
-    on.connections.found = now
+    const replica = harness.replica()
+    const previewId = await harness.preview()
+    harness.connections.found = now
     await expect(execute(replica, previewId, 'k1')).rejects.toEqual(refusal(reason, metadata))
-    expect(on.ledger.effects).toEqual([])
+    expect(harness.ledger.effects).toEqual([])
     // Nothing was claimed: the key is good for the day when it is connected again.
-    on.connections.found = found(account)
+    harness.connections.found = found(account)
     expect(await execute(replica, previewId, 'k1')).toMatchObject({ replayed: false, run: { status: 'success' } })
   })
 
   test('of a preview from before anything was connected, whatever is connected since', async () => {
-    const replica = on.replica()
-    on.connections.found = found()
-    const previewId = await on.preview()
+    const replica = harness.replica()
+    harness.connections.found = found()
+    const previewId = await harness.preview()
     await expect(execute(replica, previewId)).rejects.toEqual(refusal('NOT_CONNECTED', { authorize_path: authorizePath }))
-    on.connections.found = found(account)
+    harness.connections.found = found(account)
     await expect(execute(replica, previewId)).rejects.toEqual(refusal('CONNECTION_CHANGED'))
-    expect(on.ledger.effects).toEqual([])
+    expect(harness.ledger.effects).toEqual([])
   })
 
   test('while the oauth service is away, but a key that knows its run is answered', async () => {
-    const replica = on.replica()
-    const [done, other] = [await on.preview(), await on.preview('bread')]
+    const replica = harness.replica()
+    const [done, other] = [await harness.preview(), await harness.preview('bread')]
     const { run } = await execute(replica, done, 'k1')
-    on.connections.away = true
+    harness.connections.away = true
     expect(await execute(replica, done, 'k1')).toMatchObject({ replayed: true, run: { runId: run.runId } })
     await expect(execute(replica, other, 'k2')).rejects.toEqual(refusal('DEPENDENCY_UNAVAILABLE'))
-    expect(on.ledger.effects).toHaveLength(1)
+    expect(harness.ledger.effects).toHaveLength(1)
   })
 })
 
 describe('a preview', () => {
   const preview = () => {
-    const previews = new Previews({ catalog: new Catalog([on.ledger]), store: on.replica().store, connections: on.connections, ttlMs: 60_000 })
-    return previews.preview({ action: 'ledger.add', params: { note: 'x' }, asker: askerOf(), context: { ...ownContext(), signal: AbortSignal.timeout(5000) } })
+    const previews = new Previews({
+      catalog: new Catalog([harness.ledger]),
+      store: harness.replica().store,
+      connections: harness.connections,
+      ttlMs: 60_000,
+    })
+    return previews.preview({
+      action: 'ledger.add',
+      params: { note: 'x' },
+      principal: principalOf(),
+      context: { ...ownContext(), signal: AbortSignal.timeout(5000) },
+    })
   }
 
   test('of a provider that is not configured names the variables', async () => {
-    on.connections.found = { configured: false, missing: ['GOOGLE_CLIENT_ID', 'GOOGLE_CLIENT_SECRET'] }
-    await expect(preview()).rejects.toMatchObject({ reason: 'PROVIDER_NOT_CONFIGURED', code: 'UNIMPLEMENTED', message: expect.stringContaining('GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET') })
+    harness.connections.found = { configured: false, missing: ['GOOGLE_CLIENT_ID', 'GOOGLE_CLIENT_SECRET'] }
+    await expect(preview()).rejects.toMatchObject({
+      reason: 'PROVIDER_NOT_CONFIGURED',
+      code: 'UNIMPLEMENTED',
+      message: expect.stringContaining('GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET'),
+    })
   })
 
   test('says where to connect when nothing is, and to connect anew when that is needed', async () => {
-    on.connections.found = found()
+    harness.connections.found = found()
     expect((await preview()).warnings).toEqual([expect.stringMatching(/No google account is connected yet.*\/oauth\/google\/authorize/)])
-    on.connections.found = found({ ...account, status: 'reauth_required' })
-    expect((await preview()).warnings).toEqual([expect.stringMatching(/ada@example\.com must be connected anew.*\/oauth\/google\/authorize/)])
+    harness.connections.found = found({ ...account, status: 'reauth_required' })
+    expect((await preview()).warnings).toEqual([
+      expect.stringMatching(/ada@example\.com must be connected anew.*\/oauth\/google\/authorize/),
+    ])
   })
 
   test('of an action without an account asks nobody', async () => {
-    on.ledger.connects = undefined
-    on.connections.away = true
+    harness.ledger.connects = undefined
+    harness.connections.away = true
     expect((await preview()).warnings).toEqual([])
   })
 })
@@ -103,12 +129,16 @@ test('scopes that were not granted are named, unless the action says better what
   const ready = { configured: true, connection: account, authorizePath } as const
   expect(connectionWarnings({ provider: 'google', scopes: ['write'] }, ready)).toEqual([])
   expect(connectionWarnings({ provider: 'google', scopes: ['write', 'read', 'look'] }, ready)[0]).toMatch(/has not granted read, look/)
-  expect(connectionWarnings({ provider: 'google', scopes: ['read'], warn: (granted) => [`only ${granted.join()}`] }, ready)).toEqual(['only write'])
+  expect(connectionWarnings({ provider: 'google', scopes: ['read'], warn: (granted) => [`only ${granted.join()}`] }, ready)).toEqual([
+    'only write',
+  ])
 })
 
 test('without an oauth service the actions of accounts say what to set', async () => {
   expect(noConnections.unavailable).toContain('OAUTH_ADDR')
   const owner = { workspace: 'acme', actor: 'ada', provider: 'google' } as const
   expect(await noConnections.find(owner, ownContext())).toEqual({ configured: false, missing: ['OAUTH_ADDR'] })
-  await expect(noConnections.token({ ...owner, connectionId: account.connectionId }, ownContext())).rejects.toMatchObject({ reason: 'PROVIDER_NOT_CONFIGURED' })
+  await expect(noConnections.token({ ...owner, connectionId: account.connectionId }, ownContext())).rejects.toMatchObject({
+    reason: 'PROVIDER_NOT_CONFIGURED',
+  })
 })

@@ -20,54 +20,67 @@ import { actionsService } from '../../../services/actions/service.ts'
 import { postgresStore } from '../../../services/actions/store.postgres.ts'
 import { postgresSettlementStore } from '../../../services/actions/store.settlements.postgres.ts'
 import { postgresRunReader } from '../../../services/actions/store.runs.postgres.ts'
-import { type Stage, askerOf, execute, stage } from './stage.ts'
+import { type Harness, principalOf, execute, openHarness } from './harness.ts'
 
 const log = pino({ level: 'silent' })
 const large = 900_000
 const readers = 25
 
-let on: Stage
+let harness: Harness
 let pools: Pools<'reserved' | 'reads'>
 let actions: ReturnType<typeof methodsOf<typeof ActionsServiceService>>
 const ends: (() => unknown)[] = []
 const ada = (): Context => ({ ...ownContext(), callerToken: 'ada' })
 
 beforeAll(async () => {
-  on = await stage()
-  pools = openPools({ url: new Secret(on.url), log }, { reserved: 0.3, reads: 0.2 })
+  harness = await openHarness()
+  pools = openPools({ url: new Secret(harness.url), log }, { reserved: 0.3, reads: 0.2 })
   const store = postgresStore(pools.main, undefined, pools.reserved)
-  const { execution } = on.replica({ store: () => store })
-  const catalog = new Catalog([on.ledger])
+  const { execution } = harness.replica({ store: () => store })
+  const catalog = new Catalog([harness.ledger])
   const previews = new Previews({ catalog, store, connections: noConnections, ttlMs: 60_000 })
   const metrics = new ActionMetrics(new Metrics('t'), store)
   const settlements = postgresSettlementStore(pools.main)
-  const service = actionsService({ enabled: true, catalog, previews, execution, runs: postgresRunReader(pools.reads), settlements, metrics })
+  const service = actionsService({
+    enabled: true,
+    catalog,
+    previews,
+    execution,
+    runs: postgresRunReader(pools.reads),
+    settlements,
+    metrics,
+  })
   const caller = (actor: string): Caller => ({ workspace: 'acme', actor, keyId: 'k', may: () => true })
   const verifier = { caller, peer: () => undefined }
   const server = new GrpcServer({ services: [service], verifier, health: new Health({ services: [] }), log, metrics: new Metrics('t') })
   const channel = new Channel({ address: `127.0.0.1:${await server.listen({ host: '127.0.0.1', port: 0 })}` })
-  ends.push(() => channel.close(), () => server.drain(1000))
+  ends.push(
+    () => channel.close(),
+    () => server.drain(1000),
+  )
   actions = methodsOf(ActionsServiceService, channel)
-  const replica = on.replica()
-  for (let index = 0; index < 5; index += 1) await execute(replica, await on.preview('x'.repeat(large)))
+  const replica = harness.replica()
+  for (let index = 0; index < 5; index += 1) await execute(replica, await harness.preview('x'.repeat(large)))
 })
 afterAll(async () => {
   for (const end of ends) await end()
   await pools?.close()
-  await on?.close()
+  await harness?.close()
 })
 
 test('a page of runs of 0.9 MB is an answer of a few kilobytes, that says what it leaves out and where that is', async () => {
   const page = await actions.listRuns({ pageSize: 0, pageToken: '', status: '' }, ada())
   expect(page.runs).toHaveLength(5)
-  for (const run of page.runs) expect(run).toMatchObject({ status: 'success', actor: 'ada', params: {}, result: undefined, withheld: 'size' })
+  for (const run of page.runs)
+    expect(run).toMatchObject({ status: 'success', actor: 'ada', params: {}, result: undefined, withheld: 'size' })
   expect(ListRunsResponse.encode(page).finish().length).toBeLessThan(4096)
   const { run } = await actions.getRun({ runId: page.runs[0]!.runId }, ada())
   expect(run).toMatchObject({ params: { note: 'x'.repeat(large) }, result: { ok: true }, withheld: '' })
 })
 
 test('a page of as many runs as there may be, each as large as a list shows, stays within its budget', async () => {
-  await on.database.pool.query(`INSERT INTO runs (run_id, preview_id, attempt_id, workspace, actor, action, provider, params, key_kind, key,
+  await harness.database.pool
+    .query(`INSERT INTO runs (run_id, preview_id, attempt_id, workspace, actor, action, provider, params, key_kind, key,
       status, lease_until, request_id, trace_id, ended_at)
     SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'full', 'ada', 'ledger.add', 'independent',
       convert_to('{"note":"' || repeat('x', 5 * (at % 1200)) || '"}', 'UTF8'), 'client', at::text, 'success', now(), gen_random_uuid(), '', clock_timestamp()
@@ -121,11 +134,11 @@ test('a lease is renewed, a run ends and the process counts as ready while every
     Array.from({ length: pool.pool.options.max ?? 10 }, () => pool.transaction(() => taken.promise)),
   )
   try {
-    expect(await store.holdRun(randomUUID(), 1, 1000)).toBe(false)
-    expect(await store.takeLostRuns({ limit: 10, leaseMs: 1000, gapMs: 300, except: [] })).toEqual([])
-    expect(await store.takeUntold({ limit: 1, retryMs: 1 })).toEqual(expect.any(Array))
-    const event = auditEvent('actions', askerOf(), { action: 'actions.test', outcome: 'success' })
-    expect(await store.endRun({ runId: randomUUID(), epoch: 1, status: 'success', tellAfterMs: 1, acted: true, event })).toBeUndefined()
+    expect(await store.renewLease(randomUUID(), 1, 1000)).toBe(false)
+    expect(await store.claimExpiredRuns({ limit: 10, leaseMs: 1000, gapMs: 300, except: [] })).toEqual([])
+    expect(await store.claimPending({ limit: 1, retryMs: 1 })).toEqual(expect.any(Array))
+    const event = auditEvent('actions', principalOf(), { action: 'actions.test', outcome: 'success' })
+    expect(await store.endRun({ runId: randomUUID(), epoch: 1, status: 'success', notifyAfterMs: 1, acted: true, event })).toBeUndefined()
     await pools.main.ping()
     await expect(store.findRun(randomUUID())).rejects.toMatchObject({ reason: 'DEPENDENCY_UNAVAILABLE' })
   } finally {

@@ -1,24 +1,24 @@
 /** Two replicas, and a database that is away for longer than a lease while no process dies. */
 import { createSecretKey } from 'node:crypto'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { type Acting, type OutageStage, type Placed, everyAction, leaseMs, outageStage, webhookActing } from './outage-stage.ts'
+import { type Acting, type OutageStage, type PlacedReplica, everyAction, leaseMs, outageStage, webhookActing } from './outage-harness.ts'
 import { startReceiver } from '../../fakes/receiver.ts'
-import { execute, gate } from './stage.ts'
-import { adapter as webhook } from './webhook-stage.ts'
+import { execute, latch } from './harness.ts'
+import { adapter as webhook } from './webhook-harness.ts'
 
 let at: OutageStage
 afterEach(() => at?.close())
 
 const patience = { timeout: 30_000, interval: 50 }
 const eventually = (check: () => Promise<unknown>) => vi.waitFor(check, patience)
-const staged = async (act: () => Promise<Acting>) => (at = await outageStage(act))
+const harness = async (act: () => Promise<Acting>) => (at = await outageStage(act))
 const preview = () => at.on.previewOf(at.acting.action, at.acting.params)
 
 /** The outage has lasted for longer than any lease. */
 const longAway = () => eventually(async () => expect(await at.overdueMs()).toBeGreaterThan(leaseMs / 5))
 
 /** The database is back, for the holder last: the others have looked for lost runs by then. */
-async function isBack(holder: Placed, ...others: Placed[]): Promise<void> {
+async function isBack(holder: PlacedReplica, ...others: PlacedReplica[]): Promise<void> {
   for (const other of others) {
     other.way.restore()
     await eventually(() => other.reconciler.round())
@@ -28,7 +28,7 @@ async function isBack(holder: Placed, ...others: Placed[]): Promise<void> {
 
 describe.each(everyAction)('%s, the database away for longer than a lease', (_, act) => {
   test('what was answered meanwhile is what the run says: nobody takes it over, and it happens once', async () => {
-    await staged(act)
+    await harness(act)
     const [holder, other] = [await at.place(), await at.place()]
     const executed = execute(holder, await preview(), 'k1')
     await at.acting.asked()
@@ -44,7 +44,7 @@ describe.each(everyAction)('%s, the database away for longer than a lease', (_, 
 
 describe('who may take over', () => {
   test('what is answered only after an outage is what the run says, and nobody has taken it over', async () => {
-    await staged(() => webhookActing({ redeliver_after_crash: true }))
+    await harness(() => webhookActing({ redeliver_after_crash: true }))
     const [holder, other] = [await at.place(), await at.place()]
     const executed = execute(holder, await preview(), 'k1')
     await at.acting.asked()
@@ -59,7 +59,7 @@ describe('who may take over', () => {
   })
 
   test('a replica that started during the outage takes nothing from a holder that is alive', async () => {
-    await staged(() => webhookActing({ redeliver_after_crash: true }))
+    await harness(() => webhookActing({ redeliver_after_crash: true }))
     const holder = await at.place()
     const executed = execute(holder, await preview(), 'k1')
     await at.acting.asked()
@@ -74,7 +74,7 @@ describe('who may take over', () => {
   })
 
   test('a replica that was cut off alone takes nothing from a holder that was not', async () => {
-    await staged(webhookActing)
+    await harness(webhookActing)
     const [holder, alone] = [await at.place(), await at.place()]
     const executed = execute(holder, await preview(), 'k1')
     await at.acting.asked()
@@ -82,7 +82,10 @@ describe('who may take over', () => {
     alone.way.silence()
     // The holder keeps the run and the heartbeat meanwhile, for longer than a lease.
     await eventually(async () => {
-      const { rows: now } = await at.on.database.pool.query(`SELECT clock_timestamp() > $1::timestamptz + $2 * interval '1 millisecond' AS late`, [rows[0].at, leaseMs * 1.2])
+      const { rows: now } = await at.on.database.pool.query(
+        `SELECT clock_timestamp() > $1::timestamptz + $2 * interval '1 millisecond' AS late`,
+        [rows[0].at, leaseMs * 1.2],
+      )
       expect(now).toEqual([{ late: true }])
     })
     alone.way.restore()
@@ -92,7 +95,7 @@ describe('who may take over', () => {
   })
 
   test('a holder that was cut off alone is taken for lost, and what it knows replaces the unknown when it is back', async () => {
-    await staged(webhookActing)
+    await harness(webhookActing)
     const [holder, other] = [await at.place(), await at.place()]
     const previewId = await preview()
     const executed = execute(holder, previewId, 'k1')
@@ -108,14 +111,14 @@ describe('who may take over', () => {
   })
 
   test('a holder that was cut off alone while another one delivered again: only a success speaks for both', async () => {
-    const [first, second] = [gate(), gate()]
+    const [first, second] = [latch(), latch()]
     const receiver = await startReceiver({
       respond: async (_delivery, index) => {
         await (index === 0 ? first : second).opened
         return index === 0 ? { status: 500 } : { drop: 'before' }
       },
     })
-    await staged(async () => ({ ...(await webhookActing()), params: { url: receiver.url, redeliver_after_crash: true } }))
+    await harness(async () => ({ ...(await webhookActing()), params: { url: receiver.url, redeliver_after_crash: true } }))
     try {
       const [holder, other] = [await at.place(), await at.place()]
       const executed = execute(holder, await preview(), 'k1')
@@ -137,10 +140,12 @@ describe('who may take over', () => {
   })
 
   test('a run whose holder is dead is taken over after an outage, once a lease has gone by', async () => {
-    await staged(webhookActing)
+    await harness(webhookActing)
     // Its process is gone: nothing renews, nothing is written.
     const killed = () => Promise.reject(new Error('killed'))
-    const dead = await at.place({ store: (real) => ({ ...real, holdRun: killed, endRun: killed, beat: killed, takeLostRuns: async () => [] }) })
+    const dead = await at.place({
+      store: (real) => ({ ...real, renewLease: killed, endRun: killed, beat: killed, claimExpiredRuns: async () => [] }),
+    })
     const executed = execute(dead, await preview(), 'k1')
     executed.catch(() => undefined)
     await at.acting.asked()
@@ -150,7 +155,7 @@ describe('who may take over', () => {
     await at.place()
     await eventually(async () => expect(await at.run()).toMatchObject({ status: 'unknown', epoch: 2 }))
     const { rows } = await at.on.database.pool.query(
-      'SELECT runs.ended_at - steady_since >= $1 * interval \'1 millisecond\' AS waited FROM runs, heartbeat',
+      "SELECT runs.ended_at - steady_since >= $1 * interval '1 millisecond' AS waited FROM runs, heartbeat",
       [leaseMs],
     )
     expect(rows).toEqual([{ waited: true }])
@@ -159,13 +164,13 @@ describe('who may take over', () => {
 
 describe('what an outage keeps from beginning', () => {
   /** The way of this replica falls silent right as it writes a run ahead: what it sends from then on lands once the way is open again. */
-  const silentAtBegin = (): { place: () => Promise<Placed>; silenced: Promise<void> } => {
-    const silenced = gate()
+  const silentAtBegin = (): { place: () => Promise<PlacedReplica>; silenced: Promise<void> } => {
+    const silenced = latch()
     return {
       silenced: silenced.opened,
       async place() {
         let first = true
-        const placed: Placed = await at.place({
+        const placed: PlacedReplica = await at.place({
           store: (real) => ({
             ...real,
             begin(begin) {
@@ -182,7 +187,7 @@ describe('what an outage keeps from beginning', () => {
   }
 
   test('a run whose row lands after its caller was sent away ends as one of which nothing was sent', async () => {
-    await staged(webhookActing)
+    await harness(webhookActing)
     at.acting.release()
     const { place, silenced } = silentAtBegin()
     const [holder, other] = [await place(), await at.place()]
@@ -192,19 +197,21 @@ describe('what an outage keeps from beginning', () => {
     other.way.silence()
     await expect(executed).rejects.toMatchObject({ code: 'UNAVAILABLE' })
     for (const { way } of [other, holder]) way.resume()
-    await eventually(async () => expect(await execute(other, previewId, 'k1')).toMatchObject({ run: { status: 'failed', errorReason: 'NOT_ACTED' } }))
+    await eventually(async () =>
+      expect(await execute(other, previewId, 'k1')).toMatchObject({ run: { status: 'failed', errorReason: 'NOT_ACTED' } }),
+    )
     expect(at.acting.effects()).toBe(0)
   })
 
   test('a holder that was cut off before it acted says so when it is back: nothing was done', async () => {
-    const [asked, known] = [gate(), gate()]
+    const [asked, known] = [latch(), latch()]
     // Which key signs is asked for once the run is held, and before anything is sent.
     const signingKeys = async () => {
       asked.open()
       await known.opened
       return { newest: createSecretKey(Buffer.alloc(32)), previous: undefined }
     }
-    await staged(async () => ({ ...(await webhookActing()), adapter: webhook({ signingKeys, timeoutMs: 30_000 }) }))
+    await harness(async () => ({ ...(await webhookActing()), adapter: webhook({ signingKeys, timeoutMs: 30_000 }) }))
     const [holder, other] = [await at.place(), await at.place()]
     const previewId = await preview()
     const executed = execute(holder, previewId, 'k1')

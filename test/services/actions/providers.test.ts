@@ -19,7 +19,7 @@ describe('what is said of a provider', () => {
   const following = (first: () => Promise<Map<string, string[]>>) => {
     const at = { answer: first, asked: 0 }
     const ask = () => at.answer().finally(() => (at.asked += 1))
-    const providers = new FollowedProviders({ ask, log, everyMs: 5 })
+    const providers = new FollowedProviders({ ask, log, intervalMs: 5 })
     followed = providers
     providers.start()
     return { at, providers, askedAgain: (from = at.asked) => until('it is asked again', () => at.asked > from + 1) }
@@ -27,7 +27,13 @@ describe('what is said of a provider', () => {
   const away = () => Promise.reject(new Error('away'))
 
   test('names the variables to set, until they are set; of one that is configured, and of one nobody knows, nothing', async () => {
-    const { at, providers, askedAgain } = following(async () => new Map([['google', missing], ['microsoft', []]]))
+    const { at, providers, askedAgain } = following(
+      async () =>
+        new Map([
+          ['google', missing],
+          ['microsoft', []],
+        ]),
+    )
     await askedAgain()
     expect(['google', 'microsoft', 'other'].map((name) => providers.unavailable(name))).toEqual([said, undefined, undefined])
     at.answer = async () => new Map([['google', []]])

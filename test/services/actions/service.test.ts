@@ -18,7 +18,7 @@ import { ActionMetrics } from '../../../services/actions/metrics.ts'
 import { Previews } from '../../../services/actions/preview.ts'
 import { actionsService } from '../../../services/actions/service.ts'
 import { postgresSettlementStore } from '../../../services/actions/store.settlements.postgres.ts'
-import { type Stage, stage } from './stage.ts'
+import { type Harness, openHarness } from './harness.ts'
 
 const log = pino({ level: 'silent' })
 /** A token is "workspace.actor" here, or "workspace.actor.all" of one who may read all runs. */
@@ -43,42 +43,52 @@ const echo: Adapter<{ headers: Record<string, string> }> = {
   reconcile: async () => ({ status: 'unknown', error: { reason: 'LOST', message: 'who knows' } }),
 }
 
-let on: Stage
+let harness: Harness
 const ends: (() => unknown)[] = []
 const as = (callerToken: string): Context => ({ ...ownContext(), callerToken })
 
 async function serve(enabled: boolean) {
-  const { store, execution } = on.replica()
-  const catalog = new Catalog([on.ledger, echo])
+  const { store, execution } = harness.replica()
+  const catalog = new Catalog([harness.ledger, echo])
   const previews = new Previews({ catalog, store, connections: noConnections, ttlMs: 60_000 })
   const metrics = new ActionMetrics(new Metrics('t'), store)
-  const settlements = postgresSettlementStore(on.database)
-  const service = actionsService({ enabled, catalog, previews, execution, runs: on.runs, settlements, metrics })
+  const settlements = postgresSettlementStore(harness.database)
+  const service = actionsService({ enabled, catalog, previews, execution, runs: harness.runs, settlements, metrics })
   const server = new GrpcServer({ services: [service], verifier, health: new Health({ services: [] }), log, metrics: new Metrics('t') })
   const channel = new Channel({ address: `127.0.0.1:${await server.listen({ host: '127.0.0.1', port: 0 })}` })
-  ends.push(() => channel.close(), () => server.drain(1000))
+  ends.push(
+    () => channel.close(),
+    () => server.drain(1000),
+  )
   return { actions: methodsOf(ActionsServiceService, channel), channel }
 }
 
 let actions: Awaited<ReturnType<typeof serve>>['actions']
 let channel: Channel
 beforeAll(async () => {
-  on = await stage({ adapters: [echo] })
+  harness = await openHarness({ adapters: [echo] })
   ;({ actions, channel } = await serve(true))
 })
 afterAll(async () => {
   for (const end of ends) await end()
-  await on?.close()
+  await harness?.close()
 })
 
-const previewed = async (note: string, who = 'acme.ada') => (await actions.previewAction({ action: 'ledger.add', params: { note } }, as(who))).previewId
+const previewed = async (note: string, who = 'acme.ada') =>
+  (await actions.previewAction({ action: 'ledger.add', params: { note } }, as(who))).previewId
 
 describe('preview', () => {
   test('shows what would happen with the canonical parameters, for an hour at most, and touches nothing', async () => {
     const reply = await actions.previewAction({ action: 'ledger.add', params: { note: 'milk' } }, as('acme.ada'))
-    expect(reply).toMatchObject({ action: 'ledger.add', provider: 'independent', summary: 'Add milk', params: { note: 'milk' }, warnings: [] })
+    expect(reply).toMatchObject({
+      action: 'ledger.add',
+      provider: 'independent',
+      summary: 'Add milk',
+      params: { note: 'milk' },
+      warnings: [],
+    })
     expect(reply.expiresAt).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
-    expect(on.ledger.effects).toEqual([])
+    expect(harness.ledger.effects).toEqual([])
   })
 
   test('names every parameter that is wrong', async () => {
@@ -94,7 +104,9 @@ describe('preview', () => {
 
   test('shows no "__proto__" key, which only gRPC can carry this far, and is not changed by one', async () => {
     // An encoder of JavaScript objects cannot write such a key: it is patched in.
-    const bytes = Buffer.from(PreviewActionRequest.encode({ action: 'ledger.add', params: { note: 'x', __prota__: { note: 'evil' } } }).finish())
+    const bytes = Buffer.from(
+      PreviewActionRequest.encode({ action: 'ledger.add', params: { note: 'x', __prota__: { note: 'evil' } } }).finish(),
+    )
     bytes.write('__proto__', bytes.indexOf('__prota__'))
     const { response } = await channel.call('/relay.actions.v1.ActionsService/PreviewAction', bytes, as('acme.ada'))
     expect(PreviewActionResponse.decode(response).params).toEqual({ note: 'x' })
@@ -112,7 +124,7 @@ describe('runs', () => {
   })
 
   test("show an actor's parameters, result and error to that actor and to callers with runs:read_all alone, wherever a run is shown", async () => {
-    on.ledger.onExecute = async (_run, effect) => {
+    harness.ledger.onExecute = async (_run, effect) => {
       effect()
       return { status: 'failed', error: { reason: 'LEDGER_FULL', message: 'no room for private mail' }, result: { line: 'private' } }
     }
@@ -121,7 +133,12 @@ describe('runs', () => {
       const key = randomUUID()
       const asked = { previewId: await previewed('to: cara, bcc: dan', 'private.ada'), idempotencyKey: key }
       const own = await actions.executeAction(asked, who('ada'))
-      const open = { params: { note: 'to: cara, bcc: dan' }, result: { line: 'private' }, error: 'LEDGER_FULL: no room for private mail', withheld: '' }
+      const open = {
+        params: { note: 'to: cara, bcc: dan' },
+        result: { line: 'private' },
+        error: 'LEDGER_FULL: no room for private mail',
+        withheld: '',
+      }
       const outcome = { result: open.result, error: open.error }
       expect(own).toMatchObject(outcome)
       const hidden = { result: undefined, error: expect.stringMatching(/^LEDGER_FULL: only /) }
@@ -139,7 +156,7 @@ describe('runs', () => {
       expect(replayed).toMatchObject({ runId: own.runId, status: 'failed', ...hidden })
       expect(await actions.executeAction({ previewId: 'expired-or-invalid', idempotencyKey: key }, who('root.all'))).toMatchObject(outcome)
     } finally {
-      on.ledger.onExecute = async (_run, effect) => {
+      harness.ledger.onExecute = async (_run, effect) => {
         effect()
         return { status: 'success', result: { ok: true } }
       }
@@ -163,7 +180,9 @@ describe('runs', () => {
   test('are listed page by page, and a token that is no page token is refused by name', async () => {
     const made: string[] = []
     for (const note of ['a', 'b', 'c']) {
-      made.unshift((await actions.executeAction({ previewId: await previewed(note, 'pages.ada'), idempotencyKey: undefined }, as('pages.ada'))).runId)
+      made.unshift(
+        (await actions.executeAction({ previewId: await previewed(note, 'pages.ada'), idempotencyKey: undefined }, as('pages.ada'))).runId,
+      )
     }
     const first = await actions.listRuns({ pageSize: 2, pageToken: '', status: 'success' }, as('pages.ada'))
     const second = await actions.listRuns({ pageSize: 2, pageToken: first.nextPageToken, status: '' }, as('pages.ada'))
@@ -183,13 +202,13 @@ test('what is done is told to the audit log under the caller, its key, its addre
   const context = as('audited.ada')
   const { previewId } = await actions.previewAction({ action: 'ledger.add', params: { note: 'x' } }, context)
   const { runId } = await actions.executeAction({ previewId, idempotencyKey: undefined }, context)
-  const { rows } = await on.database.pool.query<{ event: string }>('SELECT event FROM audit_outbox')
+  const { rows } = await harness.database.pool.query<{ event: string }>('SELECT event FROM audit_outbox')
   const told = rows.map(({ event }) => JSON.parse(event) as AuditEvent).filter(({ workspace }) => workspace === 'audited')
-  const asker = { actor: 'ada', keyId: 'k', requestId: context.requestId, source: '127.0.0.1' }
+  const principal = { actor: 'ada', keyId: 'k', requestId: context.requestId, source: '127.0.0.1' }
   expect(told.map(({ traceId }) => traceId)).not.toContain(context.trace.traceId)
   expect(told.sort((one, other) => (one.action < other.action ? 1 : -1))).toEqual([
-    expect.objectContaining({ ...asker, action: 'actions.preview', targets: [`preview:${previewId}`] }),
-    expect.objectContaining({ ...asker, action: 'actions.execute', targets: [`run:${runId}`, `preview:${previewId}`] }),
+    expect.objectContaining({ ...principal, action: 'actions.preview', targets: [`preview:${previewId}`] }),
+    expect.objectContaining({ ...principal, action: 'actions.execute', targets: [`run:${runId}`, `preview:${previewId}`] }),
   ])
 })
 
@@ -207,14 +226,17 @@ test('switched off, every call says so', async () => {
 })
 
 test('an action whose provider is not configured says what to configure, in the list and at preview', async () => {
-  on.ledger.missing = 'Set LEDGER_URL.'
+  harness.ledger.missing = 'Set LEDGER_URL.'
   try {
-    expect((await actions.listActions({}, as('acme.ada'))).actions[0]).toMatchObject({ available: false, unavailableReason: 'Set LEDGER_URL.' })
+    expect((await actions.listActions({}, as('acme.ada'))).actions[0]).toMatchObject({
+      available: false,
+      unavailableReason: 'Set LEDGER_URL.',
+    })
     await expect(actions.previewAction({ action: 'ledger.add', params: { note: 'x' } }, as('acme.ada'))).rejects.toMatchObject({
       reason: 'ACTION_UNAVAILABLE',
       message: 'Set LEDGER_URL.',
     })
   } finally {
-    on.ledger.missing = undefined
+    harness.ledger.missing = undefined
   }
 })

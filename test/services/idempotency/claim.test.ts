@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Asked, claim, complete } from '../../../services/idempotency/claim.ts'
-import { World, retentionMs, works } from './claim-world.ts'
+import { type ClaimRequest, claim, complete } from '../../../services/idempotency/claim.ts'
+import { World, retentionMs, works } from './claim-model.ts'
 
-type Turn = (world: World) => void
+type Turn = (fixture: World) => void
 
 const attempt = fc.nat(3)
 const work = fc.constantFrom('a' as const, 'a' as const, 'a' as const, 'b' as const, undefined)
@@ -11,32 +11,74 @@ const leaseMs = fc.constantFrom(1, 1000, 30_000, 60_000)
 const response = fc.option(fc.uint8Array({ maxLength: 8 }), { nil: undefined })
 const passing = fc.constantFrom(1, 999, 1000, 29_999, 60_000, retentionMs - 1, retentionMs)
 /** One of the tokens there ever were, the latest more often, or one that never was. */
-const token = fc.nat(4).map((back) => (world: World) => world.tokens.at(-1 - back) ?? 'no token')
+const token = fc.nat(4).map((back) => (fixture: World) => fixture.tokens.at(-1 - back) ?? 'no token')
 
 const turn: fc.Arbitrary<Turn> = fc.oneof(
-  { weight: 6, arbitrary: fc.tuple(attempt, work, leaseMs).map((asked): Turn => (world) => world.claim(...asked)) },
-  { weight: 3, arbitrary: fc.tuple(token, leaseMs).map(([of, lease]): Turn => (world) => world.renew(of(world), lease)) },
-  { weight: 1, arbitrary: fc.tuple(token, response).map(([of, stored]): Turn => (world) => world.complete(of(world), stored)) },
-  { weight: 1, arbitrary: fc.boolean().map((mine): Turn => (world) => world.completeByRun(mine)) },
-  { weight: 1, arbitrary: token.map((of): Turn => (world) => world.release(of(world))) },
-  { weight: 4, arbitrary: passing.map((ms): Turn => (world) => void (world.now += ms)) },
+  {
+    weight: 6,
+    arbitrary: fc.tuple(attempt, work, leaseMs).map(
+      (asked): Turn =>
+        (fixture) =>
+          fixture.claim(...asked),
+    ),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.tuple(token, leaseMs).map(
+      ([of, lease]): Turn =>
+        (fixture) =>
+          fixture.renew(of(fixture), lease),
+    ),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.tuple(token, response).map(
+      ([of, stored]): Turn =>
+        (fixture) =>
+          fixture.complete(of(fixture), stored),
+    ),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.boolean().map(
+      (mine): Turn =>
+        (fixture) =>
+          fixture.completeByRun(mine),
+    ),
+  },
+  {
+    weight: 1,
+    arbitrary: token.map(
+      (of): Turn =>
+        (fixture) =>
+          fixture.release(of(fixture)),
+    ),
+  },
+  {
+    weight: 4,
+    arbitrary: passing.map(
+      (ms): Turn =>
+        (fixture) =>
+          void (fixture.now += ms),
+    ),
+  },
 )
 
 describe('the life of a claim', () => {
   test('however attempts claim, renew, complete and release: one holder, no token twice, one run, and answers that last 24 hours', () => {
     fc.assert(
       fc.property(fc.array(turn, { minLength: 1, maxLength: 80 }), (turns) => {
-        const world = new World()
+        const fixture = new World()
         for (const each of turns) {
-          each(world)
-          world.checkHolders()
+          each(fixture)
+          fixture.checkHolders()
         }
       }),
     )
   })
 
-  const first: Asked = { fingerprint: works.a, attemptId: 'one', runId: 'run', leaseMs: 30_000, token: 'token' }
-  const asked = (over: Partial<Asked> = {}): Asked => ({ ...first, ...over })
+  const first: ClaimRequest = { fingerprint: works.a, attemptId: 'one', runId: 'run', leaseMs: 30_000, token: 'token' }
+  const asked = (over: Partial<ClaimRequest> = {}): ClaimRequest => ({ ...first, ...over })
   const heldAt = (now: number) => claim(undefined, asked(), { now, retentionMs }).next!
 
   test('a lease holds up to its very end and no longer', () => {

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Secret } from '#mesh/config.ts'
 import { ownContext } from '#mesh/grpc/call.ts'
 import { migrate } from '#mesh/postgres/migrate.ts'
-import { type Postgres, startPostgres } from '../../../deploy/local/postgres.ts'
+import { type Postgres, startPostgres } from '../../../deploy/local/postgres/server.ts'
 import { type TcpProxy, tcpProxy, through } from '../../fakes/tcp-proxy.ts'
 import { until } from '../../fixtures/mesh/until.ts'
 import { claimRequest, keyOf, migrations, outcomeOf, startOnPostgres } from './replica.ts'
@@ -36,7 +36,7 @@ describe('when Postgres is away', () => {
     rmSync(folder, { recursive: true, force: true })
   })
 
-  const answers = ({ client }: typeof direct): Promise<boolean> =>
+  const responses = ({ client }: typeof direct): Promise<boolean> =>
     client.claim(claimRequest(keyOf(), { fingerprint: undefined }), ownContext()).then(
       () => true,
       () => false,
@@ -74,7 +74,7 @@ describe('when Postgres is away', () => {
     )
 
     await postgres.start()
-    await until('it answers again', () => answers(direct), 10_000)
+    await until('it answers again', () => responses(direct), 10_000)
     expect(outcomeOf(await client.claim(held, ownContext()), 'granted')).toMatchObject({ token: grant.token, runId: held.runId })
     expect(outcomeOf(await client.claim(claimRequest(ended.key), ownContext()), 'completed').runId).toBe(ended.runId)
     expect(outcomeOf(await client.claim(lost, ownContext()), 'granted').runId).toBe(lost.runId)
@@ -82,18 +82,18 @@ describe('when Postgres is away', () => {
 
   test('silent: calls are refused within 3 s; once it speaks again, the service is back', async () => {
     const { client } = proxied
-    await until('it answers', () => answers(proxied))
+    await until('it answers', () => responses(proxied))
     proxy.silence()
     const calls = Array.from({ length: 50 }, () => client.claim(claimRequest(), ownContext()))
     await refusedWithin(3000, calls, ['UNAVAILABLE', 'DEADLINE_EXCEEDED'])
     proxy.restore()
-    await until('it answers again', () => answers(proxied), 10_000)
+    await until('it answers again', () => responses(proxied), 10_000)
     const request = claimRequest()
     expect(outcomeOf(await client.claim(request, ownContext()), 'granted').runId).toBe(request.runId)
   })
 
   test('gone between the write and its answer: the repeated claim has the grant that was made', async () => {
-    await until('it answers', () => answers(proxied))
+    await until('it answers', () => responses(proxied))
     for (let round = 0; round < 10; round += 1) {
       const request = claimRequest(keyOf(randomUUID()))
       const asked = proxied.client.claim(request, ownContext())

@@ -10,7 +10,7 @@ import { MemoryClaimStore } from '../../../services/idempotency/store.memory.ts'
 import { granted, request, retentionMs } from '../../contracts/claim-requests.ts'
 import { until } from '../../fixtures/mesh/until.ts'
 
-function world(parts: { everyMs: number; most?: number }) {
+function fixture(parts: { intervalMs: number; max?: number }) {
   let now = 0
   const store = new MemoryClaimStore({ retentionMs, clock: () => now })
   const metrics = new Metrics('idempotency')
@@ -36,7 +36,7 @@ function world(parts: { everyMs: number; most?: number }) {
 
 describe('the reaper', () => {
   test('removes all that no longer answers in one round, however many bites that takes, and keeps the rest', async () => {
-    const { store, complete, advance, start, value } = world({ everyMs: 3_600_000, most: 3 })
+    const { store, complete, advance, start, value } = fixture({ intervalMs: 3_600_000, max: 3 })
     for (let index = 0; index < 10; index += 1) await complete()
     advance(retentionMs)
     await complete()
@@ -48,12 +48,12 @@ describe('the reaper', () => {
   })
 
   test('never removes what is in flight, round after round, long after its lease ran out, and says how long', async () => {
-    const { store, advance, start, value } = world({ everyMs: 1 })
+    const { store, advance, start, value } = fixture({ intervalMs: 1 })
     await store.claim({ workspace: 'w', kind: 'client', key: 'in flight' }, request({ leaseMs: 30_000 }))
     advance(30_000 + 100 * retentionMs)
     let rounds = 0
     const reap = store.reap.bind(store)
-    store.reap = (most) => ((rounds += 1), reap(most))
+    store.reap = (max) => ((rounds += 1), reap(max))
     const reaper = start()
     await until('many rounds', () => rounds > 20)
     await reaper.stop()
@@ -63,12 +63,12 @@ describe('the reaper', () => {
   })
 
   test('goes on after rounds that failed, and says so once', async () => {
-    const { store, complete, advance, start, lines } = world({ everyMs: 1 })
+    const { store, complete, advance, start, lines } = fixture({ intervalMs: 1 })
     await complete()
     advance(retentionMs)
     const reap = store.reap.bind(store)
     let failures = 0
-    store.reap = (most) => ((failures += 1) <= 3 ? Promise.reject(new Error('away')) : reap(most))
+    store.reap = (max) => ((failures += 1) <= 3 ? Promise.reject(new Error('away')) : reap(max))
     const reaper = start()
     await until('the old one is gone', () => store.size === 0)
     await reaper.stop()
@@ -76,16 +76,16 @@ describe('the reaper', () => {
   })
 
   test('stopped, it ends the statement it is at and begins no other', async () => {
-    const { store, complete, advance, start } = world({ everyMs: 1, most: 1 })
+    const { store, complete, advance, start } = fixture({ intervalMs: 1, max: 1 })
     for (let index = 0; index < 5; index += 1) await complete()
     advance(retentionMs)
     let begun = 0
     let release = (): void => undefined
     const reap = store.reap.bind(store)
-    store.reap = async (most) => {
+    store.reap = async (max) => {
       begun += 1
       await new Promise<void>((resolve) => (release = resolve))
-      return reap(most)
+      return reap(max)
     }
     const reaper = start()
     await until('it has begun', () => begun === 1)

@@ -38,7 +38,10 @@ describe('the idempotency service', () => {
 
   test('a completion without a response is told from one with an empty response', async () => {
     const [none, empty] = [claimRequest(), claimRequest()]
-    for (const [request, response] of [[none, undefined], [empty, Buffer.alloc(0)]] as const) {
+    for (const [request, response] of [
+      [none, undefined],
+      [empty, Buffer.alloc(0)],
+    ] as const) {
       const { token, runId } = outcomeOf(await claim(request), 'granted')
       await complete({ key: request.key!, runId, token, response })
     }

@@ -34,7 +34,7 @@ export interface AuthorizationServer {
   /** What a person who consents brings back: the query of the callback. */
   consent(location: string, grant?: Grant): { state: string; code: string; iss: string }
   /** Answers the next requests to this path instead. */
-  next(path: string, ...answers: ((response: ServerResponse) => void)[]): void
+  next(path: string, ...responses: ((response: ServerResponse) => void)[]): void
   provider(over?: Partial<Provider>): Provider
   close(): Promise<void>
 }
@@ -46,8 +46,10 @@ interface Issued extends Grant {
   asked: string
 }
 
-export const json = (status: number, body: unknown, headers: Record<string, string> = {}) => (response: ServerResponse) =>
-  void response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body))
+export const json =
+  (status: number, body: unknown, headers: Record<string, string> = {}) =>
+  (response: ServerResponse) =>
+    void response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body))
 
 const header = { alg: 'RS256', kid: 'one' }
 const keys = generateKeyPair('RS256', { extractable: true })
@@ -94,7 +96,9 @@ export async function startAuthorizationServer(): Promise<AuthorizationServer> {
     }
     const code = codes.get(body.get('code') ?? '')
     codes.delete(body.get('code') ?? '')
-    const challenge = createHash('sha256').update(body.get('code_verifier') ?? '').digest('base64url')
+    const challenge = createHash('sha256')
+      .update(body.get('code_verifier') ?? '')
+      .digest('base64url')
     if (code === undefined || code.redirectUri !== body.get('redirect_uri') || code.challenge !== challenge) return refused(response)
     json(200, await granted(code))(response)
   }
@@ -152,7 +156,7 @@ export async function startAuthorizationServer(): Promise<AuthorizationServer> {
       codes.set(code, { ...grant, redirectUri, challenge, nonce: asked.get('nonce'), asked: scope })
       return { state: asked.get('state') ?? '', code, iss: url }
     },
-    next: (path, ...answers) => void instead.set(path, answers),
+    next: (path, ...responses) => void instead.set(path, responses),
     provider: (over = {}) => ({
       name: 'example',
       title: 'Example',

@@ -24,7 +24,7 @@ export interface Person {
 }
 
 /** What a browser brings to the callback; empty where it has none of it. */
-export interface Returned {
+export interface CallbackResult {
   state: string
   code: string
   iss: string
@@ -73,7 +73,12 @@ export async function startOidcProvider(clients: readonly Client[]) {
     if (prompt.name === 'login') return answer({ login: { accountId: person.account } })
     if (person.denies) return answer({ error: 'access_denied', error_description: 'the person said no' })
     const grant = new provider.Grant({ accountId: person.account, clientId: params.client_id })
-    grant.addOIDCScope(params.scope.split(' ').filter((scope) => scope !== person.without).join(' '))
+    grant.addOIDCScope(
+      params.scope
+        .split(' ')
+        .filter((scope) => scope !== person.without)
+        .join(' '),
+    )
     if (person.without !== undefined) grant.rejectOIDCScope(person.without)
     const grantId = await grant.save()
     grants.set(person.account, [...(grants.get(person.account) ?? []), grantId])
@@ -98,7 +103,7 @@ export async function startOidcProvider(clients: readonly Client[]) {
     ended,
 
     /** From an authorization request back to us. Throws where the provider shows an error of its own instead, with its status. */
-    async consent(location: string, person: Person): Promise<Returned> {
+    async consent(location: string, person: Person): Promise<CallbackResult> {
       const jar = new Map<string, string>()
       let at = new URL(location)
       while (at.origin === url) {

@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { OAuthServiceService } from '#gen/relay/oauth/v1/oauth.ts'
 import { ownContext } from '#mesh/grpc/call.ts'
 import { Channel, methodsOf } from '#mesh/grpc/client.ts'
-import { cacheKey } from '../../../services/oauth/tokens/cache.ts'
+import { cacheKey } from '../../../services/oauth/connections/token-cache.ts'
 import { type FakeAccess, fakeMesh, startFakeAccess } from '../../fakes/identity.ts'
 import { type TcpProxy, tcpProxy, through } from '../../fakes/tcp-proxy.ts'
 import { type RunningProcess, startProcess } from '../../fixtures/mesh/process.ts'
@@ -17,7 +17,7 @@ import { failureOf } from '../../fixtures/mesh/server.ts'
 import { until } from '../../fixtures/mesh/until.ts'
 import { type FreshDatabase, freshDatabase } from '../../setup/database.ts'
 import { sharedRedis } from '../../setup/redis.ts'
-import { FakeProvider, type Made, type Replica, gate, made, openReplica, sha256, tokenOf, vaultKey } from './tokens/replica.ts'
+import { FakeProvider, type CreatedConnection, type Replica, gate, made, openReplica, sha256, tokenOf, vaultKey } from './tokens/replica.ts'
 
 const main = new URL('../../../services/oauth/main.ts', import.meta.url).pathname
 const migrations = new URL('../../../services/oauth/migrations/', import.meta.url)
@@ -28,7 +28,7 @@ describe('the oauth process', () => {
   let [access, fresh, proxy, server]: [FakeAccess, FreshDatabase, TcpProxy, Server] = [] as never
   let [seeds, redis, redisUrl, folder]: [Replica, Redis, string, string] = [] as never
   /** What tokens are asked for at the provider; how it answers, until a test says otherwise. */
-  let asked: string[]
+  let requests: string[]
   let answer: () => Promise<{ status: number; body: object }>
   const grant = () => ({ status: 200, body: { access_token: given(tokenOf('access')), token_type: 'Bearer', expires_in: 3600 } })
   const secrets: string[] = [clientSecret, vaultKey]
@@ -49,7 +49,7 @@ describe('the oauth process', () => {
       void (async () => {
         let body = ''
         for await (const chunk of request.setEncoding('utf8')) body += chunk
-        asked.push(new URLSearchParams(body).get('refresh_token') ?? '')
+        requests.push(new URLSearchParams(body).get('refresh_token') ?? '')
         const { status, body: answered } = await answer()
         response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(answered))
       })()
@@ -75,7 +75,7 @@ describe('the oauth process', () => {
     )
   })
   beforeEach(() => {
-    asked = []
+    requests = []
     answer = async () => grant()
   })
   const running: RunningProcess[] = []
@@ -119,12 +119,16 @@ describe('the oauth process', () => {
     const channel = new Channel({ address: grpc, peerToken: mesh.peerToken('actions') })
     channels.push(channel)
     const oauth = methodsOf(OAuthServiceService, channel)
-    const owned = ({ workspace, actor, provider, connectionId }: Made) => ({ owner: { workspace, actor, provider }, connectionId })
+    const owned = ({ workspace, actor, provider, connectionId }: CreatedConnection) => ({
+      owner: { workspace, actor, provider },
+      connectionId,
+    })
     return {
       ...started,
-      token: (connection: Made, refusedTokenSha256?: string) => oauth.getToken({ ...owned(connection), refusedTokenSha256 }, ownContext()),
-      connection: (connection: Made) => oauth.getConnection({ owner: owned(connection).owner }, ownContext()),
-      disconnect: ({ workspace, actor, connectionId }: Made) =>
+      token: (connection: CreatedConnection, refusedTokenSha256?: string) =>
+        oauth.getToken({ ...owned(connection), refusedTokenSha256 }, ownContext()),
+      connection: (connection: CreatedConnection) => oauth.getConnection({ owner: owned(connection).owner }, ownContext()),
+      disconnect: ({ workspace, actor, connectionId }: CreatedConnection) =>
         oauth.disconnect({ connectionId }, { ...ownContext(), callerToken: mesh.callerToken({ workspace, actor }) }),
       ready: async () => (await fetch(`http://${admin}/readyz`)).status,
       metrics: async () => (await fetch(`http://${admin}/metrics`)).text(),
@@ -139,13 +143,13 @@ describe('the oauth process', () => {
     secrets.push(connection.accessToken, connection.refreshToken)
     return connection
   }
-  const cached = (connection: Made) => redis.hget(cacheKey(connection), 't')
+  const cached = (connection: CreatedConnection) => redis.hget(cacheKey(connection), 't')
 
   test('two replicas, 100 who ask: one call to the provider; the holder killed midway: one more, and nobody hears of it', async () => {
     const [one, two] = [await start(), await start()]
     const first = await connected()
     const tokens = await Promise.all(Array.from({ length: 100 }, (_, index) => (index % 2 === 0 ? one : two).token(first)))
-    expect(asked).toEqual([first.refreshToken])
+    expect(requests).toEqual([first.refreshToken])
     expect(new Set(tokens.map(({ accessToken }) => accessToken)).size).toBe(1)
 
     const second = await connected()
@@ -155,13 +159,13 @@ describe('the oauth process', () => {
       return grant()
     }
     const lost = failureOf(one.token(second))
-    await until('the provider was asked', () => asked.length === 2)
+    await until('the provider was asked', () => requests.length === 2)
     answer = async () => grant()
     const waiting = Array.from({ length: 100 }, () => two.token(second))
     one.child.kill('SIGKILL')
     await lost
     const served = await Promise.all(waiting)
-    expect(asked).toEqual([first.refreshToken, second.refreshToken, second.refreshToken])
+    expect(requests).toEqual([first.refreshToken, second.refreshToken, second.refreshToken])
     expect(new Set(served.map(({ accessToken }) => accessToken)).size).toBe(1)
     stuck.open()
     await two.stop()
@@ -193,7 +197,11 @@ describe('the oauth process', () => {
     expect(await failureOf(oauth.token(refused))).toMatchObject({ code: 'UNAVAILABLE' })
     stopRepeating()
     proxy.restore()
-    const back = (what: Promise<unknown>) => what.then(() => true, () => false)
+    const back = (what: Promise<unknown>) =>
+      what.then(
+        () => true,
+        () => false,
+      )
     await until('it hands them out again', () => back(oauth.token(unknown)), 10_000)
     await until('it is ready', async () => (await oauth.ready()) === 200, 10_000)
     expect((await oauth.token(refused)).accessToken).not.toBe(refused.accessToken)
@@ -216,7 +224,7 @@ describe('the oauth process', () => {
       return grant()
     }
     const waiting = failureOf(one.token(refreshing))
-    await until('the provider was asked', () => asked.length === 1)
+    await until('the provider was asked', () => requests.length === 1)
     for (const each of [refreshing, kept]) await two.disconnect(each)
     stuck.open()
     expect(await waiting).toMatchObject({ reason: 'NOT_CONNECTED', metadata: { authorize_path: '/oauth/example/authorize' } })
@@ -269,7 +277,7 @@ describe('the oauth process', () => {
   test('no token, key or secret is in a log line, a metric, an error, the database or Redis', async () => {
     const oauth = await start({ LOG_LEVEL: 'trace' })
     const errors: unknown[] = []
-    const answers = [
+    const responses = [
       { status: 400, body: { error: 'invalid_grant', error_description: given(tokenOf('described')) } },
       { status: 401, body: { error: 'invalid_client', error_description: given(tokenOf('described')) } },
       { status: 400, body: { error: given(tokenOf('code')) } },
@@ -278,7 +286,7 @@ describe('the oauth process', () => {
       { status: 200, body: { access_token: 7, refresh_token: given(tokenOf('seven')) } },
       { status: 302, body: { access_token: given(tokenOf('redirected')) } },
     ]
-    for (const each of answers) {
+    for (const each of responses) {
       answer = async () => each
       errors.push(await failureOf(oauth.token(await connected())))
     }

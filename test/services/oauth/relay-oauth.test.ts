@@ -34,7 +34,11 @@ describe('relay-oauth rotate', () => {
     expect(await connections.rows()).toEqual(rows)
     const rotated = await run(['rotate', '--batch', '3'])
     const sentence = `7 of 7 connections encrypted with the first key, ${after.firstKid}; 0 left as they are\n`
-    expect(rotated).toEqual({ code: 0, stdout: sentence, stderr: expect.stringMatching(/^3 connections seen, 3 encrypted with the first key\n/) })
+    expect(rotated).toEqual({
+      code: 0,
+      stdout: sentence,
+      stderr: expect.stringMatching(/^3 connections seen, 3 encrypted with the first key\n/),
+    })
     expect(await check()).toMatchObject({ code: 0, stdout: expect.stringMatching(/^0 of 7 /) })
     expect(await check({ OAUTH_ENCRYPTION_KEY: fresh })).toMatchObject({ code: 0 })
   })

@@ -6,32 +6,34 @@ import { maxOfWorkspace } from '../../../services/oauth/connections/store.ts'
 import { instruments } from '../../../services/oauth/metrics.ts'
 import { expireAll } from '../../../services/oauth/retention.ts'
 import { postgresRevocationStore } from '../../../services/oauth/revocations/store.postgres.ts'
-import { type Stage, asker, openStage, visit } from './connect/stage.ts'
+import { type Harness, principal, openHarness, visit } from './connect/harness.ts'
 
-let stage: Stage
+let harness: Harness
 beforeAll(async () => {
-  stage = await openStage()
+  harness = await openHarness()
 })
-afterAll(() => stage.close())
+afterAll(() => harness.close())
 
 const metrics = new Metrics('oauth')
 const dayMs = 24 * 3_600_000
 const expire = () =>
   expireAll({
-    steps: postgresConnectStore(stage.database),
-    revocations: postgresRevocationStore(stage.database),
-    connections: stage.connections,
+    steps: postgresConnectStore(harness.database),
+    revocations: postgresRevocationStore(harness.database),
+    connections: harness.connections,
     instruments: counted,
     log: createLogger('oauth', 'silent'),
     endedMs: 90 * dayMs,
   })
 const counted = instruments(metrics)
-const count = async (table: string) => Number((await stage.database.pool.query(`SELECT count(*) AS n FROM ${table}`)).rows[0].n)
-const sql = (text: string) => stage.database.pool.query(text)
+const count = async (table: string) => Number((await harness.database.pool.query(`SELECT count(*) AS n FROM ${table}`)).rows[0].n)
+const sql = (text: string) => harness.database.pool.query(text)
 
 test('steps that have ended are forgotten, and none that has not', async () => {
-  await stage.connecting.authorize(asker, { provider: 'example', scopes: [], returnTo: '' })
-  await sql(`INSERT INTO connect_steps SELECT 'state', 'acme', sha256(n::text::bytea), 'x', clock_timestamp() - interval '1 s', 'bob' FROM generate_series(1, 450) n`)
+  await harness.connecting.authorize(principal, { provider: 'example', scopes: [], returnTo: '' })
+  await sql(
+    `INSERT INTO connect_steps SELECT 'state', 'acme', sha256(n::text::bytea), 'x', clock_timestamp() - interval '1 s', 'bob' FROM generate_series(1, 450) n`,
+  )
   expect(await expire()).toBe(true)
   while (await expire());
   expect(await count('connect_steps')).toBe(1)
@@ -39,16 +41,19 @@ test('steps that have ended are forgotten, and none that has not', async () => {
 
 test('a connection whose owner has had to connect anew for 90 days is forgotten, with an event; one that works never is', async () => {
   for (const actor of ['working', 'ended', 'ended-lately', 'ended-by-older-code']) {
-    expect((await stage.connecting.callback(await stage.cameBack({ actor }, { account: `${actor}@example.com` }), visit)).status).toBe(200)
+    expect((await harness.connecting.callback(await harness.cameBack({ actor }, { account: `${actor}@example.com` }), visit)).status).toBe(
+      200,
+    )
     if (actor === 'working') continue
-    const since = { ended: `clock_timestamp() - interval '91 days'`, 'ended-lately': `clock_timestamp() - interval '89 days'` }[actor] ?? 'NULL'
+    const since =
+      { ended: `clock_timestamp() - interval '91 days'`, 'ended-lately': `clock_timestamp() - interval '89 days'` }[actor] ?? 'NULL'
     await sql(`UPDATE connections SET status = 'reauth_required', reason = 'GRANT_ENDED', ended_at = ${since} WHERE actor = '${actor}'`)
   }
   await sql(`UPDATE connections SET connected_at = connected_at - interval '10 years' WHERE actor = 'working'`)
   await expire()
   const { rows } = await sql('SELECT actor FROM connections ORDER BY actor')
   expect(rows.map(({ actor }) => actor as string)).toEqual(['ended-by-older-code', 'ended-lately', 'working'])
-  const events = (await stage.events()).filter(({ action }) => action === 'connection.removed')
+  const events = (await harness.events()).filter(({ action }) => action === 'connection.removed')
   expect(events).toEqual([expect.objectContaining({ actor: 'ended', reason: 'EXPIRED', keyId: '' })])
   // From now on its time runs too.
   expect((await sql(`SELECT FROM connections WHERE status = 'reauth_required' AND ended_at IS NULL`)).rows).toEqual([])
@@ -70,7 +75,9 @@ test('a workspace that has as many connections as it may connects no further one
      SELECT gen_random_uuid(), 'full', 'actor-' || n, 'example', 'x', '{}', 'x', clock_timestamp() FROM generate_series(1, ${maxOfWorkspace}) n`,
   )
   const wanted = { provider: 'example', scopes: [], returnTo: '' }
-  await expect(stage.connecting.authorize({ ...asker, workspace: 'full' }, wanted)).rejects.toMatchObject({ reason: 'CONNECTION_LIMIT' })
-  await stage.connecting.authorize({ ...asker, workspace: 'full', actor: 'actor-7' }, wanted)
-  await stage.connecting.authorize(asker, wanted)
+  await expect(harness.connecting.authorize({ ...principal, workspace: 'full' }, wanted)).rejects.toMatchObject({
+    reason: 'CONNECTION_LIMIT',
+  })
+  await harness.connecting.authorize({ ...principal, workspace: 'full', actor: 'actor-7' }, wanted)
+  await harness.connecting.authorize(principal, wanted)
 })

@@ -8,7 +8,7 @@ import { createLogger } from '#mesh/telemetry/log.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
 import { oauthService } from '../../../services/oauth/service.ts'
 import { fakeMesh } from '../../fakes/identity.ts'
-import { type Stage, openStage } from './connect/stage.ts'
+import { type Harness, openHarness } from './connect/harness.ts'
 
 const mesh = fakeMesh()
 const as = (actor: string, permissions = ['connections:read', 'connections:write'], workspace = 'acme'): Context => ({
@@ -18,17 +18,17 @@ const as = (actor: string, permissions = ['connections:read', 'connections:write
 const refusal = (reason: string) => expect.objectContaining({ reason }) as Error
 
 describe('the oauth service, for callers and browsers', () => {
-  let stage: Stage
+  let harness: Harness
   let server: GrpcServer
   let channel: Channel
   let client: Methods<typeof OAuthServiceService>
   let address: string
   beforeAll(async () => {
-    stage = await openStage()
+    harness = await openHarness()
     const metrics = new Metrics('oauth')
     const tokens = { token: () => Promise.reject(new Error('nobody asks for a token here')) }
     server = new GrpcServer({
-      services: [oauthService({ ...stage, tokens })],
+      services: [oauthService({ ...harness, tokens })],
       verifier: mesh.verifierFor('oauth'),
       health: new Health({ services: ['relay.oauth.v1.OAuthService'] }),
       log: createLogger('oauth', 'silent'),
@@ -41,7 +41,7 @@ describe('the oauth service, for callers and browsers', () => {
   afterAll(async () => {
     channel.close()
     await server.drain(1000)
-    await stage.close()
+    await harness.close()
   })
 
   const browser = (source: string): Context => ({ ...ownContext(), source })
@@ -50,13 +50,13 @@ describe('the oauth service, for callers and browsers', () => {
   test('an account is connected, listed and disconnected; only its owner sees it', async () => {
     const begun = await client.authorize({ provider: 'example', scopes: [], returnTo: '' }, as('ann'))
     expect(begun.expiresAt).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
-    const ticket = stage.ticketOf(begun.startUrl)
+    const ticket = harness.ticketOf(begun.startUrl)
     const shown = await client.start({ ticket, cookie: '' }, browser('198.51.100.7'))
-    const proof = { formToken: stage.formTokenOf(shown), cookie: stage.cookieOf(shown) }
+    const proof = { formToken: harness.formTokenOf(shown), cookie: harness.cookieOf(shown) }
     const sent = await client.continue({ ticket, ...proof }, browser('198.51.100.7'))
     expect(sent.status).toBe(200)
-    const cookie = stage.cookieOf({ ...sent })
-    const back = { ...nothing, provider: 'example', error: '', cookie, ...stage.server.consent(sent.forward) }
+    const cookie = harness.cookieOf({ ...sent })
+    const back = { ...nothing, provider: 'example', error: '', cookie, ...harness.server.consent(sent.forward) }
     const page = await client.callback(back, browser('198.51.100.7'))
     expect(page).toMatchObject({ status: 200, location: '', html: expect.stringContaining('ann@example.com is connected') as string })
 
@@ -72,15 +72,21 @@ describe('the oauth service, for callers and browsers', () => {
     expect(await client.disconnect({ connectionId }, as('ann'))).toMatchObject({ revoked: true })
     expect((await client.listConnections({}, as('ann'))).connections).toEqual([])
 
-    const events = await stage.events()
+    const events = await harness.events()
     expect(events.map(({ action }) => action).toSorted()).toEqual(['connection.made', 'connection.removed'])
-    expect(events.find(({ action }) => action === 'connection.made')).toMatchObject({ actor: 'ann', keyId: 'a-key', source: '198.51.100.7' })
+    expect(events.find(({ action }) => action === 'connection.made')).toMatchObject({
+      actor: 'ann',
+      keyId: 'a-key',
+      source: '198.51.100.7',
+    })
   })
 
   test('who may only look connects nothing', async () => {
     const viewer = as('ann', ['connections:read'])
     await expect(client.authorize({ provider: 'example', scopes: [], returnTo: '' }, viewer)).rejects.toThrow(refusal('PERMISSION_DENIED'))
-    await expect(client.authorize({ provider: 'example', scopes: [], returnTo: '' }, ownContext())).rejects.toThrow(refusal('UNAUTHENTICATED'))
+    await expect(client.authorize({ provider: 'example', scopes: [], returnTo: '' }, ownContext())).rejects.toThrow(
+      refusal('UNAUTHENTICATED'),
+    )
   })
 
   test('which providers are configured, and what the others lack, is said to actions alone, and no value with it', async () => {

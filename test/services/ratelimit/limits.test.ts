@@ -54,21 +54,38 @@ describe('which rule a descriptor falls under', () => {
 })
 
 describe('a limits file that is not understood is refused, by path', () => {
-  const top = (descriptor: string) => `domain: relay\ndescriptors:\n  - key: a\n    rate_limit: { unit: minute, requests_per_unit: 1 }\n  - ${descriptor}`
+  const top = (descriptor: string) =>
+    `domain: relay\ndescriptors:\n  - key: a\n    rate_limit: { unit: minute, requests_per_unit: 1 }\n  - ${descriptor}`
   test.each([
-    ['another unit', top('{key: b, rate_limit: {unit: second, requests_per_unit: 1}}'), 'limits.yaml: $.descriptors[1].rate_limit.unit: must be minute'],
+    [
+      'another unit',
+      top('{key: b, rate_limit: {unit: second, requests_per_unit: 1}}'),
+      'limits.yaml: $.descriptors[1].rate_limit.unit: must be minute',
+    ],
     ['no unit', top('{key: b, rate_limit: {requests_per_unit: 1}}'), '$.descriptors[1].rate_limit.unit'],
-    ['half a request', top('{key: b, rate_limit: {unit: minute, requests_per_unit: 0.5}}'), '$.descriptors[1].rate_limit.requests_per_unit'],
+    [
+      'half a request',
+      top('{key: b, rate_limit: {unit: minute, requests_per_unit: 0.5}}'),
+      '$.descriptors[1].rate_limit.requests_per_unit',
+    ],
     ['a negative limit', top('{key: b, rate_limit: {unit: minute, requests_per_unit: -1}}'), 'requests_per_unit'],
     ['a limit as text', top('{key: b, rate_limit: {unit: minute, requests_per_unit: "5"}}'), 'requests_per_unit'],
-    ['unlimited with a limit', top('{key: b, rate_limit: {unlimited: true, unit: minute}}'), '$.descriptors[1].rate_limit: is unlimited and has a limit'],
+    [
+      'unlimited with a limit',
+      top('{key: b, rate_limit: {unlimited: true, unit: minute}}'),
+      '$.descriptors[1].rate_limit: is unlimited and has a limit',
+    ],
     ['an option that is not supported', top('{key: b, shadow_mode: true}'), '$.descriptors[1].shadow_mode: is not supported'],
     ['a misspelt field', top('{key: b, rate_limits: {}}'), '$.descriptors[1].rate_limits'],
     ['a value with a wildcard', top('{key: b, value: "x*"}'), '$.descriptors[1].value'],
     ['a value that YAML takes for a number', top('{key: b, value: 404}'), '$.descriptors[1].value: must be text'],
     ['no key', top('{value: b}'), '$.descriptors[1].key'],
     ['the same descriptor twice', top('{key: a}'), '$.descriptors[1]: a stands here twice'],
-    ['the same value twice', top('{key: c, descriptors: [{key: x, value: y}, {key: x, value: y}]}'), '$.descriptors[1].descriptors[1]: x with the value y'],
+    [
+      'the same value twice',
+      top('{key: c, descriptors: [{key: x, value: y}, {key: x, value: y}]}'),
+      '$.descriptors[1].descriptors[1]: x with the value y',
+    ],
     ['descriptors that are no list', 'domain: relay\ndescriptors: {key: a}', '$.descriptors: must be a list'],
     ['no domain', 'descriptors: []', '$.domain'],
     ['a domain twice', 'domain: relay\n---\ndomain: relay', '$[1].domain: relay stands in the file twice'],

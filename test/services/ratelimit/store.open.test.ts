@@ -5,7 +5,7 @@ import { type Redis, startRedis } from '../../../deploy/local/redis.ts'
 import { MemoryStore } from '../../../services/ratelimit/store.memory.ts'
 import { OpenStore } from '../../../services/ratelimit/store.open.ts'
 import { RedisStore } from '../../../services/ratelimit/store.redis.ts'
-import type { FallbackReason, Taken } from '../../../services/ratelimit/store.ts'
+import type { FallbackReason, TakeResult } from '../../../services/ratelimit/store.ts'
 
 const log = pino({ level: 'silent' })
 const counter = { key: 'ratelimit:{test}:open', limit: 1_000_000, windowMs: 60_000 }
@@ -36,7 +36,7 @@ afterEach(async () => {
   await server.stop()
 })
 
-interface Timed extends Taken {
+interface Timed extends TakeResult {
   tookMs: number
 }
 
@@ -108,7 +108,12 @@ describe('under load', () => {
     const during = running.decisions.slice(before)
     expect(during.every(({ granted }) => granted === 1)).toBe(true)
     expect(during.at(-1)!.source).toBe('fallback')
-    expect(percentile(during.map(({ tookMs }) => tookMs), 0.95)).toBeLessThanOrEqual(50)
+    expect(
+      percentile(
+        during.map(({ tookMs }) => tookMs),
+        0.95,
+      ),
+    ).toBeLessThanOrEqual(50)
 
     await server.start()
     await fromRedis(running)

@@ -29,7 +29,10 @@ test('the hash tag of a name is its domain, whatever callers send: one node of a
 
 test('names are readable while short, and short always', () => {
   expect(counterKey('relay', [{ key: 'workspace', value: 'acme' }])).toBe('ratelimit:{relay}:workspace=acme')
-  const long = counterKey('relay', Array.from({ length: 8 }, () => ({ key: 'k'.repeat(64), value: 'v'.repeat(256) })))
+  const long = counterKey(
+    'relay',
+    Array.from({ length: 8 }, () => ({ key: 'k'.repeat(64), value: 'v'.repeat(256) })),
+  )
   expect(long).toMatch(/^ratelimit:\{relay\}:sha256:[0-9a-f]{64}$/)
 })
 

@@ -4,8 +4,23 @@ import { Chain, type Entry } from '../../../../services/access/audit/chain.ts'
 import { anyChain, chain, chained, eventOf, longChain, secret, workspace } from './chained.ts'
 
 const fields = [
-  'version', 'workspace', 'sequence', 'recordedAt', 'eventId', 'occurredAt', 'service', 'action', 'outcome', 'reason', 'actor', 'keyId',
-  'targets', 'requestId', 'traceId', 'source', 'count',
+  'version',
+  'workspace',
+  'sequence',
+  'recordedAt',
+  'eventId',
+  'occurredAt',
+  'service',
+  'action',
+  'outcome',
+  'reason',
+  'actor',
+  'keyId',
+  'targets',
+  'requestId',
+  'traceId',
+  'source',
+  'count',
 ] as const
 
 describe('an entry', () => {

@@ -40,9 +40,7 @@ export const longChain = (length: number): Entry[] => chained(times(length, () =
 export const verified = (entries: readonly Entry[], checkpoints: readonly Statement[] = []): Promise<Whole | Finding> =>
   verifyChain(chain, workspace, { entries, checkpoints })
 
-const time = fc
-  .date({ min: new Date(0), max: new Date('9999-12-31T23:59:59.999Z'), noInvalidDate: true })
-  .map((date) => date.toISOString())
+const time = fc.date({ min: new Date(0), max: new Date('9999-12-31T23:59:59.999Z'), noInvalidDate: true }).map((date) => date.toISOString())
 const id = fc.string({ unit: fc.constantFrom(...'abcXYZ0123456789-'), maxLength: 40 })
 
 /** Whatever an event of acme may hold. */
@@ -56,12 +54,15 @@ export const anyEvent: fc.Arbitrary<AuditEvent> = fc.record({
   reason: fc.constantFrom('', 'KEY_REUSED', 'UNAUTHENTICATED'),
   actor: fc.string({ unit: fc.constantFrom('a', 'é', '"', '\\', '𝄞', "'", ',', '{'), maxLength: 20 }),
   keyId: id,
-  targets: fc.array(id.map((text) => `run:x${text}`), { maxLength: 4 }),
+  targets: fc.array(
+    id.map((text) => `run:x${text}`),
+    { maxLength: 4 },
+  ),
   requestId: id,
   traceId: fc.string({ unit: fc.constantFrom(...'0123456789abcdef'), maxLength: 32 }),
   source: fc.oneof(fc.ipV4(), fc.ipV6(), fc.constant('others')),
   count: fc.integer({ min: 1, max: 0xffffffff }),
 })
 
-export const anyChain = (least: number): fc.Arbitrary<Entry[]> =>
-  fc.uniqueArray(anyEvent, { minLength: least, maxLength: 20, selector: ({ eventId }) => eventId }).map((events) => chained(events))
+export const anyChain = (min: number): fc.Arbitrary<Entry[]> =>
+  fc.uniqueArray(anyEvent, { minLength: min, maxLength: 20, selector: ({ eventId }) => eventId }).map((events) => chained(events))

@@ -35,7 +35,7 @@ describe('heads', () => {
   const open = (over: Partial<ConstructorParameters<typeof Heads>[0]> = {}) =>
     new Heads({
       chain,
-      everyMs: 3_600_000,
+      intervalMs: 3_600_000,
       log: log(),
       reader: reading(),
       keep: async (each) => void kept.push(...each),

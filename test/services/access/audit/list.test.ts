@@ -32,7 +32,13 @@ afterAll(async () => {
 
 const timeOf = (second: number) => new Date(Date.parse('2026-01-01T00:00:00Z') + second * 1000).toISOString()
 const occurred = (sequence: number) => sequence - (sequence % 1000 === 0 ? 86_400 : 0)
-const query = (filter: EntryFilter, order: EntryQuery['order'], after?: number): EntryQuery => ({ workspace: 'acme', filter, order, limit: 50, after })
+const query = (filter: EntryFilter, order: EntryQuery['order'], after?: number): EntryQuery => ({
+  workspace: 'acme',
+  filter,
+  order,
+  limit: 50,
+  after,
+})
 
 /** With how many statements a page was found. */
 async function page(asked: EntryQuery) {
@@ -50,7 +56,9 @@ test.each<[EntryQuery['order'], EntryFilter, number]>([
   const { entries, statements } = await page(query(filter, order))
   expect(statements).toBeLessThanOrEqual(4)
   const period = { from: filter.from === undefined ? -Infinity : at, until: filter.until === undefined ? Infinity : at }
-  const all = Array.from({ length }, (_, index) => index + 1).filter((each) => occurred(each) >= period.from && occurred(each) < period.until)
+  const all = Array.from({ length }, (_, index) => index + 1).filter(
+    (each) => occurred(each) >= period.from && occurred(each) < period.until,
+  )
   expect(entries.map(({ sequence }) => sequence)).toEqual((order === 'newest first' ? all.toReversed() : all).slice(0, 50))
 })
 
@@ -74,7 +82,12 @@ test('an export goes on after a page with fewer entries than were asked for', as
   const lines: string[] = []
   let after: number | undefined
   do {
-    const { data, next } = await exportPage(store, { workspace: 'acme', filter: { from: timeOf(0), until: timeOf(300) }, limit: 100, after })
+    const { data, next } = await exportPage(store, {
+      workspace: 'acme',
+      filter: { from: timeOf(0), until: timeOf(300) },
+      limit: 100,
+      after,
+    })
     lines.push(...data.toString().split('\n').filter(Boolean))
     after = next
   } while (after !== undefined)

@@ -109,15 +109,21 @@ describe('relay-audit', () => {
     expect(found).toMatchObject({ code: 1, stderr: '20000 entries, in workspace "long"\n' })
   })
 
-  test.each(['2026-02-30', '2026-01-31T24:00:00Z', '2016-12-31T23:59:60Z', 'yesterday'])('a bound that does not exist is refused: %s', async (time) => {
-    const { code, stderr } = await run(['export', '--workspace', 'acme', '--from', time])
-    expect([code, stderr]).toEqual([2, expect.stringContaining('--from is no time like')])
-  })
+  test.each(['2026-02-30', '2026-01-31T24:00:00Z', '2016-12-31T23:59:60Z', 'yesterday'])(
+    'a bound that does not exist is refused: %s',
+    async (time) => {
+      const { code, stderr } = await run(['export', '--workspace', 'acme', '--from', time])
+      expect([code, stderr]).toEqual([2, expect.stringContaining('--from is no time like')])
+    },
+  )
 
   test('export prints what a workspace has, oldest first, without needing the key', async () => {
     const all = await run(['export', '--workspace', 'acme'], { AUDIT_HMAC_KEY: '' })
     expect(all).toMatchObject({ code: 0, stderr: '' })
-    const lines = all.stdout.split('\n').slice(0, -1).map((line) => JSON.parse(line) as { sequence: number; event_id: string })
+    const lines = all.stdout
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as { sequence: number; event_id: string })
     expect(lines.map(({ event_id: id }) => id)).toEqual(entries.map(({ eventId }) => eventId))
     expect((await run(['export', '--workspace', 'acme', '--from', '2026-02-01'])).stdout).toBe('')
   })

@@ -43,7 +43,7 @@ describe('retention', () => {
 
   test('removes what is older, in pieces, and what is left verifies; a second time there is nothing to do', async () => {
     await record(100, 3, 'other')
-    expect(await cut({ most: 2 })).toEqual([
+    expect(await cut({ max: 2 })).toEqual([
       { workspace, removed: 5, broken: undefined },
       { workspace: 'other', removed: 3, broken: undefined },
     ])
@@ -76,7 +76,7 @@ describe('retention', () => {
   test('while others append, and other replicas cut, keeps every chain whole', async () => {
     const store = log.replica()
     const appending = times(20, () => store.append([eventOf(), eventOf({ workspace: 'other' })]))
-    await Promise.all([...appending, cut({ most: 1 }), cut({ most: 1 }), cut({ most: 3 })])
+    await Promise.all([...appending, cut({ max: 1 }), cut({ max: 1 }), cut({ max: 3 })])
     expect(await left()).toEqual(times(23, (index) => index + 6))
     expect((await log.verify()).findings).toEqual([])
   })
@@ -89,7 +89,10 @@ describe('retention', () => {
     const before = await left()
     await record(100, 1, 'other')
     const retained = await cut()
-    expect(retained).toMatchObject([{ workspace, removed: 0 }, { removed: 1, broken: undefined }])
+    expect(retained).toMatchObject([
+      { workspace, removed: 0 },
+      { removed: 1, broken: undefined },
+    ])
     expect(retained[0]!.broken?.message).toContain('not whole at sequence 3')
     expect(await left()).toEqual(before)
     expect((await log.verify()).findings).toMatchObject([{ sequence: 3 }])
@@ -97,7 +100,7 @@ describe('retention', () => {
 
   test('goes on from no checkpoint but a genuine one, and cuts nothing with another key', async () => {
     expect(await cut({ chain: new Chain(`${secret}.`) })).toMatchObject([{ removed: 0, broken: { name: 'BrokenChain' } }])
-    await cut({ most: 4 })
+    await cut({ max: 4 })
     await log.tamper('UPDATE audit_checkpoints SET seal = sha256(seal) WHERE sequence = 5')
     expect((await log.verify()).findings).toMatchObject([{ fault: 'forged checkpoint', sequence: 5 }])
     expect(await cut({ ageMs: 1 })).toMatchObject([{ removed: 0, broken: { name: 'BrokenChain' } }])
@@ -121,7 +124,7 @@ describe('retention', () => {
     const lines: Record<string, unknown>[] = []
     const logger = createLogger('access', 'info', { write: (line) => void lines.push(JSON.parse(line)) })
     const periods = [{ workspace: '', ageMs: 30 * dayMs }]
-    const loop = retention({ chain, cutter: log.cutter, periods, everyMs: 10, log: logger })
+    const loop = retention({ chain, cutter: log.cutter, periods, intervalMs: 10, log: logger })
     loop.start()
     await until('the removal', () => lines.length > 0)
     await loop.stop()
@@ -140,7 +143,7 @@ describe('retention', () => {
   test('runs by itself, and says what it removed', async () => {
     const lines: Record<string, unknown>[] = []
     const logger = createLogger('access', 'info', { write: (line) => void lines.push(JSON.parse(line)) })
-    const loop = retention({ chain, cutter: log.cutter, periods: [{ ageMs: 90 * dayMs }], everyMs: 10, log: logger })
+    const loop = retention({ chain, cutter: log.cutter, periods: [{ ageMs: 90 * dayMs }], intervalMs: 10, log: logger })
     loop.start()
     await until('the removal', () => lines.length > 0)
     await loop.stop()

@@ -81,7 +81,11 @@ describe('the audit service', () => {
     }
     return { text, pages }
   }
-  const linesOf = (text: string) => text.split('\n').slice(0, -1).map((line) => JSON.parse(line) as Record<string, unknown>)
+  const linesOf = (text: string) =>
+    text
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
 
   test('takes the events of a service once, and lists them to their workspace, newest first', async () => {
     const events = times(3, () => eventOf({ workspace: 'listed' }))

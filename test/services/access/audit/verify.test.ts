@@ -7,8 +7,8 @@ import { anyChain, chain, chained, eventOf, longChain, times, verified, workspac
 const at = '2026-02-01T00:00:00.000Z'
 
 /** A chain, and a place in it. */
-const chainAndPlace = (least: number, most = (length: number) => length - 1) =>
-  anyChain(least).chain((entries) => fc.record({ entries: fc.constant(entries), place: fc.nat({ max: most(entries.length) }) }))
+const chainAndPlace = (min: number, max = (length: number) => length - 1) =>
+  anyChain(min).chain((entries) => fc.record({ entries: fc.constant(entries), place: fc.nat({ max: max(entries.length) }) }))
 
 const renumbered = (entries: readonly Entry[]): Entry[] => entries.map((entry, index) => ({ ...entry, sequence: index + 1 }))
 
@@ -43,23 +43,31 @@ describe('verifying a chain', () => {
 
   test('names the first sequence that was deleted, and the event after it', async () => {
     await fc.assert(
-      fc.asyncProperty(chainAndPlace(2, (length) => length - 2), fc.integer({ min: 1, max: 3 }), async ({ entries, place }, count) => {
-        const rest = entries.toSpliced(place, count)
-        fc.pre(place < rest.length)
-        expect(await verified(rest)).toMatchObject({ sequence: place + 1, fault: 'deleted', eventId: rest[place]!.eventId })
-      }),
+      fc.asyncProperty(
+        chainAndPlace(2, (length) => length - 2),
+        fc.integer({ min: 1, max: 3 }),
+        async ({ entries, place }, count) => {
+          const rest = entries.toSpliced(place, count)
+          fc.pre(place < rest.length)
+          expect(await verified(rest)).toMatchObject({ sequence: place + 1, fault: 'deleted', eventId: rest[place]!.eventId })
+        },
+      ),
     )
   })
 
   test('is not fooled by renumbering what follows a deletion', async () => {
     await fc.assert(
-      fc.asyncProperty(chainAndPlace(2, (length) => length - 2), fc.integer({ min: 1, max: 3 }), async ({ entries, place }, count) => {
-        const rest = renumbered(entries.toSpliced(place, count))
-        fc.pre(place < rest.length)
-        // The number of the last one is all that tells, and that was edited.
-        const fault = place === rest.length - 1 ? 'edited' : 'deleted'
-        expect(await verified(rest)).toMatchObject({ sequence: place + 1, fault, eventId: rest[place]!.eventId })
-      }),
+      fc.asyncProperty(
+        chainAndPlace(2, (length) => length - 2),
+        fc.integer({ min: 1, max: 3 }),
+        async ({ entries, place }, count) => {
+          const rest = renumbered(entries.toSpliced(place, count))
+          fc.pre(place < rest.length)
+          // The number of the last one is all that tells, and that was edited.
+          const fault = place === rest.length - 1 ? 'edited' : 'deleted'
+          expect(await verified(rest)).toMatchObject({ sequence: place + 1, fault, eventId: rest[place]!.eventId })
+        },
+      ),
     )
   })
 
@@ -165,7 +173,13 @@ describe('a head', () => {
 
   test('shows that an end was cut off and others were written in its place', async () => {
     const entries = longChain(6)
-    const regrown = [...entries.slice(0, 3), ...chained(times(5, () => eventOf()), entries[2])]
+    const regrown = [
+      ...entries.slice(0, 3),
+      ...chained(
+        times(5, () => eventOf()),
+        entries[2],
+      ),
+    ]
     expect('fault' in (await verified(regrown))).toBe(false)
     expect(await compare(regrown, headOf(entries[5]!))).toMatchObject({ fault: 'cut from the end', sequence: 6 })
     expect(await compare(regrown, headOf(entries[2]!))).toBeUndefined()

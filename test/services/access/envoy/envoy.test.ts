@@ -9,15 +9,15 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { newApiKey } from '#mesh/api-key.ts'
 import { CallerTokens } from '#mesh/identity/caller-tokens.ts'
-import { SignIn } from '#mesh/sign-in.ts'
-import { freePort } from '../../../../deploy/local/home.ts'
+import { CallerTokenSource } from '#mesh/token-exchange.ts'
+import { freePort } from '../../../../deploy/local/state/state-dir.ts'
 import { authorizationService } from '../../../../services/access/envoy/service.ts'
 import { exchangeHere } from '../../../../services/access/tokens/service.ts'
 import { fakeMesh } from '../../../fakes/identity.ts'
 import { idOf, meshCertificates } from '../../../fakes/mesh-certificates.ts'
 import { type TestServer, startServer } from '../../../fixtures/mesh/server.ts'
 import { until } from '../../../fixtures/mesh/until.ts'
-import { type Desk, desk } from '../tokens/desk.ts'
+import { type Harness, openHarness } from '../tokens/harness.ts'
 
 /** The filter as services/access/README.md gives it to operators: it is that which is tried here. */
 function documentedFilter(): unknown {
@@ -90,7 +90,7 @@ describe.skipIf(spawnSync('envoy', ['--version']).error !== undefined)('a real E
   const certificates = meshCertificates()
   const verifier = new CallerTokens()
   const backend = createServer((request, response) => response.end(JSON.stringify(request.headers)))
-  let at: Desk
+  let at: Harness
   let access: TestServer
   let envoy: ChildProcess
   let url = ''
@@ -98,13 +98,17 @@ describe.skipIf(spawnSync('envoy', ['--version']).error !== undefined)('a real E
   const ask = async (headers: Record<string, string>) => {
     const response = await fetch(`${url}/relay.actions.v1.ActionsService/ListActions`, { method: 'POST', headers })
     const text = await response.text()
-    return { status: response.status, headers: response.headers, body: text.startsWith('{') ? (JSON.parse(text) as Record<string, string>) : {} }
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: text.startsWith('{') ? (JSON.parse(text) as Record<string, string>) : {},
+    }
   }
 
   beforeAll(async () => {
-    at = desk({ perMinute: 1000 })
+    at = openHarness({ perMinute: 1000 })
     verifier.update({ signingKeys: [at.signer] })
-    const signIn = new SignIn({ exchange: exchangeHere(at.exchange), verifier, env: 'test' })
+    const signIn = new CallerTokenSource({ exchange: exchangeHere(at.exchange), verifier, env: 'test' })
     const service = authorizationService({ signIn, refusals: { note: () => undefined } })
     access = await startServer({ more: [service], verifier: mesh.verifierFor('access'), tls: certificates.open('access') })
     backend.listen(0, '127.0.0.1')
@@ -113,12 +117,15 @@ describe.skipIf(spawnSync('envoy', ['--version']).error !== undefined)('a real E
     url = `http://127.0.0.1:${port}`
     const config = configuration(port, (backend.address() as AddressInfo).port, access.port, certificates.env('envoy'))
     // A base id of its own: another Envoy may run on this machine.
-    envoy = spawn('envoy', ['--config-yaml', config, '--use-dynamic-base-id', '--concurrency', '1', '--log-level', 'error'], { stdio: 'ignore' })
-    const answers = () => ask({}).then(
-      ({ status }) => status === 401,
-      () => false,
-    )
-    await until('Envoy answers', answers, 30_000)
+    envoy = spawn('envoy', ['--config-yaml', config, '--use-dynamic-base-id', '--concurrency', '1', '--log-level', 'error'], {
+      stdio: 'ignore',
+    })
+    const responses = () =>
+      ask({}).then(
+        ({ status }) => status === 401,
+        () => false,
+      )
+    await until('Envoy answers', responses, 30_000)
   }, 60_000)
   afterAll(async () => {
     envoy?.kill('SIGKILL')

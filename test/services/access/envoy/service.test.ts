@@ -7,25 +7,25 @@ import {
   type HeaderValueOption,
 } from '#gen/envoy/service/auth/v3/external_auth.ts'
 import { newApiKey } from '#mesh/api-key.ts'
-import type { Refusal } from '#mesh/audit/refusals.ts'
+import type { Denial } from '#mesh/audit/denials.ts'
 import { MeshError, meshErrors } from '#mesh/errors.ts'
 import { fromServiceError } from '#mesh/grpc/status.ts'
 import { CallerTokens } from '#mesh/identity/caller-tokens.ts'
-import { SignIn } from '#mesh/sign-in.ts'
+import { CallerTokenSource } from '#mesh/token-exchange.ts'
 import { authorizationService } from '../../../../services/access/envoy/service.ts'
 import { exchangeHere } from '../../../../services/access/tokens/service.ts'
 import { fakeMesh } from '../../../fakes/identity.ts'
 import { type TestServer, failureOf, startServer } from '../../../fixtures/mesh/server.ts'
-import { type Desk, desk } from '../tokens/desk.ts'
+import { type Harness, openHarness } from '../tokens/harness.ts'
 
 const requestId = '6f6a1c3e-0f0e-4d0a-9a57-0a1b2c3d4e5f'
 
 describe('what Envoy is told of a request', () => {
   const mesh = fakeMesh()
-  let at: Desk
+  let at: Harness
   let verifier: CallerTokens
   let server: TestServer
-  let refusals: Refusal[]
+  let refusals: Denial[]
   let away = false
   let envoy: Client
   /** As Envoy calls it, with what it shows of itself. */
@@ -40,7 +40,7 @@ describe('what Envoy is told of a request', () => {
       )
     })
   beforeEach(async () => {
-    at = desk({ perMinute: 10 })
+    at = openHarness({ perMinute: 10 })
     away = false
     refusals = []
     verifier = new CallerTokens()
@@ -48,7 +48,7 @@ describe('what Envoy is told of a request', () => {
     const exchange = exchangeHere((apiKey, asking) =>
       away ? Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE()) : at.exchange(apiKey, asking),
     )
-    const signIn = new SignIn({ exchange, verifier, env: 'test' })
+    const signIn = new CallerTokenSource({ exchange, verifier, env: 'test' })
     const service = authorizationService({ signIn, refusals: { note: (refusal) => refusals.push(refusal) } })
     server = await startServer({ more: [service], verifier: mesh.verifierFor('access') })
     envoy = new Client(server.address, credentials.createInsecure())

@@ -5,7 +5,7 @@ import { Secret } from '#mesh/config.ts'
 import { Database } from '#mesh/postgres/database.ts'
 import type { StoredKey } from '../../../../services/access/keys/key.ts'
 import { postgresKeyStore } from '../../../../services/access/keys/store.postgres.ts'
-import type { KeyStore, Revoked } from '../../../../services/access/keys/store.ts'
+import type { KeyStore, RevokeResult } from '../../../../services/access/keys/store.ts'
 import { added, eventOf, freshWorkspace, given, newKey, revokingOf, rotationOf } from '../../../contracts/key-requests.ts'
 import { type AccessDatabase, accessDatabase } from './database.ts'
 
@@ -59,13 +59,16 @@ async function endedLine(top: StoredKey, seed: string): Promise<string> {
      FROM (SELECT * FROM api_keys WHERE key_id = $3::uuid) AS top, generate_series(1, $2::int) AS at ORDER BY at`,
     [seed, many, top.keyId],
   )
-  const [last] = await access.database.query<{ id: string }>({ name: 'test last of line', text: `SELECT ${idInLine('$2::text')} AS id` }, [seed, String(many)])
+  const [last] = await access.database.query<{ id: string }>({ name: 'test last of line', text: `SELECT ${idInLine('$2::text')} AS id` }, [
+    seed,
+    String(many),
+  ])
   return last!.id
 }
 
-async function revokedInTime(key: StoredKey): Promise<Revoked> {
+async function revokedInTime(key: StoredKey): Promise<RevokeResult> {
   const startedAt = performance.now()
-  const revoked = given<Revoked>(await store.revoke(revokingOf(key), () => eventOf('keys.revoke')))
+  const revoked = given<RevokeResult>(await store.revoke(revokingOf(key), () => eventOf('keys.revoke')))
   expect(performance.now() - startedAt).toBeLessThan(statementMs)
   return revoked
 }
@@ -83,25 +86,33 @@ test('a key with fifty thousand ended children is revoked in time, with all that
   expect(children.toSorted()).toEqual([child.keyId, grandchild.keyId, sister.keyId].toSorted())
 })
 
-test('a key that ended fifty thousand rotations ago is revoked in time, with the one key that lives of them', { timeout: 180_000 }, async () => {
-  const root = await added(store, newKey({ workspace: freshWorkspace() }))
-  const beside = await added(store, newKey({ workspace: root.workspace, parent: root.keyId }))
-  const first = await added(store, newKey({ workspace: root.workspace, parent: root.keyId }))
-  const last = await endedLine(first, root.keyId)
-  const { children } = await revokedInTime(first)
-  expect(children).toEqual([last])
-  expect((await store.find(beside.workspace, beside.keyId))!.status).toBe('active')
-})
+test(
+  'a key that ended fifty thousand rotations ago is revoked in time, with the one key that lives of them',
+  { timeout: 180_000 },
+  async () => {
+    const root = await added(store, newKey({ workspace: freshWorkspace() }))
+    const beside = await added(store, newKey({ workspace: root.workspace, parent: root.keyId }))
+    const first = await added(store, newKey({ workspace: root.workspace, parent: root.keyId }))
+    const last = await endedLine(first, root.keyId)
+    const { children } = await revokedInTime(first)
+    expect(children).toEqual([last])
+    expect((await store.find(beside.workspace, beside.keyId))!.status).toBe('active')
+  },
+)
 
-test('as many living keys as a workspace may have are revoked in time with the key that they descend from', { timeout: 180_000 }, async () => {
-  const root = await added(store, newKey({ workspace: freshWorkspace() }))
-  await directly(
-    `INSERT INTO api_keys (key_id, hash, workspace, actor, name, role, permissions, preview_only, allowed_sources, created_by, parent)
+test(
+  'as many living keys as a workspace may have are revoked in time with the key that they descend from',
+  { timeout: 180_000 },
+  async () => {
+    const root = await added(store, newKey({ workspace: freshWorkspace() }))
+    await directly(
+      `INSERT INTO api_keys (key_id, hash, workspace, actor, name, role, permissions, preview_only, allowed_sources, created_by, parent)
      SELECT ${idInLine('at')}, sha256(('tree' || at || $1::uuid)::bytea), workspace, actor, 'x', role, permissions, false, '{}', actor,
        CASE WHEN at < 3 THEN key_id ELSE ${idInLine('(at / 3)')} END
      FROM (SELECT * FROM api_keys WHERE key_id = $1::uuid) AS top, generate_series(1, 999) AS at ORDER BY at`,
-    [root.keyId],
-  )
-  expect(await store.add(newKey({ workspace: root.workspace }), eventOf())).toBe('limit')
-  expect((await revokedInTime(root)).children).toHaveLength(999)
-})
+      [root.keyId],
+    )
+    expect(await store.add(newKey({ workspace: root.workspace }), eventOf())).toBe('limit')
+    expect((await revokedInTime(root)).children).toHaveLength(999)
+  },
+)

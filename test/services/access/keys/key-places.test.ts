@@ -15,7 +15,8 @@ test('keys from before have their place: the migration finds it for what is ther
   const store = postgresKeyStore(access.database)
   const root = await added(store, newKey({ workspace: freshWorkspace() }))
   const line = [root]
-  for (let depth = 1; depth < 40; depth += 1) line.push(await added(store, newKey({ workspace: root.workspace, parent: line.at(-1)!.keyId })))
+  for (let depth = 1; depth < 40; depth += 1)
+    line.push(await added(store, newKey({ workspace: root.workspace, parent: line.at(-1)!.keyId })))
   const places = async () =>
     (await access.database.pool.query<{ depth: number }>('SELECT key_id, depth, jump, jump_depth FROM api_keys ORDER BY depth')).rows
   const before = await places()

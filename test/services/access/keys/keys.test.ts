@@ -50,7 +50,7 @@ const makers = (permissions: readonly string[]): FoundKey =>
     allowedSources: [],
     createdBy: 'ann',
     parent: undefined,
-    lifeMs: undefined,
+    lifetimeMs: undefined,
   })
 
 /** Whether a key with these sees, or makes, runs of its actor. */
@@ -65,7 +65,7 @@ const wanted = fc.record({
   previewOnly: fc.boolean(),
   actor: fc.constantFrom(undefined, 'ann', 'bob'),
   allowedSources: fc.constant([]),
-  lifeMs: fc.constant(undefined),
+  lifetimeMs: fc.constant(undefined),
 })
 
 describe('whoever makes a key', () => {
@@ -101,11 +101,16 @@ describe('whoever makes a key', () => {
           previewOnly: false,
           actor: undefined,
           allowedSources: [],
-          lifeMs: undefined,
+          lifetimeMs: undefined,
         })
         const known = actor === 'ann' || mine.includes('keys:admin')
         const covered = key.permissions.every((each) => mine.includes(each))
-        const outcome = await keysOver(mine, key).rotate(maker(mine), key.keyId, 0).then(() => 'rotated', (error: MeshError) => error.reason)
+        const outcome = await keysOver(mine, key)
+          .rotate(maker(mine), key.keyId, 0)
+          .then(
+            () => 'rotated',
+            (error: MeshError) => error.reason,
+          )
         const seen = actor === 'ann' || !reaches(key.permissions) || mine.includes('runs:read_all')
         expect(outcome).toBe(!known ? 'KEY_NOT_FOUND' : covered && seen ? 'rotated' : 'SCOPE_TOO_WIDE')
       }),
@@ -114,9 +119,14 @@ describe('whoever makes a key', () => {
 
   test('may not see the runs of other actors by a key for them where their own key does not', async () => {
     const narrowed = ['actions:read', 'actions:execute', 'connections:write', 'keys:read', 'keys:write', 'keys:admin']
-    const asked = { name: 'n', role: 'admin', previewOnly: false, allowedSources: [], lifeMs: undefined }
+    const asked = { name: 'n', role: 'admin', previewOnly: false, allowedSources: [], lifetimeMs: undefined }
     const made = (mine: readonly string[], actor: string, scopes: string[]) =>
-      keysOver(mine).create(maker(mine), { ...asked, actor, scopes }).then(({ key }) => key.actor, ({ reason, metadata }: MeshError) => ({ reason, metadata }))
+      keysOver(mine)
+        .create(maker(mine), { ...asked, actor, scopes })
+        .then(
+          ({ key }) => key.actor,
+          ({ reason, metadata }: MeshError) => ({ reason, metadata }),
+        )
     const refused = { reason: 'SCOPE_TOO_WIDE', metadata: { missing: 'runs:read_all' } }
     for (const scope of ['actions:read', 'actions:execute']) {
       expect(await made(narrowed, 'bob', [scope])).toEqual(refused)

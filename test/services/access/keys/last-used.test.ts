@@ -26,14 +26,25 @@ describe('when keys were last used', () => {
   test('is written for all of them together, each with its latest', async () => {
     const store = fakeStore()
     const lastUsed = new LastUsed({ store, log })
-    for (const [key, ms] of [['a', 5], ['b', 7], ['a', 9], ['b', 3]] as const) lastUsed.note(key, at(ms))
+    for (const [key, ms] of [
+      ['a', 5],
+      ['b', 7],
+      ['a', 9],
+      ['b', 3],
+    ] as const)
+      lastUsed.note(key, at(ms))
     await lastUsed.stop()
-    expect(store.told).toEqual([[['a', 9], ['b', 7]]])
+    expect(store.told).toEqual([
+      [
+        ['a', 9],
+        ['b', 7],
+      ],
+    ])
   })
 
   test('is written every so often, and not again while nothing is noted', async () => {
     const store = fakeStore()
-    const lastUsed = new LastUsed({ store, log, everyMs: 5 })
+    const lastUsed = new LastUsed({ store, log, intervalMs: 5 })
     lastUsed.start()
     lastUsed.note('a', at(1))
     await until('it was written', () => store.told.length === 1)
@@ -46,7 +57,7 @@ describe('when keys were last used', () => {
   test('waits while the store is away, and what came meanwhile joins it', async () => {
     const store = fakeStore()
     store.away = true
-    const lastUsed = new LastUsed({ store, log, everyMs: 5 })
+    const lastUsed = new LastUsed({ store, log, intervalMs: 5 })
     lastUsed.note('a', at(1))
     lastUsed.note('b', at(1))
     lastUsed.start()
@@ -55,17 +66,27 @@ describe('when keys were last used', () => {
     store.away = false
     await until('it was written', () => store.told.length > 0)
     await lastUsed.stop()
-    expect(new Map(store.told.flat())).toEqual(new Map([['a', 2], ['b', 1]]))
+    expect(new Map(store.told.flat())).toEqual(
+      new Map([
+        ['a', 2],
+        ['b', 1],
+      ]),
+    )
   })
 
   test('takes no more room than it may, and stops though the store stays away', async () => {
     const store = fakeStore()
-    const lastUsed = new LastUsed({ store, log, most: 2 })
+    const lastUsed = new LastUsed({ store, log, max: 2 })
     for (const [index, key] of ['a', 'b', 'c', 'a'].entries()) lastUsed.note(key, at(index))
     store.away = true
     await lastUsed.stop()
     store.away = false
     await lastUsed.stop()
-    expect(store.told).toEqual([[['a', 3], ['b', 1]]])
+    expect(store.told).toEqual([
+      [
+        ['a', 3],
+        ['b', 1],
+      ],
+    ])
   })
 })

@@ -24,7 +24,15 @@ const mesh = fakeMesh()
 /** The keys that callers show: rows of the store, made before the first test. */
 const callers = (['admin', 'developer', 'operator', 'viewer'] as const).flatMap((role) =>
   ['acme', 'elsewhere', 'audited', 'paged'].flatMap((workspace) =>
-    ['ann', 'bob'].map((actor) => ({ ...newKey(), name: 'of a caller', role, workspace, actor, permissions: roles[role], allowedSources: [] })),
+    ['ann', 'bob'].map((actor) => ({
+      ...newKey(),
+      name: 'of a caller',
+      role,
+      workspace,
+      actor,
+      permissions: roles[role],
+      allowedSources: [],
+    })),
   ),
 )
 
@@ -169,10 +177,11 @@ describe('the keys service', () => {
     const { workspace, actor, keyId, permissions } = await added(postgresKeyStore(access.database), key)
     return { ...ownContext(), callerToken: mesh.callerToken({ workspace, actor, keyId, permissions: [...permissions] }) }
   }
-  const tooWide = (field: string) => expect.objectContaining({ reason: 'KEY_TOO_WIDE', code: 'PERMISSION_DENIED', metadata: { field } }) as Error
+  const tooWide = (field: string) =>
+    expect.objectContaining({ reason: 'KEY_TOO_WIDE', code: 'PERMISSION_DENIED', metadata: { field } }) as Error
 
   test('makes no key that outlives its maker or is used from elsewhere; what is left open it has from its maker', async () => {
-    const by = await narrowly({ lifeMs: 30_000, allowedSources: ['127.0.0.1/32', '2001:db8::/32'] })
+    const by = await narrowly({ lifetimeMs: 30_000, allowedSources: ['127.0.0.1/32', '2001:db8::/32'] })
     await expect(create({ expiresIn: 3600 }, by)).rejects.toThrow(tooWide('expires_in'))
     for (const source of ['0.0.0.0/0', '127.0.0.0/8', '::/0', '2001:db9::1']) {
       await expect(create({ allowedSources: ['127.0.0.1', source] }, by), source).rejects.toThrow(tooWide('allowed_sources'))
@@ -186,7 +195,10 @@ describe('the keys service', () => {
   })
 
   test('rotates no key that reaches beyond the one that asks, and lets no successor outlive it', async () => {
-    const narrow: [string, Partial<NewKey>][] = [['expires_in', { lifeMs: 30_000 }], ['allowed_sources', { allowedSources: ['127.0.0.1/32'] }]]
+    const narrow: [string, Partial<NewKey>][] = [
+      ['expires_in', { lifetimeMs: 30_000 }],
+      ['allowed_sources', { allowedSources: ['127.0.0.1/32'] }],
+    ]
     for (const [field, over] of narrow) {
       const by = await narrowly(over)
       const wide = await created({ role: 'operator' })
@@ -248,7 +260,10 @@ describe('the keys service', () => {
   })
 
   test('names everything that is wrong with a request, by field', async () => {
-    const [scopes, allowedSources] = [['actions:read', 'keys:write'], ['192.0.2.1', 'here', '10.0.0.1/8']]
+    const [scopes, allowedSources] = [
+      ['actions:read', 'keys:write'],
+      ['192.0.2.1', 'here', '10.0.0.1/8'],
+    ]
     const refused = create({ name: 'a\0b', actor: 'c\nd', role: 'viewer', scopes, allowedSources })
     await expect(refused).rejects.toThrow(invalid('name', 'actor', 'allowed_sources.1', 'allowed_sources.2', 'scopes.1'))
     await expect(create({ role: 'root' })).rejects.toThrow(refusal('INVALID_REQUEST', 'INVALID_ARGUMENT'))
@@ -303,7 +318,7 @@ describe('the keys service', () => {
     for (let index = 0; index < 5; index += 1) made.push((await created({ actor: index < 3 ? 'bob' : 'ann' }, admin)).keyId)
     const all = async (by: Context) => {
       const seen: string[] = []
-      for (let pageToken = ''; ; ) {
+      for (let pageToken = ''; ;) {
         const page = await client.listKeys({ pageSize: 2, pageToken }, by)
         seen.push(...page.keys.filter(({ name }) => name === 'laptop').map(({ keyId }) => keyId))
         pageToken = page.nextPageToken

@@ -41,7 +41,10 @@ describe('signature keys', () => {
         metrics: new Metrics('access'),
       })
       const channel = new Channel({ address: `127.0.0.1:${await server.listen({ host: '127.0.0.1', port: 0 })}` })
-      stops.push(() => channel.close(), () => server.drain(1000))
+      stops.push(
+        () => channel.close(),
+        () => server.drain(1000),
+      )
       return methodsOf(SignaturesServiceService, channel)
     }
     client = await serve(keys)
@@ -82,8 +85,8 @@ describe('signature keys', () => {
 
   test('of many who replace one at once one does', async () => {
     const by = as('admin', 'crowded')
-    const answers = await Promise.allSettled(Array.from({ length: 10 }, () => client.replaceSignatureKey(outbound, by)))
-    expect(answers.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
+    const responses = await Promise.allSettled(Array.from({ length: 10 }, () => client.replaceSignatureKey(outbound, by)))
+    expect(responses.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
     expect((await client.listSignatureKeys({}, by)).keys[0]!.generation).toBe(2)
   })
 
@@ -130,7 +133,12 @@ describe('signature keys', () => {
     const { sequence: start } = await store.changedAfter(0)
     const event = (await access.events())[0]!
     const changing = Array.from({ length: 60 }, (_, index) =>
-      store.change(`w${index}`, 'inbound', () => ({ generation: 2, previous: 1 }), () => ({ ...event, eventId: crypto.randomUUID() })),
+      store.change(
+        `w${index}`,
+        'inbound',
+        () => ({ generation: 2, previous: 1 }),
+        () => ({ ...event, eventId: crypto.randomUUID() }),
+      ),
     )
     const seen: string[] = []
     let sequence = start

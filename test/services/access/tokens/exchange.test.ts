@@ -4,7 +4,7 @@ import { ownContext } from '#mesh/grpc/call.ts'
 import { CallerTokens } from '#mesh/identity/caller-tokens.ts'
 import type { FoundKey } from '../../../../services/access/keys/store.ts'
 import { failureOf } from '../../../fixtures/mesh/server.ts'
-import { type Desk, desk } from './desk.ts'
+import { type Harness, openHarness } from './harness.ts'
 
 const from = (source: string | undefined) => ({ ...ownContext(), source })
 const notValid = {
@@ -15,7 +15,7 @@ const notValid = {
 const notFromThere = { code: 'PERMISSION_DENIED', reason: 'PERMISSION_DENIED', message: 'This API key may not be used from this address.' }
 
 interface Case {
-  keyOf: (at: Desk) => string
+  keyOf: (at: Harness) => string
   source?: string | undefined
   reason: string
   says: object
@@ -49,7 +49,7 @@ const mistyped = (apiKey: string): string => apiKey.slice(0, -1) + (apiKey.endsW
 describe('the exchange of a key', () => {
   test.each(Object.entries(refused))('refuses %s; why is for the logs and the audit log alone', async (_, each) => {
     const { keyOf, source, reason, says, asked } = { source: '192.0.2.1', ...each }
-    const at = desk()
+    const at = openHarness()
     const apiKey = keyOf(at)
     const error = await failureOf(at.exchange(apiKey, from(source)))
     expect({ code: error.code, reason: error.reason, message: error.message, metadata: error.metadata }).toEqual({ ...says, metadata: {} })
@@ -61,7 +61,7 @@ describe('the exchange of a key', () => {
   })
 
   test('says whose key it refused, where it has an owner, and nobody where it has none', async () => {
-    const at = desk()
+    const at = openHarness()
     await failureOf(at.exchange(at.add({ status: 'revoked', keyId: 'k1' }), from('192.0.2.1')))
     await failureOf(at.exchange(newApiKey('test'), from('192.0.2.1')))
     expect(at.refusals).toEqual([
@@ -77,12 +77,12 @@ describe('the exchange of a key', () => {
     ['within an IPv6 network', ['2001:db8::/32'], '2001:db8:1::5'],
     ['in the second of two networks', ['10.0.0.0/8', '192.0.2.0/24'], '192.0.2.255'],
   ])('takes a key that may be used %s from there', async (_, allowedSources, source) => {
-    const at = desk()
+    const at = openHarness()
     await expect(at.exchange(at.add({ allowedSources }), from(source))).resolves.toMatchObject({ key: { workspace: 'acme' } })
   })
 
   test('gives a token that a service of the mesh believes, with what the key may do and nothing else', async () => {
-    const at = desk()
+    const at = openHarness()
     const apiKey = at.add({ keyId: 'k1', permissions: ['actions:read'] })
     const { token, expiresInMs } = await at.exchange(apiKey, from('192.0.2.1'))
     const tokens = new CallerTokens()
@@ -103,7 +103,7 @@ describe('the exchange of a key', () => {
     ['no longer than its key', 300_000, { expiresInMs: 20_500 }, 20_000],
   ] satisfies [string, number, Partial<FoundKey>, number][])('gives a token that lives %s', async (_, ttlMs, key, lives) => {
     const now = 1_700_000_000_000
-    const at = desk({ ttlMs, now: () => now })
+    const at = openHarness({ ttlMs, now: () => now })
     const { token, expiresAt, expiresInMs } = await at.exchange(at.add(key), from('192.0.2.1'))
     const { iat, exp } = JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as { iat: number; exp: number }
     expect({ iat, exp }).toEqual({ iat: now / 1000, exp: (now + lives) / 1000 })
@@ -112,7 +112,7 @@ describe('the exchange of a key', () => {
   })
 
   test('lets any number of good keys in from one address, and counts none of them', async () => {
-    const at = desk({ perMinute: 3 })
+    const at = openHarness({ perMinute: 3 })
     const keys = Array.from({ length: 135 }, () => at.add())
     const exchanged = await Promise.all(keys.map((apiKey) => at.exchange(apiKey, from('192.0.2.1'))))
     expect(exchanged).toHaveLength(135)
@@ -121,14 +121,14 @@ describe('the exchange of a key', () => {
   })
 
   test('counts failures of an IPv6 network together, whichever of its addresses they come from', async () => {
-    const at = desk({ perMinute: 3 })
+    const at = openHarness({ perMinute: 3 })
     for (let host = 1; host <= 3; host += 1) await failureOf(at.exchange(newApiKey('test'), from(`2001:db8:1:2::${host}`)))
     expect(await failureOf(at.exchange(at.add(), from('2001:db8:1:2::ffff')))).toMatchObject({ reason: 'SIGN_IN_LIMITED' })
     await expect(at.exchange(at.add(), from('2001:db8:1:3::1'))).resolves.toBeDefined()
   })
 
   test('counts every key that fails from an address, and beyond the limit looks at none and says when to go on', async () => {
-    const at = desk({ perMinute: 3 })
+    const at = openHarness({ perMinute: 3 })
     const good = at.add()
     await at.exchange(good, from('192.0.2.1'))
     await failureOf(at.exchange(at.add({ allowedSources: ['10.0.0.0/8'] }), from('192.0.2.1')))
@@ -144,13 +144,13 @@ describe('the exchange of a key', () => {
   })
 
   test('is no verdict on the key where the store is away', async () => {
-    const at = desk({ find: () => Promise.reject(Object.assign(new Error('away'), { reason: 'DEPENDENCY_UNAVAILABLE' })) })
+    const at = openHarness({ find: () => Promise.reject(Object.assign(new Error('away'), { reason: 'DEPENDENCY_UNAVAILABLE' })) })
     expect(await failureOf(at.exchange(newApiKey('test'), from('192.0.2.1')))).toMatchObject({ reason: 'DEPENDENCY_UNAVAILABLE' })
     expect(at.refusals).toEqual([])
   })
 
   test('is counted by how it ended', async () => {
-    const at = desk()
+    const at = openHarness()
     await at.exchange(at.add(), from('192.0.2.1'))
     await failureOf(at.exchange(newApiKey('test'), from('192.0.2.1')))
     const text = await at.metrics.registry.metrics()

@@ -11,7 +11,7 @@ import { type FreshDatabase, freshDatabase } from '../../../setup/database.ts'
 
 const migrations = new URL('../../../../services/access/migrations/', import.meta.url)
 const log = pino({ level: 'silent' })
-const lifeMs = 3_600_000
+const lifetimeMs = 3_600_000
 
 describe('the signing keys of several replicas on one Postgres', () => {
   let fresh: FreshDatabase
@@ -32,7 +32,7 @@ describe('the signing keys of several replicas on one Postgres', () => {
 
   const sealer = new Sealer('a secret of these tests')
   const ring = (more: { store?: SigningKeyStore; sealer?: Sealer; now?: () => number } = {}) =>
-    new KeyRing({ store, sealer, lifeMs, ...more })
+    new KeyRing({ store, sealer, lifetimeMs, ...more })
   const age = (byMs: number) =>
     database.query(
       {
@@ -55,7 +55,7 @@ describe('the signing keys of several replicas on one Postgres', () => {
   test('of ten that find the key due together exactly one successor comes, published before it signs', async () => {
     await ring().begin()
     const old = (await stored())[0]!.kid
-    await age(lifeMs)
+    await age(lifetimeMs)
     const rings = Array.from({ length: 10 }, () => ring())
     await Promise.all(rings.map((each) => each.begin()))
     expect(await stored()).toHaveLength(2)
@@ -89,7 +89,7 @@ describe('the signing keys of several replicas on one Postgres', () => {
 
   test('with another secret it does not begin, and changes nothing, however due a successor is', async () => {
     await ring().begin()
-    await age(2 * lifeMs)
+    await age(2 * lifetimeMs)
     await expect(ring({ sealer: new Sealer('another secret') }).begin()).rejects.toThrow(SealBroken)
     expect(await stored()).toHaveLength(1)
   })

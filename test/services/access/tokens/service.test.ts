@@ -7,16 +7,21 @@ import { Channel, methodsOf } from '#mesh/grpc/client.ts'
 import { accessService } from '../../../../services/access/tokens/service.ts'
 import { fakeMesh } from '../../../fakes/identity.ts'
 import { type TestServer, failureOf, startServer } from '../../../fixtures/mesh/server.ts'
-import { desk } from './desk.ts'
+import { openHarness } from './harness.ts'
 
 describe('AccessService over gRPC', () => {
   const mesh = fakeMesh()
-  const at = desk()
+  const at = openHarness()
   const news = {
     signingKeys: [at.signer],
     revocations: [{ sequence: 7, keyId: 'k', notAfter: new Date('2026-01-02T03:04:05.000Z') }],
     sequence: 7,
-    signatures: { states: [{ workspace: 'acme', purpose: 'inbound', generation: 2, previous: 1 } as const], sequence: 3, more: false, rootId: 'r' },
+    signatures: {
+      states: [{ workspace: 'acme', purpose: 'inbound', generation: 2, previous: 1 } as const],
+      sequence: 3,
+      more: false,
+      rootId: 'r',
+    },
   }
   let server: TestServer
   const channels: Channel[] = []

@@ -5,23 +5,23 @@ import {
   believedMs,
   isDue,
   leadMs,
-  longestTokenMs,
+  maxTokenMs,
   publishedOf,
   signerOf,
   signersToCome,
   signsFromOf,
 } from '../../../../services/access/tokens/signing-keys.ts'
 
-const lifeMs = 3_600_000
+const lifetimeMs = 3_600_000
 const kids = (keys: readonly Signing[]) => keys.map(({ kid }) => kid)
 
 /** What two replicas and an operator do one after the other, and how much time passes before each. */
 const step = fc.record({
   afterMs: fc.oneof(
-    fc.constantFrom(0, 1, leadMs - 2, leadMs - 1, leadMs, longestTokenMs),
+    fc.constantFrom(0, 1, leadMs - 2, leadMs - 1, leadMs, maxTokenMs),
     fc.nat(leadMs),
     fc.nat(2 * believedMs),
-    fc.nat(lifeMs),
+    fc.nat(lifetimeMs),
   ),
   what: fc.constantFrom('read', 'keep up', 'sign', 'sign', 'sign', 'rotate'),
   replica: fc.nat(1),
@@ -34,37 +34,37 @@ interface World {
 }
 
 /** As a replica does it under the lock. */
-function turn(world: World, asked: boolean): void {
-  const { keys, now } = world
+function turn(fixture: World, asked: boolean): void {
+  const { keys, now } = fixture
   const published = publishedOf(keys, now)
-  if (asked || isDue(keys, now, lifeMs)) {
-    const kid = `key ${world.made.size}`
-    world.made.set(kid, { at: now, first: keys.length === 0 })
-    world.keys = [...published, { kid, signsFrom: signsFromOf(keys, now) }]
-  } else world.keys = published
+  if (asked || isDue(keys, now, lifetimeMs)) {
+    const kid = `key ${fixture.made.size}`
+    fixture.made.set(kid, { at: now, first: keys.length === 0 })
+    fixture.keys = [...published, { kid, signsFrom: signsFromOf(keys, now) }]
+  } else fixture.keys = published
 }
 
 describe('the life of signing keys, whatever replicas and operators do', () => {
   test('nothing is signed with a key that verifiers had no time to hear of, and none goes while a token of it lives', () => {
     fc.assert(
       fc.property(fc.array(step, { minLength: 100, maxLength: 100 }), (steps) => {
-        const world: World = { now: 1_000_000, keys: [], made: new Map() }
+        const fixture: World = { now: 1_000_000, keys: [], made: new Map() }
         const views: { keys: readonly Signing[]; at: number }[] = [0, 1].map(() => ({ keys: [], at: -Infinity }))
         let living: { kid: string; endsAt: number }[] = []
         for (const { afterMs, what, replica } of steps) {
-          world.now += afterMs
-          if (what === 'rotate') turn(world, true)
-          if (what === 'keep up') turn(world, false)
-          if (what === 'read' || what === 'keep up') views[replica] = { keys: world.keys, at: world.now }
+          fixture.now += afterMs
+          if (what === 'rotate') turn(fixture, true)
+          if (what === 'keep up') turn(fixture, false)
+          if (what === 'read' || what === 'keep up') views[replica] = { keys: fixture.keys, at: fixture.now }
           const view = views[replica]!
-          const signer = what === 'sign' && world.now - view.at < leadMs ? signerOf(view.keys, world.now) : undefined
+          const signer = what === 'sign' && fixture.now - view.at < leadMs ? signerOf(view.keys, fixture.now) : undefined
           if (signer !== undefined) {
-            const { at, first } = world.made.get(signer.kid)!
-            expect(first || world.now - at >= leadMs).toBe(true)
-            living.push({ kid: signer.kid, endsAt: world.now + longestTokenMs })
+            const { at, first } = fixture.made.get(signer.kid)!
+            expect(first || fixture.now - at >= leadMs).toBe(true)
+            living.push({ kid: signer.kid, endsAt: fixture.now + maxTokenMs })
           }
-          living = living.filter(({ endsAt }) => endsAt >= world.now)
-          const published = kids(publishedOf(world.keys, world.now))
+          living = living.filter(({ endsAt }) => endsAt >= fixture.now)
+          const published = kids(publishedOf(fixture.keys, fixture.now))
           for (const { kid } of living) expect(published).toContain(kid)
         }
       }),
@@ -91,31 +91,31 @@ describe('the life of signing keys, whatever replicas and operators do', () => {
 describe('the life of signing keys, step by step', () => {
   const [first, second] = [
     { kid: 'first', signsFrom: 0 },
-    { kid: 'second', signsFrom: lifeMs },
+    { kid: 'second', signsFrom: lifetimeMs },
   ]
 
   test('the very first signs at once, every later one once everybody had time to hear of it', () => {
-    expect(isDue([], 0, lifeMs)).toBe(true)
+    expect(isDue([], 0, lifetimeMs)).toBe(true)
     expect(signsFromOf([], 5)).toBe(5)
     expect(signsFromOf([first], 5)).toBe(5 + leadMs)
   })
 
   test('a successor is made so early that it signs when the newest has signed for its life', () => {
-    expect(isDue([first], lifeMs - leadMs - 1, lifeMs)).toBe(false)
-    expect(isDue([first], lifeMs - leadMs, lifeMs)).toBe(true)
-    expect(isDue([first, second], lifeMs - leadMs, lifeMs)).toBe(false)
+    expect(isDue([first], lifetimeMs - leadMs - 1, lifetimeMs)).toBe(false)
+    expect(isDue([first], lifetimeMs - leadMs, lifetimeMs)).toBe(true)
+    expect(isDue([first, second], lifetimeMs - leadMs, lifetimeMs)).toBe(false)
   })
 
   test('a key signs until the next does, and is published until its last token is believed nowhere', () => {
     const keys = [second, first]
-    expect(signerOf(keys, lifeMs - 1)).toBe(first)
-    expect(signerOf(keys, lifeMs)).toBe(second)
-    expect(kids(publishedOf(keys, lifeMs + believedMs))).toEqual(['first', 'second'])
-    expect(kids(publishedOf(keys, lifeMs + believedMs + 1))).toEqual(['second'])
+    expect(signerOf(keys, lifetimeMs - 1)).toBe(first)
+    expect(signerOf(keys, lifetimeMs)).toBe(second)
+    expect(kids(publishedOf(keys, lifetimeMs + believedMs))).toEqual(['first', 'second'])
+    expect(kids(publishedOf(keys, lifetimeMs + believedMs + 1))).toEqual(['second'])
   })
 
   test('private halves are needed of what signs and will sign, no longer of what has signed', () => {
-    expect(kids(signersToCome([first, second], lifeMs - 1))).toEqual(['first', 'second'])
-    expect(kids(signersToCome([first, second], lifeMs))).toEqual(['second'])
+    expect(kids(signersToCome([first, second], lifetimeMs - 1))).toEqual(['first', 'second'])
+    expect(kids(signersToCome([first, second], lifetimeMs))).toEqual(['second'])
   })
 })

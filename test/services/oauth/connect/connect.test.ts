@@ -1,15 +1,15 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { newNonce, writeReference } from '../../../../services/oauth/connect/reference.ts'
+import { newNonce, writeReference } from '../../../../services/oauth/connect/state-token.ts'
 import { Vault } from '../../../../services/oauth/vault/vault.ts'
 import { json } from '../authorization-server.ts'
-import { type Stage, asker, openStage, page, returnOrigin, visit } from './stage.ts'
+import { type Harness, principal, openHarness, page, returnOrigin, visit } from './harness.ts'
 
-let stage: Stage
+let harness: Harness
 beforeAll(async () => {
-  stage = await openStage()
+  harness = await openHarness()
 })
-afterAll(() => stage.close())
+afterAll(() => harness.close())
 
 const refusal = (reason: string) => expect.objectContaining({ reason }) as Error
 const owner = { workspace: 'acme', actor: 'ann', provider: 'example' }
@@ -17,25 +17,25 @@ const wanted = { provider: 'example', scopes: [], returnTo: '' }
 
 describe('authorizing', () => {
   test('answers a link on our own origin, for ten minutes, with what will be asked for', async () => {
-    const begun = await stage.connecting.authorize(asker, wanted)
+    const begun = await harness.connecting.authorize(principal, wanted)
     expect(begun.startUrl).toMatch(/^https:\/\/relay\.example\.com\/oauth\/start\/YWNtZQ\.[A-Za-z0-9_-]{43}$/)
     expect(begun).toMatchObject({ provider: 'example', scopes: ['openid', 'email', 'offline_access', 'mail'] })
     expect(Math.abs(begun.expiresAt.getTime() - Date.now() - 600_000)).toBeLessThan(5000)
   })
 
   test('asks for fewer scopes where fewer are wanted, but always whose account it is and for how long', async () => {
-    const { scopes } = await stage.connecting.authorize(asker, { ...wanted, scopes: ['mail.send'] })
+    const { scopes } = await harness.connecting.authorize(principal, { ...wanted, scopes: ['mail.send'] })
     expect(scopes).toEqual(['openid', 'email', 'offline_access', 'mail.send'])
   })
 
   test('refuses a provider that is unknown, one that is not configured, by name of what is missing, and what is no scope', async () => {
-    await expect(stage.connecting.authorize(asker, { ...wanted, provider: 'nobody' })).rejects.toThrow(refusal('UNKNOWN_PROVIDER'))
-    await expect(stage.connecting.authorize(asker, { ...wanted, provider: 'unset' })).rejects.toMatchObject({
+    await expect(harness.connecting.authorize(principal, { ...wanted, provider: 'nobody' })).rejects.toThrow(refusal('UNKNOWN_PROVIDER'))
+    await expect(harness.connecting.authorize(principal, { ...wanted, provider: 'unset' })).rejects.toMatchObject({
       reason: 'OAUTH_NOT_CONFIGURED',
       message: expect.stringContaining('UNSET_ID and UNSET_SECRET') as string,
       metadata: { missing: 'UNSET_ID UNSET_SECRET' },
     })
-    await expect(stage.connecting.authorize(asker, { ...wanted, scopes: ['fine', 'a b'] })).rejects.toMatchObject({
+    await expect(harness.connecting.authorize(principal, { ...wanted, scopes: ['fine', 'a b'] })).rejects.toMatchObject({
       reason: 'INVALID_REQUEST',
       violations: [{ field: 'scopes.1', description: expect.stringContaining('scopes=a&scopes=b') as string }],
     })
@@ -44,33 +44,35 @@ describe('authorizing', () => {
   test('sends a browser on to origins of the list alone', async () => {
     const elsewhere = ['https://evil.example.com/', `${returnOrigin}.evil.example.com/`, '//studio.example.com/', 'javascript:alert(1)']
     for (const returnTo of elsewhere) {
-      await expect(stage.connecting.authorize(asker, { ...wanted, returnTo }), returnTo).rejects.toThrow(refusal('RETURN_NOT_ALLOWED'))
+      await expect(harness.connecting.authorize(principal, { ...wanted, returnTo }), returnTo).rejects.toThrow(
+        refusal('RETURN_NOT_ALLOWED'),
+      )
     }
-    await stage.connecting.authorize(asker, { ...wanted, returnTo: `${returnOrigin}/settings` })
+    await harness.connecting.authorize(principal, { ...wanted, returnTo: `${returnOrigin}/settings` })
   })
 })
 
 describe('coming back', () => {
   test('connects: sealed tokens, what was granted, an event of who asked, and the browser goes where it was to go', async () => {
     const returnTo = `${returnOrigin}/settings?tab=accounts#top`
-    const back = await stage.cameBack({ returnTo, actor: 'happy' }, { refreshToken: 'the-refresh-token', account: 'happy@example.com' })
-    const answer = await stage.connecting.callback(back, visit)
-    const found = (await stage.connections.find({ ...owner, actor: 'happy' }))!
-    expect(answer).toMatchObject({ status: 303, html: '' })
-    expect(answer.location).toBe(`${returnOrigin}/settings?tab=accounts&connected=example&connection_id=${found.connectionId}#top`)
-    expect(answer.setCookies).toEqual([expect.stringMatching(/^__Host-relay-oauth-[0-9a-f]{8}=; .*Max-Age=0$/)])
+    const back = await harness.cameBack({ returnTo, actor: 'happy' }, { refreshToken: 'the-refresh-token', account: 'happy@example.com' })
+    const response = await harness.connecting.callback(back, visit)
+    const found = (await harness.connections.find({ ...owner, actor: 'happy' }))!
+    expect(response).toMatchObject({ status: 303, html: '' })
+    expect(response.location).toBe(`${returnOrigin}/settings?tab=accounts&connected=example&connection_id=${found.connectionId}#top`)
+    expect(response.setCookies).toEqual([expect.stringMatching(/^__Host-relay-oauth-[0-9a-f]{8}=; .*Max-Age=0$/)])
     const scopes = ['openid', 'email', 'offline_access', 'mail']
     expect(found).toMatchObject({ account: 'happy@example.com', status: 'connected', scopes })
     const binding = { workspace: 'acme', connectionId: found.connectionId, kind: 'refresh' as const }
-    expect(stage.vault.open(binding, found.tokens.refresh ?? '')).toBe('the-refresh-token')
-    const [event] = (await stage.events()).filter(({ actor }) => actor === 'happy')
+    expect(harness.vault.open(binding, found.tokens.refresh ?? '')).toBe('the-refresh-token')
+    const [event] = (await harness.events()).filter(({ actor }) => actor === 'happy')
     expect(event).toMatchObject({ action: 'connection.made', outcome: 'success', keyId: 'key-of-ann', ...visit })
     expect(event!.targets).toEqual([`connection:${found.connectionId}`, 'provider:example'])
   })
 
   test('shows a page of ours where there is nowhere to go, with what was not granted', async () => {
-    const back = await stage.cameBack({ provider: 'second', actor: 'page' }, { scopes: 'openid', account: '<b>&"@example.com' })
-    const { status, html } = await stage.connecting.callback(back, visit)
+    const back = await harness.cameBack({ provider: 'second', actor: 'page' }, { scopes: 'openid', account: '<b>&"@example.com' })
+    const { status, html } = await harness.connecting.callback(back, visit)
     expect(status).toBe(200)
     expect(html).toContain('<h1>&lt;Second&gt; &amp; &quot;co&quot; is connected</h1>')
     expect(html).toContain('&lt;b&gt;&amp;&quot;@example.com is connected')
@@ -81,8 +83,8 @@ describe('coming back', () => {
   test('the same account keeps its connection and its refresh token where none came; another account is another one', async () => {
     const actor = 'again'
     const connect = async (grant: object) => {
-      expect((await stage.connecting.callback(await stage.cameBack({ actor }, grant), visit)).status).toBe(200)
-      return (await stage.connections.find({ ...owner, actor }))!
+      expect((await harness.connecting.callback(await harness.cameBack({ actor }, grant), visit)).status).toBe(200)
+      return (await harness.connections.find({ ...owner, actor }))!
     }
     const first = await connect({ refreshToken: 'first-refresh' })
     const second = await connect({ refreshToken: null })
@@ -96,36 +98,36 @@ describe('coming back', () => {
 
   test('without any refresh token asks for consent once more, and connects then', async () => {
     const actor = 'reconsent'
-    const answer = await stage.connecting.callback(await stage.cameBack({ actor }, { refreshToken: null }), visit)
-    expect(answer.status).toBe(200)
-    expect(await stage.connections.find({ ...owner, actor })).toBeUndefined()
-    const startUrl = /href="([^"]+)"/.exec(answer.html)![1]!
+    const response = await harness.connecting.callback(await harness.cameBack({ actor }, { refreshToken: null }), visit)
+    expect(response.status).toBe(200)
+    expect(await harness.connections.find({ ...owner, actor })).toBeUndefined()
+    const startUrl = /href="([^"]+)"/.exec(response.html)![1]!
     expect(startUrl).toMatch(/^https:\/\/relay\.example\.com\/oauth\/start\//)
-    const { answer: again, cookie } = await stage.continued(startUrl)
+    const { answer: again, cookie } = await harness.continued(startUrl)
     expect(new URL(again.forward).searchParams.get('prompt')).toBe('consent')
-    const back = { provider: 'example', error: '', cookie, ...stage.server.consent(again.forward) }
-    expect((await stage.connecting.callback(back, visit)).status).toBe(200)
-    expect(await stage.connections.find({ ...owner, actor })).toMatchObject({ status: 'connected' })
+    const back = { provider: 'example', error: '', cookie, ...harness.server.consent(again.forward) }
+    expect((await harness.connecting.callback(back, visit)).status).toBe(200)
+    expect(await harness.connections.find({ ...owner, actor })).toMatchObject({ status: 'connected' })
   })
 
   test('is done once, also by many at the same time', async () => {
-    const back = await stage.cameBack({ actor: 'once' })
-    const before = stage.server.tokenRequests.length
-    const answers = await Promise.all(Array.from({ length: 50 }, () => stage.connecting.callback(back, visit)))
-    expect(answers.map(({ status }) => status).toSorted()).toEqual([200, ...Array.from({ length: 49 }, () => 410)])
-    expect(stage.server.tokenRequests.length).toBe(before + 1)
+    const back = await harness.cameBack({ actor: 'once' })
+    const before = harness.server.tokenRequests.length
+    const responses = await Promise.all(Array.from({ length: 50 }, () => harness.connecting.callback(back, visit)))
+    expect(responses.map(({ status }) => status).toSorted()).toEqual([200, ...Array.from({ length: 49 }, () => 410)])
+    expect(harness.server.tokenRequests.length).toBe(before + 1)
   })
 })
 
 describe('coming back is refused', () => {
   let before = 0
   const nothingHappened = async () => {
-    expect(stage.server.tokenRequests.length).toBe(before)
-    expect(await stage.connections.find({ ...owner, actor: 'refused' })).toBeUndefined()
+    expect(harness.server.tokenRequests.length).toBe(before)
+    expect(await harness.connections.find({ ...owner, actor: 'refused' })).toBeUndefined()
   }
   const back = async () => {
-    const came = await stage.cameBack({ actor: 'refused' })
-    before = stage.server.tokenRequests.length
+    const came = await harness.cameBack({ actor: 'refused' })
+    before = harness.server.tokenRequests.length
     return came
   }
 
@@ -139,48 +141,48 @@ describe('coming back is refused', () => {
     ]
     for (const variant of variants) {
       const came = await back()
-      const answer = await stage.connecting.callback({ ...came, cookie: variant(came.cookie) }, visit)
-      expect(answer).toEqual(page('otherBrowser'))
-      expect(answer.setCookies).toEqual([])
+      const response = await harness.connecting.callback({ ...came, cookie: variant(came.cookie) }, visit)
+      expect(response).toEqual(page('otherBrowser'))
+      expect(response.setCookies).toEqual([])
       await nothingHappened()
-      expect((await stage.connecting.callback(came, visit)).status).toBe(200)
-      const { connectionId } = (await stage.connections.find({ ...owner, actor: 'refused' }))!
-      await stage.disconnecting.disconnect({ ...asker, actor: 'refused' }, connectionId)
+      expect((await harness.connecting.callback(came, visit)).status).toBe(200)
+      const { connectionId } = (await harness.connections.find({ ...owner, actor: 'refused' }))!
+      await harness.disconnecting.disconnect({ ...principal, actor: 'refused' }, connectionId)
     }
   })
 
   test('with a state that is none, was never given, or is another workspace’s', async () => {
     const came = await back()
     const [, nonce] = came.state.split('.')
-    expect(await stage.connecting.callback({ ...came, state: '' }, visit)).toEqual(page('malformed'))
-    expect(await stage.connecting.callback({ ...came, state: `${came.state}A` }, visit)).toEqual(page('malformed'))
-    expect(await stage.connecting.callback({ ...came, state: writeReference('acme', newNonce()) }, visit)).toEqual(page('ended'))
-    expect(await stage.connecting.callback({ ...came, state: writeReference('other', nonce ?? '') }, visit)).toEqual(page('ended'))
+    expect(await harness.connecting.callback({ ...came, state: '' }, visit)).toEqual(page('malformed'))
+    expect(await harness.connecting.callback({ ...came, state: `${came.state}A` }, visit)).toEqual(page('malformed'))
+    expect(await harness.connecting.callback({ ...came, state: writeReference('acme', newNonce()) }, visit)).toEqual(page('ended'))
+    expect(await harness.connecting.callback({ ...came, state: writeReference('other', nonce ?? '') }, visit)).toEqual(page('ended'))
     await nothingHappened()
     // None of that took it from its owner.
-    expect((await stage.connecting.callback({ ...came, provider: 'example' }, visit)).status).toBe(200)
-    const { connectionId } = (await stage.connections.find({ ...owner, actor: 'refused' }))!
-    await stage.disconnecting.disconnect({ ...asker, actor: 'refused' }, connectionId)
+    expect((await harness.connecting.callback({ ...came, provider: 'example' }, visit)).status).toBe(200)
+    const { connectionId } = (await harness.connections.find({ ...owner, actor: 'refused' }))!
+    await harness.disconnecting.disconnect({ ...principal, actor: 'refused' }, connectionId)
   })
 
   test('after ten minutes', async () => {
     const came = await back()
-    await stage.database.pool.query(`UPDATE connect_steps SET expires_at = expires_at - interval '600 seconds'`)
-    expect(await stage.connecting.callback(came, visit)).toEqual(page('ended'))
+    await harness.database.pool.query(`UPDATE connect_steps SET expires_at = expires_at - interval '600 seconds'`)
+    expect(await harness.connecting.callback(came, visit)).toEqual(page('ended'))
     await nothingHappened()
   })
 
   test('at another provider than it was sent to, or at one that there is not', async () => {
     const came = await back()
-    expect(await stage.connecting.callback({ ...came, provider: 'nobody' }, visit)).toEqual(page('unknownProvider'))
-    expect(await stage.connecting.callback({ ...came, provider: 'second' }, visit)).toEqual(page('refused'))
+    expect(await harness.connecting.callback({ ...came, provider: 'nobody' }, visit)).toEqual(page('unknownProvider'))
+    expect(await harness.connecting.callback({ ...came, provider: 'second' }, visit)).toEqual(page('refused'))
     await nothingHappened()
   })
 
   test('from another issuer, also where it says that it went wrong', async () => {
     const iss = 'https://evil.example.com'
-    expect(await stage.connecting.callback({ ...(await back()), iss }, visit)).toEqual(page('refused'))
-    expect(await stage.connecting.callback({ ...(await back()), iss, code: '', error: 'access_denied' }, visit)).toEqual(page('refused'))
+    expect(await harness.connecting.callback({ ...(await back()), iss }, visit)).toEqual(page('refused'))
+    expect(await harness.connecting.callback({ ...(await back()), iss, code: '', error: 'access_denied' }, visit)).toEqual(page('refused'))
     await nothingHappened()
   })
 
@@ -191,22 +193,22 @@ describe('coming back is refused', () => {
     ['invalid_scope', 'unavailable'],
     ['<script>alert(1)</script>', 'unavailable'],
   ] as const)('with the error %s, of which a page shows nothing', async (error, which) => {
-    const answer = await stage.connecting.callback({ ...(await back()), code: '', error }, visit)
-    expect(answer).toEqual(page(which))
-    expect(answer.html).not.toContain(error)
-    expect(answer.setCookies).toHaveLength(1)
+    const response = await harness.connecting.callback({ ...(await back()), code: '', error }, visit)
+    expect(response).toEqual(page(which))
+    expect(response.html).not.toContain(error)
+    expect(response.setCookies).toHaveLength(1)
     await nothingHappened()
   })
 
   test('without a code', async () => {
-    expect(await stage.connecting.callback({ ...(await back()), code: '' }, visit)).toEqual(page('malformed'))
+    expect(await harness.connecting.callback({ ...(await back()), code: '' }, visit)).toEqual(page('malformed'))
     await nothingHappened()
   })
 
   test('with a code that is not of this authorization', async () => {
     const [one, other] = [await back(), await back()]
-    expect(await stage.connecting.callback({ ...one, code: other.code }, visit)).toEqual(page('ended'))
-    expect(await stage.connections.find({ ...owner, actor: 'refused' })).toBeUndefined()
+    expect(await harness.connecting.callback({ ...one, code: other.code }, visit)).toEqual(page('ended'))
+    expect(await harness.connections.find({ ...owner, actor: 'refused' })).toBeUndefined()
   })
 
   test.each([
@@ -214,45 +216,45 @@ describe('coming back is refused', () => {
     ['does not know this installation', json(401, { error: 'invalid_client' }), 'unavailable'],
     ['answers nonsense', json(200, {}), 'unavailable'],
     ['says that the code has ended', json(400, { error: 'invalid_grant' }), 'ended'],
-  ] as const)('while the provider %s', async (_, answer, which) => {
-    stage.server.next('/token', answer)
-    expect(await stage.connecting.callback(await back(), visit)).toEqual(page(which))
-    expect(await stage.connections.find({ ...owner, actor: 'refused' })).toBeUndefined()
+  ] as const)('while the provider %s', async (_, response, which) => {
+    harness.server.next('/token', response)
+    expect(await harness.connecting.callback(await back(), visit)).toEqual(page(which))
+    expect(await harness.connections.find({ ...owner, actor: 'refused' })).toBeUndefined()
   })
 
   test('where the verifier does not open: its key was taken away, or its row was exchanged', async () => {
-    const rekeyed = stage.with({ vault: new Vault([`${randomBytes(32).toString('base64url')}=`]) })
+    const rekeyed = harness.with({ vault: new Vault([`${randomBytes(32).toString('base64url')}=`]) })
     expect(await rekeyed.callback(await back(), visit)).toEqual(page('ended'))
     const came = await back()
     const other = await back()
     const hash = (state: string) => `sha256('${state.split('.')[1]}'::bytea)`
-    await stage.database.pool.query(
+    await harness.database.pool.query(
       `UPDATE connect_steps SET content = jsonb_set(content::jsonb, '{verifier}',
          (SELECT content::jsonb->'verifier' FROM connect_steps WHERE hash = ${hash(other.state)}))::text WHERE hash = ${hash(came.state)}`,
     )
-    expect(await stage.connecting.callback(came, visit)).toEqual(page('refused'))
-    expect(stage.logged()).toContain('"reason":"context_mismatch"')
+    expect(await harness.connecting.callback(came, visit)).toEqual(page('refused'))
+    expect(harness.logged()).toContain('"reason":"context_mismatch"')
     await nothingHappened()
   })
 })
 
 test('nothing that was secret in all of this is in the log, an event or a row', async () => {
   const secrets = [
-    ...stage.server.issued,
+    ...harness.server.issued,
     'the secret of the client',
     'a text of the provider',
-    ...stage.server.tokenRequests.flatMap((body) => ['code', 'code_verifier', 'refresh_token'].map((name) => body.get(name) ?? '')),
+    ...harness.server.tokenRequests.flatMap((body) => ['code', 'code_verifier', 'refresh_token'].map((name) => body.get(name) ?? '')),
   ].filter((secret) => secret !== '')
   expect(secrets.length).toBeGreaterThan(40)
-  const everywhere = stage.logged() + (await stage.everything())
+  const everywhere = harness.logged() + (await harness.everything())
   for (const secret of secrets) expect(everywhere).not.toContain(secret)
 })
 
 describe('on plain http, which loopback alone may have', () => {
   test('the cookie has neither the prefix nor Secure, and binds all the same', async () => {
-    const local = await openStage({ publicUrl: 'http://localhost:8080' })
-    const { answer } = await local.sentOff()
-    expect(answer.setCookies[0]).toMatch(/^relay-oauth-[0-9a-f]{8}=[A-Za-z0-9_-]{43}; Path=\/; HttpOnly; SameSite=Lax; Max-Age=600$/)
+    const local = await openHarness({ publicUrl: 'http://localhost:8080' })
+    const { answer: response } = await local.sentOff()
+    expect(response.setCookies[0]).toMatch(/^relay-oauth-[0-9a-f]{8}=[A-Za-z0-9_-]{43}; Path=\/; HttpOnly; SameSite=Lax; Max-Age=600$/)
     const came = await local.cameBack()
     expect((await local.connecting.callback({ ...came, cookie: `a=b; ${came.cookie}; c=d` }, visit)).status).toBe(200)
     expect(await local.connecting.callback({ ...(await local.cameBack()), cookie: '' }, visit)).toEqual(page('otherBrowser'))

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { cookies, formToken, isFormToken } from '../../../../services/oauth/connect/cookie.ts'
-import { hashOf } from '../../../../services/oauth/connect/reference.ts'
+import { hashOf } from '../../../../services/oauth/connect/state-token.ts'
 
 const { bind, bindForm, clear, formSecret, holds, holdsSession } = cookies({ secure: true })
 const state = hashOf('a state')
@@ -39,7 +39,12 @@ test('a form’s token fits its browser’s secret and its ticket, and no other'
   const [secret, ticket] = ['s'.repeat(43), hashOf('a ticket')]
   const token = formToken(secret, ticket)
   expect(isFormToken(token, secret, ticket)).toBe(true)
-  for (const [shown, by, of] of [['', secret, ticket], [token, 't'.repeat(43), ticket], [token, secret, hashOf('another')], [`${token}x`, secret, ticket]] as const) {
+  for (const [shown, by, of] of [
+    ['', secret, ticket],
+    [token, 't'.repeat(43), ticket],
+    [token, secret, hashOf('another')],
+    [`${token}x`, secret, ticket],
+  ] as const) {
     expect(isFormToken(shown, by, of)).toBe(false)
   }
   expect(token).not.toContain(secret)
@@ -51,13 +56,19 @@ test('the secret for forms goes along with what this site sends alone, and is ta
   expect(header).toBe(`__Host-relay-oauth-form=${secret}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=600`)
   const sent = header.split(';')[0]!
   expect(formSecret(`a=b; ${sent}`)).toBe(secret)
-  for (const wrong of ['', `${sent}x`, `${sent}; ${sent}`, sent.replace('__Host-', ''), '__Host-relay-oauth-form=']) expect(formSecret(wrong)).toBeUndefined()
+  for (const wrong of ['', `${sent}x`, `${sent}; ${sent}`, sent.replace('__Host-', ''), '__Host-relay-oauth-form='])
+    expect(formSecret(wrong)).toBeUndefined()
 })
 
 test('a session is held by exactly one cookie of its name', () => {
   const sha256 = hashOf('the session')
   expect(holdsSession('a=b; __Host-relay-session=the session', sha256)).toBe(true)
-  for (const wrong of ['', '__Host-relay-session=another', 'relay-session=the session', '__Host-relay-session=the session; __Host-relay-session=x']) {
+  for (const wrong of [
+    '',
+    '__Host-relay-session=another',
+    'relay-session=the session',
+    '__Host-relay-session=the session; __Host-relay-session=x',
+  ]) {
     expect(holdsSession(wrong, sha256)).toBe(false)
   }
 })

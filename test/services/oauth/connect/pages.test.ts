@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { connectedPage, consentPage, forwardPage, reconsentPage, refusalPage, words } from '../../../../services/oauth/connect/pages.ts'
+import { connectedPage, consentPage, forwardPage, reconsentPage, errorPage, words } from '../../../../services/oauth/connect/pages.ts'
 
 /** Tags and attributes of a page, by a reader that knows no more than HTML's own characters. */
 const markup = (html: string) => html.match(/<[^>]*>/g)!.map((tag) => tag.replace(/"[^"]*"/g, '""'))
@@ -12,7 +12,7 @@ const hostile = fc.oneof(
 const page = (text: string) => [
   connectedPage({ provider: text, account: text, missing: [text], setCookies: [] }).html,
   reconsentPage({ provider: text, startUrl: text, setCookies: [] }).html,
-  refusalPage('ended', text).html,
+  errorPage('ended', text).html,
   forwardPage({ provider: text, url: text, setCookies: [] }).html,
   consentPage({ workspace: text, actor: text, provider: text, permissions: [text], action: text, formToken: text, setCookies: [] }).html,
 ]
@@ -34,7 +34,7 @@ test('text stays readable: it comes out as it went in', () => {
 
 test('a page runs nothing, loads nothing, and tells nobody its address, which holds a code', () => {
   for (const refusal of Object.keys(words) as (keyof typeof words)[]) {
-    const { html, location } = refusalPage(refusal, 'the-request-id')
+    const { html, location } = errorPage(refusal, 'the-request-id')
     expect(location).toBe('')
     expect(html).not.toMatch(/<script|<style|<img|<link|<form|\son\w+=|href=|src=/i)
     expect(html).toContain('<meta name="referrer" content="no-referrer">')

@@ -1,33 +1,41 @@
 import { createHash } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { meshErrors } from '#mesh/errors.ts'
-import { newNonce, writeReference } from '../../../../services/oauth/connect/reference.ts'
+import { newNonce, writeReference } from '../../../../services/oauth/connect/state-token.ts'
 import { json } from '../authorization-server.ts'
-import { type Stage, asker, openStage, page, visit } from './stage.ts'
+import { type Harness, principal, openHarness, page, visit } from './harness.ts'
 
-let stage: Stage
+let harness: Harness
 beforeAll(async () => {
-  stage = await openStage()
+  harness = await openHarness()
 })
-afterAll(() => stage.close())
+afterAll(() => harness.close())
 
 const wanted = { provider: 'example', scopes: [], returnTo: '' }
 
 describe('a link', () => {
-  const link = async (more: object = {}) => stage.ticketOf((await stage.connecting.authorize(asker, { ...wanted, ...more })).startUrl)
-  const show = (ticket: string, cookie = '') => stage.connecting.start(ticket, cookie, visit)
+  const link = async (more: object = {}) =>
+    harness.ticketOf((await harness.connecting.authorize(principal, { ...wanted, ...more })).startUrl)
+  const show = (ticket: string, cookie = '') => harness.connecting.start(ticket, cookie, visit)
   const opened = async (ticket: string, cookie = '') => {
     const shown = await show(ticket, cookie)
-    return { ticket, formToken: stage.formTokenOf(shown), cookie: stage.cookieOf(shown) }
+    return { ticket, formToken: harness.formTokenOf(shown), cookie: harness.cookieOf(shown) }
   }
-  const proceed = (sent: { ticket: string; formToken: string; cookie: string }) => stage.connecting.proceed(sent, visit)
+  const proceed = (sent: { ticket: string; formToken: string; cookie: string }) => harness.connecting.proceed(sent, visit)
 
   test('leads to a page that says whose workspace and actor it is for, at which provider, and what they could do', async () => {
-    const by = { ...asker, workspace: 'acme & <co>', actor: 'ann\u202e"' }
-    const { startUrl } = await stage.connecting.authorize(by, wanted)
-    const { status, html, form, setCookies, location, forward } = await show(stage.ticketOf(startUrl))
+    const by = { ...principal, workspace: 'acme & <co>', actor: 'ann\u202e"' }
+    const { startUrl } = await harness.connecting.authorize(by, wanted)
+    const { status, html, form, setCookies, location, forward } = await show(harness.ticketOf(startUrl))
     expect({ status, form, location, forward }).toEqual({ status: 200, form: true, location: '', forward: '' })
-    for (const text of ['acme &amp; &lt;co&gt;', 'ann\ufffd&quot;', 'Example', 'Send &lt;mail&gt; as you', 'until you disconnect', 'somebody else send']) {
+    for (const text of [
+      'acme &amp; &lt;co&gt;',
+      'ann\ufffd&quot;',
+      'Example',
+      'Send &lt;mail&gt; as you',
+      'until you disconnect',
+      'somebody else send',
+    ]) {
       expect(html).toContain(text)
     }
     expect(setCookies).toEqual([
@@ -37,9 +45,9 @@ describe('a link', () => {
 
   test('may be looked at however often, by whomever, and sends nobody anywhere', async () => {
     const ticket = await link()
-    const seen = stage.server.seen.length
+    const seen = harness.server.seen.length
     for (let time = 0; time < 20; time += 1) expect((await show(ticket)).forward).toBe('')
-    expect(stage.server.seen).toHaveLength(seen)
+    expect(harness.server.seen).toHaveLength(seen)
     expect((await proceed(await opened(ticket))).status).toBe(200)
   })
 
@@ -57,7 +65,7 @@ describe('a link', () => {
       { ...mine, formToken: mine.cookie.split('=')[1]! },
     ]
     for (const sent of wrong) expect(await proceed(sent)).toEqual(page('otherBrowser'))
-    expect((await proceed(mine)).forward).toMatch(`${stage.server.url}/authorize`)
+    expect((await proceed(mine)).forward).toMatch(`${harness.server.url}/authorize`)
   })
 
   test('in a second tab of the same browser leaves the first one usable', async () => {
@@ -69,16 +77,16 @@ describe('a link', () => {
   })
 
   test('binds the browser by a cookie and sends it to the provider, keeping nothing that either could be made from', async () => {
-    const { answer, cookie } = await stage.sentOff()
-    expect(answer).toMatchObject({ status: 200, location: '', form: false })
-    expect(answer.setCookies).toEqual([
+    const { answer: response, cookie } = await harness.sentOff()
+    expect(response).toMatchObject({ status: 200, location: '', form: false })
+    expect(response.setCookies).toEqual([
       expect.stringMatching(/^__Host-relay-oauth-[0-9a-f]{8}=[A-Za-z0-9_-]{43}; Path=\/; Secure; HttpOnly; SameSite=Lax; Max-Age=600$/),
     ])
-    const { searchParams, origin, pathname } = new URL(answer.forward)
-    expect(origin + pathname).toBe(`${stage.server.url}/authorize`)
-    expect(answer.html).toContain(`href="${answer.forward.replaceAll('&', '&amp;')}"`)
+    const { searchParams, origin, pathname } = new URL(response.forward)
+    expect(origin + pathname).toBe(`${harness.server.url}/authorize`)
+    expect(response.html).toContain(`href="${response.forward.replaceAll('&', '&amp;')}"`)
     expect(searchParams.get('redirect_uri')).toBe('https://relay.example.com/oauth/example/callback')
-    const kept = await stage.everything()
+    const kept = await harness.everything()
     const nonce = searchParams.get('state')!.split('.')[1]!
     for (const secret of [nonce, cookie.split('=')[1]!]) {
       expect(secret).toHaveLength(43)
@@ -89,10 +97,10 @@ describe('a link', () => {
 
   test('works once, also of many at the same time', async () => {
     const sent = await opened(await link())
-    const answers = await Promise.all(Array.from({ length: 20 }, () => proceed(sent)))
-    expect(answers.filter(({ status }) => status === 200)).toHaveLength(1)
-    expect(answers.filter(({ status }) => status === 410)).toHaveLength(19)
-    expect(answers.find(({ status }) => status === 410)).toEqual(page('ended'))
+    const responses = await Promise.all(Array.from({ length: 20 }, () => proceed(sent)))
+    expect(responses.filter(({ status }) => status === 200)).toHaveLength(1)
+    expect(responses.filter(({ status }) => status === 410)).toHaveLength(19)
+    expect(responses.find(({ status }) => status === 410)).toEqual(page('ended'))
     expect(await show(sent.ticket)).toEqual(page('ended'))
   })
 
@@ -115,22 +123,22 @@ describe('a link', () => {
     }
     const [, nonce] = (await link()).split('.')
     expect(await show(writeReference('other', nonce ?? ''))).toEqual(page('ended'))
-    const { answer } = await stage.sentOff()
-    expect(await show(new URL(answer.forward).searchParams.get('state')!)).toEqual(page('ended'))
+    const { answer: response } = await harness.sentOff()
+    expect(await show(new URL(response.forward).searchParams.get('state')!)).toEqual(page('ended'))
   })
 
   test('of a provider that was switched off since, and with a store that is away, says that it does not work just now', async () => {
-    const off = stage.with({ providers: stage.providersWithout() })
+    const off = harness.with({ providers: harness.providersWithout() })
     expect(await off.start(await link(), '', visit)).toEqual(page('unavailable'))
     const away = () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE())
-    const gone = stage.with({ store: { put: away, find: away, take: away, expire: away } })
+    const gone = harness.with({ store: { put: away, find: away, take: away, expire: away } })
     expect(await gone.start(writeReference('acme', newNonce()), '', visit)).toEqual(page('unavailable'))
   })
 
   test('is not used up by a provider that does not answer when it has to be asked where to go', async () => {
     const sent = await opened(await link({ provider: 'discovered' }))
-    stage.server.next('/.well-known/openid-configuration', json(503, {}))
+    harness.server.next('/.well-known/openid-configuration', json(503, {}))
     expect(await proceed(sent)).toEqual(page('unavailable'))
-    expect((await proceed(sent)).forward).toMatch(`${stage.server.url}/authorize`)
+    expect((await proceed(sent)).forward).toMatch(`${harness.server.url}/authorize`)
   })
 })

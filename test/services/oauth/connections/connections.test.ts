@@ -3,9 +3,9 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import { Connections } from '../../../../services/oauth/connections/connections.ts'
 import type { Owner } from '../../../../services/oauth/connections/store.ts'
-import { type TokenCache, noCache } from '../../../../services/oauth/tokens/cache.ts'
+import { type TokenCache, noCache } from '../../../../services/oauth/connections/token-cache.ts'
 import { type FreshDatabase, freshDatabase } from '../../../setup/database.ts'
-import { FakeProvider, type Replica, asker, openReplica } from '../tokens/replica.ts'
+import { FakeProvider, type Replica, principal, openReplica } from '../tokens/replica.ts'
 
 describe('connections', () => {
   let fresh: FreshDatabase
@@ -29,8 +29,8 @@ describe('connections', () => {
 
   const newOne = () => ({
     connectionId: randomUUID(),
-    workspace: asker.workspace,
-    actor: asker.actor,
+    workspace: principal.workspace,
+    actor: principal.actor,
     provider: 'google',
     account: 'ann@example.com',
     scopes: ['mail'],
@@ -44,14 +44,14 @@ describe('connections', () => {
 
   test('that are made and removed are told to the audit log with who did it, once each', async () => {
     const made = newOne()
-    await connections.made(made, asker)
-    expect(await connections.remove(asker, made.connectionId)).toMatchObject({ tokens: { access: 'sealed' } })
-    expect(await connections.remove(asker, made.connectionId)).toBeUndefined()
+    await connections.made(made, principal)
+    expect(await connections.remove(principal, made.connectionId)).toMatchObject({ tokens: { access: 'sealed' } })
+    expect(await connections.remove(principal, made.connectionId)).toBeUndefined()
     expect(acted).toBe(2)
     const events = await told(made.connectionId)
     expect(events.map(({ action }) => action)).toEqual(['connection.made', 'connection.removed'])
     for (const event of events) {
-      const { actor, workspace, requestId, source } = asker
+      const { actor, workspace, requestId, source } = principal
       expect(event).toMatchObject({ service: 'oauth', outcome: 'success', actor, workspace, requestId, source })
       expect(event.targets).toContain(`connection:${made.connectionId}`)
       expect(JSON.stringify(event)).not.toContain('ann@example.com')
@@ -59,9 +59,9 @@ describe('connections', () => {
   })
 
   test('leave no earlier token in the cache, and let their own be put there', async () => {
-    const first = await connections.made(newOne(), asker)
-    const second = await connections.made(newOne(), asker)
-    await connections.remove(asker, second.connectionId)
+    const first = await connections.made(newOne(), principal)
+    const second = await connections.made(newOne(), principal)
+    await connections.remove(principal, second.connectionId)
     const [, atSecond, atEnd] = forgotten.map(({ epoch }) => epoch)
     expect(atSecond).toBeGreaterThanOrEqual(first.epoch)
     expect(atSecond).toBeLessThan(second.epoch)

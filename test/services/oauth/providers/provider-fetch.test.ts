@@ -13,16 +13,20 @@ afterEach(async () => {
 const json = '{"access_token":"t"}'
 const final = `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${json.length}\r\n\r\n${json}`
 
-async function stage(answer: Parameters<typeof startRawServer>[0], connections = new ProviderConnections()) {
-  const server = await startRawServer(answer)
+async function openHarness(response: Parameters<typeof startRawServer>[0], connections = new ProviderConnections()) {
+  const server = await startRawServer(response)
   open.push(server)
   const url = `${server.url}/token`
   const ask = boundedFetch({ provider: 'example', allowHttp: true, endpoints: [url], requestMs: 2_000, connections })
-  return { server, url, ask: () => ask(url, { method: 'POST', headers: { accept: 'application/json' }, body: new URLSearchParams({ code: 'c&d' }) }) }
+  return {
+    server,
+    url,
+    ask: () => ask(url, { method: 'POST', headers: { accept: 'application/json' }, body: new URLSearchParams({ code: 'c&d' }) }),
+  }
 }
 
 test('a request is a form, asks for no encoding, and its connection is used again', async () => {
-  const { server, ask } = await stage(() => [final])
+  const { server, ask } = await openHarness(() => [final])
   expect(await (await ask()).json()).toEqual({ access_token: 't' })
   await new Promise(setImmediate)
   await ask()
@@ -34,19 +38,19 @@ test('a request is a form, asks for no encoding, and its connection is used agai
 })
 
 test('interim responses are skipped, so that no granted code or refreshed token is lost for one', async () => {
-  const { ask } = await stage(() => ['HTTP/1.1 100 Continue\r\n\r\n', 'HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n', final])
+  const { ask } = await openHarness(() => ['HTTP/1.1 100 Continue\r\n\r\n', 'HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n', final])
   expect(await (await ask()).json()).toEqual({ access_token: 't' })
 })
 
 test('an answer that is encoded all the same is decoded, and one that decodes to too much is unreadable', async () => {
   const encoded = (bytes: Buffer) => [`HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: ${bytes.length}\r\n\r\n`, bytes]
-  const { ask } = await stage((index) => encoded(gzipSync(index === 0 ? json : Buffer.alloc(50_000_000))))
+  const { ask } = await openHarness((index) => encoded(gzipSync(index === 0 ? json : Buffer.alloc(50_000_000))))
   expect(await (await ask()).json()).toEqual({ access_token: 't' })
   await expect(ask()).rejects.toMatchObject({ failure: { kind: 'unreadable' } })
 })
 
 test('headers that are too large are unreadable, half an answer is none', async () => {
-  const { ask } = await stage((index) => [index === 0 ? `HTTP/1.1 200 OK\r\nx: ${'a'.repeat(20_000)}\r\n\r\n` : final.slice(0, -3)])
+  const { ask } = await openHarness((index) => [index === 0 ? `HTTP/1.1 200 OK\r\nx: ${'a'.repeat(20_000)}\r\n\r\n` : final.slice(0, -3)])
   await expect(ask()).rejects.toMatchObject({ failure: { kind: 'unreadable' } })
   await expect(ask()).rejects.toMatchObject({ failure: { kind: 'unreachable' } })
 })

@@ -93,8 +93,8 @@ describe('scopes', () => {
     const scopePrefix = 'https://graph.microsoft.com/'
     const granted = readScopes({ scopePrefix }, 'https://graph.microsoft.com/Mail.Send  mail.readwrite openid')
     expect(granted).toEqual(['Mail.Send', 'mail.readwrite', 'openid'])
-    const asked = ['openid', 'offline_access', 'Mail.Send', 'Mail.ReadWrite', 'Calendars.ReadWrite']
-    expect(missingScopes(asked, granted)).toEqual(['Calendars.ReadWrite'])
+    const requests = ['openid', 'offline_access', 'Mail.Send', 'Mail.ReadWrite', 'Calendars.ReadWrite']
+    expect(missingScopes(requests, granted)).toEqual(['Calendars.ReadWrite'])
   })
 
   test('that are wanted come with whose account it is, and nothing else', () => {
@@ -103,8 +103,8 @@ describe('scopes', () => {
 
   test('nothing is missing of what was granted as it was asked', () => {
     fc.assert(
-      fc.property(fc.array(fc.stringMatching(/^[a-zA-Z.:/]{1,20}$/)), (asked) => {
-        expect(missingScopes(asked, readScopes({ scopePrefix: '' }, asked.join(' ')))).toEqual([])
+      fc.property(fc.array(fc.stringMatching(/^[a-zA-Z.:/]{1,20}$/)), (requests) => {
+        expect(missingScopes(requests, readScopes({ scopePrefix: '' }, requests.join(' ')))).toEqual([])
       }),
     )
   })

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Guard, startGuard } from '../../../../deploy/sandbox/guard.ts'
+import { type SandboxProxy, startGuard } from '../../../../deploy/sandbox/proxy.ts'
 import { missingScopes } from '../../../../services/oauth/providers/provider.ts'
 import { oauthProtocol } from '../../../../services/oauth/providers/protocol.ts'
 import { Providers, builtIn } from '../../../../services/oauth/providers/registry.ts'
@@ -10,7 +10,7 @@ const redirectUri = (name: string) => `https://relay.example.com/oauth/${name}/c
 const client = (name: string) => ({ id: 'relay', secret: 'the secret of the sandbox', redirectUri: redirectUri(name) })
 const protocol = oauthProtocol({ requestMs: 5000 })
 
-let guard: Guard
+let guard: SandboxProxy
 let providers: Providers
 beforeAll(async () => {
   guard = await startGuard({ clients: { google: client('google'), microsoft: client('microsoft') }, accessTtlMs: 3_600_000 })

@@ -7,13 +7,24 @@ import { pino } from 'pino'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { Secret } from '#mesh/config.ts'
 import { migrate } from '#mesh/postgres/migrate.ts'
-import { type Postgres, startPostgres } from '../../../../deploy/local/postgres.ts'
+import { type Postgres, startPostgres } from '../../../../deploy/local/postgres/server.ts'
 import { ProviderError } from '../../../../services/oauth/providers/provider-error.ts'
 import { redisTokenJournal } from '../../../../services/oauth/tokens/store.redis.ts'
 import { type TcpProxy, tcpProxy, through } from '../../../fakes/tcp-proxy.ts'
 import { until } from '../../../fixtures/mesh/until.ts'
 import { sharedRedis } from '../../../setup/redis.ts'
-import { FakeProvider, type Made, type Replica, type ReplicaOptions, asker, gate, leaseMs, made, openReplica, tokenOf } from './replica.ts'
+import {
+  FakeProvider,
+  type CreatedConnection,
+  type Replica,
+  type ReplicaOptions,
+  principal,
+  gate,
+  leaseMs,
+  made,
+  openReplica,
+  tokenOf,
+} from './replica.ts'
 
 describe('with Postgres away for longer than a lease', () => {
   let folder: string
@@ -23,25 +34,29 @@ describe('with Postgres away for longer than a lease', () => {
   /** What the provider takes, and once. */
   let good: Set<string>
   /** The answers of the provider wait for this. */
-  let answers: ReturnType<typeof gate>
+  let responses: ReturnType<typeof gate>
   const open: Replica[] = []
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'relay-oauth-outage-'))
     chmodSync(folder, 0o755)
     postgres = await startPostgres({ folder, durable: true })
-    await migrate(new Secret(postgres.url('postgres')), new URL('../../../../services/oauth/migrations/', import.meta.url), pino({ level: 'silent' }))
+    await migrate(
+      new Secret(postgres.url('postgres')),
+      new URL('../../../../services/oauth/migrations/', import.meta.url),
+      pino({ level: 'silent' }),
+    )
     proxy = await tcpProxy({ host: '127.0.0.1', port: postgres.port })
   })
   beforeEach(() => {
     provider = new FakeProvider()
     good = new Set()
-    answers = gate()
+    responses = gate()
     provider.answer = async (token) => {
       if (!good.delete(token)) throw new ProviderError({ kind: 'refused', code: 'invalid_grant', status: 400 })
       const refreshToken = tokenOf('refresh')
       good.add(refreshToken)
-      await answers.opened
+      await responses.opened
       return provider.grant({ refreshToken })
     }
   })
@@ -61,19 +76,20 @@ describe('with Postgres away for longer than a lease', () => {
     return opened
   }
   const viaProxy = () => through(proxy, postgres.url('postgres'))
-  const connected = async (by: Replica): Promise<Made> => {
+  const connected = async (by: Replica): Promise<CreatedConnection> => {
     const connection = await made(by)
     good.add(connection.refreshToken)
     return connection
   }
-  const asking = ({ tokens }: Replica, connection: Made) => tokens.token(connection, asker).catch(() => undefined)
+  const asking = ({ tokens }: Replica, connection: CreatedConnection) => tokens.token(connection, principal).catch(() => undefined)
   const passed = (ms: number) => {
     const began = performance.now()
     return until('that time has passed', async () => performance.now() - began > ms, ms + 5000)
   }
-  const served = (by: Replica, connection: Made) => until('it is served', async () => (await asking(by, connection)) !== undefined, 20_000)
+  const served = (by: Replica, connection: CreatedConnection) =>
+    until('it is served', async () => (await asking(by, connection)) !== undefined, 20_000)
   /** The row has what the provider takes: the connection goes on. */
-  const goesOn = async (by: Replica, connection: Made) => {
+  const goesOn = async (by: Replica, connection: CreatedConnection) => {
     const held = (await by.store.find(connection))!
     expect(held.status).toBe('connected')
     const token = by.vault.open({ workspace: held.workspace, connectionId: held.connectionId, kind: 'refresh' }, held.tokens.refresh!)
@@ -83,26 +99,34 @@ describe('with Postgres away for longer than a lease', () => {
   test.each([
     ['stopped', () => postgres.kill(), () => postgres.start()],
     ['silent', async () => proxy.silence(), async () => proxy.restore()],
-  ] as const)('%s while the provider answers, 12 of 12 connections go on, and each refresh token was shown once', async (_, goAway, comeBack) => {
-    const [one, two] = [replica({}, viaProxy()), replica({}, viaProxy())]
-    const connections = await Promise.all(Array.from({ length: 12 }, () => connected(one)))
-    const under = connections.map((connection) => asking(one, connection))
-    await until('all are at the provider', async () => provider.calls.length === 12)
-    await goAway()
-    answers.open()
-    await passed(2 * leaseMs)
-    const waiting = connections.map((connection) => asking(two, connection))
-    await comeBack()
-    await until('both answer', async () => {
-      const found = await Promise.all([one, two].map(({ store }) => store.find(connections[0]!).catch(() => undefined)))
-      return found.every((each) => each !== undefined)
-    }, 15_000)
-    // At once, and again and again.
-    for (const connection of connections) await served(two, connection)
-    await Promise.all([...under, ...waiting])
-    for (const connection of connections) await goesOn(two, connection)
-    expect(new Set(provider.calls).size).toBe(provider.calls.length)
-  }, 60_000)
+  ] as const)(
+    '%s while the provider answers, 12 of 12 connections go on, and each refresh token was shown once',
+    async (_, goAway, comeBack) => {
+      const [one, two] = [replica({}, viaProxy()), replica({}, viaProxy())]
+      const connections = await Promise.all(Array.from({ length: 12 }, () => connected(one)))
+      const under = connections.map((connection) => asking(one, connection))
+      await until('all are at the provider', async () => provider.calls.length === 12)
+      await goAway()
+      responses.open()
+      await passed(2 * leaseMs)
+      const waiting = connections.map((connection) => asking(two, connection))
+      await comeBack()
+      await until(
+        'both answer',
+        async () => {
+          const found = await Promise.all([one, two].map(({ store }) => store.find(connections[0]!).catch(() => undefined)))
+          return found.every((each) => each !== undefined)
+        },
+        15_000,
+      )
+      // At once, and again and again.
+      for (const connection of connections) await served(two, connection)
+      await Promise.all([...under, ...waiting])
+      for (const connection of connections) await goesOn(two, connection)
+      expect(new Set(provider.calls).size).toBe(provider.calls.length)
+    },
+    60_000,
+  )
 
   test('for one replica alone: the other asks with the old token and is refused, and what came late wins over that', async () => {
     const [cut, other] = [replica({}, viaProxy()), replica()]
@@ -110,11 +134,15 @@ describe('with Postgres away for longer than a lease', () => {
     const under = asking(cut, connection)
     await until('it is at the provider', async () => provider.calls.length === 1)
     proxy.silence()
-    answers.open()
-    await until('the other gave it up', async () => {
-      await asking(other, connection)
-      return (await other.store.find(connection))?.status === 'reauth_required'
-    }, 20_000)
+    responses.open()
+    await until(
+      'the other gave it up',
+      async () => {
+        await asking(other, connection)
+        return (await other.store.find(connection))?.status === 'reauth_required'
+      },
+      20_000,
+    )
     expect(provider.calls).toEqual([connection.refreshToken, connection.refreshToken])
     proxy.restore()
     await until('it is connected again', async () => (await other.store.find(connection))?.status === 'connected', 15_000)
@@ -138,7 +166,7 @@ describe('with Postgres away for longer than a lease', () => {
       const two = replica({ journal })
       const connection = await connected(one)
       void asking(one, connection)
-      answers.open()
+      responses.open()
       await until('it is in the journal', async () => (await journal.find(connection.connectionId)) !== undefined)
       const kept = JSON.stringify(await redis.mget(await redis.keys(`${prefix}*`)))
       for (const secret of provider.given) expect(kept).not.toContain(secret)

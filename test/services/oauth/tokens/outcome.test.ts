@@ -20,8 +20,14 @@ describe('what a provider answers means', () => {
     [refused('other', 401), { what: 'invalid_client', code: 'invalid_client' }],
     [refused('other', 403), { what: 'later', why: 'other' }],
     [refused('access_denied', 403), { what: 'later', why: 'other' }],
-    [{ kind: 'busy', status: 429, retryAfterMs: 7000 }, { what: 'later', why: 'rate_limited', retryAfterMs: 7000 }],
-    [{ kind: 'busy', status: 503, retryAfterMs: undefined }, { what: 'later', why: 'server_error', retryAfterMs: undefined }],
+    [
+      { kind: 'busy', status: 429, retryAfterMs: 7000 },
+      { what: 'later', why: 'rate_limited', retryAfterMs: 7000 },
+    ],
+    [
+      { kind: 'busy', status: 503, retryAfterMs: undefined },
+      { what: 'later', why: 'server_error', retryAfterMs: undefined },
+    ],
     [{ kind: 'unreachable' }, { what: 'later', why: 'unreachable' }],
     [{ kind: 'unreadable' }, { what: 'later', why: 'unreadable' }],
     [{ kind: 'foreign' }, { what: 'later', why: 'issuer_mismatch' }],

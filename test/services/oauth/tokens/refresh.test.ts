@@ -3,22 +3,22 @@ import { meshErrors } from '#mesh/errors.ts'
 import { connectionEvent } from '../../../../services/oauth/connections/connections.ts'
 import { failureOf } from '../../../fixtures/mesh/server.ts'
 import { until } from '../../../fixtures/mesh/until.ts'
-import { type Made, type Replica, asker, gate, leaseMs, made, tokenOf } from './replica.ts'
+import { type CreatedConnection, type Replica, principal, gate, leaseMs, made, tokenOf } from './replica.ts'
 import { lastOf, provider, replica, useReplicas } from './replicas.ts'
 
 useReplicas()
 
-const tokenFor = ({ tokens }: Replica, connection: Made) => tokens.token(connection, asker)
-const removed = ({ store }: Replica, { workspace, actor, connectionId, provider: name }: Made) =>
-  store.disconnect(workspace, actor, connectionId, connectionEvent(asker, 'connection.removed', { connectionId, provider: name }))
+const tokenFor = ({ tokens }: Replica, connection: CreatedConnection) => tokens.token(connection, principal)
+const removed = ({ store }: Replica, { workspace, actor, connectionId, provider: name }: CreatedConnection) =>
+  store.disconnect(workspace, actor, connectionId, connectionEvent(principal, 'connection.removed', { connectionId, provider: name }))
 const slowly = () => {
-  const [asked, answer] = [gate(), gate()]
+  const [asked, response] = [gate(), gate()]
   provider.answer = async () => {
     asked.open()
-    await answer.opened
+    await response.opened
     return provider.grant()
   }
-  return { asked: asked.opened, answer: answer.open }
+  return { asked: asked.opened, answer: response.open }
 }
 
 describe('one refresh', () => {
@@ -33,10 +33,10 @@ describe('one refresh', () => {
   test('and so do 100 at two replicas', async () => {
     const [one, two] = [replica(), replica()]
     const connection = await made(one)
-    const { asked, answer } = slowly()
+    const { asked, answer: response } = slowly()
     const asking = Array.from({ length: 100 }, (_, index) => tokenFor(index % 2 === 0 ? one : two, connection))
     await asked
-    answer()
+    response()
     const tokens = await Promise.all(asking)
     expect(provider.calls).toHaveLength(1)
     expect(new Set(tokens.map(({ accessToken }) => accessToken))).toEqual(new Set(provider.given))
@@ -52,10 +52,10 @@ describe('one refresh', () => {
       }),
     })
     const connection = await made(one)
-    const { answer } = slowly()
+    const { answer: response } = slowly()
     const asking = Array.from({ length: 100 }, () => tokenFor(one, connection))
     await until('all know that it has expired', () => counts.found === 100)
-    answer()
+    response()
     await Promise.all(asking)
     expect(counts).toEqual({ found: 100, taken: 1 })
   })
@@ -63,12 +63,12 @@ describe('one refresh', () => {
   test('no database connection is held while the provider is asked', async () => {
     const one = replica()
     const connections = await Promise.all(Array.from({ length: 30 }, () => made(one)))
-    const { answer } = slowly()
+    const { answer: response } = slowly()
     const asking = connections.map((connection) => tokenFor(one, connection))
     await until('all are at the provider at once', () => provider.calls.length === 30)
     const { totalCount, idleCount, waitingCount } = one.database.pool
     expect({ used: totalCount - idleCount, waitingCount }).toEqual({ used: 0, waitingCount: 0 })
-    answer()
+    response()
     await Promise.all(asking)
   })
 
@@ -102,11 +102,11 @@ describe('a disconnect during a refresh', () => {
   test('leaves it disconnected, and gives back what the provider gave', async () => {
     const one = replica()
     const connection = await made(one)
-    const { asked, answer } = slowly()
+    const { asked, answer: response } = slowly()
     const waiting = failureOf(tokenFor(one, connection))
     await asked
     expect(await removed(one, connection)).toMatchObject({ connectionId: connection.connectionId })
-    answer()
+    response()
     expect(await waiting).toMatchObject({ reason: 'NOT_CONNECTED', metadata: { authorize_path: '/oauth/google/authorize' } })
     expect(await one.store.find(connection)).toBeUndefined()
     expect(provider.revoked).toEqual(provider.given)
@@ -115,7 +115,7 @@ describe('a disconnect during a refresh', () => {
   test('also where the provider answers that the grant has ended', async () => {
     const one = replica()
     const connection = await made(one)
-    const { asked, answer } = slowly()
+    const { asked, answer: response } = slowly()
     const grant = provider.answer
     provider.answer = async (token) => {
       await grant(token)
@@ -125,7 +125,7 @@ describe('a disconnect during a refresh', () => {
     const waiting = failureOf(tokenFor(one, connection))
     await asked
     await removed(one, connection)
-    answer()
+    response()
     expect(await waiting).toMatchObject({ reason: 'NOT_CONNECTED' })
     expect(await one.store.find(connection)).toBeUndefined()
   })
@@ -133,9 +133,7 @@ describe('a disconnect during a refresh', () => {
   test('however they meet: 40 times at any moment, none is connected afterwards', async () => {
     const [one, two] = [replica(), replica()]
     const connections = await Promise.all(Array.from({ length: 40 }, () => made(one)))
-    await Promise.all(
-      connections.flatMap((connection) => [tokenFor(one, connection).catch(() => undefined), removed(two, connection)]),
-    )
+    await Promise.all(connections.flatMap((connection) => [tokenFor(one, connection).catch(() => undefined), removed(two, connection)]))
     for (const connection of connections) {
       expect(await one.store.find(connection)).toBeUndefined()
       expect(await failureOf(tokenFor(two, connection))).toMatchObject({ reason: 'NOT_CONNECTED' })
@@ -190,15 +188,15 @@ describe('a provider that gives a new refresh token each time', () => {
     const one = replica({ waitMs: 1500 })
     const connection = await made(one)
     rotating(connection.refreshToken)
-    const [rotate, answer] = [provider.answer, gate()]
+    const [rotate, response] = [provider.answer, gate()]
     provider.answer = async (token) => {
       // It has taken the old token by the time that it is slow.
       const granted = await rotate(token)
-      await answer.opened
+      await response.opened
       return granted
     }
     expect(await failureOf(tokenFor(one, connection))).toMatchObject({ reason: 'PROVIDER_UNAVAILABLE' })
-    answer.open()
+    response.open()
     const { accessToken } = await tokenFor(one, connection)
     expect(accessToken).toBe(provider.given[0])
     expect(provider.calls).toEqual([connection.refreshToken])
@@ -230,7 +228,7 @@ describe('a refresh that fails', () => {
       `%reauth_required%${connection.connectionId}%`,
     ])
     expect(told.rows.map(({ event }) => JSON.parse(event) as object)).toEqual([
-      expect.objectContaining({ action: 'connection.reauth_required', reason: 'GRANT_ENDED', requestId: asker.requestId }),
+      expect.objectContaining({ action: 'connection.reauth_required', reason: 'GRANT_ENDED', requestId: principal.requestId }),
     ])
   })
 
@@ -263,13 +261,13 @@ describe('a refresh that fails', () => {
     ['that it is broken', { kind: 'busy', status: 503, retryAfterMs: undefined }, 500],
     ['nothing', { kind: 'unreachable' }, 500],
     ['nonsense', { kind: 'unreadable' }, 500],
-  ] as const)('because the provider says %s: it is left alone for a while, by every replica', async (_, failure, leastMs) => {
+  ] as const)('because the provider says %s: it is left alone for a while, by every replica', async (_, failure, minMs) => {
     const [one, two] = [replica(), replica()]
     const connection = await made(one)
     provider.fails(failure)
     const first = await failureOf(tokenFor(one, connection))
     expect(first).toMatchObject({ reason: 'PROVIDER_UNAVAILABLE', code: 'UNAVAILABLE' })
-    expect(first.retryAfterMs).toBeGreaterThanOrEqual(leastMs)
+    expect(first.retryAfterMs).toBeGreaterThanOrEqual(minMs)
     for (const each of [one, two]) expect(await failureOf(tokenFor(each, connection))).toMatchObject({ reason: 'PROVIDER_UNAVAILABLE' })
     expect(provider.calls).toHaveLength(1)
     expect(await one.store.find(connection)).toMatchObject({ status: 'connected', failures: 1 })

@@ -1,6 +1,6 @@
 /** What hands out tokens in a replica, with a pool of its own, beside others on one database; and a provider that answers as told. */
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
-import type { Asker } from '#mesh/audit/event.ts'
+import type { Principal } from '#mesh/audit/event.ts'
 import { Secret } from '#mesh/config.ts'
 import { Database } from '#mesh/postgres/database.ts'
 import { createLogger } from '#mesh/telemetry/log.ts'
@@ -9,10 +9,10 @@ import { connectionEvent } from '../../../../services/oauth/connections/connecti
 import { postgresConnectionStore } from '../../../../services/oauth/connections/store.postgres.ts'
 import type { Connection, ConnectionStore } from '../../../../services/oauth/connections/store.ts'
 import { instruments } from '../../../../services/oauth/metrics.ts'
-import type { Granted } from '../../../../services/oauth/providers/protocol.ts'
+import type { TokenGrant } from '../../../../services/oauth/providers/protocol.ts'
 import { ProviderError, type ProviderFailure } from '../../../../services/oauth/providers/provider-error.ts'
 import type { Provider } from '../../../../services/oauth/providers/provider.ts'
-import { type TokenCache, noCache } from '../../../../services/oauth/tokens/cache.ts'
+import { type TokenCache, noCache } from '../../../../services/oauth/connections/token-cache.ts'
 import { Revoking } from '../../../../services/oauth/revocations/revoking.ts'
 import { postgresRevocationStore } from '../../../../services/oauth/revocations/store.postgres.ts'
 import { connectionHeartbeat } from '../../../../services/oauth/tokens/heartbeat.ts'
@@ -27,7 +27,7 @@ export const sha256 = (text: string) => createHash('sha256').update(text).digest
 /** Easy to look for wherever it must not be. */
 export const tokenOf = (what: string) => `secret-${what}-${randomBytes(12).toString('hex')}`
 
-export const asker: Asker = {
+export const principal: Principal = {
   workspace: 'acme',
   actor: 'ann',
   keyId: '',
@@ -53,7 +53,7 @@ export const google: Provider = {
   allowHttp: false,
 }
 
-type Answer = (refreshToken: string) => Promise<Granted> | Granted
+type Answer = (refreshToken: string) => Promise<TokenGrant> | TokenGrant
 
 /** One provider for all replicas of a test. */
 export class FakeProvider {
@@ -63,7 +63,7 @@ export class FakeProvider {
   readonly given: string[] = []
   answer: Answer = () => this.grant()
 
-  grant(more: Partial<Granted> = {}): Granted {
+  grant(more: Partial<TokenGrant> = {}): TokenGrant {
     const granted = { accessToken: tokenOf('access'), expiresInMs: 3_600_000, refreshToken: undefined, scopes: undefined, ...more }
     this.given.push(granted.accessToken, ...(granted.refreshToken === undefined ? [] : [granted.refreshToken]))
     return granted
@@ -75,7 +75,7 @@ export class FakeProvider {
     }
   }
 
-  readonly refresh = async (_: Provider, refreshToken: string): Promise<Granted> => {
+  readonly refresh = async (_: Provider, refreshToken: string): Promise<TokenGrant> => {
     this.calls.push(refreshToken)
     return this.answer(refreshToken)
   }
@@ -114,7 +114,14 @@ export function openReplica(url: string, provider: FakeProvider, options: Replic
   const database = new Database({ url: new Secret(url), log, statementMs: 1500 })
   const [store, vault] = [change(postgresConnectionStore(database)), new Vault([vaultKey])]
   const providers = { find: () => ({ provider: google }) }
-  const revoking = new Revoking({ store: postgresRevocationStore(database), providers, protocol: provider, vault, instruments: counted, log })
+  const revoking = new Revoking({
+    store: postgresRevocationStore(database),
+    providers,
+    protocol: provider,
+    vault,
+    instruments: counted,
+    log,
+  })
   const refresh = new Refresh({ store, cache, journal, vault, protocol: provider, instruments: counted, log, leaseMs, waitMs, revoking })
   const beating = connectionHeartbeat({ store, instruments: counted, log })
   beating.start()
@@ -136,7 +143,7 @@ export function openReplica(url: string, provider: FakeProvider, options: Replic
   }
 }
 
-export interface Made extends Connection {
+export interface CreatedConnection extends Connection {
   readonly accessToken: string
   readonly refreshToken: string
 }
@@ -149,7 +156,7 @@ let actors = 0
 export async function made(
   { store, vault }: Pick<Replica, 'store' | 'vault'>,
   { leftMs = -1000, provider = 'google' }: { leftMs?: number; provider?: string } = {},
-): Promise<Made> {
+): Promise<CreatedConnection> {
   const owner = { workspace: 'acme', actor: `actor-${run}-${(actors += 1)}`, provider }
   const [connectionId, accessToken, refreshToken] = [randomUUID(), tokenOf('access'), tokenOf('refresh')]
   const seal = (kind: 'access' | 'refresh', text: string) => vault.seal({ workspace: owner.workspace, connectionId, kind }, text)
@@ -165,7 +172,7 @@ export async function made(
         refresh: seal('refresh', refreshToken),
       },
     },
-    connectionEvent(asker, 'connection.made', { connectionId, provider: owner.provider }),
+    connectionEvent(principal, 'connection.made', { connectionId, provider: owner.provider }),
   )
   return { ...connection, accessToken, refreshToken }
 }

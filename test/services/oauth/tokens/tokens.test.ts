@@ -1,13 +1,14 @@
 import { describe, expect, test } from 'vitest'
 import { meshErrors } from '#mesh/errors.ts'
-import type { CachedToken } from '../../../../services/oauth/tokens/cache.ts'
+import type { CachedToken } from '../../../../services/oauth/connections/token-cache.ts'
 import { failureOf } from '../../../fixtures/mesh/server.ts'
-import { type Made, type Replica, asker, made, sha256 } from './replica.ts'
+import { type CreatedConnection, type Replica, principal, made, sha256 } from './replica.ts'
 import { lastOf, provider, replica, useReplicas } from './replicas.ts'
 
 useReplicas()
 
-const tokenFor = ({ tokens }: Replica, connection: Made, refused?: string) => tokens.token({ ...connection, refused }, asker)
+const tokenFor = ({ tokens }: Replica, connection: CreatedConnection, refused?: string) =>
+  tokens.token({ ...connection, refused }, principal)
 
 describe('a token', () => {
   test('that holds for long is handed out as it is; in its last minute too, while another is fetched', async () => {

@@ -2,7 +2,7 @@ import { createCipheriv, createHmac, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { Fernet, FernetError, type Refusal, decode } from '../../../../services/oauth/vault/fernet.ts'
+import { Fernet, FernetError, type FernetErrorCode, decode } from '../../../../services/oauth/vault/fernet.ts'
 
 const vectors = (name: string): unknown => JSON.parse(readFileSync(new URL(`vectors/${name}.json`, import.meta.url), 'utf8'))
 
@@ -21,7 +21,7 @@ const python = vectors('python') as { tokens: { key: string; time_sec: number; t
 const fernetOf = (key: string) => new Fernet(decode(key)!)
 const secondsOf = (time: string) => Date.parse(time) / 1000
 
-const refusalOf = (work: () => unknown): Refusal | undefined => {
+const refusalOf = (work: () => unknown): FernetErrorCode | undefined => {
   try {
     work()
     return undefined
@@ -37,10 +37,14 @@ describe("the spec's vectors", () => {
   })
 
   test.each(spec.verify)('a token becomes its message', ({ token, now, ttl_sec: ttlSec, src, secret }) => {
-    expect(fernetOf(secret).decrypt(token, { nowSec: secondsOf(now), ttlSec }).toString()).toBe(src)
+    expect(
+      fernetOf(secret)
+        .decrypt(token, { nowSec: secondsOf(now), ttlSec })
+        .toString(),
+    ).toBe(src)
   })
 
-  const why: Record<string, Refusal> = {
+  const why: Record<string, FernetErrorCode> = {
     'incorrect mac': 'forged',
     'too short': 'malformed',
     'invalid base64': 'malformed',

@@ -49,7 +49,14 @@ describe('a rotation', () => {
     expect(unsealed(is!)).toBe(unsealed(was!))
     // Whoever refreshes meanwhile still writes what the provider gave, which is given once.
     const access = after.seal({ workspace: 'acme', connectionId, kind: 'access' }, 'the next')
-    expect(await connections.store.writeRefreshed(connectionId, version, { access, accessExpiresAt: new Date() }, eventOf('connection.recovered'))).toBeDefined()
+    expect(
+      await connections.store.writeRefreshed(
+        connectionId,
+        version,
+        { access, accessExpiresAt: new Date() },
+        eventOf('connection.recovered'),
+      ),
+    ).toBeDefined()
     expect(await tokens(owner!, only)).toEqual({ access: 'the next', refresh: 'refresh-0' })
   })
 

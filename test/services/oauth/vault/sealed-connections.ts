@@ -5,14 +5,14 @@ import { type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
 import { Secret } from '#mesh/config.ts'
 import { Database } from '#mesh/postgres/database.ts'
 import { postgresConnectionStore } from '../../../../services/oauth/connections/store.postgres.ts'
-import type { ConnectionStore, HeldConnection, Owner } from '../../../../services/oauth/connections/store.ts'
+import type { ConnectionStore, LeasedConnection, Owner } from '../../../../services/oauth/connections/store.ts'
 import { Fernet } from '../../../../services/oauth/vault/fernet.ts'
 import type { Vault } from '../../../../services/oauth/vault/vault.ts'
 import { freshDatabase } from '../../../setup/database.ts'
 
 const migrations = new URL('../../../../services/oauth/migrations/', import.meta.url)
-const asker = { workspace: 'acme', actor: 'ada', keyId: '', requestId: '', traceId: '', source: '' }
-export const eventOf = (action: string): AuditEvent => auditEvent('oauth', asker, { action, outcome: 'success' })
+const principal = { workspace: 'acme', actor: 'ada', keyId: '', requestId: '', traceId: '', source: '' }
+export const eventOf = (action: string): AuditEvent => auditEvent('oauth', principal, { action, outcome: 'success' })
 
 export const newKey = (): string => `${randomBytes(32).toString('base64url')}=`
 export const bareBy = (key: string, text: string): string => new Fernet(Buffer.from(key, 'base64url')).encrypt(Buffer.from(text), 1)
@@ -25,7 +25,7 @@ export interface SealedConnections {
   fill(count: number, vault: Vault): Promise<Owner[]>
   /** What one column of a connection is made to be. */
   put(owner: Owner, column: 'access_sealed' | 'refresh_sealed' | 'legacy', value: string | boolean): Promise<void>
-  held(owner: Owner): Promise<HeldConnection>
+  held(owner: Owner): Promise<LeasedConnection>
   /** Every column of every row, as text, by id. */
   rows(): Promise<string[]>
   /** Rows that hold a token of another key. */

@@ -47,7 +47,8 @@ describe('a sealed token', () => {
     const sealed = vault.seal(mine, 'token')
     const workspaces = ['acme2', 'Acme', ''].map((workspace) => ({ workspace }))
     for (const change of [...workspaces, { connectionId: randomUUID() }, { kind: 'refresh' } as const]) {
-      for (const legacy of [false, true]) expect(reasonOf(() => vault.open({ ...mine, ...change }, sealed, { legacy }))).toBe('context_mismatch')
+      for (const legacy of [false, true])
+        expect(reasonOf(() => vault.open({ ...mine, ...change }, sealed, { legacy }))).toBe('context_mismatch')
     }
   })
 

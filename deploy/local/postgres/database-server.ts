@@ -1,0 +1,30 @@
+/** Where the databases of a mesh are: in a Postgres that was given, else in one of its own. */
+import type { DatabaseServer } from './databases.ts'
+import type { MeshOptions } from '../mesh-options.ts'
+import { startPostgres, type Postgres } from './server.ts'
+import { timed, type Say } from '../processes/steps.ts'
+
+/** A Postgres of its own is started again when it dies; `fail` hears of it where that fails. */
+export async function databaseServer(
+  { folder, databaseUrl, durable }: MeshOptions,
+  say: Say,
+  fail: (error: Error) => void,
+): Promise<{ server: DatabaseServer; own: Postgres | undefined }> {
+  if (databaseUrl !== undefined) {
+    say('using the Postgres of DATABASE_URL')
+    return { server: { adminUrl: databaseUrl, folder }, own: undefined }
+  }
+  // Unknown until its first start is over.
+  let own: Postgres | undefined = undefined
+  const onDeath = (lines: string): void => {
+    say(`Postgres ended unasked; its log ends with\n${lines}`)
+    void own?.start().then(() => say('Postgres runs again'), fail)
+  }
+  own = await timed(
+    say,
+    'starting Postgres',
+    () => startPostgres({ folder, durable, log: (line) => say(`  ${line}`), onDeath }),
+    ({ port }) => `Postgres listens: 127.0.0.1:${port}`,
+  )
+  return { server: own, own }
+}

@@ -1,0 +1,77 @@
+/** A database and login roles for each service, so that none can read another's tables. */
+import { Client, escapeIdentifier, escapeLiteral } from 'pg'
+import { storedSecret } from '../state/state-dir.ts'
+
+export interface DatabaseServer {
+  /** Of a role that may create roles and databases. */
+  readonly adminUrl: string
+  /** Where the passwords are kept. */
+  readonly folder: string
+}
+
+const duplicate = new Set(['42710', '42P04', '23505'])
+
+/** Runs a statement that makes something, and does not mind when it is there already. */
+async function ensure(client: Client, sql: string): Promise<void> {
+  try {
+    await client.query(sql)
+  } catch (error) {
+    if (!duplicate.has((error as { code?: string }).code ?? '')) throw error
+  }
+}
+
+/** Runs statements on a database of the server. */
+async function on(url: string, run: (client: Client) => Promise<void>): Promise<void> {
+  const client = new Client({ connectionString: url, connectionTimeoutMillis: 5000 })
+  // A lost connection fails the statement that is under way; that is where it is handled.
+  client.on('error', () => undefined)
+  try {
+    await client.connect()
+    await run(client)
+  } finally {
+    await client.end().catch(() => undefined)
+  }
+}
+
+/** Makes a login role and returns its password, which is kept. */
+async function ensureRole(client: Client, folder: string, name: string): Promise<string> {
+  const password = storedSecret(folder, `database ${name}`)
+  const role = escapeIdentifier(name)
+  await ensure(client, `CREATE ROLE ${role} LOGIN`)
+  await client.query(`ALTER ROLE ${role} PASSWORD ${escapeLiteral(password)}`)
+  return password
+}
+
+/**
+ * Makes the database `name` owned by a login role of the same name, closed to everybody else but the login roles `name_<further>`, which
+ * may connect and are given nothing more here: what they may do is the service's to grant. Returns the URLs of them all. Safe to repeat:
+ * the passwords stay.
+ */
+export async function createServiceDatabase<Further extends string = never>(
+  server: DatabaseServer,
+  name: string,
+  further: readonly Further[] = [],
+): Promise<Record<'owner' | Further, string>> {
+  const database = escapeIdentifier(name)
+  const urls: Record<string, string> = {}
+  const urlFor = (role: string, password: string): string => {
+    const url = new URL(server.adminUrl)
+    url.username = encodeURIComponent(role)
+    url.password = encodeURIComponent(password)
+    url.pathname = `/${encodeURIComponent(name)}`
+    return url.href
+  }
+  await on(server.adminUrl, async (client) => {
+    urls.owner = urlFor(name, await ensureRole(client, server.folder, name))
+    // Who is not a superuser may give a database only to a role it is a member of.
+    await client.query(`GRANT ${database} TO CURRENT_USER`)
+    await ensure(client, `CREATE DATABASE ${database} OWNER ${database}`)
+    await client.query(`REVOKE ALL ON DATABASE ${database} FROM PUBLIC`)
+    for (const each of further) {
+      const role = `${name}_${each}`
+      urls[each] = urlFor(role, await ensureRole(client, server.folder, role))
+      await client.query(`GRANT CONNECT ON DATABASE ${database} TO ${escapeIdentifier(role)}`)
+    }
+  })
+  return urls
+}

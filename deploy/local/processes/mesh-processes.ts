@@ -1,0 +1,110 @@
+/** The processes of a mesh by name: started where they listened before, entered in the roster, found, and stopped. */
+import { join } from 'node:path'
+import { startProcess, type Listening, type MeshProcess } from './child.ts'
+import { isFree, keepPort, storedPort } from '../state/state-dir.ts'
+import { writeRoster } from './pid-file.ts'
+import { all, timed, type Say } from './steps.ts'
+
+export interface ProcessesParts {
+  folder: string
+  /** Where their sources are. */
+  root: string
+  say: Say
+  /** Called whenever one runs again. */
+  onStart: () => void
+  /** Called when one died too often to go on. */
+  onFailure: (error: Error) => void
+}
+
+export interface Launch {
+  name: string
+  /** What Node runs, from the root. */
+  main: string
+  env: Readonly<Record<string, string>> | (() => Record<string, string>)
+  /** Where it serves HTTP; it serves gRPC without. */
+  httpPort?: number
+}
+
+export class Processes {
+  readonly #parts: ProcessesParts
+  readonly #byName = new Map<string, MeshProcess>()
+
+  constructor(parts: ProcessesParts) {
+    this.#parts = parts
+  }
+
+  get names(): string[] {
+    return [...this.#byName.keys()]
+  }
+
+  find(name: string): MeshProcess | undefined {
+    return this.#byName.get(name)
+  }
+
+  get(name: string): MeshProcess {
+    const found = this.find(name)
+    if (found === undefined) throw new Error(`there is no process "${name}"; there are ${this.names.join(', ')}`)
+    return found
+  }
+
+  /** Starts some side by side and says where each listens. */
+  async start(launches: readonly Launch[]): Promise<MeshProcess[]> {
+    return timed(
+      this.#parts.say,
+      `starting ${launches.map(({ name }) => name).join(', ')}`,
+      () => all(launches.map((launch) => this.#launch(launch))),
+      (started) => started.map(({ name, listening }) => `${name} listens: ${where(listening)}`).join('; '),
+    )
+  }
+
+  /** Stops all replicas of some services side by side. */
+  async stop(...services: readonly string[]): Promise<void> {
+    const isOf = (name: string) => services.some((service) => name === service || name.startsWith(`${service}-`))
+    await Promise.all(
+      this.names.filter(isOf).map(async (name) => {
+        await this.get(name).stop()
+        this.#parts.say(`  ${name} stopped`)
+      }),
+    )
+  }
+
+  async #launch({ name, main, env, httpPort }: Launch): Promise<MeshProcess> {
+    const { folder, root, say, onStart, onFailure } = this.#parts
+    const [grpc, admin] = await Promise.all([this.#address(`${name}.grpc`), this.#address(`${name}.admin`)])
+    const started = await startProcess({
+      name,
+      main: join(root, main),
+      log: join(folder, 'logs', `${name}.log`),
+      say,
+      onFailure,
+      onStart: () => {
+        this.#register()
+        onStart()
+      },
+      env: (last) => ({
+        ...(typeof env === 'function' ? env() : env),
+        ADMIN_LISTEN: last.admin ?? admin,
+        ...(httpPort === undefined ? { GRPC_LISTEN: last.grpc ?? grpc } : { HTTP_LISTEN: last.http ?? `127.0.0.1:${httpPort}` }),
+      }),
+    })
+    this.#byName.set(name, started)
+    this.#register()
+    for (const [kind, address] of Object.entries(started.listening)) {
+      if (address !== undefined) keepPort(folder, `${name}.${kind}`, Number(address.split(':').at(-1)))
+    }
+    return started
+  }
+
+  /** Where it listened in an earlier run, when that is free; else anywhere (port 0). */
+  async #address(name: string): Promise<string> {
+    const kept = storedPort(this.#parts.folder, name)
+    return `127.0.0.1:${kept !== undefined && (await isFree(kept)) ? kept : 0}`
+  }
+
+  #register(): void {
+    writeRoster(this.#parts.folder, this.#byName.values())
+  }
+}
+
+const where = ({ http, grpc, admin }: Listening): string =>
+  [http && `HTTP ${http}`, grpc && `gRPC ${grpc}`, admin && `admin ${admin}`].filter((each) => each !== undefined).join(', ')

@@ -1,0 +1,105 @@
+/**
+ * A person at a browser, for who has none: opens a start_url of Relay's, continues from the page there, consents as an account of the
+ * sandbox, and goes back to Relay, keeping cookies on the way. It goes only from Relay to this sandbox and back.
+ */
+import { accounts } from './emulators.ts'
+import type { Provider } from './tokens.ts'
+
+export interface Visit {
+  startUrl: URL
+  /** The first of the provider's accounts where none is named. */
+  account?: string | undefined
+}
+
+export interface ConsentResult {
+  status: number
+  /** Where Relay sends the browser on to. */
+  location?: string
+  /** The page that is shown at the end, as text. */
+  page: string
+}
+
+export class VisitError extends Error {
+  override readonly name = 'VisitError'
+}
+
+const timeoutMs = 30_000
+const entities: Record<string, string> = { amp: '&', lt: '<', gt: '>', quot: '"', '#39': "'" }
+const unescaped = (text: string): string => text.replace(/&(amp|lt|gt|quot|#39);/g, (_, name: string) => entities[name]!)
+
+/** The words of a page. */
+function textOf(html: string): string {
+  const body = html.replace(/<(style|script|head)\b[\s\S]*?<\/\1>/gi, ' ').replace(/<[^>]*>/g, ' ')
+  return unescaped(body).replace(/\s+/g, ' ').trim()
+}
+
+interface Form {
+  action: string
+  fields: URLSearchParams
+}
+
+/** The forms of a page, each with its hidden fields. */
+const formsOf = (page: string): Form[] =>
+  [...page.matchAll(/<form[^>]*action="([^"]*)"[^>]*>([\s\S]*?)<\/form>/g)].map(([, action, inner]) => ({
+    action: unescaped(action!),
+    fields: new URLSearchParams(
+      [...inner!.matchAll(/<input type="hidden" name="([^"]*)" value="([^"]*)"\s*\/?>/g)].map(([, name, value]): [string, string] => [
+        name!,
+        unescaped(value!),
+      ]),
+    ),
+  }))
+
+/**
+ * `relay` and `sandbox` are the origins it may go to. Where Relay asks to grant access once more it does, once. Throws VisitError where it
+ * is led elsewhere, or finds no consent page.
+ */
+export async function visit({ startUrl, account }: Visit, relay: string, sandbox: string): Promise<ConsentResult> {
+  const first = await visitOnce({ startUrl, account }, relay, sandbox)
+  const onceMore = /href="([^"]*\/oauth\/start\/[^"]*)"/.exec(first.html)?.[1]
+  const last = onceMore === undefined ? first : await visitOnce({ startUrl: new URL(unescaped(onceMore)), account }, relay, sandbox)
+  const { html, ...visited } = last
+  return { ...visited, page: textOf(html) }
+}
+
+interface ConsentEnd extends Omit<ConsentResult, 'page'> {
+  html: string
+}
+
+async function visitOnce({ startUrl, account }: Visit, relay: string, sandbox: string): Promise<ConsentEnd> {
+  const jar = new Map<string, string>()
+  const go = async (url: URL, allowed: string, form?: URLSearchParams): Promise<Response> => {
+    if (url.origin !== allowed) throw new VisitError(`${url.origin} is not ${allowed}`)
+    const cookie = [...jar].map(([name, value]) => `${name}=${value}`).join('; ')
+    const headers = { accept: 'text/html', ...(allowed === relay && { cookie }) }
+    const sent = form === undefined ? {} : { method: 'POST', body: form }
+    const response = await fetch(url, { ...sent, headers, redirect: 'manual', signal: AbortSignal.timeout(timeoutMs) })
+    if (allowed === relay) {
+      for (const each of response.headers.getSetCookie()) {
+        const [, name, value] = /^([^=;\s]+)=([^;]*)/.exec(each) ?? []
+        if (name !== undefined) jar.set(name, value!)
+      }
+    }
+    return response
+  }
+  const end = async (response: Response): Promise<ConsentEnd> => {
+    const location = response.headers.get('location')
+    return { status: response.status, ...(location !== null && { location }), html: await response.text() }
+  }
+  const started = await go(startUrl, relay)
+  const shown = await started.text()
+  const [continuing] = formsOf(shown)
+  if (continuing === undefined) return { status: started.status, html: shown }
+  const sent = await go(new URL(continuing.action, startUrl), relay, continuing.fields)
+  const toProvider = /^0;url=(.*)$/.exec(sent.headers.get('refresh') ?? '')?.[1]
+  if (toProvider === undefined) return end(sent)
+  const asked = new URL(toProvider)
+  const page = await (await go(asked, sandbox)).text()
+  const provider: Provider = asked.pathname.startsWith('/oauth2/v2.0/') ? 'microsoft' : 'google'
+  const email = account ?? accounts[provider][0]!.email
+  const found = formsOf(page).find(({ fields }) => fields.get('email') === email)
+  if (found === undefined) throw new VisitError(`there is no account ${email} to consent as: ${textOf(page).slice(0, 300)}`)
+  const consented = await go(new URL(found.action, asked), sandbox, found.fields)
+  const back = consented.headers.get('location')
+  return back === null ? end(consented) : end(await go(new URL(back), relay))
+}

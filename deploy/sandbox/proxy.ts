@@ -1,0 +1,218 @@
+/**
+ * The one door of the sandbox, on loopback: what comes in is held to what the real providers hold to, then answered by `emulate` or by the
+ * fakes for what it lacks. Trouble is ordered under /sandbox/faults; /sandbox/inbox shows what was sent.
+ */
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as pause } from 'node:timers/promises'
+import { z } from 'zod'
+import { apiError, empty, json, objectOf, type SandboxResponse, type Api, type SandboxRequest } from './http.ts'
+import { Authorization, bearerOf } from './authorization.ts'
+import { startEmulators, type Client } from './emulators.ts'
+import { Faults, faultSchema, type Fault } from './faults.ts'
+import { searchDrafts } from './gmail-drafts.ts'
+import { GoogleCalendar } from './google-calendar.ts'
+import { Graph } from './graph.ts'
+import { inboxAnswer, inboxOf, type ReceivedCall } from './inbox.ts'
+import { refusalOf } from './scopes.ts'
+import { IssuedTokens, type StoredTokens, type Provider } from './tokens.ts'
+import { VisitError, visit } from './headless-consent.ts'
+
+export interface SandboxProxyOptions {
+  /** On loopback: no other can be named. 0 is any that is free. */
+  port?: number | undefined
+  clients: Readonly<Record<Provider, Client>>
+  accessTtlMs: number
+  /** The tokens of an earlier start, and where to keep them from now on. */
+  kept?: StoredTokens | undefined
+  keep?: ((tokens: StoredTokens) => void) | undefined
+  now?: (() => number) | undefined
+  /** Hears of each call: method, path, status; never a query or a body. */
+  onCall?: ((call: { method: string; path: string; status: number; fault: string | undefined }) => void) | undefined
+  /** Hears of what went wrong in the sandbox itself. */
+  onError?: ((error: unknown) => void) | undefined
+}
+
+export interface SandboxProxy {
+  readonly url: string
+  readonly port: number
+  stop(): Promise<void>
+}
+
+/** A mail with its attachments, twice in base64, and something over. */
+const bodyLimit = 64 << 20
+
+async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > bodyLimit) return undefined
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
+
+export async function startGuard(options: SandboxProxyOptions): Promise<SandboxProxy> {
+  const tokens = new IssuedTokens(options.kept, options.keep, options.now)
+  const faults = new Faults()
+  let serve: ((asked: SandboxRequest) => Promise<SandboxResponse>) | undefined
+
+  const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const url = URL.parse(request.url ?? '/', origin)
+    const method = request.method ?? ''
+    // A name of the outside that points here is somebody else's page (DNS rebinding).
+    if (url === null || url.origin !== origin || !hosts.has(request.headers.host ?? '')) return send(response, empty(421))
+    const body = await readBody(request)
+    if (body === undefined) return send(response, empty(413))
+    const fault = url.pathname.startsWith('/sandbox/') ? undefined : faults.take(method, url.pathname)
+    const act = () => serve?.({ method, url, headers: request.headers, body }) ?? empty(503)
+    const answer = await withFault(fault, url, act)
+    options.onCall?.({ method, path: url.pathname, status: answer?.status ?? 0, fault: fault?.kind })
+    if (answer === undefined) response.destroy()
+    else send(response, answer)
+  }
+  const server = createServer({ requestTimeout: 60_000 }, (request, response) => {
+    handle(request, response).catch((error: unknown) => {
+      options.onError?.(error)
+      if (response.headersSent) response.destroy()
+      else send(response, empty(500))
+    })
+  })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(options.port ?? 0, '127.0.0.1', resolve)
+  })
+  const { port } = server.address() as AddressInfo
+  const origin = `http://127.0.0.1:${port}`
+  const hosts = new Set([`127.0.0.1:${port}`, `localhost:${port}`])
+  const close = (): Promise<void> =>
+    new Promise((resolve) => {
+      server.close(() => resolve())
+      server.closeAllConnections()
+    })
+  try {
+    const emulators = await startEmulators({ url: origin, clients: options.clients })
+    const outside: ReceivedCall = { emulators, calendar: new GoogleCalendar(), graph: new Graph() }
+    const { clients, accessTtlMs, now } = options
+    const authorization = new Authorization({ clients, emulators, tokens, accessTtlMs, now })
+    serve = async (asked) => {
+      const relay = new URL(clients.google.redirectUri).origin
+      if (asked.url.pathname.startsWith('/sandbox/')) return control(asked, { faults, tokens, outside, relay })
+      return (await authorization.answer(asked)) ?? api(asked, tokens, outside)
+    }
+    return {
+      url: origin,
+      port,
+      async stop() {
+        await close()
+        await emulators.stop()
+      },
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+function send(response: ServerResponse, { status, headers, body }: SandboxResponse): void {
+  response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) }).end(body)
+}
+
+/** What is answered when a call meets a fault; undefined: nothing, although it was done. */
+async function withFault(
+  fault: Fault | undefined,
+  url: URL,
+  act: () => Promise<SandboxResponse> | SandboxResponse,
+): Promise<SandboxResponse | undefined> {
+  switch (fault?.kind) {
+    case undefined:
+      return act()
+    case 'slow':
+      await pause(fault.delay_ms ?? 1000)
+      return act()
+    case 'lost':
+      await act()
+      return undefined
+    case 'status': {
+      const status = fault.status ?? 503
+      const again: Record<string, string> = fault.retry_after === undefined ? {} : { 'retry-after': String(fault.retry_after) }
+      const error = status >= 500 ? 'temporarily_unavailable' : 'invalid_request'
+      if (url.pathname.endsWith('token')) return json(status, { error }, again)
+      return apiError(apiOf(url), status, status === 429 ? 'rateLimitExceeded' : 'backendError', 'Ordered under /sandbox/faults.', again)
+    }
+  }
+}
+
+const apiOf = (url: URL): Api => (url.pathname.startsWith('/v1.0/') ? 'graph' : 'google')
+
+/** A call of an API: with a token that was issued, still valid, and granted for this. */
+async function api(asked: SandboxRequest, tokens: IssuedTokens, { emulators, calendar, graph }: ReceivedCall): Promise<SandboxResponse> {
+  const api = apiOf(asked.url)
+  const provider = api === 'google' ? 'google' : 'microsoft'
+  const holder = tokens.holder(bearerOf(asked), provider)
+  if (holder === undefined) {
+    const headers = { 'www-authenticate': 'Bearer error="invalid_token"' }
+    return api === 'google'
+      ? apiError('google', 401, 'authError', 'Request had invalid authentication credentials.', headers)
+      : apiError('graph', 401, 'InvalidAuthenticationToken', 'Access token has expired or is not yet valid.', headers)
+  }
+  const refusal = refusalOf(api, asked.method, asked.url, holder.scopes)
+  if (refusal !== undefined) return refusal
+  const { email } = holder
+  const google = async () => calendar.answer(asked, email) ?? (await searchDrafts(emulators, asked, email))
+  const fake = api === 'google' ? await google() : graph.answer(asked, email)
+  return fake ?? emulators.ask(provider, asked, email)
+}
+
+const visitOrder = z.strictObject({ start_url: z.url(), account: z.string().max(254).optional() })
+const tokenOrder = z.strictObject({ action: z.enum(['expire', 'revoke']) })
+
+interface ControlParts {
+  faults: Faults
+  tokens: IssuedTokens
+  outside: ReceivedCall
+  /** The origin that browsers are sent back to. */
+  relay: string
+}
+
+/** What tests and people ask of the sandbox itself; never from a page of another origin, which could not send JSON here unasked. */
+async function control(asked: SandboxRequest, { faults, tokens, outside, relay }: ControlParts): Promise<SandboxResponse> {
+  const { method, url, headers } = asked
+  if (headers.origin !== undefined && headers.origin !== url.origin) return empty(403)
+  if (method === 'POST' && headers['content-type'] !== 'application/json') return json(415, { error: 'application/json it has to be' })
+  switch (`${method} ${url.pathname}`) {
+    case 'GET /sandbox/inbox':
+      return inboxAnswer(await inboxOf(outside), String(headers.accept ?? ''))
+    case 'GET /sandbox/faults':
+      return json(200, { faults: faults.list() })
+    case 'DELETE /sandbox/faults':
+      faults.clear()
+      return empty(204)
+    case 'POST /sandbox/faults': {
+      const fault = faultSchema.safeParse(objectOf(asked))
+      if (!fault.success) return json(400, { error: z.prettifyError(fault.error) })
+      faults.add(fault.data)
+      return empty(204)
+    }
+    case 'POST /sandbox/tokens': {
+      const order = tokenOrder.safeParse(objectOf(asked))
+      if (!order.success) return json(400, { error: z.prettifyError(order.error) })
+      if (order.data.action === 'expire') tokens.expireAll()
+      else tokens.revokeAll()
+      return empty(204)
+    }
+    case 'POST /sandbox/consent': {
+      const order = visitOrder.safeParse(objectOf(asked))
+      if (!order.success) return json(400, { error: z.prettifyError(order.error) })
+      try {
+        return json(200, await visit({ startUrl: new URL(order.data.start_url), account: order.data.account }, relay, url.origin))
+      } catch (error) {
+        if (error instanceof VisitError) return json(400, { error: error.message })
+        throw error
+      }
+    }
+    default:
+      return json(404, { error: 'There are GET /sandbox/inbox, /sandbox/faults, and POST /sandbox/tokens, /sandbox/consent.' })
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * The books of what was asked for and what arrived: each executed preview is delivered exactly once, and nothing else is. Every preview
+ * carries a nonce in the webhook's body, so that a second delivery shows also where it comes under another run.
+ */
+
+export interface Delivery {
+  nonce: string
+  /** The webhook-id header. */
+  webhookId: string | undefined
+}
+
+/** How many previews each thing happened to. */
+export interface DeliveryReport {
+  /** Executes whose run ended as `success`: each must have arrived. */
+  succeeded: number
+  /** Arrived more than once. */
+  duplicates: number
+  /** Said to have succeeded, but never arrived. */
+  missing: number
+  /** Arrived though only a preview was asked for. */
+  unasked: number
+  /** Arrived under an id that is not the run's. */
+  misnamed: number
+  /** Any of these. */
+  wrong: number
+}
+
+export class Deliveries {
+  readonly #asked = new Set<string>()
+  readonly #runs = new Map<string, string>()
+  readonly #arrived = new Map<string, (string | undefined)[]>()
+
+  /** An execute is about to be sent; whether it does anything is open until `succeeded`. */
+  asked(nonce: string): void {
+    this.#asked.add(nonce)
+  }
+
+  succeeded(nonce: string, runId: string): void {
+    this.#runs.set(nonce, runId)
+  }
+
+  arrived({ nonce, webhookId }: Delivery): void {
+    const before = this.#arrived.get(nonce)
+    if (before === undefined) this.#arrived.set(nonce, [webhookId])
+    else before.push(webhookId)
+  }
+
+  deliveryReport(): DeliveryReport {
+    const found = { duplicates: 0, missing: 0, unasked: 0, misnamed: 0, wrong: 0 }
+    for (const nonce of new Set([...this.#asked, ...this.#arrived.keys()])) {
+      const arrived = this.#arrived.get(nonce) ?? []
+      const runId = this.#runs.get(nonce)
+      const is = {
+        duplicates: arrived.length > 1,
+        missing: runId !== undefined && arrived.length === 0,
+        unasked: arrived.length > 0 && !this.#asked.has(nonce),
+        misnamed: runId !== undefined && arrived.some((id) => id !== runId),
+      }
+      for (const [name, wrong] of Object.entries(is)) if (wrong) found[name as keyof typeof is] += 1
+      if (Object.values(is).includes(true)) found.wrong += 1
+    }
+    return { succeeded: this.#runs.size, ...found }
+  }
+}

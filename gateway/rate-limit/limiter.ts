@@ -1,0 +1,176 @@
+/**
+ * Decides whether a workspace may make one more request, which counts as one hit or, where it is large, as several: from what it holds of the limit (lease.ts), by asking the ratelimit service, or,
+ * while that is away, from a bucket of its own. It never fails.
+ */
+import { RateLimitServiceService } from '#gen/relay/ratelimit/v1/ratelimit.ts'
+import { Breaker } from '#mesh/breaker.ts'
+import { MeshError } from '#mesh/errors.ts'
+import { ownContext } from '#mesh/grpc/call.ts'
+import { type Channel, methodsOf } from '#mesh/grpc/client.ts'
+import type { Logger } from '#mesh/telemetry/log.ts'
+import type { Metrics } from '#mesh/telemetry/metrics.ts'
+import { TokenBuckets, untilFull, untilOne } from '#mesh/token-bucket.ts'
+import { type QuotaDecision, type Done, Lease, type Verdict, type Waiting } from './quota-lease.ts'
+
+/** Takes hits from what limits one thing, e.g. {key: 'workspace', value: 'acme'}. Rejects with a MeshError. */
+export type Check = (entry: { key: string; value: string }, hits: number) => Promise<QuotaDecision>
+
+/** Asks the ratelimit service. `timeoutMs` is how long it may take. */
+export function checkThrough(channel: Channel, timeoutMs = 100): Check {
+  const service = methodsOf(RateLimitServiceService, channel)
+  return async (entry, hits) => {
+    const request = { domain: 'relay', descriptors: [{ entries: [entry] }], hits }
+    const { decisions } = await service.check(request, ownContext(), { timeoutMs })
+    const { limited, granted, limit, remaining, windowSeconds, resetMs } = decisions[0]!
+    return { limited, granted, limit, windowMs: windowSeconds * 1000, remaining, resetMs }
+  }
+}
+
+export interface LimiterParts {
+  check: Check
+  /** Requests a minute for a workspace whose limit was never told, while the service is away. */
+  defaultLimit: number
+  log: Logger
+  metrics: Metrics
+  /** A clock that never goes back, in milliseconds. */
+  now?: () => number
+  /** Between probes while the service is away, in milliseconds. */
+  probeEveryMs?: number
+  /** How many workspaces are remembered. */
+  max?: number
+}
+
+export class Limiter {
+  readonly #parts: LimiterParts
+  readonly #now: () => number
+  readonly #max: number
+  readonly #leases = new Map<string, Lease>()
+  readonly #buckets: TokenBuckets
+  readonly #breaker: Breaker
+  readonly #counts
+  readonly #fallbacks
+
+  constructor(parts: LimiterParts) {
+    this.#parts = parts
+    this.#now = parts.now ?? (() => performance.now())
+    this.#max = parts.max ?? 10_000
+    this.#buckets = new TokenBuckets(this.#max)
+    this.#breaker = new Breaker({
+      probe: () => this.#probe(),
+      intervalMs: parts.probeEveryMs ?? 250,
+      onChange: (change) =>
+        change.closed
+          ? parts.log.warn({ away_ms: change.unavailableMs }, 'the ratelimit service answers again')
+          : parts.log.warn({ reason: change.reason }, 'the ratelimit service does not answer: deciding from own buckets'),
+    })
+    const { metrics } = parts
+    const help = 'Rate limit decisions by source and outcome'
+    const sources = ['lease', 'service', 'fallback'] as const
+    const decisions = metrics.counter('gateway_ratelimit_decisions_total', help, { source: sources, outcome: ['granted', 'refused'] })
+    const of = (source: (typeof sources)[number]) => ({
+      granted: decisions.labels({ source, outcome: 'granted' }),
+      refused: decisions.labels({ source, outcome: 'refused' }),
+    })
+    this.#counts = { lease: of('lease'), service: of('service'), fallback: of('fallback') }
+    this.#fallbacks = metrics.counter('gateway_ratelimit_fallback_total', 'Decisions made without the ratelimit service', {
+      reason: ['open', 'timeout', 'error'],
+    })
+    metrics.gauge('gateway_ratelimit_up', '1 while the gateway uses the ratelimit service', [], (gauge) =>
+      gauge.set(this.#breaker.closed ? 1 : 0),
+    )
+  }
+
+  /** Whether the ratelimit service is asked. */
+  get up(): boolean {
+    return this.#breaker.closed
+  }
+
+  /** Takes the hits of one request from a workspace's limit; `done` is called before this returns where nobody has to be asked. */
+  decide(workspace: string, done: Done, hits = 1): void {
+    const lease = this.#leaseOf(workspace)
+    const now = this.#now()
+    const counted: Done = (verdict) => {
+      this.#counts[verdict.source][verdict.allowed ? 'granted' : 'refused'].inc()
+      done(verdict)
+    }
+    lease.arrive(now, counted, hits)
+    this.#ask(workspace, lease, now)
+  }
+
+  /** Calls the service before anybody waits for it: the first calls between two fresh processes take longer than a decision may. */
+  async warm(attempts = 5): Promise<void> {
+    for (let attempt = 1; attempt <= attempts; attempt += 1) {
+      try {
+        return void (await this.#probe())
+      } catch {
+        // It was for the warmth alone: while the service is away decisions are made without it.
+      }
+    }
+  }
+
+  stop(): void {
+    this.#breaker.stop()
+  }
+
+  /** No rule limits a probe: it goes through the service and leaves no trace. */
+  #probe(): Promise<unknown> {
+    return this.#parts.check({ key: 'probe', value: 'gateway' }, 1)
+  }
+
+  #ask(workspace: string, lease: Lease, now: number): void {
+    if (!this.#breaker.closed) {
+      this.#decideHere(workspace, lease, lease.handOver(), 'open')
+      return
+    }
+    const hits = lease.question(now)
+    if (hits === 0) return
+    this.#parts.check({ key: 'workspace', value: workspace }, hits).then(
+      (response) => {
+        lease.answered(response, this.#now())
+        this.#ask(workspace, lease, this.#now())
+      },
+      (error: unknown) => {
+        const code = error instanceof MeshError ? error.code : 'INTERNAL'
+        // A request that the service finds wrong says nothing about the service.
+        if (code !== 'INVALID_ARGUMENT') this.#breaker.open(code)
+        this.#decideHere(workspace, lease, lease.failed(), code === 'DEADLINE_EXCEEDED' ? 'timeout' : 'error')
+      },
+    )
+  }
+
+  /** Decides from a bucket with the limit as it was last told. */
+  #decideHere(workspace: string, lease: Lease, waiting: readonly Waiting[], reason: 'open' | 'timeout' | 'error'): void {
+    const rate = { capacity: lease.limit ?? this.#parts.defaultLimit, refillMs: lease.windowMs }
+    for (const { hits, done } of waiting) {
+      this.#fallbacks.inc({ reason })
+      done(this.#fromBucket(workspace, rate, Math.min(hits, Math.max(1, rate.capacity))))
+    }
+  }
+
+  #fromBucket(workspace: string, rate: { capacity: number; refillMs: number }, hits: number): Verdict {
+    const now = this.#now()
+    const allowed = this.#buckets.available(workspace, rate, now) >= hits && this.#buckets.take(workspace, rate, now, hits) === hits
+    const fullAt = this.#buckets.fullAt(workspace)
+    const remaining = this.#buckets.available(workspace, rate, now)
+    const resetMs = Math.max(1, remaining === 0 ? untilOne(fullAt, rate, now) : untilFull(fullAt, now))
+    return { allowed, source: 'fallback', limited: true, limit: rate.capacity, windowMs: rate.refillMs, remaining, resetMs }
+  }
+
+  #leaseOf(workspace: string): Lease {
+    const lease = this.#leases.get(workspace) ?? new Lease()
+    // A Map keeps the order of insertion: the first is the one longest unused.
+    this.#leases.delete(workspace)
+    this.#leases.set(workspace, lease)
+    if (this.#leases.size > this.#max) this.#forgetOne()
+    return lease
+  }
+
+  /** Forgets the lease that was longest unused and that nobody waits for. */
+  #forgetOne(): void {
+    for (const [workspace, lease] of this.#leases) {
+      if (lease.busy) continue
+      this.#leases.delete(workspace)
+      return
+    }
+  }
+}

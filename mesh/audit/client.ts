@@ -1,0 +1,13 @@
+/** The audit log of access, over a channel that proves which service we are. */
+import { AuditServiceService } from '#gen/relay/access/v1/audit.ts'
+import type { Append } from './delivery.ts'
+import { ownContext } from '../grpc/call.ts'
+import { type Channel, methodsOf } from '../grpc/client.ts'
+
+/** Throws MeshError: INVALID_ARGUMENT for an event that is none, anything else where access cannot take them now. */
+export function appendThrough(channel: Channel): Append {
+  const audit = methodsOf(AuditServiceService, channel)
+  return async (events) => {
+    await audit.appendEvents({ events: events.map((event) => ({ ...event, targets: [...event.targets] })) }, ownContext())
+  }
+}

@@ -1,0 +1,28 @@
+/** Between `start.ts`, which knows OpenTelemetry, and `run`, which knows the process. */
+import type { Logger } from './log.ts'
+import type { Metrics } from './metrics.ts'
+
+export interface TracerResource {
+  service: string
+  version: string
+  /** RELAY_ENV. */
+  environment: string
+  /** Which process of the service this is. */
+  instance: string
+  log: Logger
+  metrics: Metrics
+}
+
+export interface TracerHandle {
+  /** Sends what is left, as far as that goes within so many milliseconds. Never fails. */
+  stop(timeoutMs: number): Promise<void>
+}
+
+let offered: ((about: TracerResource) => TracerHandle) | undefined
+
+export function offerRecording(open: (about: TracerResource) => TracerHandle): void {
+  offered = open
+}
+
+/** Undefined where nothing is recorded. */
+export const openRecording = (about: TracerResource): TracerHandle | undefined => offered?.(about)

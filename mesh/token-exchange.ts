@@ -1,0 +1,259 @@
+/**
+ * Signing in: an API key → a caller token, which every service of the mesh verifies by itself. Whoever takes keys from others (the
+ * gateway) and whoever has one of its own (an internal service) does it with this class:
+ *
+ *   const signIn = new SignIn({ exchange: exchangeThrough(new Channel({ address: 'access:7104' })) })
+ *   await actions.listActions({}, { ...ownContext(), callerToken: await signIn.token(apiKey) })
+ *
+ * The first use of a key asks access once, however many ask at the same time. What comes back is kept until the token ends, and renewed in
+ * the background when it is used with less than a minute left: a caller that goes on never waits again. A key that access does not know is
+ * not asked for again for ten seconds.
+ *
+ * Where access is slow, first uses wait for it up to the contract's deadline, so many at a time and no more. Where it is away, whom we know
+ * goes on until the token ends (five minutes at the most), and who is new is told DEPENDENCY_UNAVAILABLE. Where it says that a key has
+ * ended, or the verifier no longer believes a token of it, the key is dropped and asked for anew.
+ *
+ * Keys are held as hashes, and go nowhere but to access.
+ */
+import { hash } from 'node:crypto'
+import { AccessServiceService, type ExchangeRequest, type ExchangeResponse } from '#gen/relay/access/v1/access.ts'
+import { mayComeFrom } from './allowed-sources.ts'
+import { type KeyEnv, parseApiKey } from './api-key.ts'
+import { MeshError, meshErrors } from './errors.ts'
+import { type Context, ownContext } from './grpc/call.ts'
+import type { Caller, Verifier } from './grpc/caller.ts'
+import { type Channel, methodsOf } from './grpc/client.ts'
+import { LruCache } from './lru-cache.ts'
+
+export type Exchange = (request: ExchangeRequest, context: Context) => Promise<ExchangeResponse>
+
+export const exchangeThrough = (channel: Channel): Exchange => methodsOf(AccessServiceService, channel).exchange
+
+export interface SignInParts {
+  exchange: Exchange
+  /** Believes tokens or no longer, at each use. Without one a token is used until its end, or until a service says that it does not. */
+  verifier?: Pick<Verifier, 'caller'>
+  /** Keys of other environments are refused unasked; when unset, access decides. */
+  env?: KeyEnv
+  /** A clock that never goes back, in milliseconds. */
+  now?: () => number
+}
+
+export interface SignedIn {
+  readonly caller: Caller
+  /** What goes on to the services, as `callerToken` of a Context. */
+  readonly token: string
+}
+
+/** No, and that is certain. */
+export interface NotSignedIn {
+  readonly caller?: undefined
+  /** UNAUTHENTICATED or PERMISSION_DENIED, to be thrown as it is: the same whether or not access was asked. */
+  readonly error: MeshError
+  /** Why, for the audit log alone: in these words only where access was not asked. */
+  readonly reason: 'KEY_MALFORMED' | 'KEY_REFUSED' | 'SOURCE_REFUSED'
+  /** Whose key it is, as far as that is known; else empty. */
+  readonly of: { readonly workspace: string; readonly actor: string; readonly keyId: string }
+  /** Whether access refused it just now, in this very answer: then it has counted it, and knows more of the key. */
+  readonly counted: boolean
+}
+
+interface CachedExchange {
+  readonly token: string
+  readonly caller: Caller
+  readonly allowedSources: readonly string[]
+  readonly expiresAt: number
+  /** From when on its use renews it; moves on when that fails. */
+  renewAt: number
+  /** The last address that was one of them: most keys are used from one, and to compare networks takes longer than all else here. */
+  lastSource?: string | undefined
+}
+
+interface CachedRefusal {
+  readonly answer: NotSignedIn
+  readonly until: number
+}
+
+const maxLifetimeMs = 5 * 60_000
+const renewBeforeMs = 60_000
+/** Between two tries to renew one token, in milliseconds. */
+const renewAgainMs = 1000
+const refusedMs = 10_000
+/** Keys that are kept, and likewise keys that are known to be none. */
+const maxCached = 10_000
+/** Exchanges at a time. Checksums can be forged: strangers must not be able to make access, or us, hold more. */
+const maxInFlight = 256
+
+const nobody = Object.freeze({ workspace: '', actor: '', keyId: '' })
+
+const refusal = (reason: NotSignedIn['reason'], error: MeshError, of: NotSignedIn['of'] = nobody, counted = false): NotSignedIn => ({
+  reason,
+  error,
+  of: { workspace: of.workspace, actor: of.actor, keyId: of.keyId },
+  counted,
+})
+const uncounted = <Answer extends CachedExchange | NotSignedIn>(answer: Answer): Answer =>
+  'reason' in answer ? { ...answer, counted: false } : answer
+const notValid = () => meshErrors.UNAUTHENTICATED({ message: 'This API key is not valid: it is mistyped, or it has ended.' })
+const fromElsewhere = ({ caller }: CachedExchange) =>
+  refusal('SOURCE_REFUSED', meshErrors.PERMISSION_DENIED({ message: 'This API key may not be used from this address.' }), caller)
+
+export class CallerTokenSource {
+  readonly #exchange: Exchange
+  readonly #verifier: Pick<Verifier, 'caller'> | undefined
+  readonly #env: KeyEnv | undefined
+  readonly #now: () => number
+  /** By the hash of the key. */
+  readonly #kept = new LruCache<CachedExchange>(maxCached)
+  /** By the hash of the key; by the hash and the source where it was refused for its source. */
+  readonly #refused = new LruCache<CachedRefusal>(maxCached)
+  /** By the hash and the source: what is refused from one address may be right from another. */
+  readonly #inFlight = new Map<string, Promise<CachedExchange | NotSignedIn>>()
+
+  constructor(parts: SignInParts) {
+    this.#exchange = parts.exchange
+    this.#verifier = parts.verifier
+    this.#env = parts.env
+    this.#now = parts.now ?? (() => performance.now())
+  }
+
+  /**
+   * Who is calling with the key, from `context.source`. At once where the key is known. Throws DEPENDENCY_UNAVAILABLE or OVERLOADED (or
+   * rejects) where that cannot be found out now.
+   */
+  caller(apiKey: string, context: Context): SignedIn | NotSignedIn | Promise<SignedIn | NotSignedIn> {
+    const id = hash('sha256', apiKey, 'base64')
+    const kept = this.#kept.get(id)
+    if (kept === undefined || kept.expiresAt <= this.#now()) return this.#first(id, apiKey, context)
+    if (!fromItsPlace(kept, context.source)) return fromElsewhere(kept)
+    if (kept.renewAt <= this.#now()) this.#renew(id, apiKey, kept, context)
+    const caller = this.#believed(kept)
+    const settle = (found: Caller | undefined) =>
+      found === undefined ? this.#anew(id, apiKey, context, kept) : { caller: found, token: kept.token }
+    return caller instanceof Promise ? caller.then(settle) : settle(caller)
+  }
+
+  /** A token for a key of one's own. Throws UNAUTHENTICATED or PERMISSION_DENIED where access does not take it. */
+  async token(apiKey: string, context: Context = ownContext()): Promise<string> {
+    const answer = await this.caller(apiKey, context)
+    if (answer.caller === undefined) throw answer.error
+    return answer.token
+  }
+
+  /** For one without a verifier, when a service says UNAUTHENTICATED to a token: the next use of the key asks access. */
+  forget(apiKey: string): void {
+    this.#kept.delete(hash('sha256', apiKey, 'base64'))
+  }
+
+  /** The caller of a token as the verifier sees it now: it knows of revocations. */
+  #believed({ token, caller }: CachedExchange): Caller | undefined | Promise<Caller | undefined> {
+    return this.#verifier === undefined ? caller : this.#verifier.caller(token)
+  }
+
+  /** The key was revoked, or what the token was signed with has gone: access says which. */
+  #anew(id: string, apiKey: string, context: Context, kept: CachedExchange): NotSignedIn | Promise<SignedIn | NotSignedIn> {
+    if (this.#kept.get(id) === kept) this.#kept.delete(id)
+    return this.#first(id, apiKey, context, kept.caller)
+  }
+
+  /** `was`: whose key it was when it was last good. */
+  #first(id: string, apiKey: string, context: Context, was?: Caller): NotSignedIn | Promise<SignedIn | NotSignedIn> {
+    const env = parseApiKey(apiKey)?.env
+    if (env === undefined || (this.#env !== undefined && env !== this.#env)) return refusal('KEY_MALFORMED', notValid())
+    const refused = this.#refusal(id) ?? this.#refusal(`${id} ${context.source}`)
+    return refused ?? this.#exchanged(id, apiKey, context, was)
+  }
+
+  #refusal(id: string): NotSignedIn | undefined {
+    const refused = this.#refused.get(id)
+    return refused !== undefined && refused.until > this.#now() ? refused.answer : undefined
+  }
+
+  async #exchanged(id: string, apiKey: string, context: Context, was: Caller | undefined): Promise<SignedIn | NotSignedIn> {
+    const got = await this.#once(id, apiKey, context, was)
+    if ('reason' in got) return got
+    return fromItsPlace(got, context.source) ? { caller: got.caller, token: got.token } : fromElsewhere(got)
+  }
+
+  #renew(id: string, apiKey: string, kept: CachedExchange, context: Context): void {
+    kept.renewAt = this.#now() + renewAgainMs
+    if (this.#inFlight.size >= maxInFlight) return
+    // Away, or overloaded: the kept token is still good, and its next use tries again.
+    this.#once(id, apiKey, context, kept.caller).then(
+      (got) => {
+        if ('reason' in got && this.#kept.get(id) === kept) this.#kept.delete(id)
+      },
+      () => undefined,
+    )
+  }
+
+  /** One exchange for all who ask with the same key from the same address. */
+  #once(id: string, apiKey: string, context: Context, was: Caller | undefined): Promise<CachedExchange | NotSignedIn> {
+    const asked = `${id} ${context.source}`
+    const inFlight = this.#inFlight.get(asked)
+    if (inFlight !== undefined) return inFlight.then(uncounted)
+    if (this.#inFlight.size >= maxInFlight) return Promise.reject(meshErrors.OVERLOADED({ retryAfterMs: 1000 }))
+    const answer = this.#ask(id, apiKey, context, was).finally(() => this.#inFlight.delete(asked))
+    this.#inFlight.set(asked, answer)
+    return answer
+  }
+
+  async #ask(
+    id: string,
+    apiKey: string,
+    { requestId, trace, source }: Context,
+    was: Caller | undefined,
+  ): Promise<CachedExchange | NotSignedIn> {
+    const began = this.#now()
+    try {
+      // Without the signal of who asked first: others wait for it too.
+      const got = keep(await this.#exchange({ apiKey, source }, { requestId, trace, source }), began)
+      const caller = await this.#believed(got)
+      // Revoked in this very moment, or the feed of access lags behind it: no fault of the caller's, and no reason to drop a good token.
+      if (caller === undefined) throw new Error('a token that access gave out does not verify')
+      const kept = { ...got, caller }
+      this.#kept.set(id, kept)
+      return kept
+    } catch (error) {
+      const answer = refusalIn(error, was)
+      if (answer === undefined) throw unavailable(error)
+      const refused = answer.reason === 'SOURCE_REFUSED' ? `${id} ${source}` : id
+      this.#refused.set(refused, { answer: uncounted(answer), until: this.#now() + refusedMs })
+      return answer
+    }
+  }
+}
+
+/** Counts from when it was asked for: it may have been long on its way. */
+function keep(response: ExchangeResponse, began: number): CachedExchange {
+  const { token, expiresInMs, workspace, actor, keyId, permissions, allowedSources } = response
+  const lifetimeMs = Math.min(expiresInMs, maxLifetimeMs)
+  const may = new Set(permissions)
+  return {
+    token,
+    caller: Object.freeze({ workspace, actor, keyId, may: (permission: string) => may.has(permission) }),
+    allowedSources,
+    expiresAt: began + lifetimeMs,
+    renewAt: began + lifetimeMs - Math.min(renewBeforeMs, lifetimeMs / 2),
+  }
+}
+
+function fromItsPlace(kept: CachedExchange, source: string | undefined): boolean {
+  if (source !== undefined && source === kept.lastSource) return true
+  if (!mayComeFrom(source, kept.allowedSources)) return false
+  kept.lastSource = source
+  return true
+}
+
+/** What access said of the key itself; undefined for anything else that went wrong. */
+function refusalIn(error: unknown, was: Caller | undefined): NotSignedIn | undefined {
+  if (!(error instanceof MeshError)) return undefined
+  if (error.code === 'UNAUTHENTICATED') return refusal('KEY_REFUSED', error, was, true)
+  return error.code === 'PERMISSION_DENIED' ? refusal('SOURCE_REFUSED', error, was, true) : undefined
+}
+
+/** Whatever access could not do is no verdict on the key. Its own word that it is asked too often goes on. */
+function unavailable(error: unknown): MeshError {
+  if (error instanceof MeshError && error.code === 'RESOURCE_EXHAUSTED') return error
+  return meshErrors.DEPENDENCY_UNAVAILABLE({ cause: error })
+}

@@ -1,0 +1,88 @@
+/** Settling runs by hand: a person who looked at the other side says what became of a run whose outcome is unknown. Once; others' word does not change it. */
+import { type Principal, type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
+import { errors } from '../errors.ts'
+import type { ActionMetrics } from '../metrics.ts'
+import type { Run, RunStatus } from './run.ts'
+
+export const verdicts = ['happened', 'did_not_happen'] as const
+export type Verdict = (typeof verdicts)[number]
+
+export interface Settlement {
+  readonly verdict: Verdict
+  /** How that is known, in the words of who settled it. */
+  readonly reason: string
+  /** An actor of the run's workspace. */
+  readonly settledBy: string
+  readonly settledAt: Date
+}
+
+/** What the run becomes. */
+export interface Settle extends Omit<Settlement, 'settledAt'> {
+  runId: string
+  workspace: string
+  status: RunStatus
+  errorReason: string | undefined
+  error: string | undefined
+  event: AuditEvent
+}
+
+export interface SettlementStore {
+  /**
+   * Settles a run of that workspace that ended as unknown and was not settled, together with the audit event; undefined where there is none
+   * such. The first one to commit wins; nothing that a holder of the run knows changes it any more.
+   */
+  settle(settle: Settle): Promise<Run | undefined>
+  find(runId: string): Promise<Run | undefined>
+}
+
+export interface SettleRequest {
+  runId: string
+  verdict: Verdict
+  reason: string
+  principal: Principal
+}
+
+const notDone = { errorReason: 'SETTLED', error: 'SETTLED: the outcome was unknown; a person found that it did not happen' }
+const becomes = {
+  happened: { status: 'success', errorReason: undefined, error: undefined },
+  did_not_happen: { status: 'failed', ...notDone },
+} as const satisfies Record<Verdict, Pick<Settle, 'status' | 'errorReason' | 'error'>>
+
+/** The event has the verdict and not the reason: what people write is not kept in the audit log. */
+function settleOf({ runId, verdict, reason, principal }: SettleRequest): Settle {
+  const { workspace, actor } = principal
+  const event = auditEvent('actions', principal, {
+    action: 'actions.settle',
+    outcome: 'success',
+    reason: verdict.toUpperCase(),
+    targets: [`run:${runId}`],
+  })
+  return { runId, workspace, verdict, reason, settledBy: actor, event, ...becomes[verdict] }
+}
+
+export class Settlements {
+  readonly #store: SettlementStore
+  readonly #metrics: ActionMetrics
+
+  constructor(parts: { store: SettlementStore; metrics: ActionMetrics }) {
+    this.#store = parts.store
+    this.#metrics = parts.metrics
+  }
+
+  /** Who settles a run again as they did before is answered as before, so that an answer that was lost can be asked for again. */
+  async settle(ask: SettleRequest): Promise<Run> {
+    const { runId, verdict, principal } = ask
+    const settled = await this.#store.settle(settleOf(ask))
+    if (settled !== undefined) {
+      this.#metrics.settled(settled, verdict)
+      return settled
+    }
+    const run = await this.#store.find(runId)
+    // Another workspace's run does not exist for this caller.
+    if (run === undefined || run.workspace !== principal.workspace) throw errors.RUN_NOT_FOUND()
+    const { settlement, status } = run
+    if (settlement === undefined) throw errors.RUN_NOT_UNKNOWN({ metadata: { run_id: runId, status } })
+    if (settlement.verdict === verdict && settlement.settledBy === principal.actor) return run
+    throw errors.RUN_ALREADY_SETTLED({ metadata: { run_id: runId, verdict: settlement.verdict, settled_by: settlement.settledBy } })
+  }
+}

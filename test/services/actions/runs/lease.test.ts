@@ -1,0 +1,124 @@
+import { expect, test, vi } from 'vitest'
+import { RunStopped } from '../../../../services/actions/adapter.ts'
+import { Lease, LeaseLostError } from '../../../../services/actions/runs/lease.ts'
+import { RunWatch } from '../../../../services/actions/runs/run-waiter.ts'
+import type { Run } from '../../../../services/actions/runs/run.ts'
+
+const never = new AbortController().signal
+
+/** A store that a test takes away. */
+function storage() {
+  const store = { away: false, renewals: 0, renew: async (): Promise<boolean> => true }
+  store.renew = async () => {
+    store.renewals += 1
+    if (store.away) throw new Error('cut off')
+    return true
+  }
+  return store
+}
+
+test('a lease is renewed before it runs out', async () => {
+  const store = storage()
+  const lease = new Lease({ since: performance.now(), leaseMs: 600, renew: store.renew })
+  await vi.waitFor(() => expect(store.renewals).toBeGreaterThan(3), { timeout: 5000 })
+  lease.stop()
+})
+
+test('a lease that could not be renewed in time is not held until the store has renewed it, and then is', async () => {
+  const store = storage()
+  store.away = true
+  const lease = new Lease({ since: performance.now() - 100, leaseMs: 60, renew: store.renew })
+  let held = false
+  const waiting = lease.assertHeld(never).then(() => (held = true))
+  await vi.waitFor(() => expect(store.renewals).toBeGreaterThan(3))
+  expect(held).toBe(false)
+  expect(lease.isLost).toBe(false)
+  store.away = false
+  await waiting
+  lease.stop()
+})
+
+test('a lease counts from when it was asked for, and its holder gives up a tenth of it, since the clock of the store may be faster', async () => {
+  const store = storage()
+  const renewalsAfter = async (agoMs: number) => {
+    store.renewals = 0
+    const lease = new Lease({ since: performance.now() - agoMs, leaseMs: 10_000, renew: store.renew })
+    await lease.assertHeld(never)
+    lease.stop()
+    return store.renewals
+  }
+  expect([await renewalsAfter(8_500), await renewalsAfter(9_500)]).toEqual([0, 1])
+})
+
+test('a lease of a machine that slept, whose monotonic clock stood still, is asked about before anything is done', async () => {
+  const store = storage()
+  const lease = new Lease({ since: performance.now(), leaseMs: 10_000, renew: store.renew })
+  await lease.assertHeld(never)
+  expect(store.renewals).toBe(0)
+  const slept = vi.spyOn(Date, 'now').mockImplementation(() => performance.timeOrigin + performance.now() + 60_000)
+  await lease.assertHeld(never)
+  expect(store.renewals).toBe(1)
+  slept.mockRestore()
+  lease.stop()
+})
+
+test('a lease that is somebody else’s is lost for good at the next renewal, before it would have run out', async () => {
+  let mine = false
+  const lease = new Lease({ since: performance.now(), leaseMs: 3000, renew: async () => mine })
+  await vi.waitFor(() => expect(lease.isLost).toBe(true), { timeout: 2500 })
+  mine = true
+  await expect(lease.assertHeld(never)).rejects.toThrow(LeaseLostError)
+})
+
+test('a holder waits for a store that is away no longer than its time', async () => {
+  const store = storage()
+  store.away = true
+  const lease = new Lease({ since: performance.now() - 100, leaseMs: 60, renew: store.renew })
+  await expect(lease.assertHeld(AbortSignal.timeout(100))).rejects.toThrow(RunStopped)
+  lease.stop()
+})
+
+test('a stopped lease is renewed no more', async () => {
+  const store = storage()
+  const lease = new Lease({ since: performance.now(), leaseMs: 30, renew: store.renew })
+  await vi.waitFor(() => expect(store.renewals).toBeGreaterThan(0))
+  lease.stop()
+  const counted = store.renewals
+  const other = new Lease({ since: performance.now(), leaseMs: 90, renew: async () => false })
+  await vi.waitFor(() => expect(other.isLost).toBe(true))
+  expect(store.renewals).toBe(counted)
+})
+
+const run = (status: Run['status']): Run => ({ runId: 'r1', status }) as Run
+
+test('all who wait for a run share one look', async () => {
+  let looks = 0
+  let status: Run['status'] = 'executing'
+  const watch = new RunWatch(async () => {
+    looks += 1
+    return run(status)
+  })
+  const waiting = Array.from({ length: 50 }, () => watch.ended('r1', 5000))
+  await vi.waitFor(() => expect(looks).toBeGreaterThan(2))
+  expect(looks).toBeLessThan(20)
+  status = 'success'
+  expect((await Promise.all(waiting)).every((each) => each?.status === 'success')).toBe(true)
+})
+
+test('a run that ends here is told at once, without another look', async () => {
+  const watch = new RunWatch(async () => run('executing'))
+  const waiting = watch.ended('r1', 60_000)
+  watch.tell(run('failed'))
+  expect((await waiting)?.status).toBe('failed')
+})
+
+test('nobody waits longer than asked, and a store that is away is asked again', async () => {
+  let looks = 0
+  const watch = new RunWatch(async () => {
+    looks += 1
+    if (looks === 1) throw new Error('away')
+    return run('success')
+  })
+  expect((await watch.ended('r1', 5000))?.status).toBe('success')
+  expect(await new RunWatch(async () => undefined).ended('r2', 30)).toBeUndefined()
+})
