@@ -1,6 +1,6 @@
 # The only entry point. `make up` and `make test` need only a Debian machine with curl and npm: they fetch everything else.
 .DEFAULT_GOAL := help
-.PHONY: help up check test test-full bench gate generate clean reset
+.PHONY: help up check format test test-full bench gate generate clean reset
 
 # Puts a recent enough Node and the installed packages at the front of PATH.
 with := sh deploy/local/node.sh
@@ -11,8 +11,9 @@ help: ## Show this help
 up: ## Run the whole mesh on this machine until Ctrl-C
 	@$(with) node deploy/local/up.ts
 
-check: ## Check types, lint, dead code, contracts and generated code
+check: ## Check types, format, lint, dead code, contracts and generated code
 	@$(with) tsc --noEmit
+	@$(with) oxfmt --check .
 	@$(with) oxlint --type-aware --deny-warnings
 	@$(with) knip
 	@$(with) node proto/contracts.ts check
@@ -34,6 +35,9 @@ bench: ## Measure performance against the baseline (takes about ten minutes)
 
 gate: ## Load the running mesh and decide whether it is good enough to release (GATE_ARGS=--help)
 	@$(with) node gate/run.ts $(GATE_ARGS)
+
+format: ## Lay out every file as `make check` wants it
+	@$(with) oxfmt .
 
 generate: ## Generate code from the contracts
 	@$(with) node proto/contracts.ts generate

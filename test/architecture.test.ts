@@ -6,7 +6,7 @@ import {
   importsOf,
   loneMeshFiles,
   longFiles,
-  missingRooms,
+  missingFiles,
   namelessPaths,
   processViolations,
 } from './fixtures/architecture.ts'
@@ -43,8 +43,8 @@ describe('the repository', () => {
     expect(processViolations(sources)).toEqual([])
   })
 
-  test('has the same rooms in every service', () => {
-    expect(missingRooms(paths)).toEqual([])
+  test('has the same roles in every service', () => {
+    expect(missingFiles(paths)).toEqual([])
   })
 
   test('has no file that is too long, and none whose name says nothing', () => {
@@ -125,7 +125,7 @@ describe('the rules find', () => {
     expect(found(path, text)).toEqual([])
   })
 
-  test('the environment and the end of the process outside their homes, however they are named', () => {
+  test('the environment and the end of the process outside their driverFolders, however they are named', () => {
     const names = [
       'process.env.HOME',
       'process?.env',
@@ -170,20 +170,20 @@ describe('the rules find', () => {
     expect(lone.map((sentence) => sentence.split(' is ')[0])).toEqual(['mesh/lone.ts', 'mesh/deep.ts', 'mesh/unused.ts'])
   })
 
-  test('a room that is missing, a long file, a long main.ts, a name that says nothing', () => {
+  test('a role that is missing, a long file, a long main.ts, a name that says nothing', () => {
     const all = ['README.md', 'main.ts', 'config.ts', 'service.ts', 'errors.ts', 'metrics.ts', 'store.ts'].map(
-      (room) => `services/actions/${room}`,
+      (role) => `services/actions/${role}`,
     )
-    expect(missingRooms(all)).toEqual([])
-    expect(missingRooms([...all.slice(1), 'services/other/main.ts'])).toContain('services/actions/README.md')
-    expect(missingRooms(['services/other/main.ts'])).toHaveLength(6)
+    expect(missingFiles(all)).toEqual([])
+    expect(missingFiles([...all.slice(1), 'services/other/main.ts'])).toContain('services/actions/README.md')
+    expect(missingFiles(['services/other/main.ts'])).toHaveLength(6)
 
     const lines = (count: number) => 'x\n'.repeat(count)
     expect(
       longFiles(
         new Map([
-          ['mesh/a.ts', lines(350)],
-          ['services/actions/main.ts', lines(59)],
+          ['mesh/a.ts', lines(400)],
+          ['services/actions/main.ts', lines(69)],
           ['proto/gen/a.ts', lines(999)],
         ]),
       ),
@@ -191,9 +191,9 @@ describe('the rules find', () => {
     expect(
       longFiles(
         new Map([
-          ['mesh/a.ts', lines(351)],
-          ['services/actions/main.ts', lines(60)],
-          ['test/a.ts', lines(351)],
+          ['mesh/a.ts', lines(401)],
+          ['services/actions/main.ts', lines(70)],
+          ['test/a.ts', lines(401)],
         ]),
       ),
     ).toHaveLength(3)

@@ -118,16 +118,14 @@ test('300 callers that hang up while their key is claimed leave no claim without
   // Twenty at a time: the database is not what is tested here.
   for (let from = 0; from < callers.length; from += 20) {
     await Promise.allSettled(
-      callers
-        .slice(from, from + 20)
-        .map(({ previewId, key, gone }) =>
-          replica.execution.execute({
-            previewId,
-            idempotencyKey: key,
-            principal: principalOf(),
-            context: { ...ownContext(), signal: gone.signal },
-          }),
-        ),
+      callers.slice(from, from + 20).map(({ previewId, key, gone }) =>
+        replica.execution.execute({
+          previewId,
+          idempotencyKey: key,
+          principal: principalOf(),
+          context: { ...ownContext(), signal: gone.signal },
+        }),
+      ),
     )
   }
   harness.claims.skewMs += 6000
