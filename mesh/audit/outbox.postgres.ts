@@ -19,14 +19,14 @@ export function auditOutboxStore(database: Database, prefix: string): AuditOutbo
      RETURNING event_id, event, attempts`,
   )
   const sent = statement('sent', `DELETE FROM audit_outbox WHERE event_id = ANY ($1::uuid[])`)
-  const putOff = statement('defer', `UPDATE audit_outbox SET due_at = ${inMs('$2::float8')} WHERE event_id = ANY ($1::uuid[])`)
+  const defer = statement('defer', `UPDATE audit_outbox SET due_at = ${inMs('$2::float8')} WHERE event_id = ANY ($1::uuid[])`)
   // When an event happened stands in the event; text that has no such time counts as new.
   const backlog = statement(
     'backlog',
     `WITH waiting AS MATERIALIZED (
        SELECT event FROM audit_outbox WHERE due_at <= ${deadLetterFrom} ORDER BY due_at LIMIT ${maxCounted}),
-     put_aside AS (SELECT FROM audit_outbox WHERE due_at > ${deadLetterFrom} LIMIT ${maxCounted})
-     SELECT count(*)::int AS count, (SELECT count(*)::int FROM put_aside) AS aside,
+     dead AS (SELECT FROM audit_outbox WHERE due_at > ${deadLetterFrom} LIMIT ${maxCounted})
+     SELECT count(*)::int AS count, (SELECT count(*)::int FROM dead) AS dead_letters,
        min(substring(event FROM '"occurredAt":"([0-9TZ:.-]{24})"')) AS oldest FROM waiting`,
   )
   return {
@@ -38,13 +38,13 @@ export function auditOutboxStore(database: Database, prefix: string): AuditOutbo
       await database.query(sent, [eventIds])
     },
     async putOff(eventIds, forMs) {
-      await database.query(putOff, [eventIds, forMs])
+      await database.query(defer, [eventIds, forMs])
     },
     async backlog() {
-      const [row] = await database.query<{ count: number; deadLetters: number; oldest: string | null }>(backlog)
-      const { count, deadLetters: putAside, oldest } = row!
+      const [row] = await database.query<{ count: number; dead_letters: number; oldest: string | null }>(backlog)
+      const { count, dead_letters: deadLetters, oldest } = row!
       const lagMs = Date.now() - Date.parse(oldest ?? '')
-      return { count, deadLetters: putAside, lagMs: Number.isNaN(lagMs) ? 0 : Math.max(0, lagMs) }
+      return { count, deadLetters, lagMs: Number.isNaN(lagMs) ? 0 : Math.max(0, lagMs) }
     },
   }
 }

@@ -19,7 +19,7 @@ export const allocator = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '13107
 export const preload = ['--import', pathToFileURL(join(import.meta.dirname, '../../../mesh/telemetry/start.ts')).href]
 
 /** Compiled code, also what the type stripper made of TypeScript: with it, Node need not load the stripper (20 MB a process). */
-export const compileCache = join(import.meta.dirname, '../../.cache/compile')
+export const compileCache = join(import.meta.dirname, '../../../.cache/compile')
 
 export interface ProcessExit {
   code: number

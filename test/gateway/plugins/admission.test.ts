@@ -171,10 +171,10 @@ describe('bytes under way', { timeout: 60_000 }, () => {
       gateway.actions.handlers.executeAction = async (_request, call) => executed(call.requestId, { error: 'x'.repeat(3 * MB) })
       const body = JSON.stringify({ preview_id: '3a033cc1-0000-4000-8000-000000000002' })
       const one = `POST /actions/execute HTTP/1.1\r\nhost: a\r\nauthorization: Bearer ${apiKey}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`
-      // Of each connection the kernel takes some megabytes: several to each are too many for it.
-      const sockets = Array.from({ length: 4 }, () => unread(4, one))
-      await expect.poll(() => asked('executeAction'), patience).toBe(16)
-      await expect.poll(inFlight, patience).toBeGreaterThan(admissionLimits.total)
+      // The kernel takes some of it, as much as it likes: what is offered is far more, and what has to stay here is little.
+      const sockets = Array.from({ length: 2 }, () => unread(12, one))
+      await expect.poll(inFlight, patience).toBeGreaterThan(2 * admissionLimits.caller)
+      expect(asked('executeAction')).toBeGreaterThan(4)
       expect((await gateway.call('/actions')).status).toBe(503)
       for (const key of [colleague, stranger]) {
         const headers = { authorization: `Bearer ${key}` }

@@ -142,10 +142,10 @@ describe('an audit outbox', () => {
     const said = lines.filter(({ level }) => level === 50)
     expect(said).toEqual([expect.objectContaining({ event_id: bad.eventId })])
     expect(said[0]!.violations).toEqual([expect.objectContaining({ field: 'events.0.action' })])
-    expect(await store.backlog()).toMatchObject({ count: 0, aside: 1 })
+    expect(await store.backlog()).toMatchObject({ count: 0, deadLetters: 1 })
     // Tried again a day later: by then access may know such events.
     await later(24 * 3_600_000)
-    expect(await store.backlog()).toMatchObject({ count: 1, aside: 0 })
+    expect(await store.backlog()).toMatchObject({ count: 1, deadLetters: 0 })
   })
 
   test('puts what is no event aside without sending it', async () => {
@@ -156,7 +156,7 @@ describe('an audit outbox', () => {
     await write([good])
     await outboxOf().relay()
     expect(audit.came).toEqual([good.eventId])
-    expect(await store.backlog()).toMatchObject({ count: 0, aside: 3 })
+    expect(await store.backlog()).toMatchObject({ count: 0, deadLetters: 3 })
   })
 
   test('keeps everything while the log is away, shows how much and how old, and sends it when the log is back', async () => {
@@ -176,7 +176,7 @@ describe('an audit outbox', () => {
     audit.away = false
     await until('nothing waits', async () => (await waiting()).length === 0, 15_000)
     expect(audit.came.toSorted()).toEqual(ids(events))
-    expect(await store.backlog()).toEqual({ count: 0, lagMs: 0, aside: 0 })
+    expect(await store.backlog()).toEqual({ count: 0, lagMs: 0, deadLetters: 0 })
   })
 
   test('sends soon after it was poked, long before its round', async () => {

@@ -14,7 +14,7 @@ import { type TestServer, callerToken, serviceNames, startServer } from '../../f
 import { until } from '../../fixtures/mesh/until.ts'
 
 const run = promisify(execFile)
-const buf = join(import.meta.dirname, '../../node_modules/.bin/buf')
+const buf = join(import.meta.dirname, '../../../node_modules/.bin/buf')
 const grpcurl = (process.env.PATH ?? '')
   .split(':')
   .map((folder) => join(folder, 'grpcurl'))

@@ -183,7 +183,7 @@ describe('a service does not start', () => {
   let tree: string
   beforeAll(() => {
     tree = mkdtempSync(join(tmpdir(), 'relay-policy-'))
-    const root = join(import.meta.dirname, '../..')
+    const root = join(import.meta.dirname, '../../../..')
     for (const part of ['package.json', 'mesh', 'proto/gen', 'test/fixtures'])
       cpSync(join(root, part), join(tree, part), { recursive: true })
     symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'))

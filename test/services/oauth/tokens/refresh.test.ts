@@ -185,7 +185,7 @@ describe('a provider that gives a new refresh token each time', () => {
   })
 
   test('loses nothing to a provider that answers after everybody has stopped waiting', async () => {
-    const one = replica({ waitMs: 1500 })
+    const one = replica({ waitMs: 500, lease: 30_000 })
     const connection = await made(one)
     rotating(connection.refreshToken)
     const [rotate, response] = [provider.answer, gate()]

@@ -103,10 +103,12 @@ export interface ReplicaOptions {
   store?: (store: ConnectionStore) => ConnectionStore
   /** How long the provider is waited for. */
   waitMs?: number
+  /** Of a refresh; `leaseMs` when unset. */
+  lease?: number
 }
 
 export function openReplica(url: string, provider: FakeProvider, options: ReplicaOptions = {}): Replica {
-  const { cache = noCache, journal = noJournal, store: change = (store) => store, waitMs = 60_000 } = options
+  const { cache = noCache, journal = noJournal, store: change = (store) => store, waitMs = 60_000, lease = leaseMs } = options
   const lines: string[] = []
   const log = createLogger('oauth', 'trace', { write: (line: string) => void lines.push(line) })
   const metrics = new Metrics('oauth')
@@ -122,7 +124,18 @@ export function openReplica(url: string, provider: FakeProvider, options: Replic
     instruments: counted,
     log,
   })
-  const refresh = new Refresh({ store, cache, journal, vault, protocol: provider, instruments: counted, log, leaseMs, waitMs, revoking })
+  const refresh = new Refresh({
+    store,
+    cache,
+    journal,
+    vault,
+    protocol: provider,
+    instruments: counted,
+    log,
+    leaseMs: lease,
+    waitMs,
+    revoking,
+  })
   const beating = connectionHeartbeat({ store, instruments: counted, log })
   beating.start()
   const tokens = new Tokens({ store, cache, vault, refresh, instruments: counted, log, provider: () => google })
