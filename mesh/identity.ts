@@ -39,6 +39,8 @@ export function identity(name: string, config: Config<typeof identityVariables>)
 export interface Following extends Verifier {
   /** The channel that it follows over: for whatever else is said to access. */
   readonly access: Channel
+  /** Whether an API key stands that began something here earlier. Throws DEPENDENCY_UNAVAILABLE where that cannot be told now. */
+  readonly keyStands: (keyId: string) => boolean
   /** Which signature keys count. */
   readonly signatures: SignatureStates
 }
@@ -60,7 +62,13 @@ export function followAccess(runtime: Runtime, { peers, peerToken, tls }: Identi
   })
   feed.start()
   const { tokens, signatures } = feed
-  return { caller: (token) => tokens.caller(token), peer: (token) => peers.peer(token), access: channel, signatures }
+  return {
+    caller: (token) => tokens.caller(token),
+    peer: (token) => peers.peer(token),
+    keyStands: (keyId) => feed.keyStands(keyId),
+    access: channel,
+    signatures,
+  }
 }
 
 function listed(peers: PeerKeys, name: string, key: KeyObject): boolean {

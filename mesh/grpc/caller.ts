@@ -6,6 +6,8 @@ export interface Caller {
   readonly actor: string
   /** Which key it signed in with. */
   readonly keyId: string
+  /** When that key expires, in epoch milliseconds; undefined where it never does. */
+  readonly keyExpiresAtMs?: number | undefined
   may(permission: string): boolean
 }
 

@@ -4,11 +4,12 @@
  */
 import type { KeyObject } from 'node:crypto'
 import { errors } from 'jose'
+import { keyEndsRememberedMs } from '../api-key.ts'
 import { meshErrors } from '../errors.ts'
 import type { Caller } from '../grpc/caller.ts'
 import { publicKeyOf } from './ed25519.ts'
 import { LruCache } from '../lru-cache.ts'
-import { type Claims, type TokenKind, claimsOf, endOf, isName, maxLifetimeS } from './token-rules.ts'
+import { type Claims, type TokenKind, claimsOf, endOf, isName } from './token-rules.ts'
 
 /** What a caller token is, for who makes one and who believes one. */
 export const callerToken = { typ: 'relay-caller+jwt', issuer: 'relay-access', audience: 'relay-mesh' } as const satisfies TokenKind
@@ -16,8 +17,6 @@ export const callerToken = { typ: 'relay-caller+jwt', issuer: 'relay-access', au
 const maxCached = 10_000
 const longest = { workspace: 128, actor: 128, keyId: 64, permission: 64 }
 const maxPermissions = 100
-/** No token outlives the end of its API key, or what was heard of it, by more; the rest is for clocks that differ. */
-const revocationKeptMs = 2 * maxLifetimeS * 1000
 
 /** A public key that tokens are signed with (RFC 8037). */
 export interface SigningKey {
@@ -86,6 +85,12 @@ export class CallerTokens {
     return undefined
   }
 
+  /** Whether an API key has not been revoked, as far as is known: what it began earlier may go on. Its expiry is in its tokens. */
+  keyStands(keyId: string): boolean {
+    const revoked = this.#revoked.get(keyId)
+    return revoked === undefined || this.#now() < revoked.fromMs
+  }
+
   async #verify(token: string): Promise<Caller | undefined> {
     if (this.#keys === undefined) await this.#ask()
     if (this.#keys === undefined) throw meshErrors.DEPENDENCY_UNAVAILABLE()
@@ -101,9 +106,7 @@ export class CallerTokens {
   }
 
   #stands({ caller, by, endMs }: VerifiedToken): boolean {
-    const now = this.#now()
-    const revoked = this.#revoked.get(caller.keyId)
-    return now < endMs && this.#keys?.get(by.kid) === by && (revoked === undefined || now < revoked.fromMs)
+    return this.#now() < endMs && this.#keys?.get(by.kid) === by && this.keyStands(caller.keyId)
   }
 
   async #keyOf(kid: string): Promise<Key> {
@@ -124,21 +127,23 @@ export class CallerTokens {
   #revoke({ keyId, notAfterMs }: Revocation): void {
     // The earliest counts: a key that was to run out is revoked, and never the other way round.
     const fromMs = Math.min(notAfterMs, this.#revoked.get(keyId)?.fromMs ?? Infinity)
-    this.#revoked.set(keyId, { fromMs, keptUntilMs: Math.max(notAfterMs, this.#now()) + revocationKeptMs })
+    this.#revoked.set(keyId, { fromMs, keptUntilMs: Math.max(notAfterMs, this.#now()) + keyEndsRememberedMs })
   }
 
-  /** Revocations that no living token can be of. */
+  /** Revocations that nothing can be of any more. */
   #forget(): void {
     const now = this.#now()
     for (const [keyId, { keptUntilMs }] of this.#revoked) if (keptUntilMs < now) this.#revoked.delete(keyId)
   }
 }
 
-/** The caller that the claims name: `sub` acts in `ws` by the key `key`. Undefined where they are not what access writes. */
-function callerIn({ sub, ws, key, perms }: Claims): Caller | undefined {
+/** The caller that the claims name: `sub` acts in `ws` by the key `key`, which expires at `kexp` (in seconds), if ever. Undefined where they are not what access writes. */
+function callerIn({ sub, ws, key, kexp, perms }: Claims): Caller | undefined {
   if (!isName(sub, longest.actor) || !isName(ws, longest.workspace) || !isName(key, longest.keyId)) return undefined
   if (!Array.isArray(perms) || perms.length > maxPermissions) return undefined
   if (!perms.every((each) => isName(each, longest.permission))) return undefined
+  if (kexp !== undefined && !Number.isSafeInteger(kexp)) return undefined
+  const keyExpiresAtMs = kexp === undefined ? undefined : (kexp as number) * 1000
   const permissions = new Set<string>(perms)
-  return Object.freeze({ workspace: ws, actor: sub, keyId: key, may: (permission: string) => permissions.has(permission) })
+  return Object.freeze({ workspace: ws, actor: sub, keyId: key, keyExpiresAtMs, may: (permission: string) => permissions.has(permission) })
 }

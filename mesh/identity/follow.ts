@@ -10,6 +10,9 @@ import { CallerTokens } from './caller-tokens.ts'
 /** How often the feed is read, and at the most asked for beside that, in milliseconds. */
 const intervalMs = 1000
 
+/** For how long what was read last is believed of an API key that does not come with a token, in milliseconds. */
+const maxAgeMs = 60_000
+
 export interface AccessFeedParts {
   /** One round trip to access; rejects in time where it is away. */
   follow: (request: FollowRequest) => Promise<FollowResponse>
@@ -28,6 +31,7 @@ export class AccessFeed {
   readonly #loop: Loop
   #sequence = 0
   #readAtMs: number
+  #hasRead = false
   #reading: Promise<boolean> | undefined
   /** Until a reading ends well. */
   #unavailable = false
@@ -41,6 +45,15 @@ export class AccessFeed {
     metrics.gauge('access_feed_age_seconds', 'Time since this process last received keys and revocations from access', [], (gauge) =>
       gauge.set((now() - this.#readAtMs) / 1000),
     )
+  }
+
+  /**
+   * Whether an API key stands that began something here earlier. Throws DEPENDENCY_UNAVAILABLE where access has not been heard of for a
+   * minute: a key may have been revoked since.
+   */
+  keyStands(keyId: string): boolean {
+    if (!this.#hasRead || this.#now() - this.#readAtMs > maxAgeMs) throw meshErrors.DEPENDENCY_UNAVAILABLE()
+    return this.tokens.keyStands(keyId)
   }
 
   start(): void {
@@ -83,6 +96,7 @@ export class AccessFeed {
     // Access that counts from an earlier number has lost some, or is another: everything is read again.
     const startedOver = sequence < after
     this.#sequence = startedOver ? 0 : sequence
+    this.#hasRead ||= !startedOver && !more
     return startedOver || more
   }
 }

@@ -33,6 +33,7 @@ export interface AssemblyParts {
   readonly instruments: Instruments
   readonly log: Logger
   readonly acted: () => void
+  readonly keyStands: (keyId: string) => boolean
   readonly publicUrl: URL
   readonly returnOrigins: readonly string[]
   /** How long one request to a provider may take, and a connection that has ended is kept, in milliseconds. */
@@ -48,7 +49,7 @@ export function assemble(all: AssemblyParts) {
   const refresh = new Refresh({ ...all, store, revoking, leaseMs: 2 * providerMs + 2000, waitMs: providerMs })
   const tokens = new Tokens({ ...all, store, refresh, provider: (name) => providers.get(name) })
   const onStep = (step: string, outcome: string) => instruments.steps.inc({ step, outcome })
-  const connecting = new Connecting({ ...all, store: steps, connections, onStep })
+  const connecting = new Connecting({ ...all, store: steps, connections, revoking, onStep })
   const loops: Readonly<Record<string, Pick<Loop, 'start' | 'stop'>>> = {
     heartbeat: connectionHeartbeat({ ...all, store }),
     revocations: revoking,

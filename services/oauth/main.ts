@@ -37,13 +37,14 @@ await run('oauth', variables, async (runtime) => {
   const { refusals, relay } = auditing(runtime, appendThrough(verifier.access))
 
   const onFailure = () => instruments.cacheFailures.inc()
-  const parts = { providers, protocol, instruments, log, acted: relay(database), stepsToExpire: postgresConnectStore(database) }
+  const stepsToExpire = postgresConnectStore(database)
+  const parts = { providers, protocol, instruments, log, acted: relay(database), keyStands: verifier.keyStands, stepsToExpire }
   const { connections, connecting, disconnecting, refresh, tokens, loops } = assemble({
     ...config,
     ...parts,
     connections: postgresConnectionStore(database),
     revocations: postgresRevocationStore(database),
-    steps: redis === undefined ? parts.stepsToExpire : redisConnectStore({ redis }),
+    steps: redis === undefined ? stepsToExpire : redisConnectStore({ redis }),
     cache: redis === undefined ? noCache : redisTokenCache({ redis, onFailure }),
     journal: redis === undefined ? noJournal : redisTokenJournal({ redis, onFailure }),
   })

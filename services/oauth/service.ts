@@ -24,7 +24,13 @@ export interface ServiceParts {
 export function oauthService({ connecting, disconnecting, connections, tokens, providers }: ServiceParts): BoundServer {
   return served(OAuthServiceService, {
     async authorize({ provider, scopes, returnTo, sessionSha256: session }, call) {
-      const begun = await connecting.authorize(principalOf(call), { provider, scopes, returnTo, session })
+      const begun = await connecting.authorize(principalOf(call), {
+        provider,
+        scopes,
+        returnTo,
+        session,
+        keyExpiresAtMs: callerOf(call).keyExpiresAtMs,
+      })
       return {
         startUrl: begun.startUrl,
         provider: begun.provider,

@@ -36,7 +36,8 @@ export function issuer({ ring, ttlMs, now = Date.now }: IssuerParts): Issue {
     const at = now()
     // JWTs count in whole seconds: rounded down, so that no token outlives its key.
     const exp = Math.floor((at + Math.min(ttlMs, maxTokenMs, expiresInMs)) / 1000)
-    const token = await new SignJWT({ ws: workspace, key: keyId, perms: [...permissions] })
+    const kexp = expiresInMs === Infinity ? undefined : Math.floor((at + expiresInMs) / 1000)
+    const token = await new SignJWT({ ws: workspace, key: keyId, ...(kexp !== undefined && { kexp }), perms: [...permissions] })
       .setProtectedHeader({ alg: 'EdDSA', kid, typ: 'relay-caller+jwt' })
       .setIssuer('relay-access')
       .setAudience('relay-mesh')

@@ -15,14 +15,18 @@ import { type PageResponse, type PageError, connectedPage, reconsentPage, redire
 import { readStateToken } from './state-token.ts'
 import { returnUrl } from './return-to.ts'
 import { type PendingState, readState } from './pending-authorization.ts'
+import type { Revoking } from '../revocations/revoking.ts'
 import type { ConnectStore } from './store.ts'
-import { issueTicket } from './ticket.ts'
+import { issueTicket, leftMs } from './ticket.ts'
 
 export interface CallbackParts {
   readonly protocol: Pick<Protocol, 'exchangeCode'>
   readonly store: ConnectStore
   readonly vault: Pick<Vault, 'seal' | 'open'>
   readonly connections: Pick<Connections, 'find' | 'made'>
+  readonly revoking: Pick<Revoking, 'dropped'>
+  /** Whether a key stands. Throws DEPENDENCY_UNAVAILABLE where that cannot be told now. */
+  readonly keyStands: (keyId: string) => boolean
   readonly cookies: Cookies
   readonly publicUrl: URL
   readonly returnOrigins: readonly string[]
@@ -69,6 +73,8 @@ export class Callback {
     if (pending === undefined) return refused('ended')
     // Whoever has not the cookie, be it a program that looks at links, uses nothing up.
     if (!cookies.holds(back.cookie, reference.hash, pending.cookieHash)) return refused('otherBrowser')
+    // What a key began ends with the key.
+    if (!this.#mayGoOn(pending)) return refused('ended')
     // Whatever comes of it, this state has been used.
     const done = [cookies.clear(reference.hash)]
     if ((await store.take(key)) === undefined) return refused('ended', done)
@@ -79,6 +85,20 @@ export class Callback {
       return await this.#finish({ back, pending, provider, stateHash: reference.hash, visit, done })
     } catch (error) {
       return refused(this.#failed(error, provider, visit), done)
+    }
+  }
+
+  /** Throws DEPENDENCY_UNAVAILABLE where it cannot be told. */
+  #mayGoOn(pending: PendingState): boolean {
+    return leftMs(pending) > 0 && this.#parts.keyStands(pending.asker.keyId)
+  }
+
+  /** Once more, when tokens have been granted: in doubt they are not kept. */
+  #mayConnect(pending: PendingState): boolean {
+    try {
+      return this.#mayGoOn(pending)
+    } catch {
+      return false
     }
   }
 
@@ -105,7 +125,7 @@ export class Callback {
 
   async #finish(its: { back: CameBack; pending: PendingState; provider: Provider; stateHash: string; visit: Visit; done: string[] }) {
     const { back, pending, provider, stateHash, visit, done: setCookies } = its
-    const { protocol, vault, connections, publicUrl, returnOrigins } = this.#parts
+    const { protocol, vault, connections, revoking, publicUrl, returnOrigins, log } = this.#parts
     const { asker, scopes, nonce } = pending
     const { workspace, actor } = asker
     const verifier = vault.open({ workspace, connectionId: stateHash, kind: 'verifier' }, pending.verifier)
@@ -113,17 +133,31 @@ export class Callback {
     const connected = await protocol.exchangeCode(provider, parts)
 
     const owner = { workspace, actor, provider: provider.name }
+    const { account, issuer, subject } = connected
+    const drop = () => revoking.dropped(connected, { ...owner, connectionId: randomUUID(), issuer, subject })
+    if (!this.#mayConnect(pending)) {
+      await drop()
+      return refused('ended', setCookies)
+    }
     const before = await connections.find(owner)
     // The same account stays the same connection: what was previewed with it can still be executed.
     const same = before !== undefined && isSameAccount(before, connected) ? before : undefined
     if (connected.refreshToken === undefined && same?.tokens.refresh === undefined && asksOffline(provider, scopes)) {
-      const { returnTo, session } = pending
-      const startUrl = await issueTicket(this.#parts, { asker, provider: provider.name, scopes, returnTo, reconsent: true, session })
+      if (pending.reconsent) {
+        log.error(
+          { provider: provider.name, request_id: visit.requestId },
+          'the provider grants no refresh token, even after it asked for consent',
+        )
+        await drop()
+        return refused('unavailable', setCookies)
+      }
+      const { returnTo, session, endsAt } = pending
+      const again = { asker, provider: provider.name, scopes, returnTo, reconsent: true, session, endsAt }
+      const startUrl = await issueTicket(this.#parts, again)
       return { outcome: 'reconsent', answer: reconsentPage({ provider: provider.title, startUrl, setCookies }) }
     }
     const connectionId = same?.connectionId ?? randomUUID()
     const tokens = this.#seal(workspace, connectionId, connected)
-    const { account, issuer, subject } = connected
     const made = { ...owner, connectionId, account, issuer, subject, scopes: connected.scopes, tokens }
     await connections.made(made, { ...asker, ...visit }, replacedBy(made, provider))
     const url = pending.returnTo === '' ? undefined : returnUrl(pending.returnTo, returnOrigins)

@@ -1,7 +1,7 @@
 /**
  * Connecting an account, in steps that each can be taken once: whoever has a key gets a ticket; a person who opens its link reads what it
  * is for, and continues from there; their browser is bound by a cookie and sent to the provider with a state; the browser that comes back
- * with both has connected. Ticket and state name their workspace, are known here by their hash alone, and end after ten minutes.
+ * with both has connected. Ticket and state name their workspace, are known here by their hash alone, and end after ten minutes; all of it ends after twenty, and with the key that began it.
  */
 import type { Principal } from '#mesh/audit/event.ts'
 import { MeshError, meshErrors } from '#mesh/errors.ts'
@@ -17,9 +17,10 @@ import { Callback, type CameBack, type Visit } from './callback.ts'
 import { cookies as cookiesOf } from './cookie.ts'
 import { type PageResponse, type PageError, errorPage } from './pages.ts'
 import { returnUrl } from './return-to.ts'
+import type { Revoking } from '../revocations/revoking.ts'
 import { Start } from './start.ts'
 import type { ConnectStore } from './store.ts'
-import { issueTicket, stepMs } from './ticket.ts'
+import { connectMs, issueTicket, leftMs } from './ticket.ts'
 
 export interface ConnectingParts {
   providers: Pick<Providers, 'find' | 'get'>
@@ -27,6 +28,9 @@ export interface ConnectingParts {
   store: ConnectStore
   vault: Pick<Vault, 'seal' | 'open'>
   connections: Pick<Connections, 'find' | 'made' | 'hasRoom'>
+  revoking: Pick<Revoking, 'dropped'>
+  /** Whether a key stands that began to connect. Throws DEPENDENCY_UNAVAILABLE where that cannot be told now. */
+  keyStands: (keyId: string) => boolean
   /** Where browsers reach this; https, but for http on loopback. */
   publicUrl: URL
   /** Origins that a browser may be sent on to when it has connected. */
@@ -46,6 +50,8 @@ export interface AuthorizeRequest {
   readonly returnTo: string
   /** SHA-256, in hex, of the session of the one browser that may connect; any may where it is undefined. */
   readonly session?: string | undefined
+  /** When the key of whoever asks expires, in epoch milliseconds: what it began ends with it. */
+  readonly keyExpiresAtMs?: number | undefined
 }
 
 export interface AuthorizeResult {
@@ -73,7 +79,8 @@ export class Connecting {
   }
 
   /** Makes a ticket. Throws UNKNOWN_PROVIDER, OAUTH_NOT_CONFIGURED, RETURN_NOT_ALLOWED, INVALID_REQUEST, CONNECTION_LIMIT. */
-  async authorize(asker: Principal, { provider: name, scopes: wanted, returnTo, session }: AuthorizeRequest): Promise<AuthorizeResult> {
+  async authorize(asker: Principal, request: AuthorizeRequest): Promise<AuthorizeResult> {
+    const { provider: name, scopes: wanted, returnTo, session, keyExpiresAtMs = Infinity } = request
     const provider = this.#parts.providers.get(name)
     const description = 'is not a scope (RFC 6749, 3.3): repeat the parameter for each scope, as in scopes=a&scopes=b'
     const violations = wanted.flatMap((scope, index) => (isScope(scope) ? [] : [{ field: `scopes.${index}`, description }]))
@@ -82,9 +89,11 @@ export class Connecting {
     const owner = { workspace: asker.workspace, actor: asker.actor, provider: name }
     if (!(await this.#parts.connections.hasRoom(owner))) throw errors.CONNECTION_LIMIT()
     const scopes = withIdentity(provider, wanted)
-    const startUrl = await issueTicket(this.#parts, { asker, provider: name, scopes, returnTo, reconsent: false, session })
+    const now = Date.now()
+    const endsAt = Math.min(now + connectMs, keyExpiresAtMs)
+    const startUrl = await issueTicket(this.#parts, { asker, provider: name, scopes, returnTo, reconsent: false, session, endsAt }, now)
     this.#told('authorize', 'begun')
-    return { startUrl, provider: name, scopes, expiresAt: new Date(Date.now() + stepMs) }
+    return { startUrl, provider: name, scopes, expiresAt: new Date(now + leftMs({ endsAt }, now)) }
   }
 
   /** The page of a ticket. It uses nothing up. */

@@ -24,6 +24,8 @@ const ticketForm = z.object({
   reconsent: z.boolean(),
   /** SHA-256, as hex, of the session of the browser that it is for; any browser's where there is none. */
   session: sha256.optional(),
+  /** When all of it ends, in epoch milliseconds, whatever is begun anew on the way; absent in what a release before decision 0033 wrote. */
+  endsAt: z.number().optional(),
 })
 
 /** What a browser was sent to the provider with. */

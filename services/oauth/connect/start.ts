@@ -11,7 +11,7 @@ import { type PageResponse, type PageError, consentPage, forwardPage } from './p
 import { type StateToken, hashOf, newNonce, readStateToken, writeReference } from './state-token.ts'
 import { type PendingState, type Ticket, readTicket, writeStep } from './pending-authorization.ts'
 import type { ConnectStore } from './store.ts'
-import { stepMs } from './ticket.ts'
+import { leftMs, stepMs } from './ticket.ts'
 
 export interface StartParts {
   readonly protocol: Pick<Protocol, 'authorizationUrl'>
@@ -19,6 +19,8 @@ export interface StartParts {
   readonly vault: Pick<Vault, 'seal'>
   readonly cookies: Cookies
   readonly publicUrl: URL
+  /** Whether a key stands. Throws DEPENDENCY_UNAVAILABLE where that cannot be told now. */
+  readonly keyStands: (keyId: string) => boolean
   /** Undefined where it is not configured. */
   readonly provider: (name: string) => Provider | undefined
 }
@@ -71,7 +73,7 @@ export class Start {
     const hash = hashOf(state)
     const { workspace, actor } = ticket.asker
     const content = writeStep({ ...pending, cookieHash: hashOf(browser) })
-    await store.put({ kind: 'state', workspace, hash, actor, content, lifetimeMs: stepMs })
+    await store.put({ kind: 'state', workspace, hash, actor, content, lifetimeMs: leftMs(pending) })
     return forwardPage({ provider: provider.title, url: url.href, setCookies: [cookies.bind(hash, browser, stepMs)] })
   }
 
@@ -80,7 +82,8 @@ export class Start {
     const reference = readStateToken(text)
     if (reference === undefined) return 'malformed'
     const ticket = readTicket((await store.find({ kind: 'ticket', ...reference })) ?? '')
-    if (ticket === undefined) return 'ended'
+    // What a key began ends with the key.
+    if (ticket === undefined || leftMs(ticket) === 0 || !this.#parts.keyStands(ticket.asker.keyId)) return 'ended'
     if (ticket.session !== undefined && !cookies.holdsSession(cookie, ticket.session)) return 'otherBrowser'
     const provider = this.#parts.provider(ticket.provider)
     return provider === undefined ? 'unavailable' : { reference, ticket, provider }

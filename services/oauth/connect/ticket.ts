@@ -13,10 +13,17 @@ export interface TicketParts {
 /** How long a ticket, and then a state, may be taken. */
 export const stepMs = 600_000
 
+/** How long connecting may take, from the first link to the connection, in milliseconds. */
+export const connectMs = 2 * stepMs
+
+/** How long a step of it may be taken from now on, in milliseconds; 0 once it has ended. */
+export const leftMs = ({ endsAt = Infinity }: Pick<Ticket, 'endsAt'>, now = Date.now()): number =>
+  Math.max(0, Math.min(stepMs, endsAt - now))
+
 /** The link, on our own origin. */
-export async function issueTicket({ store, publicUrl }: TicketParts, ticket: Ticket): Promise<string> {
+export async function issueTicket({ store, publicUrl }: TicketParts, ticket: Ticket, now = Date.now()): Promise<string> {
   const { workspace, actor } = ticket.asker
   const nonce = newNonce()
-  await store.put({ kind: 'ticket', workspace, hash: hashOf(nonce), actor, content: writeStep(ticket), lifetimeMs: stepMs })
+  await store.put({ kind: 'ticket', workspace, hash: hashOf(nonce), actor, content: writeStep(ticket), lifetimeMs: leftMs(ticket, now) })
   return new URL(startPath(writeReference(workspace, nonce)), publicUrl).href
 }

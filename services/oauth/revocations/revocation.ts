@@ -19,8 +19,14 @@ export interface Revocation extends Identity {
 /** Which of a connection that ends here has to be forgotten. Undefined: there is none. */
 export type Revokes = (before: LeasedConnection) => Revocation | undefined
 
+/** What names a connection, and its tokens as they are sealed. */
+export type Revocable = Identity &
+  Pick<LeasedConnection, 'workspace' | 'connectionId' | 'provider' | 'legacy'> & {
+    tokens: Pick<LeasedConnection['tokens'], 'access' | 'refresh'>
+  }
+
 /** The refresh token's end is that of the access tokens made from it (RFC 7009, 2.1). */
-export function revocationOf(held: Omit<LeasedConnection, 'status'>): Revocation {
+export function revocationOf(held: Revocable): Revocation {
   const { workspace, connectionId, provider, issuer, subject, legacy, tokens } = held
   const kind = tokens.refresh === undefined ? 'access' : 'refresh'
   const sealed = tokens.refresh ?? tokens.access

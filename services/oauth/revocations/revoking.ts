@@ -5,13 +5,12 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
-import type { LeasedConnection } from '../connections/store.ts'
 import type { Instruments } from '../metrics.ts'
 import type { TokenGrant, Protocol } from '../providers/protocol.ts'
 import { ProviderError } from '../providers/provider-error.ts'
 import type { Providers } from '../providers/registry.ts'
 import { type Vault, VaultError } from '../vault/vault.ts'
-import { type Revocation, revocationOf } from './revocation.ts'
+import { type Revocable, type Revocation, revocationOf } from './revocation.ts'
 import type { RevocationStore } from './store.ts'
 
 export interface RevokingParts {
@@ -62,13 +61,13 @@ export class Revoking {
     return outcome === 'revoked'
   }
 
-  /** What was granted for a connection that is no more. */
-  async dropped({ accessToken, refreshToken }: TokenGrant, of: LeasedConnection): Promise<void> {
+  /** What was granted for a connection that is no more, or never came to be. */
+  async dropped({ accessToken, refreshToken }: TokenGrant, of: Omit<Revocable, 'legacy' | 'tokens'>): Promise<void> {
     const { store, vault } = this.#parts
     const { workspace, connectionId } = of
     const seal = (kind: 'access' | 'refresh', text: string) => vault.seal({ workspace, connectionId, kind }, text)
     const refresh = refreshToken === undefined ? undefined : seal('refresh', refreshToken)
-    const revocation = revocationOf({ ...of, legacy: false, tokens: { ...of.tokens, access: seal('access', accessToken), refresh } })
+    const revocation = revocationOf({ ...of, legacy: false, tokens: { access: seal('access', accessToken), refresh } })
     await store.add(revocation)
     await this.now(revocation)
   }

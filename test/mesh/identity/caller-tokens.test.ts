@@ -191,6 +191,17 @@ describe('what was verified once', () => {
     expect(await tokens.caller(issue({ keyId: 'k1', issuedAtMs: nowMs - minute }))).toBeUndefined()
   })
 
+  test('tells of a key that was revoked for half an hour, whether or not it ever saw a token of it', () => {
+    expect(tokens.keyStands('k3')).toBe(true)
+    tokens.update({ revocations: [{ keyId: 'k3', notAfterMs: nowMs }] })
+    nowMs += 25 * minute
+    tokens.update({ revocations: [{ keyId: 'k4', notAfterMs: nowMs + minute }] })
+    expect(tokens.keyStands('k3')).toBe(false)
+    expect(tokens.keyStands('k4')).toBe(true)
+    nowMs += minute
+    expect(tokens.keyStands('k4')).toBe(false)
+  })
+
   test('is kept for 10,000 tokens, of which the one longest unused is verified again', async () => {
     for (let index = 0; index < 9_999; index += 1) await tokens.caller(issue({ actor: `a${index}` }))
     expect(tokens.caller(token)).not.toBeInstanceOf(Promise)

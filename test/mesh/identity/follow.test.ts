@@ -55,6 +55,18 @@ describe('the feed', () => {
     expect(requests).toEqual([0, 0])
   })
 
+  test('says whether a key stands once it was read, and no longer than a minute after that', async () => {
+    expect(() => feed.keyStands('key-of-ann')).toThrow(expect.objectContaining(unavailable) as Error)
+    answer = async () => published({ revocations: [{ keyId: 'gone', notAfter: new Date(0).toISOString(), sequence: 1 }], sequence: 1 })
+    await feed.tokens.caller(mesh.callerToken())
+    expect(feed.keyStands('key-of-ann')).toBe(true)
+    expect(feed.keyStands('gone')).toBe(false)
+    nowMs += 60_000
+    expect(feed.keyStands('key-of-ann')).toBe(true)
+    nowMs += 1
+    expect(() => feed.keyStands('key-of-ann')).toThrow(expect.objectContaining(unavailable) as Error)
+  })
+
   test('is asked once a second at the most, however many unknown keys come', async () => {
     await feed.tokens.caller(mesh.callerToken())
     for (const atMs of [1000, 1001, 1500, 1999]) {

@@ -74,7 +74,7 @@ export async function openOidcStage() {
   const base = { providers, protocol, vault, connections, log }
   const revoking = new Revoking({ ...base, store: postgresRevocationStore(database), instruments: counted(new Metrics('oauth')) })
   const connectingWith = (over: { publicUrl?: URL; store?: ConnectStore } = {}) =>
-    new Connecting({ ...base, publicUrl, store: steps, returnOrigins: [], ...over })
+    new Connecting({ ...base, revoking, keyStands: () => true, publicUrl, store: steps, returnOrigins: [], ...over })
   const connecting = connectingWith()
 
   /** What hands out tokens in another process. */

@@ -111,6 +111,18 @@ describe('the exchange of a key', () => {
     expect(expiresInMs).toBe(lives)
   })
 
+  test.each([
+    ['when the key expires', { expiresInMs: 3_600_500 }, 1_700_003_600_000],
+    ['of no end where the key has none', {}, undefined],
+  ] satisfies [string, Partial<FoundKey>, number | undefined][])('gives a token that says %s', async (_, key, keyExpiresAtMs) => {
+    const now = 1_700_000_000_000
+    const at = openHarness({ now: () => now })
+    const { token } = await at.exchange(at.add(key), from('192.0.2.1'))
+    const tokens = new CallerTokens({ now: () => now })
+    tokens.update({ signingKeys: [at.signer] })
+    expect((await tokens.caller(token))!.keyExpiresAtMs).toBe(keyExpiresAtMs)
+  })
+
   test('lets any number of good keys in from one address, and counts none of them', async () => {
     const at = openHarness({ perMinute: 3 })
     const keys = Array.from({ length: 135 }, () => at.add())

@@ -87,7 +87,9 @@ export async function openHarness(over: { publicUrl?: string } = {}) {
   const revoking = new Revoking({ store: revocations, providers, protocol, vault, instruments: instruments(new Metrics('oauth')), log })
   const publicUrl = new URL(over.publicUrl ?? 'https://relay.example.com')
   const told: string[] = []
-  const parts = { providers, protocol, store, vault, connections, publicUrl, returnOrigins: [returnOrigin], log }
+  const revokedKeys = new Set<string>()
+  const keyStands = (keyId: string) => !revokedKeys.has(keyId)
+  const parts = { providers, protocol, store, vault, connections, revoking, keyStands, publicUrl, returnOrigins: [returnOrigin], log }
   const connecting = new Connecting({ ...parts, onStep: (step, outcome) => void told.push(`${step} ${outcome}`) })
 
   const ticketOf = (startUrl: string) => startUrl.slice(startUrl.lastIndexOf('/') + 1)
@@ -102,6 +104,8 @@ export async function openHarness(over: { publicUrl?: string } = {}) {
     providers,
     vault,
     told,
+    /** Ids of keys that do not stand any more. */
+    revokedKeys,
     revoking,
     disconnecting: new Disconnecting({ connections, revoking }),
     logged: () => logged,
@@ -109,7 +113,8 @@ export async function openHarness(over: { publicUrl?: string } = {}) {
     cookieOf,
     formTokenOf,
     /** The same service with another store, key or provider. */
-    with: (changed: { store?: ConnectStore; vault?: Vault; providers?: Providers }) => new Connecting({ ...parts, ...changed }),
+    with: (changed: { store?: ConnectStore; vault?: Vault; providers?: Providers; keyStands?: (keyId: string) => boolean }) =>
+      new Connecting({ ...parts, ...changed }),
     providersWithout: () => new Providers(all, () => undefined),
 
     /** Up to the provider: what a browser was sent off with. */

@@ -1,0 +1,118 @@
+/** What a key began ends with the key: its links, the way to the provider and back, and what the provider granted meanwhile. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { meshErrors } from '#mesh/errors.ts'
+import { type Harness, openHarness, page, principal, visit } from './harness.ts'
+
+let harness: Harness
+beforeAll(async () => {
+  harness = await openHarness()
+})
+afterAll(() => harness.close())
+
+const wanted = { provider: 'example', scopes: [], returnTo: '' }
+let actor: string
+let actors = 0
+beforeEach(() => (actor = `ann-${(actors += 1)}`))
+afterEach(() => {
+  harness.revokedKeys.clear()
+  vi.useRealTimers()
+})
+const revoke = () => harness.revokedKeys.add(principal.keyId)
+const connection = () => harness.connections.find({ workspace: 'acme', actor, provider: 'example' })
+const linkIn = (html: string) => /href="([^"]+)"/.exec(html)![1]!
+
+describe('a key that is revoked', () => {
+  test('leaves no link behind: it shows nothing and leads nowhere', async () => {
+    const { startUrl } = await harness.connecting.authorize({ ...principal, actor }, wanted)
+    const ticket = harness.ticketOf(startUrl)
+    const shown = await harness.connecting.start(ticket, '', visit)
+    expect(shown.status).toBe(200)
+    revoke()
+    expect(await harness.connecting.start(ticket, '', visit)).toEqual(page('ended'))
+    const sent = { ticket, formToken: harness.formTokenOf(shown), cookie: harness.cookieOf(shown) }
+    expect(await harness.connecting.proceed(sent, visit)).toEqual(page('ended'))
+  })
+
+  test('connects nobody who is at the provider: no code is exchanged', async () => {
+    const back = await harness.cameBack({ actor })
+    const before = harness.server.tokenRequests.length
+    revoke()
+    expect(await harness.connecting.callback(back, visit)).toEqual(page('ended'))
+    expect(harness.server.tokenRequests).toHaveLength(before)
+    expect(await connection()).toBeUndefined()
+  })
+
+  test('while the code is exchanged keeps nothing of it: the provider is told to forget what it granted', async () => {
+    const back = await harness.cameBack({ actor }, { refreshToken: `granted-too-late-${actor}` })
+    let asked = 0
+    const connecting = harness.with({ keyStands: () => (asked += 1) === 1 })
+    expect(await connecting.callback(back, visit)).toEqual(page('ended'))
+    expect(await connection()).toBeUndefined()
+    expect(harness.server.revoked).toContain(`refresh_token granted-too-late-${actor}`)
+  })
+
+  test('leaves the connection that its owner had before as it is', async () => {
+    const account = `${actor}@example.com`
+    await harness.connecting.callback(await harness.cameBack({ actor }, { account, refreshToken: `first-${actor}` }), visit)
+    const back = await harness.cameBack({ actor }, { account, refreshToken: `second-${actor}` })
+    let asked = 0
+    await harness.with({ keyStands: () => (asked += 1) === 1 }).callback(back, visit)
+    expect(await connection()).toMatchObject({ status: 'connected', account })
+    // Revoking one of them would end the other too.
+    expect(harness.server.revoked.filter((each) => each.includes(actor))).toEqual([])
+  })
+
+  test('that nobody can tell of connects nobody, and uses nothing up', async () => {
+    const back = await harness.cameBack({ actor })
+    const blind = harness.with({
+      keyStands: () => {
+        throw meshErrors.DEPENDENCY_UNAVAILABLE()
+      },
+    })
+    expect(await blind.callback(back, visit)).toEqual(page('unavailable'))
+    expect(await connection()).toBeUndefined()
+    expect((await harness.connecting.callback(back, visit)).status).toBe(200)
+    expect(await connection()).toMatchObject({ status: 'connected' })
+  })
+
+  test('does not go on by the link that asks for consent once more', async () => {
+    const { html } = await harness.connecting.callback(await harness.cameBack({ actor }, { refreshToken: null }), visit)
+    revoke()
+    expect(await harness.connecting.start(harness.ticketOf(linkIn(html)), '', visit)).toEqual(page('ended'))
+  })
+})
+
+describe('connecting ends', () => {
+  test('with the key that began it, when that expires first', async () => {
+    const keyExpiresAtMs = Date.now() + 60_000
+    const begun = await harness.connecting.authorize({ ...principal, actor }, { ...wanted, keyExpiresAtMs })
+    expect(begun.expiresAt.getTime()).toBe(keyExpiresAtMs)
+    const ticket = harness.ticketOf(begun.startUrl)
+    expect((await harness.connecting.start(ticket, '', visit)).status).toBe(200)
+    vi.useFakeTimers({ toFake: ['Date'], now: keyExpiresAtMs })
+    expect(await harness.connecting.start(ticket, '', visit)).toEqual(page('ended'))
+  })
+
+  test('twenty minutes after it began, whatever was begun anew on the way', async () => {
+    const began = Date.now()
+    vi.useFakeTimers({ toFake: ['Date'], now: began })
+    const { answer, cookie } = await harness.sentOff({ actor })
+    vi.setSystemTime(began + 9 * 60_000)
+    const back = { provider: 'example', error: '', cookie, ...harness.server.consent(answer.forward, { refreshToken: null }) }
+    const { html } = await harness.connecting.callback(back, visit)
+    const ticket = harness.ticketOf(linkIn(html))
+    vi.setSystemTime(began + 20 * 60_000 - 1)
+    expect((await harness.connecting.start(ticket, '', visit)).status).toBe(200)
+    vi.setSystemTime(began + 20 * 60_000)
+    expect(await harness.connecting.start(ticket, '', visit)).toEqual(page('ended'))
+  })
+
+  test('when the provider grants no refresh token even after it asked for consent: there is no third time', async () => {
+    const { html } = await harness.connecting.callback(await harness.cameBack({ actor }, { refreshToken: null }), visit)
+    const { answer, cookie } = await harness.continued(linkIn(html))
+    const back = { provider: 'example', error: '', cookie, ...harness.server.consent(answer.forward, { refreshToken: null }) }
+    expect(await harness.connecting.callback(back, visit)).toEqual(page('unavailable'))
+    expect(await connection()).toBeUndefined()
+    expect(harness.logged()).toContain('grants no refresh token')
+  })
+})
