@@ -137,7 +137,10 @@ export class CallerTokens {
   }
 }
 
-/** The caller that the claims name: `sub` acts in `ws` by the key `key`, which expires at `kexp` (in seconds), if ever. Undefined where they are not what access writes. */
+/**
+ * The caller that the claims name: `sub` acts in `ws` by the key `key`, which expires at `kexp` (in seconds), if ever. Undefined where they
+ * are not what access writes.
+ */
 function callerIn({ sub, ws, key, kexp, perms }: Claims): Caller | undefined {
   if (!isName(sub, longest.actor) || !isName(ws, longest.workspace) || !isName(key, longest.keyId)) return undefined
   if (!Array.isArray(perms) || perms.length > maxPermissions) return undefined

@@ -31,7 +31,8 @@ export class AccessFeed {
   readonly #loop: Loop
   #sequence = 0
   #readAtMs: number
-  #hasRead = false
+  /** When the last reading began that left nothing to be read. */
+  #caughtUpAtMs = -Infinity
   #reading: Promise<boolean> | undefined
   /** Until a reading ends well. */
   #unavailable = false
@@ -48,11 +49,11 @@ export class AccessFeed {
   }
 
   /**
-   * Whether an API key stands that began something here earlier. Throws DEPENDENCY_UNAVAILABLE where access has not been heard of for a
-   * minute: a key may have been revoked since.
+   * Whether an API key stands that began something here earlier. Throws DEPENDENCY_UNAVAILABLE until all revocations have been read, and
+   * where that was more than a minute ago: the key may be one of those that were not read.
    */
   keyStands(keyId: string): boolean {
-    if (!this.#hasRead || this.#now() - this.#readAtMs > maxAgeMs) throw meshErrors.DEPENDENCY_UNAVAILABLE()
+    if (this.#now() - this.#caughtUpAtMs > maxAgeMs) throw meshErrors.DEPENDENCY_UNAVAILABLE()
     return this.tokens.keyStands(keyId)
   }
 
@@ -85,18 +86,21 @@ export class AccessFeed {
   async #readOnce(): Promise<boolean> {
     const after = this.#sequence
     this.#unavailable = true
+    const beganAtMs = this.#now()
     const { signingKeys, revocations, sequence, signatures } = await this.#follow({ after, signaturesAfter: this.signatures.sequence })
     // A moment that cannot be read is past: what was meant is that the key is believed no longer.
     const moments = revocations.map(({ keyId, notAfter }) => ({ keyId, notAfterMs: Date.parse(notAfter) || 0 }))
     // First: who is told by a token may sign.
-    const more = this.signatures.update(signatures)
+    const moreSignatures = this.signatures.update(signatures)
     this.tokens.update({ signingKeys, revocations: moments })
     this.#unavailable = false
     this.#readAtMs = this.#now()
     // Access that counts from an earlier number has lost some, or is another: everything is read again.
     const startedOver = sequence < after
     this.#sequence = startedOver ? 0 : sequence
-    this.#hasRead ||= !startedOver && !more
-    return startedOver || more
+    // An answer with revocations may not have had room for all: only one that brings none is the end.
+    const moreRevocations = startedOver || (sequence > after && moments.length > 0)
+    if (!moreRevocations) this.#caughtUpAtMs = beganAtMs
+    return moreRevocations || moreSignatures
   }
 }

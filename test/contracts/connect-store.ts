@@ -88,6 +88,13 @@ export function connectStoreContract(name: string, open: () => Promise<ConnectEn
       expect(await store.take(later)).toBe('long')
     })
 
+    test('one that ends as it is put is not found, and putting it does not fail', async () => {
+      const key = stepKey()
+      await store.put(stepOf(key, 'over', 0))
+      await until('it has ended', async () => (await store.find(key)) === undefined)
+      expect(await store.take(key)).toBeUndefined()
+    })
+
     test('it survives that every connection breaks', async () => {
       const key = stepKey()
       await store.put(stepOf(key, 'patient'))

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { request } from 'undici'
 import { consent, continueFrom } from '../deploy/consent.ts'
-import { type Journey, type Reply, journey, until } from './journey.ts'
+import { type Api, type Journey, type Reply, api, journey, until } from './journey.ts'
 
 interface Inbox {
   mails: { subject: string; to: string; from: string; text: string }[]
@@ -192,6 +192,29 @@ test('a link is looked at however often and works once, and a way back without i
   const after = await consented('google', 'you@example.com')
   expect((await goBack(after)).status).toBe(200)
   expect((await goBack(after)).status).toBe(410)
+})
+
+test('what a key began to connect ends with it when the key that made it is revoked: its link, and the way back from the provider', async () => {
+  const as = (apiKey: string) => api({ gateway: harness.mesh.gateway, apiKey })
+  const made = async (by: Api, body: object) => {
+    const { body: reply, text } = await by.call('POST', '/access/keys', { body: { role: 'developer', ...body } })
+    expect(reply.key, text).toBeDefined()
+    return { keyId: reply.key.key_id as string, by: as(reply.api_key as string) }
+  }
+  const actor = `leaver-${randomUUID()}`
+  const parent = await made(harness.api, { name: 'revoked', actor })
+  const child = await made(parent.by, { name: 'goes with it' })
+  const link = async () => (await child.by.call('GET', '/oauth/google/authorize')).body.start_url as string
+  const unopened = await link()
+  const atProvider = await consented('google', 'you@example.com', await link())
+  const open = () => fetch(unopened, { redirect: 'manual' })
+  expect((await open()).status).toBe(200)
+
+  expect((await harness.api.call('DELETE', `/access/keys/${parent.keyId}`)).status).toBe(200)
+  await until(open, ({ status }) => status === 410, 5000)
+  expect((await goBack(atProvider)).status).toBe(410)
+  const stays = await made(harness.api, { name: 'looks', actor })
+  expect((await stays.by.call('GET', '/oauth/connections')).body.connections).toEqual([])
 })
 
 test('the browser is sent on only to an origin that is allowed', async () => {

@@ -19,7 +19,10 @@ export interface SignatureNews extends Awaited<ReturnType<SignatureStore['change
   readonly rootId: string
 }
 
-/** All signing keys, the revocations later than a sequence that something begun with the key can still be of, and the states of signature keys likewise. */
+/**
+ * All signing keys, the revocations later than a sequence that something begun with the key can still be of, and the states of signature
+ * keys likewise.
+ */
 export type Feed = (after: { revocations: number; signatures: number }) => Promise<News>
 
 export interface FeedParts {

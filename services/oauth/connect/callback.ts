@@ -135,11 +135,12 @@ export class Callback {
     const owner = { workspace, actor, provider: provider.name }
     const { account, issuer, subject } = connected
     const drop = () => revoking.dropped(connected, { ...owner, connectionId: randomUUID(), issuer, subject })
+    const before = await connections.find(owner)
+    // Last: from here on nothing is waited for but the store of what is made.
     if (!this.#mayConnect(pending)) {
       await drop()
       return refused('ended', setCookies)
     }
-    const before = await connections.find(owner)
     // The same account stays the same connection: what was previewed with it can still be executed.
     const same = before !== undefined && isSameAccount(before, connected) ? before : undefined
     if (connected.refreshToken === undefined && same?.tokens.refresh === undefined && asksOffline(provider, scopes)) {

@@ -1,7 +1,8 @@
 /**
  * Connecting an account, in steps that each can be taken once: whoever has a key gets a ticket; a person who opens its link reads what it
  * is for, and continues from there; their browser is bound by a cookie and sent to the provider with a state; the browser that comes back
- * with both has connected. Ticket and state name their workspace, are known here by their hash alone, and end after ten minutes; all of it ends after twenty, and with the key that began it.
+ * with both has connected. Ticket and state name their workspace, are known here by their hash alone, and end after ten minutes; all of it
+ * ends after twenty, and with the key that began it.
  */
 import type { Principal } from '#mesh/audit/event.ts'
 import { MeshError, meshErrors } from '#mesh/errors.ts'
@@ -78,7 +79,10 @@ export class Connecting {
     this.#callback = new Callback({ ...own, isKnown: (name) => providers.find(name) !== undefined })
   }
 
-  /** Makes a ticket. Throws UNKNOWN_PROVIDER, OAUTH_NOT_CONFIGURED, RETURN_NOT_ALLOWED, INVALID_REQUEST, CONNECTION_LIMIT. */
+  /**
+   * Makes a ticket. Throws UNKNOWN_PROVIDER, OAUTH_NOT_CONFIGURED, RETURN_NOT_ALLOWED, INVALID_REQUEST, CONNECTION_LIMIT; UNAUTHENTICATED
+   * where the key expires as it asks: verifiers believe its last token a few seconds longer.
+   */
   async authorize(asker: Principal, request: AuthorizeRequest): Promise<AuthorizeResult> {
     const { provider: name, scopes: wanted, returnTo, session, keyExpiresAtMs = Infinity } = request
     const provider = this.#parts.providers.get(name)
@@ -90,6 +94,7 @@ export class Connecting {
     if (!(await this.#parts.connections.hasRoom(owner))) throw errors.CONNECTION_LIMIT()
     const scopes = withIdentity(provider, wanted)
     const now = Date.now()
+    if (keyExpiresAtMs <= now) throw meshErrors.UNAUTHENTICATED({ message: 'The API key that makes this call has expired.' })
     const endsAt = Math.min(now + connectMs, keyExpiresAtMs)
     const startUrl = await issueTicket(this.#parts, { asker, provider: name, scopes, returnTo, reconsent: false, session, endsAt }, now)
     this.#told('authorize', 'begun')

@@ -36,7 +36,8 @@ export function redisConnectStore({ redis, prefix = '' }: RedisConnectStoreParts
   return {
     async put({ actor, content, lifetimeMs, ...key }) {
       const keys = [keyOf(key), stepsOf(key.workspace, actor)]
-      const stored = await script.run(redis, keys, [content, Math.ceil(lifetimeMs), maxSteps]).catch(unavailable)
+      // Redis takes no life of 0.
+      const stored = await script.run(redis, keys, [content, Math.max(1, Math.ceil(lifetimeMs)), maxSteps]).catch(unavailable)
       if (stored === 0) throw new Error('a step of this key is there already')
     },
 

@@ -14,7 +14,7 @@ export interface PutStep extends StepKey {
   /** Whose it is, within the workspace. */
   readonly actor: string
   readonly content: string
-  /** In milliseconds. */
+  /** In milliseconds; 0 for one that has ended already. */
   readonly lifetimeMs: number
 }
 

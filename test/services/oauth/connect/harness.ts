@@ -5,10 +5,9 @@ import { createLogger } from '#mesh/telemetry/log.ts'
 import { Secret } from '#mesh/config.ts'
 import { Database } from '#mesh/postgres/database.ts'
 import type { CameBack } from '../../../../services/oauth/connect/callback.ts'
-import { Connecting } from '../../../../services/oauth/connect/connect.ts'
+import { Connecting, type ConnectingParts } from '../../../../services/oauth/connect/connect.ts'
 import { Disconnecting } from '../../../../services/oauth/connect/disconnect.ts'
 import { type PageResponse, words } from '../../../../services/oauth/connect/pages.ts'
-import type { ConnectStore } from '../../../../services/oauth/connect/store.ts'
 import { postgresConnectStore } from '../../../../services/oauth/connect/store.postgres.ts'
 import { Connections } from '../../../../services/oauth/connections/connections.ts'
 import { postgresConnectionStore } from '../../../../services/oauth/connections/store.postgres.ts'
@@ -113,7 +112,7 @@ export async function openHarness(over: { publicUrl?: string } = {}) {
     cookieOf,
     formTokenOf,
     /** The same service with another store, key or provider. */
-    with: (changed: { store?: ConnectStore; vault?: Vault; providers?: Providers; keyStands?: (keyId: string) => boolean }) =>
+    with: (changed: Partial<Pick<ConnectingParts, 'store' | 'vault' | 'providers' | 'connections' | 'keyStands'>>) =>
       new Connecting({ ...parts, ...changed }),
     providersWithout: () => new Providers(all, () => undefined),
 

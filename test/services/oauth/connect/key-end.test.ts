@@ -1,6 +1,10 @@
 /** What a key began ends with the key: its links, the way to the provider and back, and what the provider granted meanwhile. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { keyEndsRememberedMs } from '#mesh/api-key.ts'
 import { meshErrors } from '#mesh/errors.ts'
+import { maxLifetimeS } from '#mesh/identity/token-rules.ts'
+import { postgresConnectStore } from '../../../../services/oauth/connect/store.postgres.ts'
+import { connectMs } from '../../../../services/oauth/connect/ticket.ts'
 import { type Harness, openHarness, page, principal, visit } from './harness.ts'
 
 let harness: Harness
@@ -51,6 +55,23 @@ describe('a key that is revoked', () => {
     expect(harness.server.revoked).toContain(`refresh_token granted-too-late-${actor}`)
   })
 
+  test('just before the connection would be made leaves nothing of it', async () => {
+    const back = await harness.cameBack({ actor }, { refreshToken: `granted-too-late-${actor}` })
+    const { connections } = harness
+    const revoking = {
+      hasRoom: connections.hasRoom.bind(connections),
+      made: connections.made.bind(connections),
+      find: async (owner: Parameters<typeof connections.find>[0]) => {
+        const before = await connections.find(owner)
+        revoke()
+        return before
+      },
+    }
+    expect(await harness.with({ connections: revoking }).callback(back, visit)).toEqual(page('ended'))
+    expect(await connection()).toBeUndefined()
+    expect(harness.server.revoked).toContain(`refresh_token granted-too-late-${actor}`)
+  })
+
   test('leaves the connection that its owner had before as it is', async () => {
     const account = `${actor}@example.com`
     await harness.connecting.callback(await harness.cameBack({ actor }, { account, refreshToken: `first-${actor}` }), visit)
@@ -93,6 +114,15 @@ describe('connecting ends', () => {
     expect(await harness.connecting.start(ticket, '', visit)).toEqual(page('ended'))
   })
 
+  test('before it begins for a key that has just expired: it is given no link', async () => {
+    const late = harness.connecting.authorize({ ...principal, actor }, { ...wanted, keyExpiresAtMs: Date.now() })
+    await expect(late).rejects.toMatchObject({ reason: 'UNAUTHENTICATED' })
+  })
+
+  test('while its key is still remembered: what an old token of the key began just before the end, too', () => {
+    expect(keyEndsRememberedMs).toBeGreaterThan(connectMs + 1000 * maxLifetimeS)
+  })
+
   test('twenty minutes after it began, whatever was begun anew on the way', async () => {
     const began = Date.now()
     vi.useFakeTimers({ toFake: ['Date'], now: began })
@@ -114,5 +144,27 @@ describe('connecting ends', () => {
     expect(await harness.connecting.callback(back, visit)).toEqual(page('unavailable'))
     expect(await connection()).toBeUndefined()
     expect(harness.logged()).toContain('grants no refresh token')
+  })
+})
+
+describe('a link of the release before, which has no end of its own,', () => {
+  const legacyLink = async () => {
+    const store = postgresConnectStore(harness.database)
+    const withoutEnd = (content: string) => JSON.stringify({ ...(JSON.parse(content) as object), endsAt: undefined })
+    const legacy = harness.with({ store: { ...store, put: (step) => store.put({ ...step, content: withoutEnd(step.content) }) } })
+    return (await legacy.authorize({ ...principal, actor }, wanted)).startUrl
+  }
+
+  test('connects', async () => {
+    const { answer, cookie } = await harness.continued(await legacyLink())
+    const back = { provider: 'example', error: '', cookie, ...harness.server.consent(answer.forward) }
+    expect((await harness.connecting.callback(back, visit)).status).toBe(200)
+    expect(await connection()).toMatchObject({ status: 'connected' })
+  })
+
+  test('ends with its key', async () => {
+    const startUrl = await legacyLink()
+    revoke()
+    expect(await harness.connecting.start(harness.ticketOf(startUrl), '', visit)).toEqual(page('ended'))
   })
 })
