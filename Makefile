@@ -19,6 +19,7 @@ check: ## Check types, format, lint, dead code, contracts and generated code
 	@$(with) node proto/contracts.ts check
 	@$(with) node proto/contracts.ts lint
 	@$(with) node proto/contracts.ts breaking
+	@$(with) node deploy/env-example.ts check
 
 test: ## Run the tests (Postgres and Redis are started for them)
 	@sh deploy/local/redis.sh
@@ -39,8 +40,9 @@ gate: ## Load the running mesh and decide whether it is good enough to release (
 format: ## Lay out every file as `make check` wants it
 	@$(with) oxfmt .
 
-generate: ## Generate code from the contracts
+generate: ## Generate code from the contracts, and .env.example from the tables of variables
 	@$(with) node proto/contracts.ts generate
+	@$(with) node deploy/env-example.ts generate
 
 clean: ## Remove the installed packages and tools; keep data
 	rm -rf node_modules .toolchain .cache

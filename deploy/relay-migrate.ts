@@ -3,35 +3,24 @@
  *
  *   ACTIONS_DATABASE_URL=postgres://… node deploy/relay-migrate.ts run
  */
-import { type Secret, optional, readConfig, secret } from '#mesh/config.ts'
+import { type Secret, readConfig } from '#mesh/config.ts'
 import { migrate, requireMigrated } from '#mesh/postgres/migrate.ts'
 import { UsageError, command, runProgram } from '#mesh/program.ts'
 import { createLogger } from '#mesh/telemetry/log.ts'
+import { migrationVariables } from './migration-variables.ts'
 
 const name = 'relay-migrate'
-
-const variableOf = (service: string) =>
-  optional(
-    secret(`${service.toUpperCase()}_DATABASE_URL`, `The database of ${service}, as the role that owns its tables; left alone where unset`),
-  )
-
-const variables = {
-  access: variableOf('access'),
-  actions: variableOf('actions'),
-  idempotency: variableOf('idempotency'),
-  oauth: variableOf('oauth'),
-}
 
 const log = createLogger(name, 'info', process.stderr)
 const folderOf = (service: string): URL => new URL(`../services/${service}/migrations/`, import.meta.url)
 
 function databases(): [service: string, url: Secret][] {
-  const found = Object.entries(readConfig(variables)).flatMap(([service, url]): [string, Secret][] =>
+  const found = Object.entries(readConfig(migrationVariables)).flatMap(([service, url]): [string, Secret][] =>
     url === undefined ? [] : [[service, url]],
   )
   if (found.length === 0)
     throw new UsageError(
-      `None of ${Object.keys(variables)
+      `None of ${Object.keys(migrationVariables)
         .map((each) => `${each.toUpperCase()}_DATABASE_URL`)
         .join(', ')} is set`,
     )
@@ -61,7 +50,7 @@ const check = command({
 
 await runProgram({
   name,
-  variables,
+  variables: migrationVariables,
   commands: { run, check },
   about: `Several may run at once. It waits for locks two seconds at a time, so that nobody waits for long behind it, and gives up after five
 minutes. Indexes of large tables are built beside writers. Services that start meanwhile with MIGRATE_ON_START=false wait a minute for it.`,

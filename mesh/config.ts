@@ -14,6 +14,10 @@ export interface Variable<T> {
   doc: string
   /** Shown by --help: what an unset variable means. */
   fallback: string
+  /** The text that an unset variable stands for, if it has one. */
+  default?: string | undefined
+  /** The value must not be printed, nor stand in a file that others read. */
+  secret?: true
   parse: (text: string | undefined) => T
   /** Where the value is a listener: what travels there (mesh/plaintext.ts). */
   carries?: CarriedSecret
@@ -64,6 +68,7 @@ function variable<T>(name: string, doc: string, options: Options | undefined, pa
     name,
     doc,
     fallback: options?.default === undefined ? 'required' : `default ${options.default === '' ? 'empty' : options.default}`,
+    default: options?.default,
     parse: (text) => {
       const value = text ?? options?.default
       if (value === undefined) throw new Error('is not set')
@@ -80,8 +85,10 @@ export function optional<T>(inner: Variable<T>): Variable<T | undefined> {
 export const text = (name: string, doc: string, options?: Options): Variable<string> => variable(name, doc, options, (value) => value)
 
 /** Text that must never be printed: it is wrapped so that logs and JSON show only "[secret]". */
-export const secret = (name: string, doc: string, options?: Options): Variable<Secret> =>
-  variable(name, doc, options, (value) => new Secret(value))
+export const secret = (name: string, doc: string, options?: Options): Variable<Secret> => ({
+  ...variable(name, doc, options, (value) => new Secret(value)),
+  secret: true,
+})
 
 export class Secret {
   readonly #value: string

@@ -22,6 +22,14 @@ export const signingVariables = {
   ),
 }
 
+/** What relay-audit.cli.ts needs. */
+export const auditVariables = {
+  databaseUrl: optional(secret('DATABASE_URL', "The access service's database, as postgres://user:password@host:port/database")),
+  auditUrl: optional(secret('AUDIT_DATABASE_URL', 'The same as a role that may only read the audit log; comes before DATABASE_URL')),
+  retentionUrl: optional(secret('AUDIT_RETENTION_DATABASE_URL', 'The same as the role that may remove entries, for retain')),
+  auditKey: optional(secret('AUDIT_HMAC_KEY', 'What the audit log is chained with; export needs none')),
+}
+
 export const variables = {
   ...grpcVariables,
   ...databaseVariables,

@@ -8,10 +8,11 @@ import { stat } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { ConfigError, type Secret, optional, readConfig, secret } from '#mesh/config.ts'
+import { ConfigError, type Secret, readConfig } from '#mesh/config.ts'
 import type { Database } from '#mesh/postgres/database.ts'
 import { UsageError, command, runProgram, withDatabase } from '#mesh/program.ts'
 import { parseTimeOrDay } from '#mesh/rfc3339.ts'
+import { auditVariables } from './config.ts'
 import { boundOf } from './audit/bound.ts'
 import { Chain, type Statement } from './audit/chain.ts'
 import { entryLine } from './audit/entry-json.ts'
@@ -21,14 +22,7 @@ import { PostgresChains } from './audit/store.chain.postgres.ts'
 import { listEntries } from './audit/store.list.postgres.ts'
 import { verifyLog } from './audit/verify.ts'
 
-const variables = {
-  databaseUrl: optional(secret('DATABASE_URL', "The access service's database, as postgres://user:password@host:port/database")),
-  auditUrl: optional(secret('AUDIT_DATABASE_URL', 'The same as a role that may only read the audit log; comes before DATABASE_URL')),
-  retentionUrl: optional(secret('AUDIT_RETENTION_DATABASE_URL', 'The same as the role that may remove entries, for retain')),
-  auditKey: optional(secret('AUDIT_HMAC_KEY', 'What the audit log is chained with; export needs none')),
-}
-
-const config = () => readConfig(variables)
+const config = () => readConfig(auditVariables)
 
 /** Entries between two lines of progress. */
 const progressEvery = 20_000
@@ -169,7 +163,7 @@ function ageOf(text: string | undefined): number {
 
 await runProgram({
   name: 'relay-audit',
-  variables,
+  variables: auditVariables,
   commands: { verify, export: exportEntries, retain: retainEntries, heads },
   // A 1 must mean tampering and nothing else to whatever watches it.
   codes: { 0: 'done, and whole', 1: 'tampered with', 2: 'not understood, or the database cannot be reached or refuses' },
