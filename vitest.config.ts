@@ -10,7 +10,7 @@ const apart = ['test/mesh/loop.test.ts']
 
 /** What takes minutes of a machine, or of waiting, stands in the long run alone. Each has a smaller one beside it that never fails to run. */
 const long = [
-  'test/journeys/mail-kills.test.ts', // test/services/actions/adapters/google-mail-crash.test.ts: a holder that vanishes at each step of a mail
+  'test/journeys/mail-kills.test.ts', // test/providers/google/gmail-send-email-crash.test.ts: a holder that vanishes at each step of a mail
   'test/journeys/chaos-leases.test.ts', // test/journeys/chaos.test.ts: the same with short leases
   'test/journeys/tracing-exporter.test.ts', // test/mesh/telemetry/open-telemetry.test.ts: a receiver that is away, silent, slow or refuses
 ]

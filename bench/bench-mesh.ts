@@ -188,6 +188,7 @@ interface ListedJson {
   action: string
   provider: string
   description: string
+  guarantee: string
   params_schema: Record<string, unknown>
   available: boolean
   unavailable_reason: string | null

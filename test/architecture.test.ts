@@ -9,6 +9,7 @@ import {
   missingFiles,
   namelessPaths,
   processViolations,
+  providerViolations,
 } from './fixtures/architecture.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -45,6 +46,10 @@ describe('the repository', () => {
 
   test('has the same roles in every service', () => {
     expect(missingFiles(paths)).toEqual([])
+  })
+
+  test('has providers as folders whose facets are apart (rule 8)', () => {
+    expect(providerViolations(sources)).toEqual([])
   })
 
   test('has no file that is too long, and none whose name says nothing', () => {
@@ -123,6 +128,24 @@ describe('the rules find', () => {
     ['mesh/a.ts', `/**\n * import { x } from '../gateway/app.ts'\n */\n// process.env, and import('../gateway/app.ts')`],
   ])('nothing where %s keeps them', (path, text) => {
     expect(found(path, text)).toEqual([])
+  })
+
+  test.each([
+    ['providers/acme/oauth.ts', `import { x } from './api.ts'`],
+    ['providers/acme/oauth.ts', `import { x } from '../../services/actions/adapters/provider-http.ts'`],
+    ['providers/acme/create-thing.ts', `import { x } from './sandbox.ts'`],
+    ['providers/acme/create-thing.ts', `import { x } from './oauth.ts'`],
+    ['providers/acme/create-thing.ts', `import { x } from '../other/errors.ts'`],
+    ['providers/acme/create-thing.ts', `import { x } from '../../services/actions/store.ts'`],
+    ['providers/list.ts', `import { x } from './acme/index.ts'`],
+    ['services/oauth/config.ts', `import { x } from '#providers/acme/oauth.ts'`],
+    ['services/oauth/config.ts', `import { x } from '#providers/api.ts'`],
+    ['services/actions/config.ts', `import { x } from '#providers/oauth.ts'`],
+    ['services/actions/config.ts', `import { x } from '#providers/acme/sandbox.ts'`],
+    ['gateway/app.ts', `import { x } from '#providers/list.ts'`],
+    ['mesh/errors.ts', `import { x } from '#providers/list.ts'`],
+  ])('of providers: that %s may not say %s', (path, text) => {
+    expect(providerViolations(new Map([[path, text]]))).toHaveLength(1)
   })
 
   test('the environment and the end of the process outside their driverFolders, however they are named', () => {

@@ -1,8 +1,8 @@
 /** What has been "sent": nothing leaves the sandbox, so this is where mails and events are looked at. */
 import { escapeHtml, html, json, type SandboxResponse } from './http.ts'
 import { accounts, type Emulators } from './emulators.ts'
-import type { GoogleCalendar } from './google-calendar.ts'
-import type { Graph } from './graph.ts'
+import type { GoogleCalendar } from '../../providers/google/sandbox/calendar.ts'
+import type { Graph } from '../../providers/microsoft/sandbox/graph.ts'
 
 export interface Mail {
   provider: 'google' | 'microsoft'

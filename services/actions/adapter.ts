@@ -17,6 +17,8 @@ export interface Adapter<Params = unknown> {
   /** Whose API it is; "independent" where no account is needed. */
   readonly provider: string
   readonly description: string
+  /** What lets a repeat be recognised at the other side, and what is said where nothing does: for who calls. */
+  readonly guarantee: string
   /** The parameters as a strict schema; its JSON Schema is published. */
   readonly params: z.ZodType<Params>
   /** Every reason that an outcome of it may have for not being a success. */

@@ -8,6 +8,7 @@ export interface CatalogEntry {
   action: string
   provider: string
   description: string
+  guarantee: string
   paramsSchema: Record<string, unknown>
   /** Every reason that an outcome of it may have; it labels metrics. */
   reasons: readonly string[]
@@ -34,6 +35,7 @@ export class Catalog {
       action: adapter.action,
       provider: adapter.provider,
       description: adapter.description,
+      guarantee: adapter.guarantee,
       paramsSchema: this.#schemas.get(adapter.action)!,
       reasons: adapter.reasons,
       unavailable: this.#unavailable(adapter),

@@ -1,8 +1,17 @@
 /** The variables of the actions service. */
-import { type Config, ConfigError, duration, flag, integer, list, optional, secret, text, url } from '#mesh/config.ts'
+import { type Config, ConfigError, type Spec, duration, flag, integer, list, optional, secret, text, url } from '#mesh/config.ts'
 import { accessVariables, identityVariables } from '#mesh/identity/variables.ts'
 import { checkSignatureSecrets, signatureVariables } from '#mesh/signature-variables.ts'
 import { databaseVariables, grpcVariables } from '#mesh/variables.ts'
+import { providers } from '#providers/list.ts'
+
+/** What can be done at each provider: nothing of how accounts are connected is loaded here. */
+const builtIn = await Promise.all(providers.map(async ({ name, api }) => ({ name, ...(await api()) })))
+const apiVariables: Spec = Object.fromEntries(
+  builtIn.map(({ baseUrl }) => [baseUrl.variable, url(baseUrl.variable, baseUrl.doc, ['https', 'http'], { default: baseUrl.default })]),
+)
+/** Where the API of each is, by its variable: a spec that is made of a list has no type for each. */
+const urlsIn = (config: object) => config as Readonly<Record<string, URL>>
 
 export const variables = {
   ...grpcVariables,
@@ -19,8 +28,7 @@ export const variables = {
   oauthAddress: optional(
     text('OAUTH_ADDR', 'The oauth service, as the above; actions of connected accounts are unavailable where it is unset'),
   ),
-  googleUrl: url('GOOGLE_API_URL', "Where Google's APIs are", ['https', 'http'], { default: 'https://www.googleapis.com' }),
-  graphUrl: url('GRAPH_API_URL', 'Where Microsoft Graph is', ['https', 'http'], { default: 'https://graph.microsoft.com' }),
+  ...apiVariables,
   sandbox: optional(url('RELAY_SANDBOX', 'A sandbox on this machine in the place of all providers; never in production', ['http'])),
   providerMs: duration('PROVIDER_TIMEOUT', 'How long one request to a provider may take', { default: '15s', minMs: 100, maxMs: 60_000 }),
   providerRequests: integer('PROVIDER_CONCURRENCY', 'Requests to one provider under way at once; half of them for one workspace', {
@@ -75,10 +83,8 @@ export function checkConfig(config: Config<typeof variables> & { environment: st
     if (ms > config.runActMs) throw new ConfigError(`RUN_DEADLINE is shorter than ${name}: a run cannot end before its request may`)
   }
   // Tokens go there.
-  for (const [name, at] of [
-    ['GOOGLE_API_URL', config.googleUrl],
-    ['GRAPH_API_URL', config.graphUrl],
-  ] as const) {
+  for (const { variable: name } of builtIn.map(({ baseUrl }) => baseUrl)) {
+    const at = urlsIn(config)[name]!
     const plain = at.protocol === 'http:' && (config.environment === 'production' || !isLoopback(at))
     if (plain) throw new ConfigError(`${name} is plain http, which is only for this machine, and never for production`)
     if (at.username !== '' || at.search !== '' || at.hash !== '') throw new ConfigError(`${name} is more than a scheme, a host and a path`)
@@ -88,8 +94,12 @@ export function checkConfig(config: Config<typeof variables> & { environment: st
 const isLoopback = ({ hostname }: URL): boolean => hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.\d+){3}$/.test(hostname)
 
 /** Where the providers' APIs are, how long one request to them may take, and how many requests leave at once. */
-export const apis = ({ sandbox, googleUrl, graphUrl, providerMs, providerRequests, webhookDeliveries }: Config<typeof variables>) => ({
-  urls: { google: sandbox ?? googleUrl, graph: sandbox ?? graphUrl },
-  timeoutMs: providerMs,
-  concurrency: { deliveries: webhookDeliveries, providerRequests },
+export const apis = (config: Config<typeof variables>) => ({
+  apis: builtIn.map(({ name, baseUrl, actions }) => ({
+    name,
+    actions,
+    url: config.sandbox === undefined ? urlsIn(config)[baseUrl.variable]! : new URL(baseUrl.sandboxPath ?? '/', config.sandbox),
+  })),
+  timeoutMs: config.providerMs,
+  concurrency: { deliveries: config.webhookDeliveries, providerRequests: config.providerRequests },
 })

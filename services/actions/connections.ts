@@ -1,9 +1,10 @@
 /** The accounts that people have connected at providers, as actions needs them. The oauth service owns them and their tokens. */
+import type { ProviderName } from '#providers/list.ts'
 import type { Context } from '#mesh/grpc/call.ts'
 import { errors } from './errors.ts'
 
-/** Whose API an account is at. */
-export type Provider = 'google' | 'microsoft'
+/** Whose API an account is at, by name: one of providers/, or of OAUTH_PROVIDERS_FILE. */
+export type Provider = ProviderName | (string & {})
 
 /** Each person has at most one connection a provider. */
 export interface Owner {
@@ -14,7 +15,7 @@ export interface Owner {
 
 /** What an action needs of an account. */
 export interface Connects {
-  readonly provider: Provider
+  readonly provider: ProviderName
   /** What the account must have granted for all that the action does. */
   readonly scopes: readonly string[]
   /** What a preview says of the scopes that were granted; where it is absent, one warning for those of `scopes` that are not among them. */

@@ -4,7 +4,7 @@ import { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { run, serveGrpc } from '#mesh/serve.ts'
 import { signatureKeyring } from '#mesh/signature-variables.ts'
-import { offered } from './adapters/builtin-actions.ts'
+import { builtinActions } from './adapters/builtin-actions.ts'
 import { parsePolicy } from './egress/egress-policy.ts'
 import { Catalog } from './catalog.ts'
 import { channels } from './channels.grpc.ts'
@@ -36,7 +36,7 @@ await run('actions', variables, async (runtime) => {
   const keyring = signatureKeyring(config, verifier, runtime)!
   const signingKeys = (workspace: string, signal: AbortSignal) => keyring.soon('outbound', workspace, signal)
   const webhook = { signingKeys, defaultUrl: config.webhookUrl, policy, timeoutMs: config.webhookMs }
-  const catalog = new Catalog(offered({ webhook, connections, ...apis(config), counts: outgoingMetrics(instruments) }), providers)
+  const catalog = new Catalog(builtinActions({ webhook, connections, ...apis(config), counts: outgoingMetrics(instruments) }), providers)
   const { store, settlements } = stores.acting(relay(stores.reserved))
   const metrics = new ActionMetrics(instruments, store, catalog.list())
   const watch = new RunWatch((runId) => store.findEndedRun(runId))

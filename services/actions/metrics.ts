@@ -1,5 +1,6 @@
 /** The instruments of the actions service. Labels come from the catalog and the adapters' closed sets. */
 import type { FairSlots } from '#mesh/fair-slots.ts'
+import { providerNames } from '#providers/list.ts'
 import { lookupOutcomes } from '#mesh/outgoing/resolver.ts'
 import { backlogReader } from '#mesh/telemetry/backlog.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
@@ -12,8 +13,6 @@ import { type Run, executorReasons, durationMs } from './runs/run.ts'
 import { type Verdict, verdicts } from './runs/settlement.ts'
 import type { Store } from './store.ts'
 
-const providers = ['google', 'microsoft'] as const
-
 /** What leaves the process. */
 export function outgoingMetrics(metrics: Metrics): OutgoingCounts {
   const outcome = ['success', ...deliveryReasons] as const
@@ -22,11 +21,11 @@ export function outgoingMetrics(metrics: Metrics): OutgoingCounts {
     .histogram('webhook_attempt_seconds', 'Duration of a webhook delivery, from DNS lookup to the end of the response')
     .labels({})
   const requests = metrics.counter('provider_requests_total', "Requests to providers' APIs by status class; none: no response", {
-    provider: providers,
+    provider: providerNames,
     status_class: statusClasses,
   })
   const requestSeconds = metrics.histogram('provider_request_seconds', 'Duration of a request to a provider, to the end of the response', {
-    provider: providers,
+    provider: providerNames,
   })
   const refused = metrics.counter(
     'outgoing_queue_rejected_total',

@@ -38,8 +38,16 @@ export function actionsService({ enabled, catalog, previews, execution, runs, se
   const encodedList = (): Uint8Array => {
     const availability = catalog.availability()
     if (encoded?.availability !== availability) {
-      const actions = catalog.list().map(({ action, provider, description, paramsSchema, unavailable }) => {
-        return { action, provider, description, paramsSchema, available: unavailable === undefined, unavailableReason: unavailable }
+      const actions = catalog.list().map(({ action, provider, description, guarantee, paramsSchema, unavailable }) => {
+        return {
+          action,
+          provider,
+          description,
+          guarantee,
+          paramsSchema,
+          available: unavailable === undefined,
+          unavailableReason: unavailable,
+        }
       })
       encoded = { availability, bytes: ListActionsResponse.encode({ actions, requestId: '' }).finish() }
     }

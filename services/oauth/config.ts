@@ -1,10 +1,25 @@
 /** The variables of the oauth service and of its program for operators. */
 import { readFileSync } from 'node:fs'
-import { type Config, ConfigError, type Variable, duration, integer, list, optional, readConfig, secret, text, url } from '#mesh/config.ts'
+import {
+  type Config,
+  ConfigError,
+  type Spec,
+  type Variable,
+  duration,
+  integer,
+  list,
+  optional,
+  readConfig,
+  secret,
+  text,
+  url,
+} from '#mesh/config.ts'
 import { accessVariables, identityVariables } from '#mesh/identity/variables.ts'
 import { databaseVariables, grpcVariables, redisSchemes } from '#mesh/variables.ts'
 import { isUsable } from './providers/provider.ts'
-import { type DeclaredProvider, Providers, builtIn, parseProviders } from './providers/registry.ts'
+import { clientVariables, providers } from '#providers/list.ts'
+import { parseProviders } from './providers/providers-file.ts'
+import { type DeclaredProvider, Providers } from './providers/registry.ts'
 import { Vault } from './vault/vault.ts'
 
 /** Keys become a vault where they are read, so that nothing else ever holds them; every key that is wrong is named. */
@@ -25,14 +40,24 @@ export const storedVariables = {
 /** A file that is not understood stops the start, like any other variable. */
 const providersFile: Variable<readonly DeclaredProvider[]> = {
   name: 'OAUTH_PROVIDERS_FILE',
-  doc: 'Providers beside Google and Microsoft, as YAML; providers/registry.ts says how',
+  doc: 'Further providers, as YAML; services/oauth/providers/providers-file.ts says how',
   fallback: 'optional',
   parse: (file) => (file === undefined ? [] : parseProviders(readFileSync(file, 'utf8'))),
 }
 
-const clientId = (name: string, whose: string) =>
-  optional(text(name, `The client that this installation is at ${whose}; without it, accounts of ${whose} cannot be connected`))
-const clientSecret = (name: string, whose: string) => optional(secret(name, `The secret of that client at ${whose}`))
+/** Only how accounts are connected: no code of an API is loaded here. */
+const builtIn = await Promise.all(providers.map(async ({ name, title, oauth }) => ({ name, title, facet: await oauth() })))
+
+/** The variables of one provider. */
+function variablesOf({ name, title, facet }: (typeof builtIn)[number]): Spec {
+  const { id, secret: secretName } = clientVariables(name)
+  return {
+    [id]: optional(text(id, `The client that this installation is at ${title}; without it, accounts of ${title} cannot be connected`)),
+    [secretName]: optional(secret(secretName, `The secret of that client at ${title}`)),
+    ...Object.fromEntries(Object.values(facet.variables).map((variable) => [variable.name, variable])),
+  }
+}
+const providerVariables: Spec = Object.assign({}, ...builtIn.map(variablesOf))
 
 export const variables = {
   ...grpcVariables,
@@ -52,12 +77,8 @@ export const variables = {
     minMs: 3_600_000,
   }),
   providersFile,
-  googleClientId: clientId('GOOGLE_CLIENT_ID', 'Google'),
-  googleClientSecret: clientSecret('GOOGLE_CLIENT_SECRET', 'Google'),
-  microsoftClientId: clientId('MICROSOFT_CLIENT_ID', 'Microsoft'),
-  microsoftClientSecret: clientSecret('MICROSOFT_CLIENT_SECRET', 'Microsoft'),
-  microsoftTenant: text('MICROSOFT_TENANT', 'Whose accounts: a tenant, or common, organizations, consumers', { default: 'common' }),
-  sandbox: optional(url('RELAY_SANDBOX', 'A sandbox on loopback in place of Google and Microsoft; never in production', ['http', 'https'])),
+  ...providerVariables,
+  sandbox: optional(url('RELAY_SANDBOX', 'A sandbox on loopback in place of all providers; never in production', ['http', 'https'])),
 }
 
 type Read = Config<typeof variables>
@@ -76,8 +97,16 @@ export function checkConfig({ environment, publicUrl, returnOrigins, sandbox }: 
   if (!isUsable(new URL(`http://${sandbox.host}`), true)) throw new ConfigError('RELAY_SANDBOX is not on loopback')
 }
 
+/** Those of providers/, as they are here. */
+export const declared = (sandbox: URL | undefined, env?: NodeJS.ProcessEnv): DeclaredProvider[] =>
+  builtIn.map(({ name, title, facet }) => {
+    const { id, secret: secretName } = clientVariables(name)
+    const server = facet.server(readConfig(facet.variables, env), sandbox)
+    return { name, title, clientIdVariable: id, clientSecretVariable: secretName, ...server }
+  })
+
 /** Each with its client, where its variables are set. Throws ConfigError. */
-export function providersOf({ microsoftTenant, sandbox, providersFile: more }: Read): Providers {
+export function providersOf({ sandbox, providersFile: more }: Read): Providers {
   // Those of the file name their variables themselves.
-  return new Providers([...builtIn({ microsoftTenant, sandbox }), ...more], (name) => readConfig({ value: optional(text(name, '')) }).value)
+  return new Providers([...declared(sandbox), ...more], (name) => readConfig({ value: optional(text(name, '')) }).value)
 }

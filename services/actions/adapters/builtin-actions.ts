@@ -1,24 +1,22 @@
-/** The actions that there are. */
+/** The actions that there are: the webhook, and those of providers/. */
+import type { ApiFacet } from '#providers/api.ts'
+import type { ProviderName } from '#providers/list.ts'
 import { FairSlots, type OnTurn } from '#mesh/fair-slots.ts'
 import { NameResolver, type OnLookup, lookupLimits } from '#mesh/outgoing/resolver.ts'
 import type { Adapter } from '../adapter.ts'
 import type { Connections } from '../connections.ts'
-import { googleCalendarAdapter } from './google-calendar.ts'
-import { googleMailAdapter } from './google-mail.ts'
-import { graphCalendarAdapter } from './graph-calendar.ts'
-import { graphMailAdapter } from './graph-mail.ts'
 import type { CountRequest } from './provider-http.ts'
 import { type Queue, deliverySlots, providerSlots } from './slots.ts'
 import { type WebhookOptions, webhookAdapter } from './webhook.ts'
 
-export interface OfferedParts {
+export interface BuiltinParts {
   webhook: WebhookOptions
   connections: Connections
-  /** Where the providers' APIs are. */
-  urls: { google: URL; graph: URL }
+  /** The providers, and where their APIs are. */
+  apis: readonly { name: ProviderName; url: URL; actions: ApiFacet['actions'] }[]
   /** For one request to a provider. */
   timeoutMs: number
-  /** How many deliveries, and requests to each provider, are under way at once. */
+  /** How many deliveries, and requests to each provider, are in flight at once. */
   concurrency: { deliveries: number; providerRequests: number }
   /** What is told of each delivery, request, turn and look-up. */
   counts: OutgoingCounts
@@ -35,24 +33,16 @@ export interface OutgoingCounts {
 }
 
 // oxlint-disable-next-line typescript/no-explicit-any -- adapters of whatever parameters, as the catalog takes them
-export function offered({ webhook, connections, urls, timeoutMs, concurrency, counts }: OfferedParts): Adapter<any>[] {
+export function builtinActions({ webhook, connections, apis, timeoutMs, concurrency, counts }: BuiltinParts): Adapter<any>[] {
   const { watch, onTurn, onLookup } = counts
-  // One resolver for all that leaves here, and the slots of a provider for all of its adapters.
+  // One resolver for all that leaves here, and the slots of a provider for all of its actions.
   const { lookup } = new NameResolver({ onLookup, slots: watch('dns', new FairSlots(lookupLimits, onTurn('dns'))) })
-  const parts = { connections, timeoutMs, count: counts.request, lookup }
-  const slotsOf = (queue: 'google' | 'microsoft') =>
-    watch(queue, providerSlots({ max: concurrency.providerRequests, timeoutMs, onTurn: onTurn(queue) }))
-  const google = { ...parts, baseUrl: urls.google, slots: slotsOf('google') }
-  const graph = { ...parts, baseUrl: urls.graph, slots: slotsOf('microsoft') }
-  const slots = watch(
-    'webhook',
-    deliverySlots({ max: concurrency.deliveries, timeoutMs: webhook.timeoutMs ?? 10_000, onTurn: onTurn('webhook') }),
-  )
-  return [
-    webhookAdapter({ ...webhook, count: counts.delivery, lookup, slots }),
-    googleMailAdapter(google),
-    googleCalendarAdapter(google),
-    graphMailAdapter(graph),
-    graphCalendarAdapter(graph),
-  ]
+  const { deliveries, providerRequests } = concurrency
+  const deliveryOptions = { max: deliveries, timeoutMs: webhook.timeoutMs ?? 10_000, onTurn: onTurn('webhook') }
+  const slots = watch('webhook', deliverySlots(deliveryOptions))
+  const ofProviders = apis.flatMap(({ name, url, actions }) => {
+    const slots = watch(name, providerSlots({ max: providerRequests, timeoutMs, onTurn: onTurn(name) }))
+    return actions.map((action) => action({ connections, timeoutMs, count: counts.request, lookup, baseUrl: url, slots }))
+  })
+  return [webhookAdapter({ ...webhook, count: counts.delivery, lookup, slots }), ...ofProviders]
 }

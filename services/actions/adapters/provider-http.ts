@@ -5,6 +5,7 @@
  * What went wrong is told apart by what it says of the effect (ApiFailure.kind), for that is what an outcome rests on.
  */
 import { setTimeout as pause } from 'node:timers/promises'
+import type { ProviderName } from '#providers/list.ts'
 import { MeshError } from '#mesh/errors.ts'
 import { type FairSlots, NoSlot, type Release } from '#mesh/fair-slots.ts'
 import { ConnectError } from '#mesh/outgoing/connect.ts'
@@ -13,8 +14,11 @@ import { ConnectionPool } from '#mesh/outgoing/pool.ts'
 import type { Lookup } from '#mesh/outgoing/resolver.ts'
 import { withRequestSpan } from '#mesh/telemetry/outgoing.ts'
 import { type RunHandle, RunStopped } from '../adapter.ts'
-import type { Connections, Provider, Token } from '../connections.ts'
+import type { Connections, Token } from '../connections.ts'
+import { type ErrorReader, errorCodeIn } from './error-code.ts'
 import { busySentence, providerSlots } from './slots.ts'
+
+export type { ErrorReader }
 
 /** What every adapter of a provider is told. */
 export interface ApiParts {
@@ -33,7 +37,10 @@ export interface ApiParts {
 }
 
 export interface ApiOptions extends ApiParts {
-  provider: Provider
+  provider: ProviderName
+  readError: ErrorReader
+  /** What a body that came with 200 says of a call that the provider refused; undefined where it was done. */
+  readRefusal?: (body: unknown) => { status: number; code: string | undefined } | undefined
   /** How large an answer may be. */
   maxResponseBytes?: number
 }
@@ -42,7 +49,7 @@ export interface ApiOptions extends ApiParts {
 export const statusClasses = ['2xx', '3xx', '4xx', '5xx', 'other', 'none'] as const
 export type StatusClass = (typeof statusClasses)[number]
 /** Told of the status, and how long it took until the end of the answer. */
-export type CountRequest = (provider: Provider, status: StatusClass, seconds: number) => void
+export type CountRequest = (provider: ProviderName, status: StatusClass, seconds: number) => void
 
 export interface ApiCall {
   method: 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE'
@@ -124,7 +131,17 @@ const maxReads = 3
 const maxRetryMs = 5_000
 
 export function providerApi(options: ApiOptions): ProviderApi {
-  const { provider, baseUrl, connections, timeoutMs = 15_000, maxResponseBytes = 1024 * 1024, retryMs = 250, count } = options
+  const {
+    provider,
+    readError,
+    readRefusal,
+    baseUrl,
+    connections,
+    timeoutMs = 15_000,
+    maxResponseBytes = 1024 * 1024,
+    retryMs = 250,
+    count,
+  } = options
   const base = baseUrl.pathname.replace(/\/$/, '')
   const { slots = providerSlots(), lookup } = options
   const pool = new ConnectionPool({ origin: baseUrl, lookup })
@@ -236,17 +253,22 @@ export function providerApi(options: ApiOptions): ProviderApi {
 
   /** A status was read: it says what came of the request, whatever became of the rest. */
   function judge({ status, headers, bytes, complete }: ExchangeResponse): ApiAnswer {
-    if (status < 200 || status >= 300) throw refusal(provider, status, complete ? bytes.toString('utf8') : '', headers['retry-after'])
+    if (status < 200 || status >= 300)
+      throw refusal(provider, status, errorCodeIn(complete ? bytes.toString('utf8') : '', readError), headers['retry-after'])
+    let json: unknown
     try {
       if (!complete) throw new Error('the answer is not whole')
       const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-      return { status, json: text === '' ? undefined : JSON.parse(text) }
+      json = text === '' ? undefined : JSON.parse(text)
     } catch (cause) {
       throw new ApiFailure('unclear', 'PROVIDER_GARBLED', `${provider} answered ${status}, but the answer cannot be read.`, {
         status,
         cause,
       })
     }
+    const refused = readRefusal?.(json)
+    if (refused !== undefined) throw refusal(provider, refused.status, refused.code, headers['retry-after'])
+    return { status, json }
   }
 
   function noAnswer(cause: ExchangeError): ApiFailure {
@@ -314,21 +336,9 @@ const reasonByStatus: ReadonlyMap<number, ApiReason> = new Map([
   [429, 'PROVIDER_RATE_LIMITED'],
 ])
 
-function refusal(provider: Provider, status: number, text: string, retryAfter: string | string[] | undefined): ApiFailure {
-  const code = codeIn(text)
+function refusal(provider: string, status: number, code: string | undefined, retryAfter?: string | string[]): ApiFailure {
   const message = `${provider} answered ${status}${code === undefined ? '' : ` (${code})`}.`
   const retryAfterMs = typeof retryAfter === 'string' && /^\d{1,6}$/.test(retryAfter) ? Number(retryAfter) * 1000 : undefined
   if (status >= 500 || status === 408) return new ApiFailure('unclear', 'PROVIDER_ERROR', message, { status, retryAfterMs })
   return new ApiFailure('refused', reasonByStatus.get(status) ?? 'PROVIDER_REFUSED', message, { status, retryAfterMs })
-}
-
-/** The code of an error as Google (error.errors[0].reason, error.status) or Graph (error.code) writes it: one word, never their sentence. */
-function codeIn(text: string): string | undefined {
-  try {
-    const { error } = JSON.parse(text) as { error?: { errors?: { reason?: unknown }[]; status?: unknown; code?: unknown } }
-    const codes = [error?.errors?.[0]?.reason, error?.status, error?.code]
-    return codes.find((code): code is string => typeof code === 'string' && /^\w{1,64}$/.test(code))
-  } catch {
-    return undefined
-  }
 }

@@ -2,10 +2,11 @@
  * How many requests leave at once, and how many wait for their turn. A turn comes before anything that cannot be taken back, so that who
  * gets none has sent nothing; and it comes workspace by workspace, so that one with many slow requests does not keep the others waiting.
  */
+import { providerNames } from '#providers/list.ts'
 import { FairSlots, type OnTurn, type SlotRefusal } from '#mesh/fair-slots.ts'
 
 /** Each has slots of its own. */
-export const queues = ['webhook', 'google', 'microsoft', 'dns'] as const
+export const queues = ['webhook', 'dns', ...providerNames] as const
 export type Queue = (typeof queues)[number]
 
 export interface SlotsOptions {

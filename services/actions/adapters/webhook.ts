@@ -96,6 +96,8 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
     action: 'webhook.save',
     provider: 'independent',
     description: 'Sends one signed HTTP request.',
+    guarantee:
+      'At most one delivery per run, unless redeliver_after_crash is set: then the same request may be delivered again after a crash. Every delivery has the webhook-id of its run, by which a receiver recognises a repeat. After a lost response the outcome is unknown.',
     reasons: webhookReasons,
     params,
 

@@ -1,47 +1,16 @@
-/** What a provider of accounts is: an OAuth 2.0 authorization server, with what this one does otherwise than others. */
+/** What is said and understood of a provider's scopes and addresses. Pure. */
 
-export interface Endpoints {
-  readonly authorization: URL
-  readonly token: URL
-  /** RFC 7009; some have none. */
-  readonly revocation?: URL | undefined
-  /** OpenID Connect: whose account it is, where the id_token does not say. */
-  readonly userinfo?: URL | undefined
-  /** The keys that id_tokens are signed with. */
-  readonly jwks?: URL | undefined
-}
+import type { OAuthServer } from '#providers/oauth.ts'
 
-/** How a client shows its secret at the token endpoint (RFC 6749, 2.3.1); `none` is a public client. */
-export const clientAuths = ['client_secret_post', 'client_secret_basic', 'none'] as const
-export type ClientAuth = (typeof clientAuths)[number]
-
-export interface Provider {
+/** A provider that accounts can be connected at, with the client that this installation is there. */
+export interface Provider extends OAuthServer {
   /** As in paths: `google`. */
   readonly name: string
   /** As people read it: `Google`. */
   readonly title: string
-  /** The issuer identifier; `{tenantid}` in it stands for any UUID, where one server speaks for many tenants. */
-  readonly issuer: string
-  /** Undefined: they are read from the issuer's discovery document. */
-  readonly endpoints: Endpoints | undefined
   readonly clientId: string
   /** A function, so that no log that is given a provider has it. */
   readonly clientSecret: () => string
-  readonly clientAuth: ClientAuth
-  /** Asked for where a caller names none. */
-  readonly scopes: readonly string[]
-  /** What scopes allow, in plain words for the account's owner. */
-  readonly permissions: Readonly<Record<string, string>>
-  /** Further parameters of the authorization request. */
-  readonly parameters: Readonly<Record<string, string>>
-  /** Of these, those that make somebody who consented before consent again: what brings a refresh token anew. */
-  readonly reconsent: Readonly<Record<string, string>>
-  /** What ends with a token that is revoked: all that the account ever granted us, or what the token was granted with. */
-  readonly revocationEnds: 'account' | 'grant'
-  /** What scopes may begin with in an answer although they were asked for without it. */
-  readonly scopePrefix: string
-  /** Whether it may be spoken to over plain http; that is done on loopback alone. */
-  readonly allowHttp: boolean
 }
 
 /** What is asked for on the way to the rest: providers name these otherwise, or not at all, in what they say was granted. */
@@ -77,10 +46,10 @@ export function permissionsOf(provider: Pick<Provider, 'permissions' | 'paramete
   return asksOffline(provider, scopes) ? [...named, lasting] : named
 }
 
-/** Scopes as they were asked for, whatever way the provider writes them (RFC 6749, 3.3: separated by spaces). */
+/** Scopes as they were asked for, whatever way the provider writes them: separated by spaces (RFC 6749, 3.3), or by commas (Slack, GitHub). */
 export function readScopes(provider: Pick<Provider, 'scopePrefix'>, text: string): string[] {
   const { scopePrefix } = provider
-  const scopes = text.split(' ').filter((scope) => scope !== '')
+  const scopes = text.split(/[ ,]/).filter((scope) => scope !== '')
   const plain = (scope: string) => (scope.startsWith(scopePrefix) ? scope.slice(scopePrefix.length) : scope)
   return [...new Set(scopes.map(plain))]
 }

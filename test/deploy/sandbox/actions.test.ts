@@ -2,9 +2,9 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { Adapter } from '../../../services/actions/adapter.ts'
-import { googleCalendarAdapter } from '../../../services/actions/adapters/google-calendar.ts'
-import { graphCalendarAdapter } from '../../../services/actions/adapters/graph-calendar.ts'
-import { graphMailAdapter } from '../../../services/actions/adapters/graph-mail.ts'
+import { googleCalendarAdapter } from '../../../providers/google/calendar-create-event.ts'
+import { graphCalendarAdapter } from '../../../providers/microsoft/outlook-create-event.ts'
+import { graphMailAdapter } from '../../../providers/microsoft/outlook-send-email.ts'
 import { type CrashPoint, Life, account, driven, stored } from '../../services/actions/provider-harness.ts'
 import { type Provider, type Harness, scopesOf, startStage } from '../sandbox-guard.ts'
 

@@ -25,7 +25,16 @@ beforeAll(async () => {
   server = await startServer({
     actions: {
       listActions: async (_, call) => ({
-        actions: [{ action: 'webhook.save', provider: 'independent', description: '', paramsSchema: { type: 'object' }, available: true }],
+        actions: [
+          {
+            action: 'webhook.save',
+            provider: 'independent',
+            description: '',
+            guarantee: '',
+            paramsSchema: { type: 'object' },
+            available: true,
+          },
+        ],
         requestId: call.requestId,
       }),
     },

@@ -75,8 +75,14 @@ describe('where tokens go', () => {
   test('is the providers themselves, or all of it a sandbox on this machine', () => {
     expect(checkWith('production', {})).not.toThrow()
     expect(checkWith('local', { RELAY_SANDBOX: 'http://127.0.0.1:9', GOOGLE_API_URL: 'http://[::1]:9' })).not.toThrow()
-    const urls = (over: Record<string, string>) => apis(readConfig(variables, { ...env, ACTIONS_SIGNING_SECRET: strong, ...over })).urls
-    expect(urls({})).toMatchObject({ google: { origin: 'https://www.googleapis.com' }, graph: { origin: 'https://graph.microsoft.com' } })
-    expect(urls({ RELAY_SANDBOX: 'http://127.0.0.1:9' })).toMatchObject({ google: { port: '9' }, graph: { port: '9' } })
+    const urls = (over: Record<string, string>) =>
+      Object.fromEntries(
+        apis(readConfig(variables, { ...env, ACTIONS_SIGNING_SECRET: strong, ...over })).apis.map(({ name, url }) => [name, url]),
+      )
+    expect(urls({})).toMatchObject({
+      google: { origin: 'https://www.googleapis.com' },
+      microsoft: { origin: 'https://graph.microsoft.com' },
+    })
+    expect(urls({ RELAY_SANDBOX: 'http://127.0.0.1:9' })).toMatchObject({ google: { port: '9' }, microsoft: { port: '9' } })
   })
 })

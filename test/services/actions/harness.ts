@@ -42,6 +42,7 @@ export class Ledger implements Adapter<{ note: string }> {
   readonly action = 'ledger.add'
   readonly provider = 'independent'
   readonly description = 'Adds a line to the ledger.'
+  readonly guarantee = 'At most one note per run.'
   readonly reasons = ['LOST']
   readonly params = z.strictObject({ note: z.string() })
   readonly effects: string[] = []

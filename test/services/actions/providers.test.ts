@@ -59,6 +59,7 @@ describe('the catalog', () => {
     action: name,
     provider: 'google',
     description: '',
+    guarantee: 'At most once.',
     params: z.object({}),
     preview: () => Promise.reject(new Error('nobody previews here')),
     execute: () => Promise.reject(new Error('nobody executes here')),

@@ -37,6 +37,7 @@ const echo: Adapter<{ headers: Record<string, string> }> = {
   reasons: ['LOST'],
   provider: 'independent',
   description: 'Says what it was sent.',
+  guarantee: 'At most once.',
   params: z.strictObject({ headers: z.record(z.string(), z.string()) }),
   preview: async (params) => ({ params, summary: 'Echo', warnings: [] }),
   execute: async ({ headers }) => ({ status: 'success', result: { response: `you sent ${headers['Authorization']}` } }),

@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type CalendarOptions, calendarReasons } from '../../../../services/actions/adapters/calendar.ts'
-import { eventIdOf, googleCalendarAdapter } from '../../../../services/actions/adapters/google-calendar.ts'
-import { graphCalendarAdapter } from '../../../../services/actions/adapters/graph-calendar.ts'
+import type { CalendarOptions } from '../../../../services/actions/adapters/calendar.ts'
+import { apiReasons } from '../../../../services/actions/adapters/provider-http.ts'
+import { eventIdOf, googleCalendarAdapter } from '../../../../providers/google/calendar-create-event.ts'
+import { graphCalendarAdapter } from '../../../../providers/microsoft/outlook-create-event.ts'
 import { Catalog } from '../../../../services/actions/catalog.ts'
 import { LeaseLostError } from '../../../../services/actions/runs/lease.ts'
 import { startGoogleCalendar } from '../../../fakes/google-calendar.ts'
@@ -10,6 +11,8 @@ import { startGraph } from '../../../fakes/graph.ts'
 import type { Fault } from '../../../fakes/provider-api.ts'
 import { closing, expectError, runId } from '../adapter-harness.ts'
 import { type CrashPoint, Life, account, asking, connected, driven, stored } from '../provider-harness.ts'
+
+const calendarReasons: readonly string[] = [...apiReasons, 'EVENT_NOT_MADE', 'EVENT_OUTCOME_LOST']
 
 const meeting = {
   title: 'Plan',

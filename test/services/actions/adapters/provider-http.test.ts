@@ -1,4 +1,5 @@
 /** Calls to providers: what had no effect is told apart from what may have had one, and nothing that has one is sent twice. */
+import { readGoogleError } from '#providers/google/errors.ts'
 import net from 'node:net'
 import { once } from 'node:events'
 import { setImmediate as turn } from 'node:timers/promises'
@@ -31,6 +32,7 @@ async function provider(
   }
   const api = providerApi({
     provider: 'google',
+    readError: readGoogleError,
     baseUrl: new URL(`${receiver.url}/base/`),
     connections,
     retryMs: 1,
@@ -162,7 +164,7 @@ describe('nothing is sent', () => {
     server.close()
     await once(server, 'close')
     const connections: Connections = { find: () => Promise.reject(new Error()), token: async () => ({ accessToken: 't', scopes: [] }) }
-    const api = providerApi({ provider: 'google', baseUrl: new URL(`http://127.0.0.1:${port}`), connections })
+    const api = providerApi({ provider: 'google', readError: readGoogleError, baseUrl: new URL(`http://127.0.0.1:${port}`), connections })
     expect(await failure(api.call(run({ connectionId: 'c' }), { method: 'POST', path: '/' }))).toMatchObject({
       kind: 'not-sent',
       reason: 'PROVIDER_UNREACHABLE',
@@ -178,7 +180,7 @@ describe('nothing is sent', () => {
       [meshErrors.PERMISSION_DENIED(), 'CONNECTION_UNUSABLE'],
     ] as const) {
       const connections: Connections = { find: () => Promise.reject(new Error()), token: () => Promise.reject(thrown) }
-      const api = providerApi({ provider: 'google', baseUrl: new URL(receiver.url), connections })
+      const api = providerApi({ provider: 'google', readError: readGoogleError, baseUrl: new URL(receiver.url), connections })
       expect(await failure(api.call(run({ connectionId: 'c' }), { method: 'POST', path: '/' }))).toMatchObject({ kind: 'not-sent', reason })
     }
     expect(receiver.deliveries).toEqual([])

@@ -59,7 +59,14 @@ test.each<[string, ReceiverResponse, object]>([
   const { request, read } = counting()
   const receiver = closing(await startReceiver({ respond: () => response }))
   const connections = { find: () => Promise.reject(new Error('nobody asks')), token: async () => ({ accessToken: 't', scopes: [] }) }
-  const api = providerApi({ provider: 'google', baseUrl: new URL(receiver.url), connections, retryMs: 1, count: request })
+  const api = providerApi({
+    provider: 'google',
+    readError: () => undefined,
+    baseUrl: new URL(receiver.url),
+    connections,
+    retryMs: 1,
+    count: request,
+  })
   const method = name.startsWith('503') ? 'GET' : 'POST'
   await api.call(run({ connectionId: 'c' }), { method, path: '/things' }).catch(() => undefined)
   expect(await read('provider_requests_total', 'status_class')).toEqual(counted)

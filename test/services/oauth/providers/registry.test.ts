@@ -2,12 +2,14 @@ import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { isIssuer, isUsable, missingScopes, readScopes, withIdentity } from '../../../../services/oauth/providers/provider.ts'
-import { Providers, builtIn, parseProviders } from '../../../../services/oauth/providers/registry.ts'
+import { declared as declaredIn } from '../../../../services/oauth/config.ts'
+import { parseProviders } from '../../../../services/oauth/providers/providers-file.ts'
+import { Providers } from '../../../../services/oauth/providers/registry.ts'
 
 const tenant = '9188040d-6c67-4c5b-b112-36a304b66dad'
 const variables: Record<string, string> = { GOOGLE_CLIENT_ID: 'id', GOOGLE_CLIENT_SECRET: 'secret', MICROSOFT_CLIENT_ID: 'id' }
 const providers = (over: { microsoftTenant?: string; sandbox?: URL } = {}, read = (name: string) => variables[name]) =>
-  new Providers(builtIn({ microsoftTenant: 'common', ...over }), read)
+  new Providers(declaredIn(over.sandbox, { MICROSOFT_TENANT: over.microsoftTenant }), read)
 
 describe('Google and Microsoft', () => {
   test('are configured by their variables; one that is not names what is missing', () => {

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type SandboxProxy, startGuard } from '../../../../deploy/sandbox/proxy.ts'
 import { missingScopes } from '../../../../services/oauth/providers/provider.ts'
 import { oauthProtocol } from '../../../../services/oauth/providers/protocol.ts'
-import { Providers, builtIn } from '../../../../services/oauth/providers/registry.ts'
+import { declared as declaredProviders } from '../../../../services/oauth/config.ts'
+import { Providers } from '../../../../services/oauth/providers/registry.ts'
 import { consent } from '../../../deploy/consent.ts'
 
 const redirectUri = (name: string) => `https://relay.example.com/oauth/${name}/callback`
@@ -14,7 +15,7 @@ let guard: SandboxProxy
 let providers: Providers
 beforeAll(async () => {
   guard = await startGuard({ clients: { google: client('google'), microsoft: client('microsoft') }, accessTtlMs: 3_600_000 })
-  const declared = builtIn({ microsoftTenant: 'common', sandbox: new URL(guard.url) })
+  const declared = declaredProviders(new URL(guard.url))
   providers = new Providers(declared, (variable) => (variable.endsWith('_ID') ? 'relay' : 'the secret of the sandbox'))
 })
 afterAll(() => guard.stop())

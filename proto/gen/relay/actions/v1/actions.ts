@@ -38,7 +38,11 @@ export interface Action {
     | undefined;
   /** Whether it can be previewed here now; when not, `unavailable_reason` says what to configure. */
   available: boolean;
-  unavailableReason?: string | undefined;
+  unavailableReason?:
+    | string
+    | undefined;
+  /** What keeps a run from acting twice at the other side, and what is unknown where nothing does. */
+  guarantee: string;
 }
 
 export interface PreviewActionRequest {
@@ -283,6 +287,7 @@ function createBaseAction(): Action {
     paramsSchema: undefined,
     available: false,
     unavailableReason: undefined,
+    guarantee: "",
   };
 }
 
@@ -305,6 +310,9 @@ export const Action: MessageFns<Action> = {
     }
     if (message.unavailableReason !== undefined) {
       writer.uint32(50).string(message.unavailableReason);
+    }
+    if (message.guarantee !== "") {
+      writer.uint32(58).string(message.guarantee);
     }
     return writer;
   },
@@ -370,6 +378,14 @@ export const Action: MessageFns<Action> = {
             message.unavailableReason = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.guarantee = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -393,6 +409,7 @@ export const Action: MessageFns<Action> = {
     message.paramsSchema = object.paramsSchema ?? undefined;
     message.available = object.available ?? false;
     message.unavailableReason = object.unavailableReason ?? undefined;
+    message.guarantee = object.guarantee ?? "";
     return message;
   },
 };

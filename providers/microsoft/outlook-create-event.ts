@@ -5,13 +5,14 @@
  * (https://learn.microsoft.com/graph/api/resources/extended-properties-overview), by which the event is found later.
  */
 import { z } from 'zod'
-import type { Adapter } from '../adapter.ts'
-import { type CalendarEvent, type EventTime, instantOf } from './calendar-event.ts'
-import { type CalendarOptions, type CreatedEvent, calendarAdapter, link } from './calendar.ts'
+import type { Adapter } from '../../services/actions/adapter.ts'
+import { type CalendarEvent, type EventTime, instantOf } from '../../services/actions/adapters/calendar-event.ts'
+import { type CalendarOptions, type CreatedEvent, calendarAdapter, link } from '../../services/actions/adapters/calendar.ts'
 import { immutableIds, runFilter, runProperty } from './graph-item.ts'
-import { formatWall, momentOf, parseWall } from './local-time.ts'
-import { plainName } from './plain-text.ts'
-import { ApiFailure } from './provider-http.ts'
+import { formatWall, momentOf, parseWall } from '../../services/actions/adapters/local-time.ts'
+import { plainName } from '../../services/actions/adapters/plain-text.ts'
+import { ApiFailure } from '../../services/actions/adapters/provider-http.ts'
+import { readGraphError } from './errors.ts'
 
 const events = '/v1.0/me/events'
 
@@ -23,7 +24,10 @@ export const graphCalendarAdapter = (options: CalendarOptions): Adapter<Calendar
   calendarAdapter(options, {
     action: 'outlook_calendar.create_event',
     connects: { provider: 'microsoft', scopes: ['Calendars.ReadWrite'] },
+    readError: readGraphError,
     description: 'Makes an event in the calendar of the connected Microsoft account and invites its attendees.',
+    guarantee:
+      'At most one event per run: it carries a transactionId made of the run, by which Microsoft recognises a repeat and Relay looks the event up.',
     invites: 'Outlook sends each of them an invitation by mail.',
 
     async make(event, run, api, point) {

@@ -9,13 +9,14 @@
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
-import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
-import type { Connects } from '../connections.ts'
+import type { Adapter, Outcome, RunHandle } from '../../services/actions/adapter.ts'
+import type { Connects } from '../../services/actions/connections.ts'
 import { immutableIds, runFilter, runProperty } from './graph-item.ts'
-import { typeSent } from './attachment.ts'
-import { type Address, type Mail, mailParams, showMail } from './mail.ts'
-import { plainName } from './plain-text.ts'
-import { ApiFailure, type ApiParts, apiReasons, providerApi } from './provider-http.ts'
+import { typeSent } from '../../services/actions/adapters/attachment.ts'
+import { type Address, type Mail, mailParams, showMail } from '../../services/actions/adapters/mail.ts'
+import { plainName } from '../../services/actions/adapters/plain-text.ts'
+import { ApiFailure, type ApiParts, apiReasons, providerApi } from '../../services/actions/adapters/provider-http.ts'
+import { readGraphError } from './errors.ts'
 
 /** Every reason that an outcome of this adapter may have. */
 export const graphMailReasons = [
@@ -53,12 +54,14 @@ const found = z.object({ value: z.array(message) })
 
 export function graphMailAdapter(options: GraphMailOptions): Adapter<Mail> {
   const { connections, pollIntervalMs = [0, 1_000, 3_000, 6_000], ...rest } = options
-  const api = providerApi({ provider: 'microsoft', connections, ...rest })
+  const api = providerApi({ provider: 'microsoft', readError: readGraphError, connections, ...rest })
 
   return {
     action: 'outlook.send_email',
     provider: connects.provider,
     description: 'Sends a mail from the connected Microsoft account.',
+    guarantee:
+      'At most one mail per run: a draft with an id that stays is created first, and after a lost response Relay looks up what became of it.',
     reasons: graphMailReasons,
     params: mailParams,
     connects,

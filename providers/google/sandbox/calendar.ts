@@ -3,7 +3,7 @@
  * https://developers.google.com/workspace/calendar/api/v3/reference/events
  */
 import { randomUUID } from 'node:crypto'
-import { apiError, empty, json, objectOf, type SandboxResponse, type SandboxRequest } from './http.ts'
+import { apiError, empty, json, objectOf, type SandboxResponse, type SandboxRequest } from '../../../deploy/sandbox/http.ts'
 
 export interface CalendarEvent {
   email: string

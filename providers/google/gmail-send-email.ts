@@ -11,9 +11,18 @@
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
-import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
-import { type Mail, compose, mailParams, messageIdOf, showMail } from './mail.ts'
-import { type ApiAnswer, type ApiCall, ApiFailure, type ApiReason, type ApiParts, apiReasons, providerApi } from './provider-http.ts'
+import type { Adapter, Outcome, RunHandle } from '../../services/actions/adapter.ts'
+import { type Mail, compose, mailParams, messageIdOf, showMail } from '../../services/actions/adapters/mail.ts'
+import {
+  type ApiAnswer,
+  type ApiCall,
+  ApiFailure,
+  type ApiReason,
+  type ApiParts,
+  apiReasons,
+  providerApi,
+} from '../../services/actions/adapters/provider-http.ts'
+import { readGoogleError } from './errors.ts'
 
 const scope = (name: string) => `https://www.googleapis.com/auth/gmail.${name}`
 const everything = ['https://mail.google.com/', scope('modify')]
@@ -63,12 +72,14 @@ const me = '/gmail/v1/users/me'
 
 export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
   const { connections, settleMs = 2_000, now = Date.now, ...rest } = options
-  const api = providerApi({ provider: 'google', connections, ...rest })
+  const api = providerApi({ provider: 'google', readError: readGoogleError, connections, ...rest })
 
   return {
     action: 'gmail.send_email',
     provider: 'google',
     description: 'Sends one mail from the connected Gmail account.',
+    guarantee:
+      'At most one mail per run: a draft is created first, and after a lost response Relay looks up what became of it. Where the account has not granted gmail.compose and gmail.metadata, the outcome stays unknown.',
     reasons: googleMailReasons,
     params: mailParams,
     connects: { provider: 'google', scopes: [scope('compose'), scope('metadata')], warn: scopeWarnings },

@@ -1,10 +1,10 @@
 /** gmail.send_email: what is sent, what a preview says, and what is said of what cannot be known. */
 import { beforeEach, describe, expect, test, vi } from 'vitest'
 import { meshErrors } from '#mesh/errors.ts'
-import { mailParams } from '../../../../services/actions/adapters/mail.ts'
-import { LeaseLostError } from '../../../../services/actions/runs/lease.ts'
-import { type GmailMethod, gmailScopes } from '../../../fakes/gmail.ts'
-import { KilledError, type MailStage, type StoredRun, mail, mailStage, reasonOf } from '../google-mail-harness.ts'
+import { mailParams } from '../../../services/actions/adapters/mail.ts'
+import { LeaseLostError } from '../../../services/actions/runs/lease.ts'
+import { type GmailMethod, gmailScopes } from '../../fakes/gmail.ts'
+import { KilledError, type MailStage, type StoredRun, mail, mailStage, reasonOf } from './gmail-harness.ts'
 
 let harness: MailStage
 beforeEach(async () => {

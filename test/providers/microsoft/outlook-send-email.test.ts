@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type GraphMailOptions, graphMailAdapter, graphMailReasons } from '../../../../services/actions/adapters/graph-mail.ts'
-import { LeaseLostError } from '../../../../services/actions/runs/lease.ts'
-import { type Graph, recipientsOf, startGraph } from '../../../fakes/graph.ts'
-import type { Fault } from '../../../fakes/provider-api.ts'
-import { closing, expectError } from '../adapter-harness.ts'
-import { type CrashPoint, Life, account, asking, connected, driven, stored } from '../provider-harness.ts'
+import { type GraphMailOptions, graphMailAdapter, graphMailReasons } from '../../../providers/microsoft/outlook-send-email.ts'
+import { LeaseLostError } from '../../../services/actions/runs/lease.ts'
+import { type Graph, recipientsOf, startGraph } from '../../fakes/graph.ts'
+import type { Fault } from '../../fakes/provider-api.ts'
+import { closing, expectError } from '../../services/actions/adapter-harness.ts'
+import { type CrashPoint, Life, account, asking, connected, driven, stored } from '../../services/actions/provider-harness.ts'
 
 const scopes = ['Mail.Send', 'Mail.ReadWrite']
 const letter = {

@@ -1,13 +1,13 @@
 /** gmail.send_email through the real driver and store: holders that vanish in the middle, and reconcilers that take their runs over. */
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { googleMailAdapter } from '../../../../services/actions/adapters/google-mail.ts'
-import type { Connections } from '../../../../services/actions/connections.ts'
-import type { Run } from '../../../../services/actions/runs/run.ts'
-import type { Store } from '../../../../services/actions/store.ts'
-import { type Gmail, gmailScopes, startGmail } from '../../../fakes/gmail.ts'
-import { mail } from '../google-mail-harness.ts'
-import { type Harness, principalOf, execute, openHarness } from '../harness.ts'
+import { googleMailAdapter } from '../../../providers/google/gmail-send-email.ts'
+import type { Connections } from '../../../services/actions/connections.ts'
+import type { Run } from '../../../services/actions/runs/run.ts'
+import type { Store } from '../../../services/actions/store.ts'
+import { type Gmail, gmailScopes, startGmail } from '../../fakes/gmail.ts'
+import { mail } from './gmail-harness.ts'
+import { type Harness, principalOf, execute, openHarness } from '../../services/actions/harness.ts'
 
 let harness: Harness
 let gmail: Gmail

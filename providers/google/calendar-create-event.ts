@@ -4,11 +4,12 @@
  * The event's id is ours, made of the run's: a second event with it is refused, and it can be looked up whatever became of the answer.
  */
 import { z } from 'zod'
-import type { Adapter } from '../adapter.ts'
-import { type CalendarEvent, type EventTime, hasWholeMinutes, offsetOf } from './calendar-event.ts'
-import { type CalendarOptions, type CreatedEvent, calendarAdapter, link } from './calendar.ts'
-import { plainName } from './plain-text.ts'
-import { ApiFailure } from './provider-http.ts'
+import type { Adapter } from '../../services/actions/adapter.ts'
+import { type CalendarEvent, type EventTime, hasWholeMinutes, offsetOf } from '../../services/actions/adapters/calendar-event.ts'
+import { type CalendarOptions, type CreatedEvent, calendarAdapter, link } from '../../services/actions/adapters/calendar.ts'
+import { plainName } from '../../services/actions/adapters/plain-text.ts'
+import { ApiFailure } from '../../services/actions/adapters/provider-http.ts'
+import { readGoogleError } from './errors.ts'
 
 const scope = 'https://www.googleapis.com/auth/calendar.events'
 const events = '/calendar/v3/calendars/primary/events'
@@ -22,7 +23,10 @@ export const googleCalendarAdapter = (options: CalendarOptions): Adapter<Calenda
   calendarAdapter(options, {
     action: 'google_calendar.create_event',
     connects: { provider: 'google', scopes: [scope] },
+    readError: readGoogleError,
     description: 'Makes an event in the primary calendar of the connected Google account and invites its attendees.',
+    guarantee:
+      'At most one event per run: its id is made of the run, so Google rejects a second one, and after a lost response the event is looked up.',
     invites: 'Google sends each of them an invitation by mail.',
     warn: ({ description = '' }) => (/<[a-z/!]|&[a-z#]/i.test(description) ? [htmlWarning] : []),
 

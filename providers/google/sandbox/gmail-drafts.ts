@@ -1,6 +1,6 @@
 /** Gmail's search among drafts by Message-ID, which `emulate` passes over: it lists them all. */
-import { json, type SandboxResponse, type SandboxRequest } from './http.ts'
-import type { Emulators } from './emulators.ts'
+import { json, type SandboxResponse, type SandboxRequest } from '../../../deploy/sandbox/http.ts'
+import type { Emulators } from '../../../deploy/sandbox/emulators.ts'
 
 interface Draft {
   id: string

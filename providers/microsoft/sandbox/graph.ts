@@ -3,7 +3,7 @@
  * https://learn.microsoft.com/graph/api/resources/message, …/event; ids: https://learn.microsoft.com/graph/outlook-immutable-id
  */
 import { randomBytes } from 'node:crypto'
-import { apiError, empty, json, objectOf, type SandboxResponse, type SandboxRequest } from './http.ts'
+import { apiError, empty, json, objectOf, type SandboxResponse, type SandboxRequest } from '../../../deploy/sandbox/http.ts'
 
 export interface GraphMessage {
   email: string
