@@ -1,6 +1,6 @@
 /** What can be done at a provider: where its API is, how it writes errors, and its actions, which fit the port of the actions service. */
 import type { Adapter } from '../services/actions/adapter.ts'
-import type { ApiParts, ErrorReader } from '../services/actions/adapters/provider-http.ts'
+import type { ApiParts } from '../services/actions/adapters/provider-http.ts'
 
 export interface ApiFacet {
   readonly baseUrl: {
@@ -15,4 +15,4 @@ export interface ApiFacet {
   readonly actions: readonly ((parts: ApiParts) => Adapter<any>)[]
 }
 
-export type { ApiParts, ErrorReader }
+export type { ApiParts }

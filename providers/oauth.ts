@@ -37,6 +37,8 @@ export interface OAuthServer {
   readonly revocationEnds: 'account' | 'grant'
   /** What scopes may begin with in an answer although they were asked for without it. */
   readonly scopePrefix: string
+  /** Between scopes in a request; a space where unset (RFC 6749, 3.3). */
+  readonly scopeSeparator?: ',' | undefined
   /** Whether it may be spoken to over plain http; that is done on loopback alone. */
   readonly allowHttp: boolean
   /** Its token responses as RFC 6749 (5.1, 5.2) has them, where it writes them otherwise. */
@@ -53,4 +55,4 @@ export interface OAuthFacet<S extends Spec = Spec> {
 }
 
 /** Keeps the types of the variables for `server`. */
-export const oauthFacet = <S extends Spec>(facet: OAuthFacet<S>): OAuthFacet => facet as unknown as OAuthFacet
+export const oauthFacet = <S extends Spec>(facet: OAuthFacet<S>): OAuthFacet => facet

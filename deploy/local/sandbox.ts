@@ -1,5 +1,6 @@
-/** Google and Microsoft on this machine, where no client of theirs was given: deploy/sandbox, and what the mesh is told of it. */
+/** All providers on this machine, where no client of any was given: deploy/sandbox, and what the mesh is told of it. */
 import { join } from 'node:path'
+import { clientVariables, providerNames } from '#providers/list.ts'
 import { storedSecret } from './state/state-dir.ts'
 
 type SandboxVariables = Readonly<Record<string, string | undefined>>
@@ -8,7 +9,7 @@ const clientId = 'relay-sandbox'
 
 /** Whether there is nothing to reach the real ones with. */
 export const needsSandbox = (given: SandboxVariables): boolean =>
-  (given.GOOGLE_CLIENT_ID ?? '') === '' && (given.MICROSOFT_CLIENT_ID ?? '') === ''
+  providerNames.every((name) => (given[clientVariables(name).id] ?? '') === '')
 
 const secretOf = (folder: string): string => storedSecret(folder, 'sandbox_client_secret')
 
@@ -29,5 +30,11 @@ export function sandboxEnvironment(folder: string, publicUrl: string, given: San
 /** What the oauth service is told where there is a sandbox: who it is there. */
 export function sandboxClients(folder: string): Record<string, string> {
   const secret = secretOf(folder)
-  return { GOOGLE_CLIENT_ID: clientId, GOOGLE_CLIENT_SECRET: secret, MICROSOFT_CLIENT_ID: clientId, MICROSOFT_CLIENT_SECRET: secret }
+  const each = providerNames.map(clientVariables)
+  return Object.fromEntries(
+    each.flatMap((names) => [
+      [names.id, clientId],
+      [names.secret, secret],
+    ]),
+  )
 }

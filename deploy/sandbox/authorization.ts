@@ -6,12 +6,12 @@
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { empty, escapeHtml, html, json, oauthError, type SandboxResponse, type SandboxRequest } from './http.ts'
-import { accounts, type Client, type Emulators } from './emulators.ts'
-import type { Grant, IssuedTokens, Provider } from './tokens.ts'
+import { accounts, type Client, type Emulated, type Emulators } from './emulators.ts'
+import type { Grant, IssuedTokens } from './tokens.ts'
 
 /** What a browser came with, and a code then stands for. */
 interface Request {
-  provider: Provider
+  provider: Emulated
   redirectUri: string
   scope: string
   state: string
@@ -27,14 +27,14 @@ interface Code extends Request {
 }
 
 export interface AuthorizationParts {
-  clients: Readonly<Record<Provider, Client>>
+  clients: Readonly<Record<Emulated, Client>>
   emulators: Pick<Emulators, 'ask'>
   tokens: IssuedTokens
   accessTtlMs: number
   now?: (() => number) | undefined
 }
 
-type Endpoint = (provider: Provider, asked: SandboxRequest) => Promise<SandboxResponse> | SandboxResponse
+type Endpoint = (provider: Emulated, asked: SandboxRequest) => Promise<SandboxResponse> | SandboxResponse
 
 const timeoutMs = 600_000
 /** Browsers that came and never consented are forgotten oldest first. */
@@ -54,7 +54,7 @@ export class Authorization {
   readonly #now: () => number
   readonly #requests = new Map<string, Request>()
   readonly #codes = new Map<string, Code>()
-  readonly #endpoints: Readonly<Record<string, readonly [Provider, Endpoint]>>
+  readonly #endpoints: Readonly<Record<string, readonly [Emulated, Endpoint]>>
 
   constructor(parts: AuthorizationParts) {
     this.#parts = parts
@@ -88,7 +88,7 @@ export class Authorization {
     return found?.[1](found[0], asked)
   }
 
-  async #authorize(provider: Provider, asked: SandboxRequest): Promise<SandboxResponse> {
+  async #authorize(provider: Emulated, asked: SandboxRequest): Promise<SandboxResponse> {
     const query = asked.url.searchParams
     const client = this.#parts.clients[provider]
     const of = (name: string): string => query.get(name) ?? ''
@@ -116,7 +116,7 @@ export class Authorization {
   }
 
   /** emulate's page with the sandbox's accounts alone, and a way to say no. */
-  #ownAccounts(provider: Provider, page: string, client: Client, state: string): string {
+  #ownAccounts(provider: Emulated, page: string, client: Client, state: string): string {
     const isOwn = (form: string): boolean => accounts[provider].some(({ email }) => form.includes(`value="${email}"`))
     const denial = escapeHtml(this.#back(client, state, 'access_denied').headers.location!)
     let forms = 0
@@ -132,7 +132,7 @@ export class Authorization {
     return { status: 302, headers: { location: url.href }, body: '' }
   }
 
-  async #consent(provider: Provider, asked: SandboxRequest): Promise<SandboxResponse> {
+  async #consent(provider: Emulated, asked: SandboxRequest): Promise<SandboxResponse> {
     const form = new URLSearchParams(asked.body.toString('utf8'))
     const of = (name: string): string => form.get(name) ?? ''
     const request = this.#requests.get(of('code_challenge'))
@@ -156,7 +156,7 @@ export class Authorization {
     return response
   }
 
-  async #token(provider: Provider, asked: SandboxRequest): Promise<SandboxResponse> {
+  async #token(provider: Emulated, asked: SandboxRequest): Promise<SandboxResponse> {
     const form = new URLSearchParams(asked.body.toString('utf8'))
     const client = this.#parts.clients[provider]
     const [id, secret] = credentials(asked, form)
@@ -171,7 +171,7 @@ export class Authorization {
     }
   }
 
-  async #exchange(provider: Provider, asked: SandboxRequest, form: URLSearchParams): Promise<SandboxResponse> {
+  async #exchange(provider: Emulated, asked: SandboxRequest, form: URLSearchParams): Promise<SandboxResponse> {
     const { clients, emulators, tokens, accessTtlMs } = this.#parts
     const code = form.get('code') ?? ''
     const found = this.#codes.get(code)
@@ -202,7 +202,7 @@ export class Authorization {
     })
   }
 
-  #refresh(provider: Provider, form: URLSearchParams): SandboxResponse {
+  #refresh(provider: Emulated, form: URLSearchParams): SandboxResponse {
     const { clients, tokens, accessTtlMs } = this.#parts
     const old = form.get('refresh_token') ?? ''
     const grant = tokens.refreshable(old, provider, clients[provider].id)
@@ -237,7 +237,7 @@ export class Authorization {
     return empty(200)
   }
 
-  #userinfo(provider: Provider, asked: SandboxRequest): Promise<SandboxResponse> | SandboxResponse {
+  #userinfo(provider: Emulated, asked: SandboxRequest): Promise<SandboxResponse> | SandboxResponse {
     const holder = this.#parts.tokens.holder(bearerOf(asked), provider)
     if (holder === undefined) return json(401, { error: 'invalid_token' }, { 'www-authenticate': 'Bearer error="invalid_token"' })
     return this.#parts.emulators.ask(provider, asked, holder.email)
@@ -251,7 +251,7 @@ export function bearerOf({ headers }: Pick<SandboxRequest, 'headers'>): string {
 }
 
 /** Client id and secret, by Basic or in the form (RFC 6749, 2.3.1). */
-function credentials({ headers }: SandboxRequest, form: URLSearchParams): [string, string] {
+export function credentials({ headers }: SandboxRequest, form: URLSearchParams): [string, string] {
   const basic = /^Basic ([A-Za-z0-9+/=]+)$/.exec(typeof headers.authorization === 'string' ? headers.authorization : '')?.[1]
   if (basic === undefined) return [form.get('client_id') ?? '', form.get('client_secret') ?? '']
   const [id = '', secret = ''] = Buffer.from(basic, 'base64').toString('utf8').split(':').map(decodeForm)
@@ -266,4 +266,4 @@ function decodeForm(text: string): string {
   }
 }
 
-const newToken = (provider: Provider, kind: string): string => `sandbox-${provider}-${kind}-${randomBytes(24).toString('base64url')}`
+const newToken = (provider: Emulated, kind: string): string => `sandbox-${provider}-${kind}-${randomBytes(24).toString('base64url')}`

@@ -3,7 +3,9 @@ import { randomBytes } from 'node:crypto'
 import { createEmulator, type Emulator } from 'emulate'
 import { freePort } from '../local/state/state-dir.ts'
 import type { SandboxResponse, SandboxRequest } from './http.ts'
-import type { Provider } from './tokens.ts'
+
+/** Those that `emulate` has. */
+export type Emulated = 'google' | 'microsoft'
 
 export interface Client {
   id: string
@@ -14,11 +16,11 @@ export interface Client {
 export interface EmulatorsOptions {
   /** The guard's own URL: what the emulators say of themselves. */
   url: string
-  clients: Readonly<Record<Provider, Client>>
+  clients: Readonly<Record<Emulated, Client>>
 }
 
 /** Who can consent: the first is whom the examples take. */
-export const accounts: Readonly<Record<Provider, readonly { email: string; name: string }[]>> = {
+export const accounts: Readonly<Record<Emulated, readonly { email: string; name: string }[]>> = {
   google: [
     { email: 'you@example.com', name: 'You' },
     { email: 'you-too@example.com', name: 'You Too' },
@@ -31,7 +33,7 @@ export const accounts: Readonly<Record<Provider, readonly { email: string; name:
 
 export interface Emulators {
   /** Asks one as somebody, or as nobody. */
-  ask(provider: Provider, asked: SandboxRequest, email?: string): Promise<SandboxResponse>
+  ask(provider: Emulated, asked: SandboxRequest, email?: string): Promise<SandboxResponse>
   stop(): Promise<void>
 }
 
@@ -40,10 +42,10 @@ const timeoutMs = 30_000
 const bearersEach = 20
 
 export async function startEmulators({ url, clients }: EmulatorsOptions): Promise<Emulators> {
-  const started = new Map<Provider, { emulator: Emulator; at: string }>()
+  const started = new Map<Emulated, { emulator: Emulator; at: string }>()
   /** What each account is known by to its emulator: tokens that never leave this process. */
   const bearers = new Map<string, string[]>()
-  const start = async (service: Provider): Promise<void> => {
+  const start = async (service: Emulated): Promise<void> => {
     const tokens: Record<string, { login: string; scopes: string[] }> = {}
     for (const { email } of accounts[service]) {
       const own = Array.from({ length: bearersEach }, () => randomBytes(24).toString('base64url'))

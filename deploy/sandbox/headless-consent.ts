@@ -2,14 +2,15 @@
  * A person at a browser, for who has none: opens a start_url of Relay's, continues from the page there, consents as an account of the
  * sandbox, and goes back to Relay, keeping cookies on the way. It goes only from Relay to this sandbox and back.
  */
-import { accounts } from './emulators.ts'
-import type { Provider } from './tokens.ts'
 
 export interface Visit {
   startUrl: URL
   /** The first of the provider's accounts where none is named. */
   account?: string | undefined
 }
+
+/** Whom a consent page offers. */
+export type AccountsAt = (page: URL) => readonly { email: string }[]
 
 export interface ConsentResult {
   status: number
@@ -54,10 +55,11 @@ const formsOf = (page: string): Form[] =>
  * `relay` and `sandbox` are the origins it may go to. Where Relay asks to grant access once more it does, once. Throws VisitError where it
  * is led elsewhere, or finds no consent page.
  */
-export async function visit({ startUrl, account }: Visit, relay: string, sandbox: string): Promise<ConsentResult> {
-  const first = await visitOnce({ startUrl, account }, relay, sandbox)
+export async function visit({ startUrl, account }: Visit, relay: string, sandbox: string, accounts: AccountsAt): Promise<ConsentResult> {
+  const first = await visitOnce({ startUrl, account }, relay, sandbox, accounts)
   const onceMore = /href="([^"]*\/oauth\/start\/[^"]*)"/.exec(first.html)?.[1]
-  const last = onceMore === undefined ? first : await visitOnce({ startUrl: new URL(unescaped(onceMore)), account }, relay, sandbox)
+  const last =
+    onceMore === undefined ? first : await visitOnce({ startUrl: new URL(unescaped(onceMore)), account }, relay, sandbox, accounts)
   const { html, ...visited } = last
   return { ...visited, page: textOf(html) }
 }
@@ -66,7 +68,7 @@ interface ConsentEnd extends Omit<ConsentResult, 'page'> {
   html: string
 }
 
-async function visitOnce({ startUrl, account }: Visit, relay: string, sandbox: string): Promise<ConsentEnd> {
+async function visitOnce({ startUrl, account }: Visit, relay: string, sandbox: string, accounts: AccountsAt): Promise<ConsentEnd> {
   const jar = new Map<string, string>()
   const go = async (url: URL, allowed: string, form?: URLSearchParams): Promise<Response> => {
     if (url.origin !== allowed) throw new VisitError(`${url.origin} is not ${allowed}`)
@@ -95,8 +97,7 @@ async function visitOnce({ startUrl, account }: Visit, relay: string, sandbox: s
   if (toProvider === undefined) return end(sent)
   const asked = new URL(toProvider)
   const page = await (await go(asked, sandbox)).text()
-  const provider: Provider = asked.pathname.startsWith('/oauth2/v2.0/') ? 'microsoft' : 'google'
-  const email = account ?? accounts[provider][0]!.email
+  const email = account ?? accounts(asked)[0]!.email
   const found = formsOf(page).find(({ fields }) => fields.get('email') === email)
   if (found === undefined) throw new VisitError(`there is no account ${email} to consent as: ${textOf(page).slice(0, 300)}`)
   const consented = await go(new URL(found.action, asked), sandbox, found.fields)

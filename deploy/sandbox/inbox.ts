@@ -1,5 +1,7 @@
 /** What has been "sent": nothing leaves the sandbox, so this is where mails and events are looked at. */
 import { escapeHtml, html, json, type SandboxResponse } from './http.ts'
+import type { Post } from '#providers/sandbox.ts'
+import type { Own } from './own-providers.ts'
 import { accounts, type Emulators } from './emulators.ts'
 import type { GoogleCalendar } from '../../providers/google/sandbox/calendar.ts'
 import type { Graph } from '../../providers/microsoft/sandbox/graph.ts'
@@ -144,15 +146,18 @@ export interface ReceivedCall {
   emulators: Emulators
   calendar: GoogleCalendar
   graph: Graph
+  /** Those of other providers. */
+  own: readonly Own[]
 }
 
 export interface Inbox {
   mails: Mail[]
   events: Event[]
+  posts: Post[]
 }
 
 /** Everything that was sent and made since the sandbox started, the oldest first. */
-export async function inboxOf({ emulators, calendar, graph }: ReceivedCall): Promise<Inbox> {
+export async function inboxOf({ emulators, calendar, graph, own }: ReceivedCall): Promise<Inbox> {
   const gmail = await Promise.all(accounts.google.map(({ email }) => ofGmail(emulators, email)))
   const mails = [...gmail.flat(), ...ofGraph(graph)].sort((a, b) => a.sent_at.localeCompare(b.sent_at))
   const google = calendar.list().map(({ email, id, createdAt, resource }): Event => ({
@@ -171,7 +176,9 @@ export async function inboxOf({ emulators, calendar, graph }: ReceivedCall): Pro
     event: resource,
     created_at: createdAt,
   }))
-  return { mails, events: [...google, ...microsoft].sort((a, b) => a.created_at.localeCompare(b.created_at)) }
+  const posts = own.flatMap(({ api }) => api.list())
+  const inOrder = <T extends { created_at: string }>(all: T[]) => all.sort((a, b) => a.created_at.localeCompare(b.created_at))
+  return { mails, events: inOrder([...google, ...microsoft]), posts: inOrder(posts) }
 }
 
 /** As JSON, or as a page for a browser. */
@@ -186,6 +193,12 @@ ${line('Sent', `${sent_at} (${provider})`)}</dl><pre>${escapeHtml(text)}</pre></
   const events = inbox.events
     .toReversed()
     .map((each) => `<article><h2>${escapeHtml(each.title)}</h2><pre>${escapeHtml(JSON.stringify(each.event, null, 2))}</pre></article>`)
+  const posts = inbox.posts
+    .toReversed()
+    .map(
+      (each) =>
+        `<article><h2>${escapeHtml(`${each.title} (${each.provider})`)}</h2><pre>${escapeHtml(JSON.stringify(each.content, null, 2))}</pre></article>`,
+    )
   const none = '<p>Nothing yet.</p>'
   return html(
     200,
@@ -195,6 +208,7 @@ article{border:1px solid #ccc;border-radius:8px;padding:0 1rem;margin:1rem 0}h2{
 dl{display:grid;grid-template-columns:7rem 1fr}dd{margin:0}pre{white-space:pre-wrap;overflow-wrap:anywhere}</style></head>
 <body><h1>What the sandbox was asked to send</h1><p>None of it has left this machine.</p>
 <h2>Mails (${inbox.mails.length})</h2>${mails.join('') || none}
-<h2>Events (${inbox.events.length})</h2>${events.join('') || none}</body></html>`,
+<h2>Events (${inbox.events.length})</h2>${events.join('') || none}
+<h2>Posts (${inbox.posts.length})</h2>${posts.join('') || none}</body></html>`,
   )
 }

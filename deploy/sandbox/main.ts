@@ -1,9 +1,10 @@
-/** The sandbox as a process: Google and Microsoft on this machine, for trying Relay without an account anywhere. Never in production. */
+/** The sandbox as a process: all providers on this machine, for trying Relay without an account anywhere. Never in production. */
 import { readFileSync } from 'node:fs'
 import { serveAdmin } from '#mesh/admin.ts'
 import { ConfigError, duration, formatAddress, listenAddress, optional, secret, text, url } from '#mesh/config.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { run } from '#mesh/serve.ts'
+import { type ProviderName, providerNames } from '#providers/list.ts'
 import { writePrivate } from '../local/state/state-dir.ts'
 import { startGuard } from './proxy.ts'
 import type { StoredTokens } from './tokens.ts'
@@ -40,7 +41,7 @@ await run('sandbox', variables, async (runtime) => {
   })
   const guard = await startGuard({
     port: config.listen.port,
-    clients: { google: client('google'), microsoft: client('microsoft') },
+    clients: Object.fromEntries(providerNames.map((name) => [name, client(name)])) as Record<ProviderName, ReturnType<typeof client>>,
     accessTtlMs: config.accessTtlMs,
     ...(tokensFile !== undefined && {
       kept: storeIn(tokensFile),

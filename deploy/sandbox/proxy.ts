@@ -8,7 +8,9 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
 import { apiError, empty, json, objectOf, type SandboxResponse, type Api, type SandboxRequest } from './http.ts'
 import { Authorization, bearerOf } from './authorization.ts'
-import { startEmulators, type Client } from './emulators.ts'
+import type { SandboxFacet } from '#providers/sandbox.ts'
+import { type Own, accountsOf, answerOwn, openOwn, ownOf } from './own-providers.ts'
+import { startEmulators, type Client, type Emulated } from './emulators.ts'
 import { Faults, faultSchema, type Fault } from './faults.ts'
 import { searchDrafts } from '../../providers/google/sandbox/gmail-drafts.ts'
 import { GoogleCalendar } from '../../providers/google/sandbox/calendar.ts'
@@ -21,7 +23,8 @@ import { VisitError, visit } from './headless-consent.ts'
 export interface SandboxProxyOptions {
   /** On loopback: no other can be named. 0 is any that is free. */
   port?: number | undefined
-  clients: Readonly<Record<Provider, Client>>
+  /** Of those that are not emulated, the ones that are named. */
+  clients: Readonly<Record<Emulated, Client> & Partial<Record<Provider, Client>>>
   accessTtlMs: number
   /** The tokens of an earlier start, and where to keep them from now on. */
   kept?: StoredTokens | undefined
@@ -57,6 +60,7 @@ export async function startGuard(options: SandboxProxyOptions): Promise<SandboxP
   const tokens = new IssuedTokens(options.kept, options.keep, options.now)
   const faults = new Faults()
   let serve: ((asked: SandboxRequest) => Promise<SandboxResponse>) | undefined
+  let opened: readonly Own[] = []
 
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const url = URL.parse(request.url ?? '/', origin)
@@ -66,8 +70,9 @@ export async function startGuard(options: SandboxProxyOptions): Promise<SandboxP
     const body = await readBody(request)
     if (body === undefined) return send(response, empty(413))
     const fault = url.pathname.startsWith('/sandbox/') ? undefined : faults.take(method, url.pathname)
+    const facet = ownOf(url, opened)?.facet
     const act = () => serve?.({ method, url, headers: request.headers, body }) ?? empty(503)
-    const answer = await withFault(fault, url, act)
+    const answer = await withFault(fault, url, act, facet)
     options.onCall?.({ method, path: url.pathname, status: answer?.status ?? 0, fault: fault?.kind })
     if (answer === undefined) response.destroy()
     else send(response, answer)
@@ -93,12 +98,16 @@ export async function startGuard(options: SandboxProxyOptions): Promise<SandboxP
     })
   try {
     const emulators = await startEmulators({ url: origin, clients: options.clients })
-    const outside: ReceivedCall = { emulators, calendar: new GoogleCalendar(), graph: new Graph() }
+    const own = await openOwn(options.clients, tokens, options.now)
+    opened = own
+    const outside: ReceivedCall = { emulators, calendar: new GoogleCalendar(), graph: new Graph(), own }
     const { clients, accessTtlMs, now } = options
     const authorization = new Authorization({ clients, emulators, tokens, accessTtlMs, now })
     serve = async (asked) => {
       const relay = new URL(clients.google.redirectUri).origin
       if (asked.url.pathname.startsWith('/sandbox/')) return control(asked, { faults, tokens, outside, relay })
+      const own = ownOf(asked.url, outside.own)
+      if (own !== undefined) return answerOwn(own, asked, tokens)
       return (await authorization.answer(asked)) ?? api(asked, tokens, outside)
     }
     return {
@@ -124,6 +133,7 @@ async function withFault(
   fault: Fault | undefined,
   url: URL,
   act: () => Promise<SandboxResponse> | SandboxResponse,
+  facet: SandboxFacet | undefined,
 ): Promise<SandboxResponse | undefined> {
   switch (fault?.kind) {
     case undefined:
@@ -138,6 +148,10 @@ async function withFault(
       const status = fault.status ?? 503
       const again: Record<string, string> = fault.retry_after === undefined ? {} : { 'retry-after': String(fault.retry_after) }
       const error = status >= 500 ? 'temporarily_unavailable' : 'invalid_request'
+      if (facet !== undefined) {
+        const answer = facet.error(status, status === 429 ? 'ratelimited' : 'internal_error')
+        return { ...answer, headers: { ...answer.headers, ...again } }
+      }
       if (url.pathname.endsWith('token')) return json(status, { error }, again)
       return apiError(apiOf(url), status, status === 429 ? 'rateLimitExceeded' : 'backendError', 'Ordered under /sandbox/faults.', again)
     }
@@ -206,7 +220,10 @@ async function control(asked: SandboxRequest, { faults, tokens, outside, relay }
       const order = visitOrder.safeParse(objectOf(asked))
       if (!order.success) return json(400, { error: z.prettifyError(order.error) })
       try {
-        return json(200, await visit({ startUrl: new URL(order.data.start_url), account: order.data.account }, relay, url.origin))
+        return json(
+          200,
+          await visit({ startUrl: new URL(order.data.start_url), account: order.data.account }, relay, url.origin, accountsOf(outside.own)),
+        )
       } catch (error) {
         if (error instanceof VisitError) return json(400, { error: error.message })
         throw error

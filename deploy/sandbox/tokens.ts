@@ -4,8 +4,9 @@
  * it.
  */
 import { createHash } from 'node:crypto'
+import type { ProviderName } from '#providers/list.ts'
 
-export type Provider = 'google' | 'microsoft'
+export type Provider = ProviderName
 
 export interface Grant {
   provider: Provider

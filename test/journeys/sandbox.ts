@@ -1,6 +1,7 @@
 /** The sandbox as a journey uses it: what it was asked to send, trouble on order, and accounts that are connected without a browser. */
 import { request } from 'undici'
 import type { Inbox } from '../../deploy/sandbox/inbox.ts'
+import type { ProviderName } from '#providers/list.ts'
 import type { Journey } from './journey.ts'
 
 export interface Sandbox {
@@ -12,7 +13,7 @@ export interface Sandbox {
   /** `expire` ends every access token, `revoke` takes back every access. */
   tokens(action: 'expire' | 'revoke'): Promise<void>
   /** Connects an account of the provider: its first where none is named. */
-  connect(provider: 'google' | 'microsoft', account?: string): Promise<void>
+  connect(provider: ProviderName, account?: string): Promise<void>
 }
 
 export function sandboxOf({ mesh, api }: Journey): Sandbox {

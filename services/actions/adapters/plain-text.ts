@@ -22,3 +22,10 @@ export const shownText = (text: string): string =>
   text.replaceAll(/\r(?!\n)|[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu, (character, at: number) =>
     character === '\n' || character === '\t' || (character === '\r' && text[at + 1] === '\n') ? character : '\uFFFD',
   )
+
+/** A text of several lines: line ends and tabs stay, no other control character, and no mark that reorders text; something to read or nothing. */
+export const plainText = (max: number) =>
+  z
+    .string()
+    .max(max)
+    .refine((text) => text.isWellFormed() && shownText(text) === text, 'has control characters or marks that reorder text')

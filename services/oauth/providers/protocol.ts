@@ -4,6 +4,7 @@
  * nothing but the provider's own endpoints. What fails throws ProviderError, which holds nothing of what the provider wrote.
  */
 import * as oauth from 'oauth4webapi'
+import type { JsonObject } from '#providers/oauth.ts'
 import { type Provider, isIssuer, isUsable, readScopes, speaksOpenId } from './provider.ts'
 import { ProviderError, ownError, providerError } from './provider-error.ts'
 import { ProviderConnections, boundedFetch } from './provider-fetch.ts'
@@ -64,8 +65,8 @@ export interface ProtocolParts {
   requestMs: number
 }
 
-/** Of providers that do not say how long a token lives; and no longer than a day is any believed to. */
-const lifetimeMs = { unsaid: 3_600_000, max: 24 * 3_600_000 }
+/** Of providers that do not say how long a token lives, and of those whose tokens do not expire; no other is believed for longer than a day. */
+const lifetimeMs = { unsaid: 3_600_000, max: 24 * 3_600_000, ever: 100 * 365 * 24 * 3_600_000 }
 /** How long a discovery document is believed. */
 const discoveredMs = 3_600_000
 
@@ -114,11 +115,23 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
   }
 
   async function accountOf(provider: Provider, server: Server, accessToken: string, claims: oauth.IDToken | undefined): Promise<Account> {
+    if (provider.readAccount !== undefined) return accountRead(provider, server, accessToken)
     const named = accountName(claims)
     if (named !== undefined || server.userinfo_endpoint === undefined) return accountBy(claims, claims?.iss, named)
     const response = await oauth.userInfoRequest(server, clientOf(provider), accessToken, goingTo(provider, server))
     const info = await oauth.processUserInfoResponse(server, clientOf(provider), claims?.sub ?? oauth.skipSubjectCheck, response)
     return accountBy(info, claims?.iss ?? server.issuer, accountName(info))
+  }
+
+  /** Whose account it is, where the provider says it in its own way. */
+  async function accountRead(provider: Provider, server: Server, accessToken: string): Promise<Account> {
+    const { [oauth.customFetch]: fetch } = goingTo(provider, server)
+    const headers = { accept: 'application/json', authorization: `Bearer ${accessToken}`, 'user-agent': 'Relay' }
+    const response = await fetch(server.userinfo_endpoint!, { method: 'GET', headers, body: null })
+    const body = response.ok ? await objectIn(response) : undefined
+    const read = body && provider.readAccount!(body)
+    if (read === undefined || !isPlain(read.account) || !isPlain(read.subject)) throw ownError('unreadable')
+    return { account: read.account, issuer: provider.issuer, subject: read.subject }
   }
 
   return {
@@ -130,7 +143,7 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
         response_type: 'code',
         client_id: provider.clientId,
         redirect_uri: redirectUri,
-        scope: scopes.join(' '),
+        scope: scopes.join(provider.scopeSeparator ?? ' '),
         state,
         code_challenge: await oauth.calculatePKCECodeChallenge(verifier),
         code_challenge_method: 'S256',
@@ -151,7 +164,8 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
       // The state was looked up and consumed before: this only reads the rest.
       const callback = oauth.validateAuthResponse({ ...server, authorization_response_iss_parameter_supported: false }, client, answered)
       const options = goingTo(provider, server)
-      const response = await oauth.authorizationCodeGrantRequest(server, client, authOf(provider), callback, redirectUri, verifier, options)
+      const sent = await oauth.authorizationCodeGrantRequest(server, client, authOf(provider), callback, redirectUri, verifier, options)
+      const response = await standard(provider, sent)
       const openid = speaksOpenId(scopes)
       const issued = await ofTenant(provider, server, response)
       const expectations = openid ? { expectedNonce: nonce, requireIdToken: true } : {}
@@ -163,7 +177,9 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
         await oauth.validateApplicationLevelSignature(issued, response, { ...options, [oauth.jwksCache]: cache })
       }
       const account = await accountOf(provider, issued, tokens.access_token, claims)
-      const granted = toGranted(provider, tokens)
+      // Without an expiry, and nothing to replace it with, it is good until the provider refuses it.
+      const unsaidMs = tokens.refresh_token === undefined ? lifetimeMs.ever : lifetimeMs.unsaid
+      const granted = toGranted(provider, tokens, unsaidMs)
       return { ...granted, scopes: granted.scopes ?? [...scopes], ...account }
     }),
 
@@ -172,7 +188,10 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
       const client = clientOf(provider)
       // Longer than anybody waits for it: what a refresh token is exchanged for cannot be had again.
       const options = goingTo(provider, server, 2 * requestMs)
-      const response = await oauth.refreshTokenGrantRequest(server, client, authOf(provider), refreshToken, options)
+      const response = await standard(
+        provider,
+        await oauth.refreshTokenGrantRequest(server, client, authOf(provider), refreshToken, options),
+      )
       const issued = await ofTenant(provider, server, response)
       return toGranted(provider, await oauth.processRefreshTokenResponse(issued, client, response))
     }),
@@ -211,6 +230,21 @@ function configured({ issuer, endpoints }: Provider): Server {
   }
 }
 
+/** The JSON object of a response; undefined where it is something else. */
+async function objectIn(response: Response): Promise<JsonObject | undefined> {
+  const body: unknown = await response.json()
+  return typeof body === 'object' && body !== null && !Array.isArray(body) ? (body as JsonObject) : undefined
+}
+
+/** A token response as the standard has it, of a provider that writes it otherwise. */
+async function standard({ readTokenResponse }: Provider, response: Response): Promise<Response> {
+  if (readTokenResponse === undefined || !response.ok) return response
+  const body = await objectIn(response)
+  if (body === undefined) throw ownError('unreadable')
+  const read = readTokenResponse(body)
+  return new Response(JSON.stringify(read.body), { status: read.status, headers: { 'content-type': 'application/json' } })
+}
+
 /** Clocks differ: half a minute either way is no forgery. */
 const clientOf = ({ clientId }: Provider): oauth.Client => ({ client_id: clientId, [oauth.clockTolerance]: 30 })
 
@@ -233,11 +267,11 @@ async function ofTenant(provider: Provider, server: Server, response: Response):
   return typeof iss === 'string' && isIssuer(provider, iss) ? { ...server, issuer: iss } : server
 }
 
-function toGranted(provider: Provider, tokens: oauth.TokenEndpointResponse): TokenGrant {
+function toGranted(provider: Provider, tokens: oauth.TokenEndpointResponse, unsaidMs = lifetimeMs.unsaid): TokenGrant {
   // RFC 6750; a token of another type is of no use to the adapters.
   if (tokens.token_type !== 'bearer') throw ownError('unreadable')
   const { access_token: accessToken, expires_in: seconds, refresh_token: refreshToken, scope } = tokens
-  const expiresInMs = Math.min(seconds === undefined ? lifetimeMs.unsaid : seconds * 1000, lifetimeMs.max)
+  const expiresInMs = seconds === undefined ? unsaidMs : Math.min(seconds * 1000, lifetimeMs.max)
   return { accessToken, expiresInMs, refreshToken, scopes: scope === undefined ? undefined : readScopes(provider, scope) }
 }
 

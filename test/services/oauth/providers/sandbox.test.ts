@@ -14,7 +14,10 @@ const protocol = oauthProtocol({ requestMs: 5000 })
 let guard: SandboxProxy
 let providers: Providers
 beforeAll(async () => {
-  guard = await startGuard({ clients: { google: client('google'), microsoft: client('microsoft') }, accessTtlMs: 3_600_000 })
+  guard = await startGuard({
+    clients: { google: client('google'), microsoft: client('microsoft'), slack: client('slack'), github: client('github') },
+    accessTtlMs: 3_600_000,
+  })
   const declared = declaredProviders(new URL(guard.url))
   providers = new Providers(declared, (variable) => (variable.endsWith('_ID') ? 'relay' : 'the secret of the sandbox'))
 })
@@ -60,3 +63,33 @@ test('what google revoked can be refreshed no more; microsoft has nothing to rev
   await expect(protocol.refresh(google, refreshToken!)).rejects.toThrow(ended)
   expect(await protocol.revoke(providers.get('microsoft'), 'any', 'refresh')).toBe(false)
 })
+
+test.each([
+  ['slack', 'relay@example.slack.example.com', 'relay in Example', 'T0EXAMPLE1/U0RELAY001'],
+  ['github', 'you-too@github.example.com', 'you-too', '1000001'],
+])('%s: consent, a token that does not expire, and whose it is in the provider’s own words', async (name, email, account, subject) => {
+  const provider = providers.get(name)
+  const connected = await connect(name, email, false)
+  expect(connected).toMatchObject({ account, subject, issuer: provider.issuer, refreshToken: undefined })
+  expect(missingScopes(provider.scopes, connected.scopes)).toEqual([])
+  // Longer than anybody asks.
+  expect(connected.expiresInMs).toBeGreaterThan(50 * 365 * 86_400_000)
+})
+
+test.each(['slack', 'github'])(
+  '%s: a code that is used twice, and a client that is not known, are what the standard calls them',
+  async (name) => {
+    const provider = providers.get(name)
+    const email = name === 'slack' ? 'relay@example.slack.example.com' : 'you@github.example.com'
+    const [verifier, nonce] = [randomBytes(32).toString('base64url'), randomBytes(32).toString('base64url')]
+    const own = { redirectUri: redirectUri(name), verifier, nonce, scopes: provider.scopes }
+    const url = await protocol.authorizationUrl(provider, { ...own, state: 'a.state', reconsent: false })
+    const code = new URL((await consent(url, email)).headers.get('location')!).searchParams.get('code')!
+    const failing = (code: string) =>
+      expect.objectContaining({ failure: expect.objectContaining({ kind: 'refused', code }) as object }) as Error
+    const other = { ...provider, clientSecret: () => 'another secret, as long' }
+    await expect(protocol.exchangeCode(other, { ...own, code, iss: '' })).rejects.toThrow(failing('invalid_client'))
+    await protocol.exchangeCode(provider, { ...own, code, iss: '' })
+    await expect(protocol.exchangeCode(provider, { ...own, code, iss: '' })).rejects.toThrow(failing('invalid_grant'))
+  },
+)
