@@ -17,7 +17,7 @@ async function openHarness(response: Parameters<typeof startRawServer>[0], conne
   const server = await startRawServer(response)
   open.push(server)
   const url = `${server.url}/token`
-  const ask = boundedFetch({ provider: 'example', allowHttp: true, endpoints: [url], requestMs: 2_000, connections })
+  const ask = boundedFetch({ provider: 'example', allowHttp: true, endpoints: [url], requestMs: 20_000, connections })
   return {
     server,
     url,
