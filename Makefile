@@ -1,6 +1,6 @@
 # The only entry point. `make up` and `make test` need only a Debian machine with curl and npm: they fetch everything else.
 .DEFAULT_GOAL := help
-.PHONY: help up check format test test-full bench gate generate clean reset
+.PHONY: help up check audit format test test-full coverage bench gate generate clean reset
 
 # Puts a recent enough Node and the installed packages at the front of PATH.
 with := sh deploy/local/node.sh
@@ -21,6 +21,9 @@ check: ## Check types, format, lint, dead code, contracts and generated code
 	@$(with) node proto/contracts.ts breaking
 	@$(with) node deploy/env-example.ts check
 
+audit: ## Look for known vulnerabilities of packages that processes run with
+	@$(with) node deploy/audit-dependencies.ts
+
 test: ## Run the tests (Postgres and Redis are started for them)
 	@sh deploy/local/redis.sh
 	@$(with) vitest run
@@ -29,6 +32,11 @@ test-full: ## Run the long tests as well, with RELAY_TEST_SEED or a fresh seed
 	@sh deploy/local/redis.sh
 	@sh deploy/local/promtool.sh
 	@RELAY_TEST_FULL=1 RELAY_TEST_SEED=$${RELAY_TEST_SEED:-$$(date +%s)} $(with) vitest run
+
+# Tests of costs measure time, which measuring coverage multiplies.
+coverage: ## Run the unit tests, and fail if they reach less of the code than they should
+	@sh deploy/local/redis.sh
+	@$(with) vitest run --project unit --project apart --coverage --exclude 'test/**/*-cost.test.ts'
 
 bench: ## Measure performance against the baseline (takes about ten minutes)
 	@sh deploy/local/redis.sh
