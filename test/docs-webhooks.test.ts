@@ -9,28 +9,32 @@ import { standardWebhookHeaders } from '#mesh/signature.ts'
 import { webhookSecretOf } from '#mesh/signature-keys.ts'
 import { freePort } from '../deploy/local/state/state-dir.ts'
 import { until } from './fixtures/mesh/until.ts'
+import { needsPython, needsThat, python } from './setup/needs.ts'
 
 const cache = join(import.meta.dirname, '../.cache')
 const page = readFileSync(join(import.meta.dirname, '../docs/webhooks.md'), 'utf8')
 const codeIn = (language: string): string => new RegExp(`\`\`\`${language}\\n([^]*?)\`\`\``).exec(page)?.[1] ?? ''
-const works = (command: string, ...args: string[]): boolean => spawnSync(command, args).status === 0
 
-/** Where each can be run, and how. Python and Go need their library: RELAY_PYTHON names an interpreter that has it, Go's module cache has it. */
-const python = process.env.RELAY_PYTHON ?? 'python3'
+/** Where each can be run, and how. Python and Go need their library: Go has it in its module cache. */
 const goModule = 'github.com/standard-webhooks/standard-webhooks/libraries'
 const goMod = `module receiver\n\ngo 1.22\n\nrequire ${goModule} v0.0.1\n`
 const goSum = `${goModule} v0.0.1 h1:uOfcYT+3QungH6tIGSVCR/Y3KJmgJiHcojJbMTPDZAI=\n${goModule} v0.0.1/go.mod h1:L1MQhA6x4dn9r007T033lsaZMv9EmBAdXyU/+EF40fo=\n`
 const offline = { GOPROXY: 'off', GOFLAGS: '-mod=mod', GONOSUMDB: '*' }
 
 const receivers = [
-  { language: 'js', file: 'receiver.mjs', command: [process.execPath, 'receiver.mjs'], can: () => true },
+  { language: 'js', file: 'receiver.mjs', command: [process.execPath, 'receiver.mjs'], need: undefined },
   {
     language: 'python',
     file: 'receiver.py',
     command: [python, '-u', 'receiver.py'],
-    can: () => works(python, '-c', 'import standardwebhooks'),
+    need: needsPython(['standardwebhooks'], 'pip install standardwebhooks'),
   },
-  { language: 'go', file: 'main.go', command: ['go', 'run', '.'], can: () => works('go', 'version') && hasGoModule() },
+  {
+    language: 'go',
+    file: 'main.go',
+    command: ['go', 'run', '.'],
+    need: needsThat(hasGoModule(), `Go is missing, or has no ${goModule} (go mod download)`),
+  },
 ]
 
 function hasGoModule(): boolean {
@@ -43,8 +47,8 @@ function hasGoModule(): boolean {
   }
 }
 
-describe.each(receivers)('the receiver in $language', ({ language, file, command, can }) => {
-  const runs = can()
+describe.each(receivers)('the receiver in $language', ({ language, file, command, need }) => {
+  const runs = need?.skip !== true
   const newKey = () => createSecretKey(randomBytes(32))
   const [key, older, strange] = [newKey(), newKey(), newKey()]
   const body = Buffer.from('{"patient":"Grüße"}')
@@ -88,13 +92,13 @@ describe.each(receivers)('the receiver in $language', ({ language, file, command
     expect(codeIn(language)).toMatch(/verify/i)
   })
 
-  test.runIf(runs)('takes what its key signs, also beside the key before', async () => {
+  test('takes what its key signs, also beside the key before', need ?? {}, async () => {
     expect([await sent(body, signed([key])), await sent(body, signed([key, older])), await sent(body, signed([older, key]))]).toEqual([
       204, 204, 204,
     ])
   })
 
-  test.runIf(runs)('takes nothing else: another body, another key, no signature, or a copy of an old request', async () => {
+  test('takes nothing else: another body, another key, no signature, or a copy of an old request', need ?? {}, async () => {
     const refused = [
       await sent(Buffer.from('{"patient":"Gruesse"}'), signed([key])),
       await sent(body, signed([strange])),

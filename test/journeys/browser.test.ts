@@ -1,17 +1,14 @@
 /** A real browser through consent, once: Chromium as Debian has it, or whichever is on the PATH. */
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { delimiter, join } from 'node:path'
 import { type Browser, type BrowserContext, type Page, chromium } from 'playwright-core'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { needs, pathOf } from '../setup/needs.ts'
 import { type Journey, journey } from './journey.ts'
 
-const names = ['chromium', 'chromium-browser', 'google-chrome']
-const folders = (process.env.PATH ?? '').split(delimiter)
-const executablePath = names.flatMap((name) => folders.map((folder) => join(folder, name))).find((path) => existsSync(path))
-const reason = executablePath === undefined ? ` (skipped: none of ${names.join(', ')} is on the PATH)` : ''
+const executablePath = pathOf('chromium')
+const browserNeeds = { ...needs('chromium'), timeout: 60_000 }
 
 async function launch(executable: string): Promise<Browser> {
   // Browsers ask their makers for this and that: nothing but this machine is there.
@@ -22,9 +19,6 @@ async function launch(executable: string): Promise<Browser> {
 }
 
 const said = async (page: Page): Promise<string> => `${await page.title()}: ${await page.locator('body').innerText()}`
-
-const gone = ' (skipped: no browser)'
-const isThere = executablePath !== undefined
 
 interface World {
   on: Journey
@@ -37,7 +31,7 @@ interface World {
 
 let harness: Journey
 beforeAll(async () => {
-  if (isThere) harness = await journey({ sandbox: true })
+  if (executablePath !== undefined) harness = await journey({ sandbox: true })
 }, 60_000)
 afterAll(() => harness?.end())
 
@@ -66,8 +60,9 @@ const choose = (page: Page, email: string) =>
     .getByRole('button')
     .click()
 
-test.skipIf(!isThere)(
-  `in a browser: a link shows whose it is; its form leads once to consent, bound by a cookie that no script reads, and back to a page that says connected${reason}`,
+test(
+  'in a browser: a link shows whose it is; its form leads once to consent, bound by a cookie that no script reads, and back to a page that says connected',
+  browserNeeds,
   async () => {
     const { context, asked, opened } = await fixture()
     const bindings = async () => (await context.cookies(harness.mesh.gateway)).filter(({ name }) => /^relay-oauth-[0-9a-f]{8}$/.test(name))
@@ -97,11 +92,11 @@ test.skipIf(!isThere)(
     expect([again?.status(), await said(page)]).toEqual([410, expect.stringContaining('This link has ended')])
     expect([...asked].sort()).toEqual([harness.mesh.gateway, harness.mesh.sandbox].sort())
   },
-  60_000,
 )
 
-test.skipIf(!isThere)(
-  `in a browser: a provider that redirects through other origins, and back at once, is reached from the form all the same${gone}`,
+test(
+  'in a browser: a provider that redirects through other origins, and back at once, is reached from the form all the same',
+  browserNeeds,
   async () => {
     const { context, opened } = await fixture()
     const hops: string[] = []
@@ -126,11 +121,11 @@ test.skipIf(!isThere)(
     await page.waitForURL(`${harness.mesh.gateway}/**`)
     expect(await said(page)).toContain('is connected')
   },
-  60_000,
 )
 
-test.skipIf(!isThere)(
-  `in a browser: what looks at a link or at the way back without a person (prefetch, image, frame, fetch, a form of another page) uses nothing up${gone}`,
+test(
+  'in a browser: what looks at a link or at the way back without a person (prefetch, image, frame, fetch, a form of another page) uses nothing up',
+  browserNeeds,
   async () => {
     const { context, opened } = await fixture()
     const { page, startUrl } = await opened()
@@ -179,5 +174,4 @@ test.skipIf(!isThere)(
     await page.goto(back)
     expect(await said(page)).toContain('is connected')
   },
-  60_000,
 )

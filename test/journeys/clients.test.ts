@@ -1,5 +1,5 @@
 /** Each service works with real clients, which sign in by Exchange: grpcurl, buf curl, and a JavaScript caller with no generated code. */
-import { execFile, spawnSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import grpc from '@grpc/grpc-js'
 import protoLoader from '@grpc/proto-loader'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { needs, needsPython, python } from '../setup/needs.ts'
 import { type Journey, journey } from './journey.ts'
 import { peerTokenIn } from './ports.ts'
 
@@ -47,8 +48,7 @@ const flagsOf = (metadata: Record<string, string>) => Object.entries(metadata).f
 const bufCurl = async (url: string, ...flags: string[]) =>
   (await run('node_modules/.bin/buf', ['curl', '--protocol', 'grpc', '--http2-prior-knowledge', ...flags, url])).stdout
 const grpcurl = async (...args: string[]) => (await run('grpcurl', ['-plaintext', ...args])).stdout
-// grpcurl is no npm package: `go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest` puts it on PATH.
-const noGrpcurl = spawnSync('grpcurl', ['-version']).error !== undefined
+const grpcurlNeeds = needs('grpcurl')
 
 /** A call as a JavaScript caller makes it that has nothing of ours but the descriptor image. */
 async function called(
@@ -81,11 +81,16 @@ const signIns = {
   '@grpc/proto-loader': async () => (await called('access', open, 'Exchange', shownKey())) as { token: string },
 }
 
-test.each(Object.entries(signIns))('%s signs in by Exchange, and a service takes the token', async (client, signIn) => {
-  if (client === 'grpcurl' && noGrpcurl) return
-  const { token } = await signIn()
-  const listed = await called('actions', 'relay.actions.v1.ActionsService', 'ListActions', {}, { authorization: `Bearer ${token}` })
-  expect(JSON.stringify(listed)).toContain('webhook.save')
+const eachClient = (Object.keys(signIns) as (keyof typeof signIns)[]).map((client) => ({
+  client,
+  options: client === 'grpcurl' ? grpcurlNeeds : {},
+}))
+describe.each(eachClient)('$client', ({ client, options }) => {
+  test('signs in by Exchange, and a service takes the token', options, async () => {
+    const { token } = await signIns[client]()
+    const listed = await called('actions', 'relay.actions.v1.ActionsService', 'ListActions', {}, { authorization: `Bearer ${token}` })
+    expect(JSON.stringify(listed)).toContain('webhook.save')
+  })
 })
 
 describe.each(services)('%s', (name, service) => {
@@ -106,7 +111,7 @@ describe.each(services)('%s', (name, service) => {
     expect(await buf('/grpc.health.v1.Health/Check', '-d', JSON.stringify({ service }))).toContain('SERVING')
   })
 
-  test.skipIf(noGrpcurl)('grpcurl lists, describes and calls it', async () => {
+  test('grpcurl lists, describes and calls it', grpcurlNeeds, async () => {
     expect(await grpcurl(addressOf(name), 'list')).toContain(service)
     expect(await grpcurl(addressOf(name), 'describe')).toContain(calls[name][0])
     expect(await grpcurl(addressOf(name), 'describe', service)).toContain(calls[name][0])
@@ -140,8 +145,7 @@ test('a caller’s token is no ticket to what only services may call, and an API
 
 /** docs/internal-callers.md, as it stands there. */
 const callersPage = readFileSync('docs/internal-callers.md', 'utf8')
-const python = process.env.RELAY_PYTHON ?? 'python3'
-const noProtoc = spawnSync(python, ['-c', 'import grpc_tools, google.api.annotations_pb2']).status !== 0
+const protocNeeds = needsPython(['grpc_tools', 'google.api.annotations_pb2'], 'pip install grpcio-tools googleapis-common-protos')
 
 test('the include paths on the page for callers load every contract', () => {
   const [, list = ''] = /includeDirs: \[([^\]]+)\]/.exec(callersPage) ?? []
@@ -153,8 +157,9 @@ test('the include paths on the page for callers load every contract', () => {
   }
 })
 
-test.skipIf(noProtoc)(
+test(
   'a Python caller made by the protoc command on the page signs in and lists the actions',
+  { ...protocNeeds, timeout: 60_000 },
   async () => {
     const [, command = ''] = /```sh\n(mkdir -p stubs\n[^]*?)```/.exec(callersPage) ?? []
     const [, program = ''] = /```python\n([^]*?)```/.exec(callersPage) ?? []
@@ -170,5 +175,4 @@ test.skipIf(noProtoc)(
       rmSync(folder, { recursive: true })
     }
   },
-  60_000,
 )

@@ -6,6 +6,7 @@ import { type GateOptions, measure } from '../../gate/gate.ts'
 import { type CriterionResult, judge, limits, overall } from '../../gate/criteria.ts'
 import { scrapes } from '../../gate/metrics-source.ts'
 import { type Target, metricsUrl } from '../../gate/target.ts'
+import { onlyInFullRun } from '../setup/needs.ts'
 import { full } from '../setup/seed.ts'
 import { type Journey, journey } from './journey.ts'
 
@@ -75,7 +76,7 @@ async function gateWhile(meddle: () => Promise<void>): Promise<CriterionResult[]
 }
 
 // Each fault by itself, and each criterion, is in test/gate/faults.test.ts.
-test.runIf(full)('a Postgres that stops for a while fails it: latencies or errors, and never a second delivery', async () => {
+test('a Postgres that stops for a while fails it: latencies or errors, and never a second delivery', onlyInFullRun, async () => {
   const pid = harness.mesh.postgres!.pid
   const judged = await gateWhile(async () => {
     // The postmaster and what it forked, which do the work.
@@ -91,7 +92,7 @@ test.runIf(full)('a Postgres that stops for a while fails it: latencies or error
   expect([light, errors], said(judged)).toContain('fail')
 })
 
-test.runIf(full)('a service that is killed fails it, also when it comes back at once', async () => {
+test('a service that is killed fails it, also when it comes back at once', onlyInFullRun, async () => {
   const judged = await gateWhile(async () => {
     await harness.mesh.process('actions').kill('SIGKILL')
     await harness.mesh.process('actions').restart()

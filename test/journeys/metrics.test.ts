@@ -9,6 +9,7 @@ import { expectGolden } from '../golden/golden.ts'
 import { sharedRedis } from '../setup/redis.ts'
 import { type Journey, journey, until } from './journey.ts'
 import { sandboxOf } from './sandbox.ts'
+import { needs } from '../setup/needs.ts'
 
 let harness: Journey
 let receiver: Receiver
@@ -132,8 +133,7 @@ test('the buckets that a request fell into name its trace, at the gateway and at
   expect(atService).toContain(ofRuns[0])
 })
 
-const promtool = spawnSync('promtool', ['--version']).error === undefined
-test.runIf(promtool)('promtool understands each, and has nothing against our names', async () => {
+test('promtool understands each, and has nothing against our names', needs('promtool'), async () => {
   for (const [name, admin] of processes()) {
     const { text } = await scrape(admin, 'text/plain')
     const { stderr } = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' })

@@ -8,7 +8,7 @@ import { temporaryFolder } from '../deploy/folder.ts'
 import { type OtlpReceiver, startOtlpReceiver } from '../fakes/otlp-receiver.ts'
 import { type Receiver, startReceiver } from '../fakes/receiver.ts'
 import type { Loaded } from '../fixtures/loaded-modules.ts'
-import { full } from '../setup/seed.ts'
+import { onlyInFullRun } from '../setup/needs.ts'
 import { type Journey, journey } from './journey.ts'
 import { logLines } from './logs.ts'
 import { isExecuted, statuses, use } from './usage.ts'
@@ -82,8 +82,9 @@ async function expectUnrecorded(harness: Journey): Promise<void> {
 }
 
 // A mesh of its own; sampling is proven in test/mesh/telemetry/tracing.test.ts.
-test.runIf(full)(
+test(
   'a share of 0 records no trace, not even one that a client says is recorded; log lines go on naming theirs',
+  { ...onlyInFullRun, timeout: 60_000 },
   async () => {
     const harness = await start('unsampled', { OTEL_TRACES_SAMPLER_ARG: '0' })
     try {
@@ -95,7 +96,6 @@ test.runIf(full)(
       await harness.end()
     }
   },
-  60_000,
 )
 
 test('TELEMETRY_ENABLED=false records none either, and no process loads anything of OpenTelemetry', async () => {

@@ -4,13 +4,13 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { stringify } from 'yaml'
 import { full } from '../setup/seed.ts'
-import { hasPromtool, promtool } from './promtool.ts'
+import { promtool, promtoolNeeds } from './promtool.ts'
 import { prometheusFolder, queries, ruleTests } from './provisioned.ts'
 
 /** Days of samples: they take longer than all others together. */
 const long = (name: string): boolean => name.startsWith('slo')
 
-describe.runIf(hasPromtool)('promtool', () => {
+describe('promtool', promtoolNeeds, () => {
   it('takes the configuration with its rules', async () => {
     expect(await promtool('check', 'config', join(prometheusFolder, 'prometheus.yml'))).not.toContain('FAILED')
   })

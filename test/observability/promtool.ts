@@ -1,18 +1,16 @@
 /** Prometheus's own checker, where there is one: a test of rules without it would be a test of our idea of PromQL. */
 import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
+import { needs, pathOf } from '../setup/needs.ts'
 import { full } from '../setup/seed.ts'
 
-const found = (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, 'promtool')))
-
-/** Whether tests that need it run. The long run does not do without. */
-export const hasPromtool = found || full
+/** The long run does not do without it: there the tests fail that need it. */
+export const promtoolNeeds = full ? {} : { ...needs('promtool'), timeout: 120_000 }
 
 /** What it says when all is well. Throws with what it says otherwise. */
 export async function promtool(...args: string[]): Promise<string> {
-  if (!found) throw new Error('promtool is not on PATH: run deploy/local/promtool.sh, or apt-get install prometheus')
+  if (pathOf('promtool') === undefined)
+    throw new Error('promtool is not on PATH: run deploy/local/promtool.sh, or apt-get install prometheus')
   try {
     const { stdout } = await promisify(execFile)('promtool', args, { maxBuffer: 10_000_000 })
     return stdout

@@ -10,7 +10,7 @@ const [maxRunMs, maxFileMs] = full ? [Infinity, Infinity] : [300_000, 60_000]
 /**
  * Ends a run with its counts alone on a line: `N passed, N failed`, and `, N skipped` where some were. A run that stands still, which the
  * timeouts of single tests cannot see, is ended as failed, naming the files that it stands in. Files, and whole runs, that take longer than
- * they should are named, and fail nothing: a busy machine is no mistake.
+ * they should are named, and fail nothing: a busy machine is no mistake. So are the files of which tests were skipped, and why.
  */
 export default class Counts implements Reporter {
   readonly #open = new Set<string>()
@@ -35,6 +35,7 @@ export default class Counts implements Reporter {
 
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly SerializedError[]): void {
     clearTimeout(this.#stall)
+    const skipped = new Map<string, number>()
     const counts = { passed: 0, failed: unhandled.length, skipped: 0 }
     for (const module of modules) {
       // A file that cannot be loaded, or whose hooks fail, holds no test that could say so.
@@ -43,8 +44,13 @@ export default class Counts implements Reporter {
       for (const test of module.children.allTests()) {
         const { state } = test.result()
         counts[state === 'pending' ? 'skipped' : state] += 1
+        if (state === 'passed' || state === 'failed') continue
+        const why = test.meta().skippedBecause ?? 'its own condition'
+        const line = `${module.relativeModuleId}: ${why}`
+        skipped.set(line, (skipped.get(line) ?? 0) + 1)
       }
     }
+    for (const [line, times] of skipped) console.warn(`Skipped ${times} ${times === 1 ? 'test' : 'tests'} of ${line}`)
     for (const slow of this.#slow(modules)) console.warn(slow)
     if (full) console.log(`The seed was ${seed}: RELAY_TEST_SEED=${seed} make test-full repeats this run.`)
     console.log(`${counts.passed} passed, ${counts.failed} failed${counts.skipped > 0 ? `, ${counts.skipped} skipped` : ''}`)

@@ -1,5 +1,4 @@
 import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { fromBinary, toBinary } from '@bufbuild/protobuf'
@@ -12,13 +11,10 @@ import { ErrorInfo } from '#gen/google/rpc/error_details.ts'
 import { descriptorSet } from '#mesh/grpc/descriptors.ts'
 import { type TestServer, callerToken, serviceNames, startServer } from '../../fixtures/mesh/server.ts'
 import { until } from '../../fixtures/mesh/until.ts'
+import { needs } from '../../setup/needs.ts'
 
 const run = promisify(execFile)
 const buf = join(import.meta.dirname, '../../../node_modules/.bin/buf')
-const grpcurl = (process.env.PATH ?? '')
-  .split(':')
-  .map((folder) => join(folder, 'grpcurl'))
-  .find((path) => existsSync(path))
 
 let server: TestServer
 beforeAll(async () => {
@@ -80,9 +76,8 @@ describe.each(['grpc-v1', 'grpc-v1alpha'])('buf curl, by reflection %s,', (versi
   })
 })
 
-// Tests must not need what make test does not install; where grpcurl is there, it must work.
-describe.skipIf(grpcurl === undefined)('grpcurl', () => {
-  const curl = async (...args: string[]) => (await run(grpcurl!, ['-plaintext', ...args])).stdout
+describe('grpcurl', needs('grpcurl'), () => {
+  const curl = async (...args: string[]) => (await run('grpcurl', ['-plaintext', ...args])).stdout
 
   test('lists the services and their methods', async () => {
     expect((await curl(server.address, 'list')).split('\n')).toEqual(expect.arrayContaining(serviceNames))

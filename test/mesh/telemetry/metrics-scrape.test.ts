@@ -1,5 +1,5 @@
 /** A real Prometheus reads what a process says of itself, exemplars too. Debian has one; where there is none, this is left out. */
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -11,8 +11,7 @@ import { Health } from '#mesh/grpc/health.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
 import { newTrace } from '#mesh/telemetry/trace-context.ts'
 import { temporaryFolder } from '../../deploy/folder.ts'
-
-const installed = spawnSync('prometheus', ['--version']).error === undefined
+import { needs } from '../../setup/needs.ts'
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
@@ -46,7 +45,7 @@ interface Bucket {
   exemplars: { labels: { trace_id: string }; value: string }[]
 }
 
-test.runIf(installed)('a slow bucket leads to the trace that fell into it', async () => {
+test('a slow bucket leads to the trace that fell into it', needs('prometheus'), async () => {
   const metrics = new Metrics('tested')
   const seconds = metrics.histogram('took_seconds', 'Time', ['method']).labels({ method: 'GET' })
   const [fast, slow] = [newTrace(true), newTrace(true)]

@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
 import { newTrace } from '#mesh/telemetry/trace-context.ts'
 import { parseExposition } from '../../../gate/exposition.ts'
+import { needs } from '../../setup/needs.ts'
 
 const openMetrics = 'application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5'
 const linesOf = async (metrics: Metrics, name: string, accept = openMetrics) =>
@@ -113,8 +114,7 @@ test('a gauge and a histogram whose labels are closed are there from the start, 
   ])
 })
 
-const promtool = spawnSync('promtool', ['--version']).error === undefined
-test.runIf(promtool)('promtool reads the text format', async () => {
+test('promtool reads the text format', needs('promtool'), async () => {
   const { metrics, seconds } = timed()
   metrics.counter('ends_total', 'Ends', { outcome: ['good', 'b"a\\d'] })
   seconds.labels({ method: 'GET' }).observe(0.03, newTrace(true))

