@@ -37,7 +37,7 @@ describe('package.json', () => {
 /** Packages that the code of processes and of their operator programs imports, by name. */
 function importedPackages(): string[] {
   const root = join(import.meta.dirname, '..')
-  const files = ['gateway', 'mesh', 'proto/gen', 'services'].flatMap((folder) =>
+  const files = ['gateway', 'mesh', 'proto/gen', 'providers', 'services'].flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
       .filter((path) => path.endsWith('.ts'))
       .map((path) => join(folder, path)),
