@@ -39,6 +39,8 @@ export interface Call extends Context {
   readonly source: string | undefined
   /** The request as it came. */
   readonly request: Uint8Array
+  /** Calls it once: when the response has been sent, or cannot be any longer. At once where that has come already. */
+  onEnd(work: () => void): void
   /** Tells the caller something beside the response, e.g. that it is a replay. */
   reply(key: string, value: string): void
 }

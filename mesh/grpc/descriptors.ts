@@ -44,6 +44,8 @@ export interface Method {
   readonly deadlineMs: number
   /** Whether it may be repeated when its outcome is not known. */
   readonly safeToRepeat: boolean
+  /** Whether it changes nothing. */
+  readonly readOnly: boolean
 }
 
 const textOption = (descriptor: DescMethod, option: DescExtension): string | undefined =>
@@ -61,6 +63,7 @@ function readMethod(descriptor: DescMethod): Method {
     peers: getOption(descriptor, peers) as string[],
     open: getOption(descriptor, open) as boolean,
     deadlineMs: (getOption(descriptor, deadline) as number) || 5000,
+    readOnly: descriptor.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS,
     safeToRepeat: descriptor.idempotency !== MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN,
   })
 }

@@ -1,8 +1,8 @@
 /** The gRPC server of a process: the handlers of its contracts behind the interceptors, health, reflection, limits. */
 import { randomUUID } from 'node:crypto'
+import { constants } from 'node:http2'
 import { Metadata, Server, ServerCredentials, type ServerUnaryCall, type ServiceDefinition, type sendUnaryData } from '@grpc/grpc-js'
 import type { DenialCounter } from '../audit/denials.ts'
-import { ByteBudget, type Reservation } from '../byte-budget.ts'
 import { type ListenAddress, formatAddress } from '../config.ts'
 import { MeshError, meshErrors } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -20,8 +20,10 @@ import { type Interceptor, chain } from './interceptors/interceptor.ts'
 import { malformed } from './interceptors/validate.ts'
 import { methodSpan } from './method-span.ts'
 import { reflectionHandlers } from './reflection.ts'
+import { graceMs, serverOptions } from './server-options.ts'
 import { parseSource, sourceOf } from './source.ts'
 import { toStatus } from './status.ts'
+import { ServerStreams, retryAfterMs, streamOf } from './stream-bytes.ts'
 import type { Tls, TlsListener } from '../tls/credentials.ts'
 
 /** The handlers of one service, as promises: (request, call) → response, or the response as it goes on the wire. */
@@ -59,37 +61,7 @@ export interface ServerParts {
   maxConnectionAgeMs?: number
 }
 
-/** For the last answers, after the longest deadline of all. */
-const graceMs = 1000
-
-/**
- * A connection that has its age takes no more calls, so that its client comes again: perhaps to a replica that it did not know of. Those
- * under way go on for as long as any may.
- */
-function connectionAge(maxCallMs: number, maxConnectionAgeMs: number | undefined): Record<string, number> {
-  if (maxConnectionAgeMs === undefined) return {}
-  return { 'grpc.max_connection_age_ms': maxConnectionAgeMs, 'grpc.max_connection_age_grace_ms': maxCallMs + graceMs }
-}
-
-/** Bounds on what one connection and one message may ask of the process. */
-const limits = {
-  'grpc.max_receive_message_length': 1024 * 1024,
-  'grpc.max_send_message_length': 4 * 1024 * 1024,
-  'grpc.max_concurrent_streams': 1000,
-  'grpc.keepalive_time_ms': 30_000,
-  'grpc.keepalive_timeout_ms': 5_000,
-  'grpc-node.max_session_memory': 64,
-}
-
-/**
- * Bytes of requests and responses under way, in one process; a request of 1 MiB takes some five times that while it is served. The last part
- * is for small requests: what holds up large ones must not hold up leases and claims.
- */
-const maxBytesUnderWay = 24 * 1024 * 1024
-const reservedBytes = 8 * 1024 * 1024
-const smallBytes = 64 * 1024
-/** What any call takes beside its messages. */
-const minBytes = 4 * 1024
+const tooMuchUnread = 'The response found no room beside those that were not read yet. Read the pending responses, then try again.'
 
 /** grpc-js has no limit of its own; Node resets streams with more than 64 KiB of headers. */
 const maxMetadataBytes = 16 * 1024
@@ -126,14 +98,16 @@ export class GrpcServer {
   readonly #parts: ServerParts
   readonly #interceptors: readonly Interceptor[]
   readonly #draining = new AbortController()
-  readonly #budget = new ByteBudget({ maxBytes: maxBytesUnderWay, reservedBytes, smallBytes })
+  readonly #streams = new ServerStreams()
   #listener: TlsListener | undefined
 
   constructor(parts: ServerParts) {
     this.#parts = parts
+    const help = 'Bytes of requests and responses in flight on gRPC streams'
+    parts.metrics.gauge('grpc_server_bytes_in_flight', help, [], (gauge) => gauge.set(this.#streams.total))
     const methods = parts.services.flatMap(({ definition }) => Object.values(definition).map(({ path }) => methodOf(path)))
     this.maxCallMs = Math.max(...methods.map(({ deadlineMs }) => deadlineMs))
-    this.#server = new Server({ ...limits, ...connectionAge(this.maxCallMs, parts.maxConnectionAgeMs) })
+    this.#server = new Server(serverOptions(this.maxCallMs, parts.maxConnectionAgeMs))
     this.#interceptors = interceptors({ ...parts, methods })
     for (const { definition, handlers } of parts.services) this.#add(definition, handlers)
     const names = parts.services.map(({ definition }) => Object.values(definition)[0]!.path.split('/')[1]!)
@@ -151,13 +125,16 @@ export class GrpcServer {
       // The TLS is ours: that of grpc-js takes what TLS versions there are, and asks OpenSSL for the peer's certificate at every call.
       const connections = this.#server.createConnectionInjector(ServerCredentials.createInsecure())
       this.#listener = await tls.listen(address, { accept: (socket) => connections.injectConnection(socket), log })
+      this.#streams.follow(this.#listener.port)
       return this.#listener.port
     }
-    return new Promise((resolve, reject) =>
-      this.#server.bindAsync(formatAddress(address), ServerCredentials.createInsecure(), (error, port) =>
-        error === null ? resolve(port) : reject(error),
+    const port = await new Promise<number>((resolve, reject) =>
+      this.#server.bindAsync(formatAddress(address), ServerCredentials.createInsecure(), (error, bound) =>
+        error === null ? resolve(bound) : reject(error),
       ),
     )
+    this.#streams.follow(port)
+    return port
   }
 
   /** Takes no new calls and lets those under way finish. What is not done by then is cut, and the answer is false. */
@@ -172,6 +149,7 @@ export class GrpcServer {
     })
     clearTimeout(timer)
     if (!finished) this.#server.forceShutdown()
+    this.#streams.stop()
     return finished
   }
 
@@ -210,41 +188,58 @@ export class GrpcServer {
     const end = new AbortController()
     const shownBy = this.#peerOf(grpcCall)
     const peer = shownBy instanceof Promise ? await shownBy : shownBy
-    const { call, work } = this.#open(method, grpcCall, peer, trailer, end.signal)
-    const timer = setTimeout(() => end.abort(), Math.max(0, call.deadline - Date.now()))
+    const stream = streamOf(grpcCall)
+    const onEnd: Call['onEnd'] = (ended) => void (stream.destroyed ? ended() : stream.once('close', ended))
+    const { call, work } = this.#open(method, grpcCall, peer, {
+      signal: end.signal,
+      onEnd,
+      reply: (name, value) => trailer.set(name, value),
+    })
     let answered = false
-    const held = this.#budget.take([], minBytes + grpcCall.request.length)
+    let timer = setTimeout(
+      () => {
+        end.abort()
+        // A response that its client has not taken by then stays here no longer.
+        timer = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), graceMs)
+      },
+      Math.max(0, call.deadline - Date.now()),
+    )
+    onEnd(() => clearTimeout(timer))
     if (grpcCall.cancelled) end.abort()
-    // grpc-js says this of every call, also of those that ended well: nothing of it is under way any longer.
+    // grpc-js says this of every call, also of those that ended well.
     grpcCall.on('cancelled', () => {
-      held?.release()
       if (!answered) end.abort()
     })
-    const refusal = this.#refusalOf(grpcCall, peer, held)
+    const bytes = this.#streams.of(stream)
+    // It may have been compressed.
+    const hasRoom = bytes?.tryHold(grpcCall.request.length) === true
+    const refusal = this.#refusalOf(grpcCall, peer, hasRoom)
     // A call that nothing is done for is still seen.
     const passed = refusal === undefined ? this.#interceptors : [this.#interceptors[0]!, () => Promise.reject(refusal)]
+    const respond = async () => {
+      const response = await handle(call)
+      // What was done is told in any case.
+      if (!method.readOnly) bytes?.hold(response.length)
+      else if (bytes?.tryHold(response.length) === false) throw meshErrors.OVERLOADED({ message: tooMuchUnread, retryAfterMs })
+      return response
+    }
     try {
-      const response = await runInScope({ work, trace: call.trace }, () => chain(passed, call, () => handle(call)))
-      held?.resize(minBytes + response.length)
-      reply(null, response, trailer)
+      reply(null, await runInScope({ work, trace: call.trace }, () => chain(passed, call, respond)), trailer)
     } catch (error) {
-      held?.resize(minBytes)
+      bytes?.hold(0)
       const failed = toStatus(error instanceof MeshError ? error : meshErrors.INTERNAL({ cause: error }))
       if (error === refusal) failed.metadata?.set(key.unprocessed, '1')
       reply(failed)
     } finally {
-      // Its client may have gone while the peer was told, before anybody listened.
-      if (grpcCall.cancelled) held?.release()
       answered = true
-      clearTimeout(timer)
     }
   }
 
   /** Why nothing is done for a call, before anything is. */
-  #refusalOf({ metadata }: ServerUnaryCall<Buffer, Uint8Array>, { refusal }: Peer, held: Reservation | undefined): MeshError | undefined {
+  #refusalOf({ metadata }: ServerUnaryCall<Buffer, Uint8Array>, { refusal }: Peer, hasRoom: boolean): MeshError | undefined {
     if (this.#draining.signal.aborted) return meshErrors.SHUTTING_DOWN()
     if (bytesOf(metadata) > maxMetadataBytes) return meshErrors.INVALID_REQUEST({ message: 'The metadata of a call may have 16 KiB.' })
-    return held === undefined ? meshErrors.OVERLOADED() : refusal
+    return hasRoom ? refusal : meshErrors.OVERLOADED({ retryAfterMs })
   }
 
   /** The service that calls: over mTLS by its certificate, else by the token that it shows. A token that proves nothing is left to the policy. */
@@ -266,8 +261,7 @@ export class GrpcServer {
     method: Method,
     grpcCall: ServerUnaryCall<Buffer, Uint8Array>,
     { name: peer, token: peerToken }: Peer,
-    trailer: Metadata,
-    signal: AbortSignal,
+    toCaller: Pick<Call, 'signal' | 'onEnd' | 'reply'>,
   ): { call: Call; work: Work } {
     const header = (name: string) => headerOf(grpcCall, name)
     const given = header(key.requestId)
@@ -289,7 +283,6 @@ export class GrpcServer {
       callerToken: bearerToken(header(key.authorization)),
       // No call may hold resources for longer than its contract says, whatever the caller would wait.
       deadline: Number.isFinite(asked) ? Math.min(asked, limit) : limit,
-      signal,
       caller: undefined,
       peerToken,
       peer,
@@ -297,7 +290,7 @@ export class GrpcServer {
         return this.peer !== undefined && isService(this.peer) && relayed !== undefined ? parseSource(relayed) : connectedFrom
       },
       request: grpcCall.request,
-      reply: (name, value) => trailer.set(name, value),
+      ...toCaller,
     }
     return { call, work }
   }

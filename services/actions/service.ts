@@ -10,8 +10,9 @@ import { errors } from './errors.ts'
 import type { Execution } from './runs/execute.ts'
 import type { ActionMetrics } from './metrics.ts'
 import type { Previews } from './preview.ts'
+import { LargeRuns } from './runs/large-runs.ts'
 import type { RunReader } from './runs/run-reader.ts'
-import { type ListedRun, type RunDetails, type Viewer, showDetails, showSettlement } from './runs/run-view.ts'
+import { type ListedRun, type RunDetails, type Viewer, seesDetails, showDetails, showSettlement } from './runs/run-view.ts'
 import { type RunStatus, durationMs } from './runs/run.ts'
 import { type SettlementStore, Settlements, type Verdict } from './runs/settlement.ts'
 
@@ -29,6 +30,7 @@ const defaultPage = 50
 
 export function actionsService({ enabled, catalog, previews, execution, runs, settlements, metrics }: ServiceParts): BoundServer {
   const settling = new Settlements({ store: settlements, metrics })
+  const large = new LargeRuns(runs)
   const requireEnabled = () => {
     if (!enabled) throw errors.ACTIONS_DISABLED()
   }
@@ -98,13 +100,18 @@ export function actionsService({ enabled, catalog, previews, execution, runs, se
 
     async getRun(request, call) {
       requireEnabled()
-      const run = await runs.find(request.runId)
+      const run = await runs.findSummary(request.runId)
       const caller = callerOf(call)
       // Another workspace's run does not exist for this caller.
       if (run === undefined || run.workspace !== caller.workspace) throw errors.RUN_NOT_FOUND()
       annotate({ runId: run.runId })
       call.reply(key.run, run.runId)
-      return { run: toMessage(run, run, caller), requestId: call.requestId }
+      if (run.details !== undefined || !seesDetails(run, caller)) {
+        return { run: toMessage(run, run.details, caller), requestId: call.requestId }
+      }
+      const whole = await large.read(run, call)
+      if (whole === undefined) throw errors.RUN_NOT_FOUND()
+      return { run: toMessage(whole, whole, caller), requestId: call.requestId }
     },
 
     async settleRun({ runId, verdict, reason }, call) {

@@ -1,12 +1,12 @@
 import type { Database } from '#mesh/postgres/database.ts'
 import { type Statement, statementMaker } from '#mesh/postgres/statement.ts'
-import { type RunReader, detailBytes } from './runs/run-reader.ts'
+import { type RunReader, detailBytes, largeBytes } from './runs/run-reader.ts'
 import { type RunRow, fromJson, runColumns, settlementColumns, toRun, toSettlement } from './runs/run-row.ts'
 import type { ListedRun } from './runs/run-view.ts'
 
 const statement = statementMaker('actions.')
 
-type ListedRow = Pick<
+type SummaryRow = Pick<
   RunRow,
   | 'run_id'
   | 'preview_id'
@@ -25,13 +25,15 @@ type ListedRow = Pick<
   | 'settled_reason'
   | 'settled_by'
   | 'settled_at'
-> & { params: Buffer | null; cursor: string }
+> & { params: Buffer | null }
+
+type ListedRow = SummaryRow & { cursor: string }
 
 /** The length of a value is known without reading it: one that is too large is never fetched from where Postgres keeps large ones. */
 const fits = `octet_length(params) + coalesce(octet_length(result), 0) <= $2`
-const listedColumns = `run_id, preview_id, workspace, actor, action, provider, status, error_reason, left(error, 1000) AS error, started_at,
-  ended_at, details_removed_at, ${settlementColumns}, CASE WHEN ${fits} THEN params END AS params, CASE WHEN ${fits} THEN result END AS result,
-  (extract(epoch FROM started_at) * 1000000)::bigint::text AS cursor`
+const summaryColumns = `run_id, preview_id, workspace, actor, action, provider, status, error_reason, started_at, ended_at, details_removed_at,
+  ${settlementColumns}, CASE WHEN ${fits} THEN params END AS params, CASE WHEN ${fits} THEN result END AS result`
+const listedColumns = `${summaryColumns}, left(error, 1000) AS error, (extract(epoch FROM started_at) * 1000000)::bigint::text AS cursor`
 
 /** A statement for each set of filters, so that each is planned for itself. */
 function listing(filters: { status: boolean; after: boolean }): Statement {
@@ -49,12 +51,18 @@ const statements = {
   listAfter: listing({ status: false, after: true }),
   listByStatus: listing({ status: true, after: false }),
   listByStatusAfter: listing({ status: true, after: true }),
+  summary: statement('read-run-summary', `SELECT ${summaryColumns}, error FROM runs WHERE run_id = $1`),
   read: statement('read-run', `SELECT ${runColumns} FROM runs WHERE run_id = $1`),
 }
 
 /** `database` is for this alone: readers wait for readers. */
 export function postgresRunReader(database: Database): RunReader {
   return {
+    async findSummary(runId) {
+      const [row] = await database.query<SummaryRow>(statements.summary, [runId, largeBytes])
+      return row && toListed(row)
+    },
+
     async find(runId) {
       const [row] = await database.query<RunRow>(statements.read, [runId])
       return row && toRun(row)
@@ -75,7 +83,7 @@ export function postgresRunReader(database: Database): RunReader {
   }
 }
 
-const toListed = (row: ListedRow): ListedRun => ({
+const toListed = (row: SummaryRow): ListedRun => ({
   runId: row.run_id,
   previewId: row.preview_id,
   workspace: row.workspace,

@@ -117,4 +117,5 @@ const method = (descriptor: DescMethod, { permission, peers = [], open = false }
   open,
   deadlineMs: 5000,
   safeToRepeat: false,
+  readOnly: false,
 })

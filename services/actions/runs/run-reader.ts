@@ -12,11 +12,16 @@ export interface RunPage {
 }
 
 export interface RunReader {
-  /** All of one run. */
+  /** One run; its details are undefined where they are larger than `largeBytes`. */
+  findSummary(runId: string): Promise<ListedRun | undefined>
+  /** All of one run, however large. */
   find(runId: string): Promise<Run | undefined>
   /** Newest first. */
   list(page: RunPage): Promise<{ runs: ListedRun[]; next: RunPage['after'] }>
 }
+
+/** From here on the parameters and the result of a run are large, in bytes as they are stored. */
+export const largeBytes = 64 * 1024
 
 /** For the parameters and results of one page, in bytes as they are stored. */
 const pageBudget = 256 * 1024

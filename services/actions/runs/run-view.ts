@@ -52,13 +52,16 @@ export function showSettlement({ settlement }: Pick<Run, 'settlement'>, withheld
   return settlement && { ...settlement, reason: withheld === 'permission' ? '' : settlement.reason }
 }
 
+/** Whether somebody is shown what a run sent and got, where that is still kept. */
+export const seesDetails = ({ actor }: Pick<Run, 'actor'>, viewer: Viewer): boolean => actor === viewer.actor || viewer.may(readAll)
+
 /** Undefined details are too large to be shown here. Values under the names of secrets are shown to nobody. */
 export function showDetails(
   run: Pick<Run, 'runId' | 'actor' | 'errorReason' | 'error' | 'detailsRemoved'>,
   details: RunDetails | undefined,
   viewer: Viewer,
 ): ShownDetails {
-  if (run.actor !== viewer.actor && !viewer.may(readAll)) {
+  if (!seesDetails(run, viewer)) {
     // An error may quote what came back.
     const error = run.errorReason && `${run.errorReason}: only its actor and callers with ${readAll} see what happened.`
     return { params: {}, result: undefined, error, withheld: 'permission' }

@@ -1,10 +1,14 @@
 /** Large runs and many readers: everybody else goes on. Over real gRPC and the pools that the process has. */
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import http2 from 'node:http2'
+import { setTimeout as pause } from 'node:timers/promises'
 import { pino } from 'pino'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { ActionsServiceService, ListRunsResponse } from '#gen/relay/actions/v1/actions.ts'
+import { ActionsServiceService, GetRunRequest, ListRunsResponse } from '#gen/relay/actions/v1/actions.ts'
 import { auditEvent } from '#mesh/audit/event.ts'
 import { Secret } from '#mesh/config.ts'
+import type { MeshError } from '#mesh/errors.ts'
 import { type Context, ownContext } from '#mesh/grpc/call.ts'
 import type { Caller } from '#mesh/grpc/caller.ts'
 import { Channel, methodsOf } from '#mesh/grpc/client.ts'
@@ -16,10 +20,12 @@ import { Catalog } from '../../../services/actions/catalog.ts'
 import { noConnections } from '../../../services/actions/connections.ts'
 import { ActionMetrics } from '../../../services/actions/metrics.ts'
 import { Previews } from '../../../services/actions/preview.ts'
+import { largeRunLimits } from '../../../services/actions/runs/large-runs.ts'
 import { actionsService } from '../../../services/actions/service.ts'
 import { postgresStore } from '../../../services/actions/store.postgres.ts'
 import { postgresSettlementStore } from '../../../services/actions/store.settlements.postgres.ts'
 import { postgresRunReader } from '../../../services/actions/store.runs.postgres.ts'
+import { frame } from '../../fixtures/mesh/raw-call.ts'
 import { type Harness, principalOf, execute, openHarness } from './harness.ts'
 
 const log = pino({ level: 'silent' })
@@ -31,6 +37,12 @@ let pools: Pools<'reserved' | 'reads'>
 let actions: ReturnType<typeof methodsOf<typeof ActionsServiceService>>
 const ends: (() => unknown)[] = []
 const ada = (): Context => ({ ...ownContext(), callerToken: 'ada' })
+/** Of another workspace. */
+const zoe = (): Context => ({ ...ownContext(), callerToken: 'zoe' })
+let port: number
+/** Ada's large runs, and one of zoe's. */
+const adas: string[] = []
+let zoes: string
 
 beforeAll(async () => {
   harness = await openHarness()
@@ -50,17 +62,21 @@ beforeAll(async () => {
     settlements,
     metrics,
   })
-  const caller = (actor: string): Caller => ({ workspace: 'acme', actor, keyId: 'k', may: () => true })
+  const caller = (actor: string): Caller => ({ workspace: actor === 'zoe' ? 'other' : 'acme', actor, keyId: 'k', may: () => true })
   const verifier = { caller, peer: () => undefined }
   const server = new GrpcServer({ services: [service], verifier, health: new Health({ services: [] }), log, metrics: new Metrics('t') })
-  const channel = new Channel({ address: `127.0.0.1:${await server.listen({ host: '127.0.0.1', port: 0 })}` })
+  port = await server.listen({ host: '127.0.0.1', port: 0 })
+  const channel = new Channel({ address: `127.0.0.1:${port}` })
   ends.push(
     () => channel.close(),
     () => server.drain(1000),
   )
   actions = methodsOf(ActionsServiceService, channel)
   const replica = harness.replica()
-  for (let index = 0; index < 5; index += 1) await execute(replica, await harness.preview('x'.repeat(large)))
+  const runLarge = async (who: { workspace: string; actor: string }) =>
+    (await execute(replica, await harness.preview('x'.repeat(large), who), undefined, who)).run.runId
+  for (let index = 0; index < 5; index += 1) adas.push(await runLarge({ workspace: 'acme', actor: 'ada' }))
+  zoes = await runLarge({ workspace: 'other', actor: 'zoe' })
 })
 afterAll(async () => {
   for (const end of ends) await end()
@@ -95,36 +111,62 @@ test('a page of as many runs as there may be, each as large as a list shows, sta
   }
 })
 
-test(`while ${readers} callers read large runs without pause, previews succeed and runs end at once`, async () => {
-  const { runs } = await actions.listRuns({ pageSize: 0, pageToken: '', status: '' }, ada())
+/** How a read ended: answered, or the reason why it was not, with whether that says when to come back. */
+const endOf = (reading: Promise<unknown>): Promise<string> =>
+  reading.then(
+    () => 'answered',
+    ({ reason, retryAfterMs }: MeshError) => `${reason}${retryAfterMs === undefined ? '' : ', retry after'}`,
+  )
+const refusal = 'OVERLOADED, retry after'
+
+test('while a large run of a workspace is being sent, a few reads wait and more are refused at once; small ones and other workspaces go on', async () => {
+  const unread = await readNothing(adas[0]!)
+  const ends: string[] = []
+  const asked = Array.from({ length: 12 }, async (_, index) => ends.push(await endOf(actions.getRun({ runId: adas[index % 5]! }, ada()))))
+  try {
+    const { max, maxQueuedPerTenant } = largeRunLimits
+    expect(max).toBeGreaterThan(1)
+    await expect.poll(() => ends.length, { timeout: 20_000 }).toBeGreaterThanOrEqual(asked.length - maxQueuedPerTenant)
+    expect(new Set(ends)).toEqual(new Set([refusal]))
+    expect(await endOf(actions.getRun({ runId: zoes }, zoe()))).toBe('answered')
+    const { previewId } = await actions.previewAction({ action: 'ledger.add', params: { note: 'milk' } }, ada())
+    const { runId } = await actions.executeAction({ previewId, idempotencyKey: randomUUID() }, ada())
+    expect((await actions.getRun({ runId }, ada())).run).toMatchObject({ params: { note: 'milk' }, withheld: '' })
+  } finally {
+    unread.destroy()
+    await Promise.all(asked)
+  }
+  expect(await endOf(actions.getRun({ runId: adas[0]! }, ada()))).toBe('answered')
+})
+
+test(`while ${readers} callers of one workspace read large runs one after the other, each read is answered or refused at once, and another workspace notices nothing`, async () => {
   let reading = true
-  let read = 0
+  const ends = new Map<string, number>()
   const reader = async (index: number) => {
     while (reading) {
-      // What one reads whole has to be moved in any case: two do that, one megabyte after the other.
-      if (index < 2) await actions.getRun({ runId: runs[index]!.runId }, ada())
-      else await actions.listRuns({ pageSize: 0, pageToken: '', status: '' }, ada())
-      read += 1
+      const end = await endOf(actions.getRun({ runId: adas[index % 5]! }, ada()))
+      ends.set(end, (ends.get(end) ?? 0) + 1)
+      if (end === refusal) await pause(1000)
     }
   }
   const all = Array.from({ length: readers }, (_, index) => reader(index))
   try {
     const took: number[] = []
-    for (let index = 0; index < 20; index += 1) {
+    for (let index = 0; index < 10; index += 1) {
       const began = performance.now()
-      const { previewId } = await actions.previewAction({ action: 'ledger.add', params: { note: 'milk' } }, ada())
-      const { status, durationMs } = await actions.executeAction({ previewId, idempotencyKey: randomUUID() }, ada())
+      const { previewId } = await actions.previewAction({ action: 'ledger.add', params: { note: 'milk' } }, zoe())
+      const { status, durationMs } = await actions.executeAction({ previewId, idempotencyKey: randomUUID() }, zoe())
       expect(status).toBe('success')
       // From the row to its end: what the driver waited for.
       expect(durationMs).toBeLessThan(3000)
       took.push(performance.now() - began)
     }
     expect(Math.max(...took)).toBeLessThan(5000)
-    expect(read).toBeGreaterThan(readers)
   } finally {
     reading = false
     await Promise.all(all)
   }
+  expect([...ends.keys()].toSorted()).toEqual([refusal, 'answered'].toSorted())
 })
 
 test('a lease is renewed, a run ends and the process counts as ready while every other connection is taken', async () => {
@@ -146,3 +188,16 @@ test('a lease is renewed, a run ends and the process counts as ready while every
     await Promise.all(holding)
   }
 })
+
+/** Asks for a run as ada and takes nothing of what comes; resolves once that has begun to come. */
+async function readNothing(runId: string): Promise<http2.ClientHttp2Session> {
+  const session = http2.connect(`http://127.0.0.1:${port}`)
+  session.on('error', () => undefined)
+  const { path } = ActionsServiceService.getRun
+  const headers = { ':method': 'POST', ':path': path, te: 'trailers', 'content-type': 'application/grpc', authorization: 'Bearer ada' }
+  const stream = session.request(headers)
+  stream.on('error', () => undefined)
+  stream.end(frame(GetRunRequest.encode({ runId }).finish()))
+  await once(stream, 'response')
+  return session
+}

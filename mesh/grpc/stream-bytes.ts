@@ -1,0 +1,144 @@
+/**
+ * The bytes that the streams of a gRPC server hold: of a request what has come of it, then of its response what its client has not taken.
+ * They are bounded for each connection and in all; a stream that finds no room is refused. grpc-js buffers both without a limit: HTTP/2's
+ * windows bound what is on its way to a process, not what it keeps of a thousand streams.
+ */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream, constants } from 'node:http2'
+import type { ServerUnaryCall } from '@grpc/grpc-js'
+import { meshErrors } from '../errors.ts'
+import { key } from '../telemetry/names.ts'
+import { toStatus } from './status.ts'
+import { type BudgetShare, ByteBudget, type Reservation } from '../byte-budget.ts'
+
+const KiB = 1024
+const MiB = 1024 * KiB
+
+/**
+ * In bytes. A request of 1 MiB takes some five times that while it is served. The last part of all is for small messages: what holds up
+ * large ones must not hold up leases and claims. One connection may have as many large ones as a gateway, which has one connection for all
+ * of its callers, lets through at once (gateway/plugins/admission.ts).
+ */
+export const streamLimits = { total: 24 * MiB, reserved: 8 * MiB, small: 64 * KiB, connectionLarge: 14 * MiB, connectionSmall: 8 * MiB }
+
+/** What any call takes beside its messages. */
+const minBytes = 4 * KiB
+
+/** How long it takes, more or less, until there is room again. */
+export const retryAfterMs = 1000
+
+/** Node tells of every HTTP/2 stream here, before grpc-js sees it (https://nodejs.org/api/diagnostics_channel.html#http2). */
+const created = 'http2.server.stream.created'
+
+/** grpc-js keeps the stream of a call to itself, and nothing else says when a response has been taken. */
+export const streamOf = (call: ServerUnaryCall<unknown, unknown>): ServerHttp2Stream =>
+  (call as unknown as { call: { stream: ServerHttp2Stream } }).call.stream
+
+/** Answers in the place of grpc-js, which has not seen a whole request yet, and takes no more of it. */
+function refuse(stream: ServerHttp2Stream): void {
+  const { code, details, metadata } = toStatus(meshErrors.OVERLOADED({ retryAfterMs }))
+  metadata?.set(key.unprocessed, '1')
+  const headers = { ...metadata?.toHttp2Headers(), 'grpc-status': String(code), 'grpc-message': encodeURI(details ?? '') }
+  if (!stream.headersSent) stream.respond({ ':status': 200, 'content-type': 'application/grpc+proto', ...headers }, { endStream: true })
+  stream.close(constants.NGHTTP2_NO_ERROR)
+}
+
+/** What one stream holds, until it closes. */
+export class StreamBytes {
+  readonly #budget: ByteBudget
+  readonly #connection: string
+  #held: Reservation | undefined
+  #isLarge = false
+  #isClosed = false
+
+  constructor(budget: ByteBudget, connection: string) {
+    this.#budget = budget
+    this.#connection = connection
+  }
+
+  /** Holds so many bytes of messages instead, and says true, where there is room for them. Otherwise nothing changes. */
+  tryHold(bytes: number): boolean {
+    const size = minBytes + bytes
+    const isLarge = bytes > streamLimits.small
+    if (this.#isClosed) return true
+    if (this.#held !== undefined && isLarge === this.#isLarge) return this.#held.tryResize(size)
+    const held = this.#budget.take(this.#shares(isLarge), size)
+    if (held === undefined) return false
+    this.#held?.release()
+    this.#held = held
+    this.#isLarge = isLarge
+    return true
+  }
+
+  /** The same whether there is room or not. */
+  hold(bytes: number): void {
+    if (!this.tryHold(bytes)) this.#held?.resize(minBytes + bytes)
+  }
+
+  release(): void {
+    this.#isClosed = true
+    this.#held?.release()
+  }
+
+  #shares(isLarge: boolean): BudgetShare[] {
+    const maxBytes = isLarge ? streamLimits.connectionLarge : streamLimits.connectionSmall
+    return [{ name: `${isLarge ? 'large' : 'small'} ${this.#connection}`, maxBytes }]
+  }
+}
+
+/** The streams of the connections that were accepted on one port. */
+export class ServerStreams {
+  readonly #budget = new ByteBudget({
+    maxBytes: streamLimits.total,
+    reservedBytes: streamLimits.reserved,
+    smallBytes: streamLimits.small + minBytes,
+  })
+  readonly #connections = new WeakMap<ServerHttp2Session, string>()
+  readonly #streams = new WeakMap<ServerHttp2Stream, StreamBytes>()
+  readonly #onCreated = (message: unknown) => this.#begin(message as { stream: ServerHttp2Stream; headers: IncomingHttpHeaders })
+  #port = 0
+  #opened = 0
+
+  /** Bytes held. */
+  get total(): number {
+    return this.#budget.total
+  }
+
+  follow(port: number): void {
+    this.#port = port
+    subscribe(created, this.#onCreated)
+  }
+
+  stop(): void {
+    unsubscribe(created, this.#onCreated)
+  }
+
+  /** Undefined where the stream found no room when it was opened. */
+  of(stream: ServerHttp2Stream): StreamBytes | undefined {
+    return this.#streams.get(stream)
+  }
+
+  #begin({ stream }: { stream: ServerHttp2Stream }): void {
+    const { session } = stream
+    if (session?.socket?.localPort !== this.#port) return
+    const bytes = new StreamBytes(this.#budget, this.#nameOf(session as ServerHttp2Session))
+    if (!bytes.tryHold(0)) return
+    this.#streams.set(stream, bytes)
+    stream.once('close', () => bytes.release())
+    let received = 0
+    stream.on('data', (chunk: Buffer) => {
+      received += chunk.length
+      if (!stream.closed && !bytes.tryHold(received)) refuse(stream)
+    })
+  }
+
+  #nameOf(session: ServerHttp2Session): string {
+    let name = this.#connections.get(session)
+    if (name === undefined) {
+      this.#opened += 1
+      name = String(this.#opened)
+      this.#connections.set(session, name)
+    }
+    return name
+  }
+}
