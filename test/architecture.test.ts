@@ -6,6 +6,7 @@ import {
   importsOf,
   loneMeshFiles,
   longFiles,
+  misplacedTests,
   missingFiles,
   namelessPaths,
   processViolations,
@@ -13,7 +14,7 @@ import {
 } from './fixtures/architecture.ts'
 
 const root = join(import.meta.dirname, '..')
-const folders = ['bench', 'deploy', 'gate', 'gateway', 'mesh', 'proto', 'services', 'test']
+const folders = ['bench', 'deploy', 'gate', 'gateway', 'measure', 'mesh', 'proto', 'providers', 'services', 'test']
 const paths = folders.flatMap((folder) =>
   readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
@@ -50,6 +51,10 @@ describe('the repository', () => {
 
   test('has providers as folders whose facets are apart (rule 8)', () => {
     expect(providerViolations(sources)).toEqual([])
+  })
+
+  test('has each test that is named after a source file at the path of that file', () => {
+    expect(misplacedTests(paths)).toEqual([])
   })
 
   test('has no file that is too long, and none whose name says nothing', () => {
@@ -191,6 +196,31 @@ describe('the rules find', () => {
       ]),
     )
     expect(lone.map((sentence) => sentence.split(' is ')[0])).toEqual(['mesh/lone.ts', 'mesh/deep.ts', 'mesh/unused.ts'])
+  })
+
+  test('a test that is named after a source file of its family and stands elsewhere', () => {
+    const found = (test: string) =>
+      misplacedTests(['mesh/grpc/client.ts', 'mesh/loop.ts', 'services/access/keys/service.ts', 'services/access/audit/service.ts', test])
+    for (const test of [
+      'mesh/client',
+      'mesh/grpc/loop',
+      'mesh/postgres/client',
+      'services/access/service',
+      'services/access/tokens/service',
+    ])
+      expect(found(`test/${test}.test.ts`), test).toHaveLength(1)
+    for (const test of ['mesh/grpc/client', 'mesh/loop', 'services/access/keys/service', 'services/access/audit/service'])
+      expect(found(`test/${test}.test.ts`), test).toEqual([])
+    // Names of their own, other families, journeys, and what stands beside tests.
+    for (const path of [
+      'mesh/client-proof.test',
+      'gateway/client.test',
+      'services/oauth/service.test',
+      'journeys/loop.test',
+      'mesh/client',
+    ])
+      expect(found(`test/${path}.ts`), path).toEqual([])
+    expect(found('test/mesh/client.test.ts')[0]).toContain('test/mesh/grpc/client.test.ts')
   })
 
   test('a role that is missing, a long file, a long main.ts, a name that says nothing', () => {

@@ -1,10 +1,10 @@
 import { create } from '@bufbuild/protobuf'
 import { describe, expect, test } from 'vitest'
 import { methods, registry } from '#mesh/grpc/descriptors.ts'
-import { formatPathTemplate } from '../../gateway/contract/path-template.ts'
-import { routesOf } from '../../gateway/contract/route-table.ts'
-import { expectGolden } from '../golden/golden.ts'
-import { type MethodWords, Type, contract } from './contracts.ts'
+import { formatPathTemplate } from '../../../gateway/contract/path-template.ts'
+import { routesOf } from '../../../gateway/contract/route-table.ts'
+import { expectGolden } from '../../golden/golden.ts'
+import { type MethodWords, Type, contract } from '../contracts.ts'
 
 const get = (value: string) => ({ pattern: { case: 'get', value } })
 const routesFor = (words: MethodWords, fields: Parameters<typeof contract>[0] = {}) => routesOf(contract(fields, { Do: words }).values())
