@@ -9,10 +9,11 @@ import { type CalendarEvent, type EventTime, hasWholeMinutes, offsetOf } from '.
 import { type CalendarOptions, type CreatedEvent, calendarAdapter, link } from '../../services/actions/adapters/calendar.ts'
 import { plainName } from '../../services/actions/adapters/plain-text.ts'
 import { ApiFailure } from '../../services/actions/adapters/provider-http.ts'
+import { googleClient } from './client.ts'
 import { readGoogleError } from './errors.ts'
 
 const scope = 'https://www.googleapis.com/auth/calendar.events'
-const events = '/calendar/v3/calendars/primary/events'
+const primary = { calendarId: 'primary' } as const
 
 const response = z.object({ id: plainName(1024), htmlLink: link })
 
@@ -32,14 +33,16 @@ export const googleCalendarAdapter = (options: CalendarOptions): Adapter<Calenda
 
     async make(event, run, api, point) {
       const json = toGoogle(event, eventIdOf(run.runId))
-      const { json: made } = await api.call(run, { method: 'POST', path: events, query: { sendUpdates: 'all' }, json, effect: true, point })
-      return toMade(made)
+      const insert = { ...primary, sendUpdates: 'all', requestBody: json }
+      const asked = await googleClient('calendar', api).ask(run, ({ events }, via) => events.insert(insert, via), { effect: true, point })
+      return toMade(asked.json)
     },
 
     async find(run, api) {
       try {
         // Also an event that its owner has deleted since is there, with the status "cancelled".
-        return toMade((await api.call(run, { method: 'GET', path: `${events}/${eventIdOf(run.runId)}` })).json)
+        const event = { ...primary, eventId: eventIdOf(run.runId) }
+        return toMade((await googleClient('calendar', api).ask(run, ({ events }, via) => events.get(event, via))).json)
       } catch (error) {
         if (error instanceof ApiFailure && error.reason === 'PROVIDER_NOT_FOUND') return undefined
         throw error

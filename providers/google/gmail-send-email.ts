@@ -15,13 +15,13 @@ import type { Adapter, Outcome, RunHandle } from '../../services/actions/adapter
 import { type Mail, compose, mailParams, messageIdOf, showMail } from '../../services/actions/adapters/mail.ts'
 import {
   type ApiAnswer,
-  type ApiCall,
   ApiFailure,
   type ApiReason,
   type ApiParts,
   apiReasons,
   providerApi,
 } from '../../services/actions/adapters/provider-http.ts'
+import { googleClient } from './client.ts'
 import { readGoogleError } from './errors.ts'
 
 const scope = (name: string) => `https://www.googleapis.com/auth/gmail.${name}`
@@ -68,11 +68,12 @@ type Whereabouts = { at: 'drafts' } | { at: 'sent'; messageId: string } | { at: 
 /** Sends of one draft in one attempt; its id works once however often it is sent. */
 const maxSends = 2
 
-const me = '/gmail/v1/users/me'
+const me = { userId: 'me' } as const
 
 export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
   const { connections, settleMs = 2_000, now = Date.now, ...rest } = options
   const api = providerApi({ provider: 'google', readError: readGoogleError, connections, ...rest })
+  const gmail = googleClient('gmail', api)
 
   return {
     action: 'gmail.send_email',
@@ -111,7 +112,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
       const granted = await api.scopes(run)
       const raw = (await compose(mail, { runId: run.runId, date })).toString('base64url')
       if (anyOf(granted, drafting)) return await byDraft(mail, run, raw, date)
-      if (granted.includes(scope('send'))) return await concurrency(run, raw, date)
+      if (granted.includes(scope('send'))) return await sendAtOnce(run, raw, date)
       return ended('failed', 'SCOPE_MISSING', `The account has granted neither ${scope('compose')} nor ${scope('send')}. Nothing was sent.`)
     } catch (error) {
       // Whatever comes this far came before anything was sent.
@@ -124,7 +125,8 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
   async function byDraft(mail: Mail, run: RunHandle, raw: string, date: Date): Promise<Outcome> {
     let draft: z.output<typeof draftAnswer>
     try {
-      draft = await read(draftAnswer, run, { method: 'POST', path: `${me}/drafts`, json: { message: { raw } } })
+      const asked = await gmail.ask(run, ({ users }, via) => users.drafts.create({ ...me, requestBody: { message: { raw } } }, via))
+      draft = read(draftAnswer, asked)
     } catch (error) {
       if (error instanceof ApiFailure && error.kind === 'unclear') await discardStrays(mail, run)
       throw error
@@ -138,7 +140,8 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
   async function sendDraft(run: RunHandle, known: DraftPoint, alone: boolean): Promise<Outcome> {
     for (let sends = 1; ; sends += 1) {
       try {
-        return sent(await read(message, run, { method: 'POST', path: `${me}/drafts/send`, json: { id: known.draft_id }, effect: true }))
+        const send = { ...me, requestBody: { id: known.draft_id } }
+        return sent(read(message, await gmail.ask(run, ({ users }, via) => users.drafts.send(send, via), { effect: true })))
       } catch (failure) {
         if (!(failure instanceof ApiFailure)) throw failure
         const unclear = failure.kind === 'unclear'
@@ -154,7 +157,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
   /** Takes the draft back, so that `failed` stays true. */
   async function withdraw(run: RunHandle, known: DraftPoint, why: ApiFailure, alone: boolean): Promise<Outcome> {
     try {
-      await api.call(run, { method: 'DELETE', path: `${me}/drafts/${known.draft_id}`, effect: true })
+      await gmail.ask(run, ({ users }, via) => users.drafts.delete({ ...me, id: known.draft_id }, via), { effect: true })
       return ended('failed', why.reason, `${why.message} Nothing was sent; the draft was deleted.`)
     } catch (error) {
       if (!(error instanceof ApiFailure)) throw error
@@ -167,18 +170,15 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
 
   async function lookUp(run: RunHandle, known: DraftPoint): Promise<Whereabouts> {
     try {
-      await api.call(run, { method: 'GET', path: `${me}/drafts/${known.draft_id}`, query: { format: 'minimal' } })
+      await gmail.ask(run, ({ users }, via) => users.drafts.get({ ...me, id: known.draft_id, format: 'minimal' }, via))
       return { at: 'drafts' }
     } catch (error) {
       if (!(error instanceof ApiFailure)) throw error
       if (error.reason !== 'PROVIDER_NOT_FOUND') return { at: 'unclear', why: error.message }
     }
     try {
-      const { messages = [] } = await read(threadAnswer, run, {
-        method: 'GET',
-        path: `${me}/threads/${known.thread_id}`,
-        query: { format: 'minimal' },
-      })
+      const thread = { ...me, id: known.thread_id, format: 'minimal' }
+      const { messages = [] } = read(threadAnswer, await gmail.ask(run, ({ users }, via) => users.threads.get(thread, via)))
       const out = messages.find(({ labelIds = [] }) => labelIds.includes('SENT'))
       return out === undefined ? { at: 'nowhere' } : { at: 'sent', messageId: out.id }
     } catch (error) {
@@ -194,13 +194,14 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
   async function discardStrays(mail: Mail, run: RunHandle): Promise<void> {
     const own = messageIdOf(mail, run.runId)
     try {
-      const query = { q: `rfc822msgid:${own.slice(1, -1)}`, maxResults: '5' }
-      const { drafts = [] } = await read(draftsAnswer, run, { method: 'GET', path: `${me}/drafts`, query })
+      const query = { ...me, q: `rfc822msgid:${own.slice(1, -1)}`, maxResults: 5 }
+      const { drafts = [] } = read(draftsAnswer, await gmail.ask(run, ({ users }, via) => users.drafts.list(query, via)))
       for (const draft of drafts) {
-        const path = `${me}/drafts/${draft.id}`
-        const { message: found } = await read(headersAnswer, run, { method: 'GET', path, query: { format: 'metadata' } })
+        const one = { ...me, id: draft.id }
+        const asked = await gmail.ask(run, ({ users }, via) => users.drafts.get({ ...one, format: 'metadata' }, via))
+        const { message: found } = read(headersAnswer, asked)
         const mine = found.payload.headers.some(({ name, value }) => name.toLowerCase() === 'message-id' && value === own)
-        if (mine) await api.call(run, { method: 'DELETE', path, effect: true })
+        if (mine) await gmail.ask(run, ({ users }, via) => users.drafts.delete(one, via), { effect: true })
       }
     } catch (error) {
       // What is left is a draft that nobody sends.
@@ -208,10 +209,11 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
     }
   }
 
-  async function concurrency(run: RunHandle, raw: string, date: Date): Promise<Outcome> {
+  async function sendAtOnce(run: RunHandle, raw: string, date: Date): Promise<Outcome> {
     const point = { via: 'send', date: date.toISOString() }
     try {
-      return sent(await read(message, run, { method: 'POST', path: `${me}/messages/send`, json: { raw }, effect: true, point }))
+      const send = { ...me, requestBody: { raw } }
+      return sent(read(message, await gmail.ask(run, ({ users }, via) => users.messages.send(send, via), { effect: true, point })))
     } catch (error) {
       if (error instanceof ApiFailure && error.kind === 'unclear') return lost(`${error.message} Whether the mail was sent is not known.`)
       throw error
@@ -219,8 +221,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
   }
 
   /** An answer in the shape that it must have: any other says nothing. */
-  async function read<T>(shape: z.ZodType<T>, run: RunHandle, call: ApiCall): Promise<T> {
-    const response: ApiAnswer = await api.call(run, call)
+  function read<T>(shape: z.ZodType<T>, response: ApiAnswer): T {
     const parsed = shape.safeParse(response.json)
     if (parsed.success) return parsed.data
     throw new ApiFailure('unclear', 'PROVIDER_GARBLED', `google answered ${response.status}, but not what it says it answers.`, {

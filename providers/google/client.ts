@@ -1,0 +1,65 @@
+/**
+ * Google's own clients (`@googleapis/*`) over our transport: they know paths, parameters and types; how a request leaves, what it waits for
+ * before it does, and what its failure says of the effect stay ours (services/actions/adapters/provider-http.ts). They repeat nothing, look
+ * for no credential of the machine, and are loaded with the first request.
+ */
+import type { calendar_v3 } from '@googleapis/calendar'
+import type { gmail_v1 } from '@googleapis/gmail'
+import type { RunHandle } from '../../services/actions/adapter.ts'
+import { type ApiAnswer, type ApiCall, ApiFailure, type ProviderApi } from '../../services/actions/adapters/provider-http.ts'
+
+interface Clients {
+  gmail: gmail_v1.Gmail
+  calendar: calendar_v3.Calendar
+}
+
+const loaders: { [Name in keyof Clients]: () => Promise<Clients[Name]> } = {
+  gmail: async () => (await import('@googleapis/gmail')).gmail({ version: 'v1' }),
+  calendar: async () => (await import('@googleapis/calendar')).calendar({ version: 'v3' }),
+}
+const loaded: { [Name in keyof Clients]?: Promise<Clients[Name]> } = {}
+
+/** The options of the clients that we set: how a request is made, in their words. */
+interface Options {
+  // oxlint-disable-next-line typescript/no-explicit-any -- a response of whatever each method of theirs answers
+  adapter: (prepared: { url: URL; method?: string; data?: unknown }) => Promise<any>
+  retry: false
+}
+
+/** What a request waits for, and records, before it leaves. */
+export type Waits = Pick<ApiCall, 'effect' | 'point'>
+
+export interface GoogleClient<Client> {
+  /** One request, made by the client; the response is to be parsed. Throws as ProviderApi.call does. */
+  ask(run: RunHandle, request: (client: Client, options: Options) => Promise<unknown>, waits?: Waits): Promise<ApiAnswer>
+}
+
+export function googleClient<Name extends keyof Clients>(name: Name, api: ProviderApi): GoogleClient<Clients[Name]> {
+  return {
+    async ask(run, request, waits = {}) {
+      loaded[name] ??= loaders[name]() as (typeof loaded)[Name]
+      const client = (await loaded[name]) as Clients[Name]
+      let answer: ApiAnswer | undefined
+      let failure: { error: unknown } | undefined
+      const adapter: Options['adapter'] = async (prepared) => {
+        const { url, method = 'GET', data } = prepared
+        const query = Object.fromEntries(url.searchParams)
+        try {
+          answer = await api.call(run, { ...waits, method: method as ApiCall['method'], path: url.pathname, query, json: data })
+        } catch (error) {
+          failure = { error }
+          throw error
+        }
+        return Object.assign(new Response(null, { status: answer.status }), { config: prepared, data: answer.json })
+      }
+      try {
+        await request(client, { adapter, retry: false })
+      } catch (error) {
+        // The client wraps what our transport throws.
+        throw failure === undefined ? error : failure.error
+      }
+      if (answer === undefined) throw new ApiFailure('not-sent', 'PROVIDER_UNREACHABLE', 'google was not asked.')
+      return answer
+    },
+  }
+}
