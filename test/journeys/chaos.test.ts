@@ -4,7 +4,7 @@ import { rounds } from './chaos/rounds.ts'
 
 rounds({
   seed,
-  numbers: chaosRounds(full ? 190 : 3),
+  numbers: chaosRounds(full ? 190 : 2),
   timeoutMs: 240_000,
   // The oauth service's is twice OAUTH_PROVIDER_TIMEOUT and 2 s; that of a claim is 5 s.
   leases: { runMs: 2000, longestMs: 8000 },

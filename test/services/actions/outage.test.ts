@@ -1,21 +1,23 @@
 /** Two replicas, and a database that is away for longer than a lease while no process dies. */
 import { createSecretKey } from 'node:crypto'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { type TestContext, describe, expect, test, vi } from 'vitest'
 import { type Acting, type OutageStage, type PlacedReplica, everyAction, leaseMs, outageStage, webhookActing } from './outage-harness.ts'
 import { startReceiver } from '../../fakes/receiver.ts'
 import { execute, latch } from './harness.ts'
 import { adapter as webhook } from './webhook-harness.ts'
 
-let at: OutageStage
-afterEach(() => at?.close())
-
+// Each test has a database and ways of its own, and waits for leases: several of them wait at once.
 const patience = { timeout: 30_000, interval: 50 }
 const eventually = (check: () => Promise<unknown>) => vi.waitFor(check, patience)
-const harness = async (act: () => Promise<Acting>) => (at = await outageStage(act))
-const preview = () => at.on.previewOf(at.acting.action, at.acting.params)
+const opened = async (act: () => Promise<Acting>, { onTestFinished }: Pick<TestContext, 'onTestFinished'>): Promise<OutageStage> => {
+  const at = await outageStage(act)
+  onTestFinished(() => at.close())
+  return at
+}
+const preview = (at: OutageStage) => at.on.previewOf(at.acting.action, at.acting.params)
 
 /** The outage has lasted for longer than any lease. */
-const longAway = () => eventually(async () => expect(await at.overdueMs()).toBeGreaterThan(leaseMs / 5))
+const longAway = (at: OutageStage) => eventually(async () => expect(await at.overdueMs()).toBeGreaterThan(leaseMs / 5))
 
 /** The database is back, for the holder last: the others have looked for lost runs by then. */
 async function isBack(holder: PlacedReplica, ...others: PlacedReplica[]): Promise<void> {
@@ -26,14 +28,14 @@ async function isBack(holder: PlacedReplica, ...others: PlacedReplica[]): Promis
   holder.way.restore()
 }
 
-describe.each(everyAction)('%s, the database away for longer than a lease', (_, act) => {
-  test('what was answered meanwhile is what the run says: nobody takes it over, and it happens once', async () => {
-    await harness(act)
+describe.concurrent.each(everyAction)('%s, the database away for longer than a lease', (_, act) => {
+  test('what was answered meanwhile is what the run says: nobody takes it over, and it happens once', async (context) => {
+    const at = await opened(act, context)
     const [holder, other] = [await at.place(), await at.place()]
-    const executed = execute(holder, await preview(), 'k1')
+    const executed = execute(holder, await preview(at), 'k1')
     await at.acting.asked()
     for (const { way } of [holder, other]) way.silence()
-    await longAway()
+    await longAway(at)
     at.acting.release()
     await isBack(holder, other)
     expect(await executed).toMatchObject({ replayed: false, run: { status: 'success' } })
@@ -42,14 +44,14 @@ describe.each(everyAction)('%s, the database away for longer than a lease', (_, 
   })
 })
 
-describe('who may take over', () => {
-  test('what is answered only after an outage is what the run says, and nobody has taken it over', async () => {
-    await harness(() => webhookActing({ redeliver_after_crash: true }))
+describe.concurrent('who may take over', () => {
+  test('what is answered only after an outage is what the run says, and nobody has taken it over', async (context) => {
+    const at = await opened(() => webhookActing({ redeliver_after_crash: true }), context)
     const [holder, other] = [await at.place(), await at.place()]
-    const executed = execute(holder, await preview(), 'k1')
+    const executed = execute(holder, await preview(at), 'k1')
     await at.acting.asked()
     for (const { way } of [holder, other]) way.silence()
-    await longAway()
+    await longAway(at)
     await isBack(holder, other)
     await eventually(async () => expect(await at.overdueMs()).toBeLessThan(0))
     at.acting.release()
@@ -58,13 +60,13 @@ describe('who may take over', () => {
     expect(at.acting.effects()).toBe(1)
   })
 
-  test('a replica that started during the outage takes nothing from a holder that is alive', async () => {
-    await harness(() => webhookActing({ redeliver_after_crash: true }))
+  test('a replica that started during the outage takes nothing from a holder that is alive', async (context) => {
+    const at = await opened(() => webhookActing({ redeliver_after_crash: true }), context)
     const holder = await at.place()
-    const executed = execute(holder, await preview(), 'k1')
+    const executed = execute(holder, await preview(at), 'k1')
     await at.acting.asked()
     holder.way.silence()
-    await longAway()
+    await longAway(at)
     // It has never seen the outage, and finds a lease that ran out long ago. The holder is slower to come back.
     const fresh = await at.place()
     at.acting.release()
@@ -73,10 +75,10 @@ describe('who may take over', () => {
     expect(at.acting.effects()).toBe(1)
   })
 
-  test('a replica that was cut off alone takes nothing from a holder that was not', async () => {
-    await harness(webhookActing)
+  test('a replica that was cut off alone takes nothing from a holder that was not', async (context) => {
+    const at = await opened(webhookActing, context)
     const [holder, alone] = [await at.place(), await at.place()]
-    const executed = execute(holder, await preview(), 'k1')
+    const executed = execute(holder, await preview(at), 'k1')
     await at.acting.asked()
     const { rows } = await at.on.database.pool.query('SELECT clock_timestamp() AS at')
     alone.way.silence()
@@ -94,10 +96,10 @@ describe('who may take over', () => {
     expect(await executed).toMatchObject({ run: { status: 'success', epoch: 1 } })
   })
 
-  test('a holder that was cut off alone is taken for lost, and what it knows replaces the unknown when it is back', async () => {
-    await harness(webhookActing)
+  test('a holder that was cut off alone is taken for lost, and what it knows replaces the unknown when it is back', async (context) => {
+    const at = await opened(webhookActing, context)
     const [holder, other] = [await at.place(), await at.place()]
-    const previewId = await preview()
+    const previewId = await preview(at)
     const executed = execute(holder, previewId, 'k1')
     await at.acting.asked()
     holder.way.silence()
@@ -110,7 +112,7 @@ describe('who may take over', () => {
     expect(at.acting.effects()).toBe(1)
   })
 
-  test('a holder that was cut off alone while another one delivered again: only a success speaks for both', async () => {
+  test('a holder that was cut off alone while another one delivered again: only a success speaks for both', async (context) => {
     const [first, second] = [latch(), latch()]
     const receiver = await startReceiver({
       respond: async (_delivery, index) => {
@@ -118,10 +120,13 @@ describe('who may take over', () => {
         return index === 0 ? { status: 500 } : { drop: 'before' }
       },
     })
-    await harness(async () => ({ ...(await webhookActing()), params: { url: receiver.url, redeliver_after_crash: true } }))
+    const at = await opened(
+      async () => ({ ...(await webhookActing()), params: { url: receiver.url, redeliver_after_crash: true } }),
+      context,
+    )
     try {
       const [holder, other] = [await at.place(), await at.place()]
-      const executed = execute(holder, await preview(), 'k1')
+      const executed = execute(holder, await preview(at), 'k1')
       await receiver.waitForDeliveries(1)
       holder.way.silence()
       await receiver.waitForDeliveries(2)
@@ -139,19 +144,19 @@ describe('who may take over', () => {
     }
   })
 
-  test('a run whose holder is dead is taken over after an outage, once a lease has gone by', async () => {
-    await harness(webhookActing)
+  test('a run whose holder is dead is taken over after an outage, once a lease has gone by', async (context) => {
+    const at = await opened(webhookActing, context)
     // Its process is gone: nothing renews, nothing is written.
     const killed = () => Promise.reject(new Error('killed'))
     const dead = await at.place({
       store: (real) => ({ ...real, renewLease: killed, endRun: killed, beat: killed, claimExpiredRuns: async () => [] }),
     })
-    const executed = execute(dead, await preview(), 'k1')
+    const executed = execute(dead, await preview(at), 'k1')
     executed.catch(() => undefined)
     await at.acting.asked()
     at.acting.release()
     await expect(executed).rejects.toThrow('killed')
-    await longAway()
+    await longAway(at)
     await at.place()
     await eventually(async () => expect(await at.run()).toMatchObject({ status: 'unknown', epoch: 2 }))
     const { rows } = await at.on.database.pool.query(
@@ -162,9 +167,9 @@ describe('who may take over', () => {
   })
 })
 
-describe('what an outage keeps from beginning', () => {
+describe.concurrent('what an outage keeps from beginning', () => {
   /** The way of this replica falls silent right as it writes a run ahead: what it sends from then on lands once the way is open again. */
-  const silentAtBegin = (): { place: () => Promise<PlacedReplica>; silenced: Promise<void> } => {
+  const silentAtBegin = (at: OutageStage): { place: () => Promise<PlacedReplica>; silenced: Promise<void> } => {
     const silenced = latch()
     return {
       silenced: silenced.opened,
@@ -186,12 +191,12 @@ describe('what an outage keeps from beginning', () => {
     }
   }
 
-  test('a run whose row lands after its caller was sent away ends as one of which nothing was sent', async () => {
-    await harness(webhookActing)
+  test('a run whose row lands after its caller was sent away ends as one of which nothing was sent', async (context) => {
+    const at = await opened(webhookActing, context)
     at.acting.release()
-    const { place, silenced } = silentAtBegin()
+    const { place, silenced } = silentAtBegin(at)
     const [holder, other] = [await place(), await at.place()]
-    const previewId = await preview()
+    const previewId = await preview(at)
     const executed = execute(holder, previewId, 'k1')
     await silenced
     other.way.silence()
@@ -203,7 +208,7 @@ describe('what an outage keeps from beginning', () => {
     expect(at.acting.effects()).toBe(0)
   })
 
-  test('a holder that was cut off before it acted says so when it is back: nothing was done', async () => {
+  test('a holder that was cut off before it acted says so when it is back: nothing was done', async (context) => {
     const [asked, known] = [latch(), latch()]
     // Which key signs is asked for once the run is held, and before anything is sent.
     const signingKeys = async () => {
@@ -211,9 +216,9 @@ describe('what an outage keeps from beginning', () => {
       await known.opened
       return { newest: createSecretKey(Buffer.alloc(32)), previous: undefined }
     }
-    await harness(async () => ({ ...(await webhookActing()), adapter: webhook({ signingKeys, timeoutMs: 30_000 }) }))
+    const at = await opened(async () => ({ ...(await webhookActing()), adapter: webhook({ signingKeys, timeoutMs: 30_000 }) }), context)
     const [holder, other] = [await at.place(), await at.place()]
-    const previewId = await preview()
+    const previewId = await preview(at)
     const executed = execute(holder, previewId, 'k1')
     await asked.opened
     holder.way.silence()
