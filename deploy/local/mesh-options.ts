@@ -18,7 +18,7 @@ export interface MeshOptions {
   replicas?: Partial<Record<ServiceName, number>> | undefined
   /** Changes what a process ("actions", "actions-2" …) is told: for tests that stand in between. */
   adjustEnv?: ((process: string, env: Readonly<Record<string, string>>) => Promise<Record<string, string>>) | undefined
-  /** Starts Google and Microsoft on this machine too, in the place of the real ones. */
+  /** Also starts the sandbox, in the place of the real providers. */
   sandbox?: boolean | undefined
   /** Hears what is done, line by line. */
   log?: ((line: string) => void) | undefined

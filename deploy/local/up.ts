@@ -50,7 +50,7 @@ function table(mesh: Mesh, receiver: Receiver, limits: string): string {
   if (postgres === undefined) rows.push(['postgres', 'the one of DATABASE_URL'])
   else rows.push(['postgres', `127.0.0.1:${postgres.port}`, '', `process ${postgres.pid}`])
   if (mesh.sandbox !== undefined) {
-    rows.push(['sandbox', mesh.sandbox, 'stands in for Google and Microsoft', `process ${mesh.process('sandbox').pid}`])
+    rows.push(['sandbox', mesh.sandbox, 'stands in for all providers', `process ${mesh.process('sandbox').pid}`])
   }
   rows.push(['receiver', receiver.url, 'shows here every webhook it gets'])
   const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => (row.length > column + 1 ? row[column]!.length : 0))))

@@ -1,4 +1,4 @@
-/** `emulate`'s Google and Microsoft, in this process, on ports that only the guard knows of. */
+/** `emulate`'s Google and Microsoft, in this process, on ports that only the proxy knows of. */
 import { randomBytes } from 'node:crypto'
 import { createEmulator, type Emulator } from 'emulate'
 import { freePort } from '../local/state/state-dir.ts'
