@@ -41,6 +41,8 @@ export interface Following extends Verifier {
   readonly access: Channel
   /** Whether an API key stands that began something here earlier. Throws DEPENDENCY_UNAVAILABLE where that cannot be told now. */
   readonly keyStands: (keyId: string) => boolean
+  /** Resolves when everything was read that access knew at the start, or access did not answer. */
+  readonly firstReading: Promise<void>
   /** Which signature keys count. */
   readonly signatures: SignatureStates
 }
@@ -67,6 +69,7 @@ export function followAccess(runtime: Runtime, { peers, peerToken, tls }: Identi
     peer: (token) => peers.peer(token),
     keyStands: (keyId) => feed.keyStands(keyId),
     access: channel,
+    firstReading: feed.firstReading,
     signatures,
   }
 }

@@ -24,7 +24,8 @@ import { type Method, methodOf } from './descriptors.ts'
 import { methodMetrics } from './method-metrics.ts'
 import { methodSpan } from './method-span.ts'
 import { type NamesOptions, byName } from './names.ts'
-import { failureOf, waitBefore } from './retry.ts'
+import { Reconnection, maxReconnectPauseMs } from './reconnection.ts'
+import { type Failure, failureOf, maxUnprocessed, waitBefore } from './retry.ts'
 import { fromServiceError } from './status.ts'
 import type { Tls } from '../tls/credentials.ts'
 
@@ -67,6 +68,9 @@ export interface ChannelParts {
 /** Callers whose tokens are kept as they go over the wire. */
 const maxLoggedCallers = 200
 
+/** With less time left a call is not made again, in milliseconds. */
+const lastAttemptMs = 20
+
 /** The largest request, in bytes: as much as a server of the mesh takes. */
 export const maxRequestBytes = 1024 * 1024
 
@@ -77,7 +81,7 @@ const channelOptions: ClientOptions = {
   // A service that comes back is found again within a second, not within grpc's default of two minutes.
   'grpc.initial_reconnect_backoff_ms': 100,
   'grpc.min_reconnect_backoff_ms': 100,
-  'grpc.max_reconnect_backoff_ms': 1000,
+  'grpc.max_reconnect_backoff_ms': maxReconnectPauseMs,
   'grpc.max_receive_message_length': 4 * 1024 * 1024,
   'grpc.max_send_message_length': maxRequestBytes,
   // Repeats are ours, below: they know what is safe.
@@ -109,6 +113,7 @@ function securityOf({ address, service, tls }: ChannelParts): { credentials: Cha
 /** One connection to one service, carrying bytes: what the gateway uses as it is, and typed clients build on. */
 export class Channel {
   readonly #client: Client
+  readonly #reconnection: Reconnection
   readonly #peerToken: PeerToken | undefined
   readonly #service: string | undefined
   #shownLast = ''
@@ -120,6 +125,7 @@ export class Channel {
     const security = securityOf(parts)
     const { target, options } = targetOf(parts)
     this.#client = new Client(target, security.credentials, { ...channelOptions, ...security.options, ...options })
+    this.#reconnection = new Reconnection(this.#client.getChannel())
     this.#peerToken = parts.tls === undefined ? parts.peerToken : undefined
     this.#service = parts.service
     this.#metrics = parts.metrics === undefined ? undefined : clientMetrics(parts.metrics)
@@ -167,14 +173,13 @@ export class Channel {
           const failure = failureOf(thrown, context.signal?.aborted ?? false)
           code = failure.error.code
           reason = failure.error.reason
-          const wait = waitBefore(failure, attempt, attempts)
-          if (wait === undefined || Date.now() + wait >= deadline - 20) throw failure.error
-          await pause(wait, undefined, { signal: context.signal }).catch(() => {
+          const repeats = await this.#mayRepeat(failure, attempt, attempts, deadline, context.signal).catch(() => {
             const cancelled = meshErrors.CANCELLED()
             code = cancelled.code
             reason = cancelled.reason
             throw cancelled
           })
+          if (!repeats) throw failure.error
           code = 'OK'
           reason = undefined
         }
@@ -185,6 +190,22 @@ export class Channel {
       counted?.seconds.observe((performance.now() - started) / 1000, context.trace)
       if (span !== undefined) endSpan(span, code, reason)
     }
+  }
+
+  /** Resolves when a failed call may be made again, to false where it may not. Rejects when the signal aborts. */
+  async #mayRepeat(
+    failure: Failure,
+    attempt: number,
+    attempts: number,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean> {
+    const latest = deadline - lastAttemptMs
+    if (failure.unconnected && attempt < maxUnprocessed && (await this.#reconnection.before(latest, signal))) return true
+    const wait = waitBefore(failure, attempt, attempts)
+    if (wait === undefined || Date.now() + wait >= latest) return false
+    await pause(wait, undefined, { signal })
+    return true
   }
 
   /** The proof of who we are, at hand but for once every few minutes; empty where there is none to show. */

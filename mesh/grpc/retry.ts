@@ -9,10 +9,12 @@ export interface Failure {
   readonly error: MeshError
   /** No handler has seen the call: whatever it asks for, it may be made again. */
   readonly unprocessed: boolean
+  /** There was no connection: nothing was sent, so the call may be made again as soon as there is one. */
+  readonly unconnected: boolean
 }
 
 /** How often a call is made at most that no handler has seen: another replica may take it, or the same one on a new connection. */
-const maxUnprocessed = 6
+export const maxUnprocessed = 6
 
 /**
  * What grpc-js says of a stream that the server refused, which is a promise that nothing was done (RFC 9113, 8.7). It comes of a
@@ -21,24 +23,34 @@ const maxUnprocessed = 6
  */
 const refusedStream = 'Stream refused by server'
 
+/** What grpc-js says of a call that it did not begin, because none of the replicas was connected. */
+const noConnection = /^(?:round_robin: )?No connection established/
+
 /** What grpc-js says of a stream that ended without a status; it calls that INTERNAL. */
 const cutStream = 'Received RST_STREAM with code'
 
 /** `cancelled` is whether we did so. */
 export function failureOf(thrown: unknown, cancelled: boolean): Failure {
-  if (thrown instanceof MeshError) return { error: thrown, unprocessed: false }
+  const processed = { unprocessed: false, unconnected: false }
+  if (thrown instanceof MeshError) return { error: thrown, ...processed }
   // What says no status never left: grpc-js would not begin the call.
-  if (!isServiceError(thrown)) return { error: meshErrors.INTERNAL({ cause: thrown }), unprocessed: false }
+  if (!isServiceError(thrown)) return { error: meshErrors.INTERNAL({ cause: thrown }), ...processed }
   const error = fromServiceError(thrown)
+  // What the mesh itself fails with says why; the rest comes of the connection.
+  const ofConnection = error.cause === thrown
   // A call that was cancelled, but not by us, was cut by a service that ended: it says so with a reset of the stream alone.
-  const cutByService = thrown.code === status.CANCELLED && error.cause === thrown && !cancelled
-  if (cutByService) return { error: meshErrors.DEPENDENCY_UNAVAILABLE({ cause: thrown }), unprocessed: false }
-  // What the mesh itself fails with says why. A stream that was cut by a connection that ended does not.
-  if (thrown.code === status.INTERNAL && error.cause === thrown && thrown.details.startsWith(cutStream)) {
-    return { error: meshErrors.DEPENDENCY_UNAVAILABLE({ cause: thrown }), unprocessed: false }
+  const cutByService = thrown.code === status.CANCELLED && !cancelled
+  // Neither does a stream say why it was cut with its connection.
+  const cutWithConnection = thrown.code === status.INTERNAL && thrown.details.startsWith(cutStream)
+  if (ofConnection && (cutByService || cutWithConnection)) {
+    return { error: meshErrors.DEPENDENCY_UNAVAILABLE({ cause: thrown }), ...processed }
   }
   const refused = thrown.code === status.UNAVAILABLE && thrown.details === refusedStream
-  return { error, unprocessed: refused || thrown.metadata.get(key.unprocessed).length > 0 }
+  return {
+    error,
+    unprocessed: refused || thrown.metadata.get(key.unprocessed).length > 0,
+    unconnected: ofConnection && thrown.code === status.UNAVAILABLE && noConnection.test(thrown.details),
+  }
 }
 
 const isServiceError = (thrown: unknown): thrown is ServiceError =>

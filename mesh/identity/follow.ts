@@ -34,6 +34,7 @@ export class AccessFeed {
   /** When the last reading began that left nothing to be read. */
   #caughtUpAtMs = -Infinity
   #reading: Promise<boolean> | undefined
+  readonly #first = Promise.withResolvers<void>()
   /** Until a reading ends well. */
   #unavailable = false
   #askedAtMs = -Infinity
@@ -55,6 +56,11 @@ export class AccessFeed {
   keyStands(keyId: string): boolean {
     if (this.#now() - this.#caughtUpAtMs > maxAgeMs) throw meshErrors.DEPENDENCY_UNAVAILABLE()
     return this.tokens.keyStands(keyId)
+  }
+
+  /** Resolves when the first reading is over: everything was read that access knew, or access did not answer. */
+  get firstReading(): Promise<void> {
+    return this.#first.promise
   }
 
   start(): void {
@@ -79,7 +85,18 @@ export class AccessFeed {
 
   /** One reading at a time. True where there is more to be read at once. */
   #read(): Promise<boolean> {
-    this.#reading ??= this.#readOnce().finally(() => (this.#reading = undefined))
+    this.#reading ??= this.#readOnce()
+      .then(
+        (more) => {
+          if (!more) this.#first.resolve()
+          return more
+        },
+        (error: unknown) => {
+          this.#first.resolve()
+          throw error
+        },
+      )
+      .finally(() => (this.#reading = undefined))
     return this.#reading
   }
 

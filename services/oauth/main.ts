@@ -56,6 +56,8 @@ await run('oauth', variables, async (runtime) => {
   onStop('tokens', () => tokens.stop())
   const checks = { postgres: () => database.ping(), redis: async () => void (await redis?.ping()) }
   const health = new Health({ services: ['relay.oauth.v1.OAuthService'], checks, optional: ['redis'], timeoutMs: 2000 })
+  // A step of connecting asks whether its key stands, and does not wait to be told: a replica serves when it can tell.
+  await verifier.firstReading
   return serveGrpc(runtime, {
     services: [oauthService({ connecting, disconnecting, connections, tokens, providers })],
     verifier,

@@ -24,8 +24,15 @@ afterEach(async () => {
   await Promise.all(started.splice(0).map(({ ended }) => ended))
 })
 
-/** `handled` is how many calls it has answered. */
-async function replica(listen: string, env: Record<string, string> = {}): Promise<{ grpc: string; handled(): Promise<number> }> {
+interface Replica {
+  readonly grpc: string
+  /** How many calls it has answered. */
+  handled(): Promise<number>
+  /** Drains and ends it. */
+  stop(): Promise<void>
+}
+
+async function replica(listen: string, env: Record<string, string> = {}): Promise<Replica> {
   const process = startProcess(join(import.meta.dirname, '../fixtures/mesh/main.ts'), {
     ...mesh.env('idempotency'),
     ACCESS_ADDR: access.address,
@@ -40,7 +47,11 @@ async function replica(listen: string, env: Record<string, string> = {}): Promis
     const lines = text.matchAll(/^grpc_server_handled_total\{[^}]*Complete[^}]*\} (\d+)/gm)
     return [...lines].reduce((sum, [, count]) => sum + Number(count), 0)
   }
-  return { grpc, handled }
+  const stop = async () => {
+    process.child.kill('SIGTERM')
+    await process.ended
+  }
+  return { grpc, handled, stop }
 }
 
 interface Calls {
@@ -103,6 +114,23 @@ test('a replica that a name gets is called, one that it loses is called no more,
   )
   await more(calls, 100)
   expect(await first.handled()).toBe(before)
+  expect(calls.failed).toEqual([])
+}, 60_000)
+
+test('the replicas of a name are replaced at other addresses, one right after the other, and no call fails of it', async () => {
+  const one = await replica('127.0.0.1:0')
+  const port = one.grpc.split(':')[1]
+  const other = await replica(`127.0.0.2:${port}`)
+  let addresses = ['127.0.0.1', '127.0.0.2']
+  const calls = calling(`replicas.internal:${port}`, { lookup: async () => addresses })
+  await until('both are called', async () => (await one.handled()) > 10 && (await other.handled()) > 10, 20_000)
+
+  addresses = ['127.0.0.2']
+  await one.stop()
+  await replica(`127.0.0.3:${port}`)
+  addresses = ['127.0.0.3']
+  await other.stop()
+  await more(calls, 50)
   expect(calls.failed).toEqual([])
 }, 60_000)
 

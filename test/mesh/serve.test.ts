@@ -112,12 +112,14 @@ describe('a process that is told to stop', () => {
     const inFlight = call('slow')
     await running.said('begun')
     running.child.kill('SIGTERM')
-    await until('new calls are refused', async () =>
-      call('acme').then(
+    // Each on a connection of its own: one that was just lost is waited for.
+    await until('new calls are refused', async () => {
+      const callAnew = await caller(running)
+      return callAnew('acme').then(
         () => false,
         (error) => error.code === 'UNAVAILABLE',
-      ),
-    )
+      )
+    })
     expect(running.child.exitCode).toBeNull()
     await expect(inFlight).resolves.toEqual({})
     expect(await running.ended).toBe(0)

@@ -273,6 +273,21 @@ describe('two replicas', () => {
     expect(other.calls - otherBefore).toBeGreaterThanOrEqual(30)
   })
 
+  test('are both lost, and one is replaced at once: calls wait for it, also those that are not safe to repeat', async () => {
+    const [one, other] = [await counting(() => undefined), await counting(() => undefined)]
+    const { actions } = connected(`${one.address}+${other.address}`)
+    const execute = () => actions.executeAction(requests.execute, asCaller())
+    await until('both have answered', async () => {
+      await execute()
+      return one.calls > 0 && other.calls > 0
+    })
+    await Promise.all([one.grpc.drain(5000), other.grpc.drain(5000)])
+    const calls = Promise.all(Array.from({ length: 20 }, execute))
+    const replacement = await counting(() => undefined, one.port)
+    await calls
+    expect(replacement.calls).toBe(20)
+  })
+
   test('are given as addresses, or as one name that has several', () => {
     expect(() => new Channel({ address: 'one:1+other:2' })).toThrow('a name stands alone')
     expect(() => new Channel({ address: '127.0.0.1:1+[::1]:2' })).toThrow('IP addresses of one family')

@@ -92,6 +92,27 @@ describe('the feed', () => {
     await feed.stop()
   })
 
+  test('has its first reading behind it when all was read, or when access does not answer', async () => {
+    const pages = [[revoked('first', 1)], [revoked('key-of-bob', 2)], []]
+    answer = async () => published({ revocations: pages[requests.length - 1] ?? [], sequence: Math.min(requests.length, 2) })
+    feed.start()
+    await feed.firstReading
+    expect(feed.keyStands('key-of-bob')).toBe(false)
+    expect(asked()).toBe(true)
+    await feed.stop()
+
+    metrics.registry.clear()
+    const alone = new AccessFeed({
+      follow: () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE()),
+      log: createLogger('tested', 'silent'),
+      metrics,
+    })
+    alone.start()
+    await alone.firstReading
+    expect(() => alone.keyStands('key-of-ann')).toThrow(cannotTell)
+    await alone.stop()
+  })
+
   test('counts the minute from when the reading began: what was revoked while the answer came is not in it', async () => {
     answer = async () => {
       nowMs += 2000
