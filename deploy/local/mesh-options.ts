@@ -14,8 +14,8 @@ export interface MeshOptions {
   env?: Readonly<Record<string, string | undefined>> | undefined
   /** The gateway's port when it is free; without one, or when it is taken, the one it had last or any free one. */
   gatewayPort?: number | undefined
-  /** How many processes of a service; 1 when unset. */
-  replicas?: Partial<Record<ServiceName, number>> | undefined
+  /** How many processes of a service or of the gateway; 1 when unset. */
+  replicas?: Partial<Record<ProcessName, number>> | undefined
   /** Changes what a process ("actions", "actions-2" …) is told: for tests that stand in between. */
   adjustEnv?: ((process: string, env: Readonly<Record<string, string>>) => Promise<Record<string, string>>) | undefined
   /** Also starts the sandbox, in the place of the real providers. */
@@ -34,6 +34,7 @@ export interface MeshOptions {
 
 export const serviceNames = ['access', 'idempotency', 'ratelimit', 'oauth', 'actions'] as const
 export type ServiceName = (typeof serviceNames)[number]
+export type ProcessName = ServiceName | 'gateway'
 
 /** By program: whose it is. */
 export const programs = { 'relay-access': 'access', 'relay-audit': 'access', 'relay-oauth': 'oauth' } as const

@@ -12,7 +12,7 @@ import { environment } from './environment.ts'
 import { isFree, storedPort, portOrAny, prepareHome, reservePort, takeLock } from './state/state-dir.ts'
 import { writePeers } from './state/identities.ts'
 import { adminKey, createKey, usableAdminKey, type AdminKey, type KeyRequest } from './state/keys.ts'
-import { programs, serviceNames, type MeshOptions, type OperatorProgram, type ServiceName } from './mesh-options.ts'
+import { programs, serviceNames, type MeshOptions, type OperatorProgram, type ProcessName, type ServiceName } from './mesh-options.ts'
 import { fillCompileCache, runNode, type ProcessExit } from './processes/node-process.ts'
 import { oauthEnvironment, writeOauthFile } from './oauth.ts'
 import type { Postgres } from './postgres/server.ts'
@@ -23,8 +23,6 @@ import { all, type Say } from './processes/steps.ts'
 
 export type { MeshOptions, ServiceName } from './mesh-options.ts'
 
-type ProcessName = ServiceName | 'gateway'
-
 export interface ServiceState {
   grpc: string
   admin: string
@@ -34,6 +32,8 @@ export interface ServiceState {
 export interface Mesh {
   /** The gateway's URL. */
   readonly gateway: string
+  /** The URLs of all gateways, that one first. */
+  readonly gateways: readonly string[]
   /** Where the gateway's own health and metrics are, as host:port. */
   readonly gatewayAdmin: string
   /** An admin's, in the workspace "default". */
@@ -102,7 +102,11 @@ class LocalMesh implements Mesh {
   }
 
   get gateway(): string {
-    return `http://${this.process('gateway').listening.http}`
+    return this.gateways[0]!
+  }
+
+  get gateways(): readonly string[] {
+    return this.#namesOf('gateway').map((name) => `http://${this.process(name).listening.http}`)
   }
 
   get gatewayAdmin(): string {
@@ -127,7 +131,7 @@ class LocalMesh implements Mesh {
   }
 
   get services(): Record<string, ServiceState> {
-    const names = this.#processes.names.filter((name) => name !== 'gateway' && name !== 'sandbox').sort()
+    const names = serviceNames.flatMap((service) => this.#namesOf(service)).sort()
     const state = ({ listening: { grpc = '', admin = '' }, pid }: MeshProcess): ServiceState => ({ grpc, admin, pid })
     return Object.fromEntries(names.map((name) => [name, state(this.process(name))]))
   }
@@ -223,17 +227,21 @@ class LocalMesh implements Mesh {
     if (code !== 0) throw new Error(`relay-migrate failed:\n${stderr}`)
   }
 
+  /** "actions", "actions-2" … */
+  #namesOf(process: ProcessName): string[] {
+    const nameOf = (index: number): string => (index === 0 ? process : `${process}-${index + 1}`)
+    return Array.from({ length: this.#options.replicas?.[process] ?? 1 }, (_, index) => nameOf(index))
+  }
+
   /** All replicas of a service; resolves to their addresses as a client of theirs wants them. */
   async #startService(service: ServiceName, told: Variables): Promise<string> {
     this.#options.signal?.throwIfAborted()
-    const nameOf = (index: number): string => (index === 0 ? service : `${service}-${index + 1}`)
-    const names = Array.from({ length: this.#options.replicas?.[service] ?? 1 }, (_, index) => nameOf(index))
     const launch = async (name: string) => ({
       name,
       main: mainOf(service),
       env: await this.#environmentIn(name, service, { MIGRATE_ON_START: 'false', ...told }),
     })
-    const started = await this.#processes.start(await Promise.all(names.map(launch)))
+    const started = await this.#processes.start(await Promise.all(this.#namesOf(service).map(launch)))
     return started.map(({ listening }) => listening.grpc).join('+')
   }
 
@@ -248,8 +256,13 @@ class LocalMesh implements Mesh {
   }
 
   async #startGateway(told: Variables, httpPort: number): Promise<void> {
-    const env = await this.#environmentIn('gateway', 'gateway', told)
-    await this.#processes.start([{ name: 'gateway', main: mainOf('gateway'), env, httpPort }])
+    const launch = async (name: string) => ({
+      name,
+      main: mainOf('gateway'),
+      env: await this.#environmentIn(name, 'gateway', told),
+      httpPort: name === 'gateway' ? httpPort : await portOrAny(storedPort(this.folder, `${name}.http`)),
+    })
+    await this.#processes.start(await Promise.all(this.#namesOf('gateway').map(launch)))
     const { gatewayPort: wanted } = this.#options
     const got = this.process('gateway').listening.http?.split(':').at(-1)
     if (wanted !== undefined && got !== String(wanted)) this.#log(`port ${wanted} is taken: the gateway takes ${got} instead`)

@@ -28,7 +28,7 @@ afterAll(async () => {
 })
 
 /** The HTTP API as the owner of another key has it. */
-const as = (apiKey: string): Api => api({ gateway: harness.mesh.gateway, apiKey })
+const as = (apiKey: string): Api => api({ gateways: harness.mesh.gateways, apiKey })
 const createKey = async (body: object): Promise<{ id: string; apiKey: string }> => {
   const reply = await harness.api.call('POST', '/access/keys', { body: { name: 'a journey', ...body } })
   if (reply.status !== 200) throw new Error(`no key: ${reply.status} ${reply.text}`)

@@ -35,7 +35,7 @@ afterAll(async () => {
   await receiver?.close()
 })
 
-const as = (apiKey: string): Api => api({ gateway: harness.mesh.gateway, apiKey })
+const as = (apiKey: string): Api => api({ gateways: harness.mesh.gateways, apiKey })
 const entriesIn = (ndjson: string): Entry[] =>
   ndjson
     .split('\n')

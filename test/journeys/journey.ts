@@ -28,12 +28,14 @@ export interface Api {
   run(runId: string): Promise<Reply>
 }
 
-export function api(mesh: Pick<Mesh, 'gateway' | 'apiKey'>): Api {
+/** Calls the gateways in turn. */
+export function api({ gateways, apiKey }: Pick<Mesh, 'gateways' | 'apiKey'>): Api {
+  let calls = 0
   const call: Api['call'] = async (method, path, { body, raw, headers = {}, timeoutMs = 40_000, signal } = {}) => {
     const payload = raw ?? (body === undefined ? undefined : JSON.stringify(body))
-    const response = await request(mesh.gateway + path, {
+    const response = await request(gateways[calls++ % gateways.length] + path, {
       method,
-      headers: { authorization: `Bearer ${mesh.apiKey}`, ...(payload !== undefined && { 'content-type': 'application/json' }), ...headers },
+      headers: { authorization: `Bearer ${apiKey}`, ...(payload !== undefined && { 'content-type': 'application/json' }), ...headers },
       body: payload ?? null,
       headersTimeout: timeoutMs,
       bodyTimeout: timeoutMs,

@@ -223,7 +223,7 @@ test('a link is looked at however often and works once, and a way back without i
 })
 
 test('what a key began to connect ends with it when the key that made it is revoked: its link, and the way back from the provider', async () => {
-  const as = (apiKey: string) => api({ gateway: harness.mesh.gateway, apiKey })
+  const as = (apiKey: string) => api({ gateways: harness.mesh.gateways, apiKey })
   const made = async (by: Api, body: object) => {
     const { body: reply, text } = await by.call('POST', '/access/keys', { body: { role: 'developer', ...body } })
     expect(reply.key, text).toBeDefined()

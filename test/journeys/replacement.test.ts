@@ -68,7 +68,7 @@ beforeAll(async () => {
   harness = await journey({ sandbox: true, replicas, env: { LOG_LEVEL: 'warn', RUN_LEASE: '15s' } })
   await sandboxOf(harness).connect('google')
   const { body } = await harness.api.call('POST', '/access/keys', { body: { name: 'connects', role: 'developer', actor: 'zoe' } })
-  connecting = api({ gateway: harness.mesh.gateway, apiKey: body.api_key as string })
+  connecting = api({ gateways: harness.mesh.gateways, apiKey: body.api_key as string })
   workers = Object.keys(work).map(repeat)
   await workGoesOn(2)
 }, 180_000)

@@ -17,7 +17,7 @@ afterAll(async () => {
 })
 
 const keyOf = async (role: 'viewer' | 'operator' | 'developer' | 'admin', workspace = 'default'): Promise<Api> =>
-  api({ gateway: harness.mesh.gateway, apiKey: await harness.mesh.createKey({ workspace, role, actor: `the-${role}` }) })
+  api({ gateways: harness.mesh.gateways, apiKey: await harness.mesh.createKey({ workspace, role, actor: `the-${role}` }) })
 const settle = (by: Api, runId: string, body: object) => by.call('POST', `/actions/runs/${runId}/settle`, { body })
 const verdict = { verdict: 'did_not_happen', reason: 'The receiver has no such delivery in its log.' }
 

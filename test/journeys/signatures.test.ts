@@ -29,7 +29,7 @@ const ok = async (reply: ReturnType<Api['call']>) => {
 const manage = (by: Api, purpose: string, what: 'reveal' | 'replace' | 'end-overlap') =>
   ok(by.call('POST', `/access/signature-keys/${purpose}/${what}`, { body: {} }))
 const adminOf = async (workspace: string): Promise<Api> =>
-  api({ gateway: harness.mesh.gateway, apiKey: await harness.mesh.createKey({ workspace, role: 'admin', actor: 'ann' }) })
+  api({ gateways: harness.mesh.gateways, apiKey: await harness.mesh.createKey({ workspace, role: 'admin', actor: 'ann' }) })
 
 async function deliver(by: Api): Promise<ReceivedRequest> {
   const run = await ok(by.execute(await by.previewId(receiver.url)))

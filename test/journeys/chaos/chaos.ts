@@ -1,7 +1,7 @@
 /**
- * Rounds of chaos on a mesh with two replicas of every service: in each, people are at work while Postgres, Redis, the wires between or a
- * process are disturbed in a way that is drawn from the seed. Then everything is put right, every key is asked for its end, and what was
- * said is held against what arrived.
+ * Rounds of chaos on a mesh with two replicas of every service and two gateways that are called in turn: in each round people are at work
+ * while Postgres, Redis, the wires between or a process are disturbed in a way that is drawn from the seed. Then everything is put right,
+ * every key is asked for its end, and what was said is held against what arrived.
  */
 import { cpSync, mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -73,7 +73,7 @@ export class Chaos {
       ownPostgres: true,
       sandbox: true,
       redisUrl: this.#redis.url,
-      replicas: { access: 2, idempotency: 2, ratelimit: 2, oauth: 2, actions: 2 },
+      replicas: { access: 2, idempotency: 2, ratelimit: 2, oauth: 2, actions: 2, gateway: 2 },
       adjustEnv: this.#wires.adjustEnv,
       env: { LOG_LEVEL: 'warn', ...this.#options.env },
     })
@@ -82,7 +82,7 @@ export class Chaos {
     this.#people = await Promise.all(
       people.map(async (name, index): Promise<Person> => {
         const { body } = await this.#journey.api.call('POST', '/access/keys', { body: { name, role: 'developer', actor: name } })
-        const own = api({ gateway: mesh.gateway, apiKey: body.api_key as string })
+        const own = api({ gateways: mesh.gateways, apiKey: body.api_key as string })
         const account = (provider: (typeof providers)[number]) => accounts[provider][index % 2]!
         const person = { name, api: own, sandbox: sandboxOf({ mesh, api: own, end }), account }
         for (const provider of providers) await person.sandbox.connect(provider, account(provider))
