@@ -35,6 +35,6 @@ export function placeLauncher(root: string): string {
   for (const file of ['mesh/config.ts', 'mesh/identity/ed25519.ts']) copyFileSync(join(checkout, file), join(root, file))
   // What every process loads before its main.
   cpSync(join(checkout, 'mesh/telemetry'), join(root, 'mesh/telemetry'), { recursive: true })
-  symlinkSync(join(checkout, 'node_modules'), join(root, 'node_modules'))
+  for (const folder of ['node_modules', 'providers']) symlinkSync(join(checkout, folder), join(root, folder))
   return join(root, 'deploy/local/up.ts')
 }
