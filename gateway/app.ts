@@ -1,4 +1,4 @@
-/** The gateway as a Fastify instance: what every request passes, in which order, and the routes behind it. */
+/** The gateway as a Fastify instance: its hooks in order, and the routes behind them. */
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
@@ -35,21 +35,21 @@ const maxParameterLength = 1024
 const timeoutCheckMs = 1000
 
 export interface AppParts extends AuthenticateParts {
-  /** What verifies X-Signature; undefined where no secret is configured. */
+  /** Verifies X-Signature; undefined if no secret is configured. */
   signatures?: SignatureParts['signatures']
   config: GatewayConfig
   log: Logger
   metrics: Metrics
   upstreams: Upstreams
   health: Health
-  /** Undefined where no ratelimit service is configured: workspaces have no limit then. */
+  /** Undefined if no ratelimit service is configured: workspaces then have no limit. */
   limiter: Pick<Limiter, 'decide'> | undefined
 }
 
 export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   const { config, log, metrics, signIn, signatures, refusals, upstreams, health, limiter } = parts
   const routes = routesOf(methods.values())
-  // What browsers navigate to, and what programs call.
+  // Browsers navigate to pages; programs call the other routes.
   const pages = routes.filter(({ permission }) => permission === undefined)
   const calls = routes.filter(({ permission }) => permission !== undefined)
   const refuse = rejectUnrouted(pages)
@@ -63,7 +63,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   const loggerInstance: FastifyBaseLogger = log
   const app = Fastify({
     loggerInstance,
-    // A child logger a request costs more than the one line that a request is worth.
+    // A child logger per request costs more than the one line that each request logs.
     childLoggerFactory: (logger) => logger,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: newRequestId,
@@ -71,15 +71,15 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     bodyLimit: maxBodyBytes,
     requestTimeout: config.requestMs,
     keepAliveTimeout: config.keepAliveMs,
-    // While draining, what still comes over open connections is served, and told to close them.
+    // While draining, requests on open connections are still served, with a header that closes the connection.
     return503OnClosing: false,
-    // Queries are read by the contract: the text as it is.
+    // The contract reads queries, so they stay text here.
     routerOptions: { maxParamLength: maxParameterLength, querystringParser: (text) => text as never },
     http: {
       maxHeaderSize: headerLimit,
       headersTimeout: Math.min(config.headersMs, config.requestMs),
       connectionsCheckingInterval: Math.min(timeoutCheckMs, config.headersMs),
-      // Node answers these itself otherwise, without a word.
+      // Otherwise Node answers these itself, without a body.
       requireHostHeader: false,
     },
     clientErrorHandler: (error, socket) => {
@@ -87,14 +87,14 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
       const counted = parserStatuses.find((each) => each === String(status))
       if (counted !== undefined) parserErrors.inc({ status_code: counted })
     },
-    // The router's own refusals come here, past every hook.
+    // The router's own errors come here and pass no hook.
     frameworkErrors: (error, request, reply) => {
       observe(request, reply)
       identify(request, reply)
       void refuse(request, reply, error)
     },
   })
-  // Beyond a number of headers Node drops the rest silently; their size is limited already.
+  // Above a number of headers Node silently drops the rest; their size is limited already.
   app.server.maxHeadersCount = 0
   app.server.maxConnections = config.maxConnections
   boundConnections(app.server, {
@@ -103,7 +103,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     trustedProxies: config.trustedProxies,
     metrics,
   })
-  // An expectation that we do not know may be ignored (RFC 9110, 10.1.1).
+  // A server may ignore an expectation that it does not know (RFC 9110, 10.1.1).
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
 
   decorateRequests(app)
@@ -153,10 +153,10 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
 /** The request headers that contracts name. */
 const headersOf = (routes: readonly Route[]): string[] => routes.flatMap((route) => headerNamesOf(route.method.descriptor.input))
 
-/** Takes no new connections, lets what is under way finish, and cuts the rest. Resolves to whether nothing had to be cut. */
+/** Accepts no new connections, lets requests in flight finish until the timeout, and cuts the rest. Resolves to false if it cut any. */
 export async function drain(app: FastifyInstance, timeoutMs: number): Promise<boolean> {
   let cut = false
-  // A connection becomes idle when its request ends: it is asked again, since Node closes idle ones only once.
+  // A connection becomes idle when its request ends. Node closes idle connections only once, so this repeats.
   const idle = setInterval(() => app.server.closeIdleConnections(), 50)
   const late = setTimeout(() => {
     cut = true

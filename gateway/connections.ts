@@ -1,6 +1,6 @@
 /**
- * Limits on connections, whoever opens them: how many one address has, and how long a client may read nothing of what is being sent to it.
- * What waits to be sent stays in memory, and nothing else in Node ends a wait: its own timers start anew with whatever the client sends.
+ * Limits on connections: how many one address has, and how long a client may read nothing of a response. Unsent bytes stay in memory, and
+ * Node's own timers do not end the wait: they restart with each byte that the client sends.
  */
 import type { Server, Socket } from 'node:net'
 import { networkOf } from '#mesh/address-limiter.ts'
@@ -12,14 +12,14 @@ export interface ConnectionLimits {
   stalledMs: number
   /** 0 is no limit. */
   maxPerAddress: number
-  /** Addresses and networks that speak for others: they have no limit of their own. */
+  /** Addresses and networks that forward for others: they have no limit of their own. */
   trustedProxies: readonly string[]
   metrics: Metrics
 }
 
-/** How much a client must read in the time that it has, in bytes: so that it cannot hold a response for hours by reading one byte at a time. */
+/** Minimum bytes that a client must read within the timeout, so that it cannot hold a response for hours by reading one byte at a time. */
 const minProgress = 16 * 1024
-/** How often is looked at the longest, in milliseconds. */
+/** Maximum interval between checks, in milliseconds. */
 const pollIntervalMs = 1000
 const reasons = ['stalled', 'address'] as const
 
@@ -30,7 +30,7 @@ const named: Readonly<Record<string, readonly string[]>> = {
   uniquelocal: ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7'],
 }
 
-/** To be called before the server listens. */
+/** Call this before the server listens. */
 export function boundConnections(server: Server, { stalledMs, maxPerAddress, trustedProxies, metrics }: ConnectionLimits): void {
   const open = new Map<Socket, Progress>()
   const proxies = trustedProxies.flatMap((each) => named[each] ?? [each])
@@ -70,13 +70,13 @@ export function boundConnections(server: Server, { stalledMs, maxPerAddress, tru
   server.once('close', () => clearInterval(look))
 }
 
-/** How far a client had come when it last had come far enough, and how often was looked since. */
+/** The bytes sent at the last sufficient progress, and the number of checks since. */
 interface Progress {
   sent: number
   looks: number
 }
 
-/** Counted in looks, not in time: while this process itself stands still, nobody can read anything of it. */
+/** Counted in checks, not in time: while this process stands still, no client can read from it. */
 function looksWithoutProgress(socket: Socket, progress: Progress): number {
   const sent = sentBytes(socket)
   if (socket.writableLength === 0 || sent - progress.sent >= minProgress) {
@@ -87,8 +87,8 @@ function looksWithoutProgress(socket: Socket, progress: Progress): number {
 }
 
 /**
- * How many bytes the kernel has taken. Node counts a chunk as written as soon as it is handed over, and as no longer waiting only once all of
- * it is gone: what is in between only the handle says, which Node's own timeouts ask as well.
+ * The number of bytes that the kernel has taken. Node counts a chunk as written as soon as it is handed over, and as sent only once all of
+ * it is gone. Only the handle knows the bytes in between; Node's own timeouts read it too.
  */
 function sentBytes(socket: Socket): number {
   const { _handle: handle } = socket as { _handle?: { bytesWritten: number; writeQueueSize: number } | null }

@@ -45,14 +45,14 @@ await run('gateway', gatewayVariables, async (runtime) => {
   runtime.onStop('admin port', () => admin.close())
 
   const app = await createApp({ config, log, metrics, signIn, signatures, refusals, upstreams, health, limiter })
-  // The first call between two cold processes takes longer than a decision may.
+  // The first call between two fresh processes takes longer than the timeout of a rate-limit decision.
   await limiter?.warm()
   await app.listen({ ...config.httpListen, listenTextResolver: () => 'HTTP is served' })
   runtime.mayTake('requests', Math.max(...[...methods.values()].map(({ deadlineMs }) => deadlineMs)))
   runtime.onStop('HTTP server', async () => {
     health.drain()
     await pause(config.drainDelayMs)
-    if (!(await drain(app, runtime.drainMs))) throw new Error('requests were still under way at DRAIN_TIMEOUT and were cut')
+    if (!(await drain(app, runtime.drainMs))) throw new Error('DRAIN_TIMEOUT passed with requests in flight; they were cut')
   })
   const { port } = app.server.address() as AddressInfo
   return { http: formatAddress({ ...config.httpListen, port }), admin: formatAddress({ ...config.adminListen, port: admin.port }) }

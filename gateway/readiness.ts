@@ -1,9 +1,9 @@
-/** What /ready gathers: every service by its gRPC health, Redis by PING, and whether callers can be told at all. */
+/** The checks of /ready: every service by its gRPC health, Redis by PING, and whether callers can be verified. */
 import { Health } from '#mesh/grpc/health.ts'
 import type { Verifier } from '#mesh/grpc/caller.ts'
 import type { Upstreams } from './upstreams.ts'
 
-/** How long an answer may take before it counts as none. */
+/** The timeout of a check. */
 const checkMs = 2000
 
 export interface ReadinessParts {
@@ -11,14 +11,15 @@ export interface ReadinessParts {
   /** Services that are reported and never make the gateway unready. */
   optional: readonly string[]
   verifier: Pick<Verifier, 'caller'>
-  /** Undefined where none is configured: nothing is missing then. */
+  /** Undefined if none is configured: then nothing is missing. */
   redis: { ping(): Promise<unknown> } | undefined
 }
 
 /**
- * What only some calls need is reported, and takes nothing from those that do not: without idempotency nothing is executed, while previews,
- * lists and keys go on. Access is optional once it was heard of: while it is away, callers whom we know go on, and a gateway that called itself unready would cut
- * them off too. One that never read its feed can tell nobody, and is not ready: that is the check `signing_keys`.
+ * A service that only some calls need is reported and does not make the gateway unready: without idempotency nothing is executed, while
+ * previews, lists and keys continue. Access is optional once its feed was read: while it is unavailable, known callers continue, and an
+ * unready gateway would cut them off too. A gateway that never read the feed can verify no caller and is not ready: that is the check
+ * `signing_keys`.
  */
 export function readiness({ upstreams, optional, verifier, redis }: ReadinessParts): Health {
   const services = [...upstreams].map(([name, channel]) => [name, () => channel.serving(checkMs)] as const)
@@ -26,7 +27,7 @@ export function readiness({ upstreams, optional, verifier, redis }: ReadinessPar
     services: [],
     checks: {
       redis: async () => void (await redis?.ping()),
-      // Nobody's token: undefined where tokens can be told, a rejection where not.
+      // No valid token: `verify` returns undefined if tokens can be verified, and rejects if not.
       signing_keys: async () => void (await verifier.caller('')),
       ...Object.fromEntries(services),
     },

@@ -1,4 +1,4 @@
-/** What the gateway knows of one request, beside what Fastify does. */
+/** The gateway's own state of a request, in addition to Fastify's. */
 import type { FastifyInstance } from 'fastify'
 import type { Caller } from '#mesh/grpc/caller.ts'
 import type { MeshError } from '#mesh/errors.ts'
@@ -7,21 +7,21 @@ import type { Span } from '#mesh/telemetry/tracing.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Its id and its trace, which begins here: what a client says of its own traces is not believed. */
+    /** Its id and its trace, which begins here: a client's own trace context is not trusted. */
     scope: Scope
-    /** Where its trace is recorded. */
+    /** The tracer of its trace, if recorded. */
     span: Span | undefined
-    /** When it came in, by performance.now(). */
+    /** The time of arrival, by performance.now(). */
     startedAt: number
-    /** Who is calling: set by authenticate, on the routes that want a caller. */
+    /** The caller: set by authenticate, on routes that require one. */
     caller: Caller | undefined
-    /** What proves the caller to the services: made by access, never the key. */
+    /** The caller token that access issued for the services; never the key. */
     callerToken: string | undefined
-    /** The address that it came from, as the services are told; undefined where it is none. */
+    /** The address of the source, as sent to services; undefined if there is none. */
     source: string | undefined
-    /** Why it was refused, or failed. */
+    /** The error with which it failed. */
     failure: MeshError | undefined
-    /** Aborts what is under way for it when the client goes. */
+    /** Aborts the work for the request when the client disconnects. */
     gone: AbortController | undefined
   }
   interface FastifyContextConfig {
@@ -29,12 +29,12 @@ declare module 'fastify' {
     endpoint?: string
     permission?: string
     takesBody?: boolean
-    /** What machines ask every few seconds would bury the traces of what people do. */
+    /** Probes that run every few seconds would bury the traces of real requests. */
     untraced?: boolean
   }
 }
 
-/** Makes room for it on every request: objects that all have one shape are the faster ones. */
+/** Reserves the properties on every request: objects of one shape are faster. */
 export function decorateRequests(app: FastifyInstance): void {
   app.decorateRequest('scope')
   app.decorateRequest('startedAt', 0)

@@ -1,4 +1,4 @@
-/** What the gateway answers itself, to anybody: how it is, what it is, and what there is to call. */
+/** The endpoints of the gateway itself, without a key: health, version, and the documents of the API. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { readFileSync } from 'node:fs'
 import type { Health } from '#mesh/grpc/health.ts'
@@ -22,7 +22,7 @@ export function systemRoutes(app: FastifyInstance, { config, health, routes }: O
   const document = openApi(routes, { version, reasons })
   const page = docsPage(document, reasons)
   const about = JSON.stringify({ version, commit: config.commit, node: process.version })
-  // Bytes, once for all who ask: a text becomes bytes anew for each response, and those stay until its client has read them.
+  // Bytes, encoded once: a string would be encoded again per response, and each copy stays until its client has read it.
   const openApiBytes = Buffer.from(JSON.stringify(document))
   const pageBytes = Buffer.from(page.html)
 
@@ -36,7 +36,7 @@ export function systemRoutes(app: FastifyInstance, { config, health, routes }: O
   }, readyForMs)
   const ready = async (reply: FastifyReply) => {
     const response = await found()
-    // A process that ends says so at once, whatever it said a moment ago.
+    // A draining process reports it at once, whatever the cached result says.
     const isReady = response.ready && !health.draining
     return json(
       reply.code(isReady ? 200 : 503).header('cache-control', 'no-store'),
@@ -54,7 +54,7 @@ export function systemRoutes(app: FastifyInstance, { config, health, routes }: O
   get('/', (reply) => reply.code(302).header('location', '/docs').send())
 }
 
-/** On an instance that asks for a key, it wants the permission; on one that does not, it is open. Its admin port has the same. */
+/** On an instance with authentication the route requires the permission; without, it is open. The admin port serves the same metrics. */
 export function metricsRoute(app: FastifyInstance, metrics: Metrics): void {
   app.get('/metrics', { config: { endpoint: '/metrics', permission: 'metrics:read', untraced: true } }, async (request, reply) => {
     const { type, body } = await metrics.scrape(request.headers.accept)
@@ -62,10 +62,10 @@ export function metricsRoute(app: FastifyInstance, metrics: Metrics): void {
   })
 }
 
-/** How long an answer of /ready stands: whoever asks, and however often, asks the services once in that time. */
+/** How long a result of /ready stays valid: all requests in that time share one round of checks. */
 const readyForMs = 1000
 
-/** Does the work again only when the last answer is older than that; meanwhile all wait for one. */
+/** Runs the work again only if the last result is older; concurrent calls share one run. */
 function kept<T>(work: () => Promise<T>, forMs: number): () => Promise<T> {
   let last: { at: number; answer: Promise<T> } | undefined
   return () => {

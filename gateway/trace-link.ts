@@ -1,18 +1,18 @@
 /**
  * X-Trace-Link: into Grafana Explore for one request (https://grafana.com/docs/grafana/latest/explore/: `schemaVersion=1&panes=…`). Pure.
  *
- * Where Tempo is known it opens the very trace, and there is none for a request whose trace is not recorded; where it is not, the link leads
- * to the log lines of the request, in Loki.
+ * If Tempo is configured, the link opens the trace itself, and requests without a recorded trace have no link. Otherwise the link opens the
+ * log lines of the request, in Loki.
  */
 import type { TraceContext } from '#mesh/telemetry/trace-context.ts'
 
-/** Of a request that came in at `at`, in milliseconds since 1970. */
+/** For a request that arrived at `at`, in milliseconds since 1970. */
 export type TraceLink = (requestId: string, trace: TraceContext, at: number) => string | undefined
 
-/** Names of the data sources as deploy/grafana provisions them. */
+/** Names of the data sources, as deploy/grafana provisions them. */
 const loki = 'loki'
 const tempo = 'tempo'
-/** A request's log lines and spans lie within these of its beginning, clocks and batching included. */
+/** A request's log lines and spans lie within these times of its start, including clock skew and batching. */
 const beforeMs = 60_000
 const afterMs = 600_000
 
@@ -26,10 +26,10 @@ export function traceLink(grafana: URL, withTempo: boolean): TraceLink {
   return (requestId, _trace, at) => link(requestId, at)
 }
 
-/** Where the id and the times go: words that an encoded URL leaves as they are. */
+/** Placeholders of the id and the times: words that URL encoding does not change. */
 const [idPlace, fromPlace, toPlace] = ['REQUESTED', 'BEGINNING', 'END']
 
-/** All but the id and the times is written once: a link a request would cost more than the request's log line. */
+/** Everything but the id and the times is built once: building a link per request would cost more than its log line. */
 function linkInto(base: string, datasource: string, query: Record<string, unknown>): (id: string, at: number) => string {
   const panes = {
     relay: {

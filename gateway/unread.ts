@@ -1,13 +1,13 @@
 /**
- * Answers to requests whose body nobody will read. The answer is sent at once; the body is read and thrown away when its turn comes, a few
- * at a time: of hundreds that arrive together Node would read as much as it can of each before it looks at anything else. Who waits is held
- * no longer than its connection is open, and all together are bounded in number and in time.
+ * Responses to requests whose body is not needed. The response is sent at once. The body is read and discarded later, a few at a time: of
+ * hundreds that arrive together, Node would read as much as possible of each before it did anything else. A waiting response is held while
+ * its connection is open, and the number and the time of all are limited.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { maxBodyBytes } from './plugins/rate-limit.ts'
 
-/** In bytes: what is smaller is thrown away at once. */
+/** In bytes: a smaller body is discarded at once. */
 const smallBytes = 64 * 1024
 
 export interface PendingResponse {
@@ -17,7 +17,7 @@ export interface PendingResponse {
 }
 
 export interface UnreadLimits {
-  /** How many bodies are read at a time, and how long one may take of it, in milliseconds. */
+  /** How many bodies are read at a time, and the maximum time for each, in milliseconds. */
   atATime: number
   turnMs: number
   /** How many connections may wait for their turn, and how long, in milliseconds. */
@@ -39,29 +39,29 @@ export class UnreadBodies {
   #reading = 0
   /** In order of arrival. */
   readonly #waiting = new Map<Socket, Waiting>()
-  /** One for all: it waits for the first. */
+  /** One timer for all: it waits for the first. */
   #late: NodeJS.Timeout | undefined
 
   constructor(limits: Partial<UnreadLimits> = {}) {
     this.#limits = { ...defaults, ...limits }
   }
 
-  /** How many wait for their turn. */
+  /** How many connections wait for their turn. */
   get waiting(): number {
     return this.#waiting.size
   }
 
-  /** Whether the rest of the request is so much that it must wait for its turn. */
+  /** Whether the rest of the request is so large that it must wait for its turn. */
   isLarge({ headers, readableEnded, readableDidRead }: IncomingMessage): boolean {
     if (readableEnded || readableDidRead) return false
     const length = Number(headers['content-length'] ?? 0)
-    // What no body may be is cut, not read.
+    // A body above the limit is cut, not read.
     return headers['transfer-encoding'] !== undefined || (length > smallBytes && length <= maxBodyBytes)
   }
 
   /**
-   * Sends the whole answer, and ends it when the request has been thrown away; cuts a client that takes too long to send the rest, and one for
-   * whom there is no place to wait.
+   * Sends the whole response, and ends it when the request has been discarded. Cuts a client that takes too long to send the rest, and one
+   * that finds the queue full.
    */
   answer(request: IncomingMessage, response: ServerResponse, { status, headers, body }: PendingResponse): void {
     const { socket } = request
@@ -73,7 +73,7 @@ export class UnreadBodies {
       socket.destroySoon()
       return
     }
-    // Until its turn it stays where it is: in the client, or in the kernel.
+    // Until its turn, the body stays in the client or in the kernel.
     socket.pause()
     const gone = () => this.#waiting.delete(socket)
     socket.once('close', gone)
@@ -111,7 +111,7 @@ export class UnreadBodies {
 
   #next(): void {
     if (!this.#hasTurn()) return
-    // One after the other, with room for everything else between them.
+    // One at a time, so that other events are handled in between.
     setImmediate(() => {
       const [first] = this.#waiting
       if (first === undefined || !this.#hasTurn()) return

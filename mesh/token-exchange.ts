@@ -94,9 +94,16 @@ const refusal = (reason: NotSignedIn['reason'], error: MeshError, of: NotSignedI
 })
 const uncounted = <Answer extends CachedExchange | NotSignedIn>(answer: Answer): Answer =>
   'reason' in answer ? { ...answer, counted: false } : answer
-const notValid = () => meshErrors.UNAUTHENTICATED({ message: 'This API key is not valid: it is mistyped, or it has ended.' })
+const notValid = () =>
+  meshErrors.UNAUTHENTICATED({
+    message: 'This API key is not valid. Check its spelling, or use a key that has not expired or been revoked.',
+  })
 const fromElsewhere = ({ caller }: CachedExchange) =>
-  refusal('SOURCE_REFUSED', meshErrors.PERMISSION_DENIED({ message: 'This API key may not be used from this address.' }), caller)
+  refusal(
+    'SOURCE_REFUSED',
+    meshErrors.PERMISSION_DENIED({ message: 'This API key may not be used from this address. Use one of its allowed_sources.' }),
+    caller,
+  )
 
 export class CallerTokenSource {
   readonly #exchange: Exchange

@@ -5,7 +5,7 @@
  *   /files/{name=**}          the rest of the path, only at the end
  *   /runs/*:cancel            an unnamed segment, and a verb
  *
- * Patterns of several segments inside a variable ({name=shelves/*}) are not supported, and said to be when the process starts.
+ * Patterns of several segments inside a variable ({name=shelves/*}) are not supported; such a template stops the process at its start.
  */
 
 export type Segment =
@@ -18,13 +18,13 @@ export interface PathTemplate {
   readonly verb: string | undefined
 }
 
-/** What Fastify's router needs: its path, and the parameter that each field is filled from. */
+/** What Fastify's router needs: its path, and the parameter that fills each field. */
 export interface RouterPath {
   readonly path: string
   readonly variables: readonly { readonly field: readonly string[]; readonly parameter: string }[]
 }
 
-/** What a URL may hold unescaped, without `:` and `*`, which mean something to us and to the router. */
+/** Characters that a URL may hold unescaped, without `:` and `*`, which have a meaning here and in the router. */
 const literalText = /^[A-Za-z0-9._~!$&'()+,;=@-]+$/
 const identifier = /^[a-z][a-z0-9_]*$/
 
@@ -68,13 +68,15 @@ function parseSegment(text: string, fail: (what: string) => never): Segment {
   if (variable === null) return fail(`has the segment ${JSON.stringify(text)}, which is neither a literal nor one variable`)
   const [, name, pattern = '*'] = variable
   const field = name!.split('.')
-  if (!field.every((part) => identifier.test(part))) return fail(`has a variable named ${JSON.stringify(name)}, which is no field path`)
+  if (!field.every((part) => identifier.test(part))) return fail(`has a variable named ${JSON.stringify(name)}, which is not a field path`)
   if (pattern === '*') return { kind: 'one', field }
   if (pattern === '**') return { kind: 'rest', field }
   return fail(`has the pattern ${JSON.stringify(pattern)}: only * and ** are supported inside a variable`)
 }
 
-/** The same template as Fastify's router writes it. Parameters are numbered: field paths have dots, which the router splits at. */
+/**
+ * The same template in the syntax of Fastify's router. Parameters are numbered, because field paths have dots, at which the router splits.
+ */
 export function toRouterPath(template: PathTemplate): RouterPath {
   const variables: { field: readonly string[]; parameter: string }[] = []
   const last = template.segments.length - 1
@@ -83,13 +85,13 @@ export function toRouterPath(template: PathTemplate): RouterPath {
     const parameter = segment.kind === 'rest' ? '*' : `p${index}`
     if (segment.field !== undefined) variables.push({ field: segment.field, parameter })
     if (segment.kind === 'rest') return '*'
-    // Before a verb the router must be told where the parameter ends.
+    // Before a verb the router needs a pattern that says where the parameter ends.
     return template.verb !== undefined && index === last ? `:${parameter}(.+)` : `:${parameter}`
   })
   return { path: `/${parts.join('/')}${template.verb === undefined ? '' : `::${template.verb}`}`, variables }
 }
 
-/** What a path looks like as it came, before anything in it is decoded, if it is meant for the template. */
+/** Matches the raw path, before anything in it is decoded, if it is meant for the template. */
 export function rawPattern({ segments, verb }: PathTemplate): RegExp {
   const exactly = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
   const parts = segments.map((segment) => (segment.kind === 'literal' ? exactly(segment.text) : segment.kind === 'one' ? '[^/]+' : '.+'))

@@ -14,16 +14,18 @@ export function parseQuery(text: string): [name: string, value: string][] {
     })
 }
 
-/** The same without refusing anything: what is not well-formed or not UTF-8 stays as text, with U+FFFD for what cannot be read. */
+/** Like parseQuery, but it rejects nothing: malformed escapes stay as text, and bytes that are not UTF-8 become U+FFFD. */
 export const parseForm = (text: string): [name: string, value: string][] => [...new URLSearchParams(text)]
 
-/** Where people put keys by mistake. */
+/** Parameter names under which clients put keys by mistake. */
 const keyName = /(?:^|&)(?:api_?key|key|access_token|token)=/i
 
-/** Whether somebody put a key where logs and histories keep it. */
+/** Whether a parameter is named like a key. Logs and histories would keep it. */
 export const holdsKey = (text: string): boolean => text !== '' && keyName.test(text)
 
-/** Whether one of ours stands there, whatever the parameter is called: of other parameters a browser was sent here with, nothing is known. */
+/**
+ * Whether the text shows one of Relay's keys, under any parameter name: the other parameters of a browser's URL may come from elsewhere.
+ */
 export const showsKey = (text: string): boolean =>
   text.includes('rly_') && parseForm(text).some(([, value]) => parseApiKey(value) !== undefined)
 

@@ -1,6 +1,6 @@
 /**
- * The public routes of the contracts: HTTP in, bytes to the service, JSON (or an HttpBody) out. Everything that does not change is made
- * once a route.
+ * The public routes of the contracts: HTTP in, bytes to the service, JSON (or an HttpBody) out. Everything constant is built once per
+ * route.
  */
 import type { FastifyInstance } from 'fastify'
 import { key } from '#mesh/telemetry/names.ts'
@@ -22,7 +22,7 @@ function addRoute(app: FastifyInstance, route: Route, services: Services): void 
   const { method, permission, endpoint } = route
   const call = serviceCall(route, channelOf(services, route))
   const write = writerOf(route)
-  // A GET that makes something each time: not for those who only look, and not to be shown again from a cache.
+  // A GET that creates something each time: it needs more than read permission, and no cache may store it.
   const single = route.httpMethod === 'GET' && !method.safeToRepeat
   app.route({
     method: route.httpMethod,

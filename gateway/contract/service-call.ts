@@ -1,4 +1,4 @@
-/** A request on its way to the service of its route: the message that the contract makes of it, and beside that only what is ours. */
+/** Sends a request to the service of its route: the message that the contract defines, and metadata that only the gateway sets. */
 import type { FastifyRequest } from 'fastify'
 import type { IncomingHttpHeaders } from 'node:http'
 import { type Channel, type RawReply, maxRequestBytes } from '#mesh/grpc/client.ts'
@@ -8,8 +8,8 @@ import type { Route } from './route-table.ts'
 import { requestReader } from '../transcoding/transcode.ts'
 
 /**
- * Made once a route. A call throws what the request is refused with, and SERVICE_NOT_CONFIGURED where there is no channel. Of `headers`
- * only those reach the service that its contract names.
+ * Built once per route. A call throws the reason for which the request is rejected, and SERVICE_NOT_CONFIGURED if there is no channel. Of
+ * `headers`, only those that the contract names reach the service.
  */
 export function serviceCall(route: Route, channel: Channel | undefined) {
   const { path } = route.method
@@ -22,13 +22,13 @@ export function serviceCall(route: Route, channel: Channel | undefined) {
       headers,
       body: request.body as Buffer | undefined,
     })
-    // Small values take more room in a message than in JSON: a body that was within its limit may have become too large.
+    // Small values take more space in a message than in JSON: a body within its limit may become too large.
     if (message.length > maxRequestBytes)
-      throw errors.BODY_TOO_LARGE({ message: 'The body is larger than 1 MiB in the form in which it is sent on.' })
-    // It is a message now: while the service works nobody needs the bytes it was made of.
+      throw errors.BODY_TOO_LARGE({ message: 'The body is larger than 1 MiB once encoded as protobuf. Send less.' })
+    // The request is a message now; its bytes need no memory while the service works.
     request.body = undefined
     const gone = (request.gone = new AbortController())
-    // Metadata is made of these alone: no header of the client's reaches a service.
+    // Metadata consists of these alone: no header of the client reaches a service.
     const response = channel.call(path, message, {
       requestId: request.id,
       trace: request.scope.trace,
@@ -37,7 +37,7 @@ export function serviceCall(route: Route, channel: Channel | undefined) {
       source: request.source,
     })
     return response.catch((error: unknown) => {
-      // What a service misses is the token, which clients of the gateway never see: theirs is the key.
+      // The service rejects the caller token, which clients of the gateway never see; they know only their key.
       throw error instanceof MeshError && error.reason === 'UNAUTHENTICATED' ? meshErrors.UNAUTHENTICATED({ cause: error }) : error
     })
   }

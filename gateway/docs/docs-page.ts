@@ -1,4 +1,4 @@
-/** The page at /docs, made from the OpenAPI document: one file, nothing loaded from anywhere, no script. Pure. */
+/** The page at /docs, made from the OpenAPI document: one file that loads nothing and has no script. Pure. */
 import { type Html, contentPolicy, html, nothing } from '../pages/html.ts'
 import type { Schema } from './json-schema.ts'
 import type { OpenApi, Operation, Parameter } from './openapi.ts'
@@ -23,7 +23,7 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; 
 `
 
 export function docsPage(document: OpenApi, documented: readonly DocumentedReason[]): Page {
-  // One that two services share means the same in both.
+  // A reason that two services share has one meaning.
   const reasons = documented.filter(({ reason }, index) => documented.findIndex((each) => each.reason === reason) === index)
   const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => ({ path, method: method.toUpperCase(), operation })),
@@ -78,7 +78,7 @@ function section(document: OpenApi, path: string, method: string, operation: Ope
 <p>${operation.description}</p>
 <p>${
     operation['x-relay-permission'] === undefined
-      ? 'For browsers, which navigate here without a key and are shown a page or sent on.'
+      ? 'For browsers, which navigate here without a key. The response is a page or a redirect.'
       : html`Needs the permission <code>${operation['x-relay-permission']}</code>.`
   }</p>
 ${
@@ -95,7 +95,7 @@ ${
     ? nothing
     : html`<pre>${curl(document, path, method, operation.parameters, body)}</pre>
 <p>Answer:</p>
-${response === undefined ? html`<p>Not JSON: the bytes as they are, under their own Content-Type.</p>` : fields(document, response)}`
+${response === undefined ? html`<p>Not JSON: the raw bytes, with their own Content-Type.</p>` : fields(document, response)}`
 }
 `
 }
@@ -127,7 +127,7 @@ function rowsOf(document: OpenApi, schema: Schema, prefix: string, within: Reado
   })
 }
 
-/** What a reference means: the component, or the schema itself; of "this or null", this. */
+/** Resolves a reference to its component; of "this or null", returns this. */
 function resolve(document: OpenApi, schema: Schema): Schema {
   const either = schema.oneOf as Schema[] | undefined
   if (either !== undefined) return resolve(document, either[0]!)
@@ -158,7 +158,7 @@ function curl(document: OpenApi, path: string, method: string, parameters: reado
   return lines.join(' \\\n  ')
 }
 
-/** A value of a schema, with <names> where somebody has to put theirs. */
+/** An example value of a schema, with <names> as placeholders. */
 function example(document: OpenApi, schema: Schema, name: string): unknown {
   const resolved = resolve(document, schema)
   const properties = resolved.properties as Record<string, Schema> | undefined

@@ -8,22 +8,22 @@ export type Schema = Record<string, unknown>
 
 const rulesOption = extension('buf.validate.field')
 
-/** The shape of buf.validate.FieldRules, as far as our contracts use it. */
+/** The shape of buf.validate.FieldRules, as far as Relay's contracts use it. */
 interface Rules extends Message {
   type: { case: string | undefined; value: Record<string, unknown> }
 }
 
-/** Gathers the schemas of messages under their names, so that documents refer to them. */
+/** Collects the schemas of messages under their names, so that documents can refer to them. */
 export class Schemas {
   readonly components: Record<string, Schema> = {}
   readonly #names = new Map<string, DescMessage>()
 
-  /** A response: every field is there, null where it is optional and absent. */
+  /** A response: every field is present, null if it is optional and absent. */
   response(message: DescMessage): Schema {
     return this.#reference(message, message.name, (field) => this.#field(field, 'response'))
   }
 
-  /** A request, or the part of it that comes in the body: the fields that `take` lets through. */
+  /** A request, or the part of it that comes in the body: the fields that `take` accepts. */
   request(message: DescMessage, take: (field: DescField) => boolean = () => true): Schema {
     return this.#reference(
       message,
@@ -33,14 +33,15 @@ export class Schemas {
     )
   }
 
-  /** The schema of one field of a request, where it is a parameter. */
+  /** The schema of one request field that is a parameter. */
   parameter(field: DescField): Schema {
     return this.#field(field, 'request')
   }
 
   #reference(message: DescMessage, name: string, describe: (field: DescField) => Schema, take?: (field: DescField) => boolean): Schema {
     const known = this.#names.get(name)
-    if (known !== undefined && known !== message) throw new Error(`${message.typeName} and ${known.typeName} have one name in the document`)
+    if (known !== undefined && known !== message)
+      throw new Error(`${message.typeName} and ${known.typeName} have the same name in the document`)
     if (known === undefined) {
       this.#names.set(name, message)
       const fields = message.fields.filter((field) => take?.(field) ?? true).toSorted((one, other) => one.number - other.number)
@@ -83,7 +84,7 @@ const described = (description: string) => (description === '' ? {} : { descript
 
 const missing = new Map<DescMessage, ReadonlySet<string>>()
 
-/** Whether a request without the field is refused: asked of the very rules that requests are held to, so that they cannot differ. */
+/** Whether a request without the field is rejected. It runs the rules that validate requests, so the two cannot differ. */
 export function isRequired(field: DescField): boolean {
   const { parent } = field
   const known = missing.get(parent) ?? new Set(violationsIn(parent, create(parent)).map((violation) => violation.field))
@@ -99,7 +100,7 @@ function rulesOf(field: DescField, kind: string): Record<string, unknown> {
   return found?.case === kind ? found.value : {}
 }
 
-/** The rules that are set, under the names that JSON Schema has for them. */
+/** The rules that are set, under their JSON Schema names. */
 function renamed(values: Record<string, unknown>, names: Record<string, string>): Schema {
   return Object.fromEntries(
     Object.entries(names).flatMap(([rule, keyword]) => {

@@ -21,12 +21,12 @@ export interface Operation {
   summary: string
   description: string
   parameters: Parameter[]
-  /** JSON of a program; a form of a browser. */
+  /** JSON for a program; a form for a browser. */
   requestBody?: { required: true; content: Record<string, { schema: Schema }> }
   responses: Record<string, unknown>
-  /** Given, and empty, where no key is asked for. */
+  /** Present and empty if no key is required. */
   security?: []
-  /** Absent where a browser navigates, which shows no key. */
+  /** Absent if a browser navigates, which shows no key. */
   'x-relay-permission'?: string
 }
 
@@ -61,7 +61,7 @@ export function openApi(
     info: {
       title: 'Relay',
       version,
-      description: 'See an action before it happens, do exactly what was shown, do it once, and find out afterwards what happened.',
+      description: 'Preview an action, execute exactly what the preview showed, at most once, and find out afterwards what happened.',
     },
     servers: [{ url: '/' }],
     security: [{ key: [] }],
@@ -74,7 +74,7 @@ export function openApi(
       responses: {
         Problem: {
           description:
-            'Why nothing was done: a problem document (RFC 9457), `reason` for programs, `detail` for people. /docs explains each reason.',
+            'A problem document (RFC 9457) that says why the request failed: `reason` is for programs, `detail` for people. /docs explains each reason.',
           headers: { ...every, 'Retry-After': { $ref: '#/components/headers/Retry-After' } },
           content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
         },
@@ -120,11 +120,11 @@ const contentOf = ({ method: { descriptor } }: Route, schemas: Schemas): Record<
     ? { '*/*': { schema: { type: 'string', format: 'binary' } } }
     : { 'application/json': { schema: schemas.response(descriptor.output) } }
 
-/** What is not JSON has no room for a next_page_token. */
+/** A response that is not JSON has no place for a next_page_token. */
 const linksPages = ({ method: { descriptor } }: Route): boolean =>
   isHttpBody(descriptor.output) && descriptor.input.fields.some(({ name }) => name === 'page_token')
 
-/** Where each field of the request comes from. */
+/** The source of each field of the request. */
 function parametersOf(route: Route, schemas: Schemas): { parameters: Parameter[]; inBody: (field: DescField) => boolean } {
   const { input } = route.method.descriptor
   const inPath = route.template.segments.flatMap((segment) =>
@@ -136,7 +136,7 @@ function parametersOf(route: Route, schemas: Schemas): { parameters: Parameter[]
   }
   const parameters = inPath.map((path) => parameter(path.join('.'), 'path', fieldAt(input, path)!, true))
   const headerFields = input.fields.filter((field) => hasOption(field, headerOption))
-  // A page's are what the browser sends by itself.
+  // The browser itself sends the headers and cookies of a page.
   if (route.permission !== undefined)
     parameters.push(...headerFields.map((field) => parameter(getOption(field, headerOption) as string, 'header', field, isRequired(field))))
   const bound = new Set<string>([...inPath.map((path) => path[0]!), ...headerFields.map(({ name }) => name)])
@@ -157,36 +157,36 @@ const text = (description: string, example?: string) => ({
 })
 
 const headers: Record<string, unknown> = {
-  'X-Request-ID': text('The id of this request, a UUID v4: in the body too, and in every log line about it.'),
-  'X-Trace-Link': text('Where to look at this request in Grafana; sent where one is configured.'),
+  'X-Request-ID': text('The id of this request, a UUID v4. It is also in the body and in every log line about the request.'),
+  'X-Trace-Link': text('A link to this request in Grafana; present if Grafana is configured.'),
   'Idempotency-Replayed': text('"true" where the answer is that of an earlier call with the same key.', 'true'),
   RateLimit: text(
-    'What is left of the limit (draft-ietf-httpapi-ratelimit-headers): r, and t seconds until there is more.',
+    'The remaining quota (draft-ietf-httpapi-ratelimit-headers): r requests, and t seconds until the quota resets.',
     '"workspace";r=599;t=42',
   ),
-  'RateLimit-Policy': text('The limit: q requests in w seconds.', '"workspace";q=600;w=60'),
-  Location: text('Where the browser goes next.'),
+  'RateLimit-Policy': text('The limit: q requests per w seconds.', '"workspace";q=600;w=60'),
+  Location: text('The address of the redirect.'),
   Link: text('The next page, as rel="next" (RFC 8288); absent on the last one.', '</things?page_token=abc>; rel="next"'),
-  'Retry-After': { description: 'Seconds after which it is worth trying again.', schema: { type: 'integer', minimum: 1 } },
+  'Retry-After': { description: 'Seconds to wait before a retry.', schema: { type: 'integer', minimum: 1 } },
 }
 const refer = (...names: string[]) => Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]))
 const every = refer('X-Request-ID', 'X-Trace-Link')
 const page = (description: string) => ({ description, headers: every, content: { 'text/html': { schema: { type: 'string' } } } })
-/** What a browser is answered. */
+/** The responses to a browser. */
 const pageResponses = {
-  '200': page('A page that says how it went.'),
-  '3XX': { description: 'Where the browser goes next.', headers: { ...every, ...refer('Location') } },
-  default: page('A page that says why not, with the id of the request.'),
+  '200': page('A page that states the outcome.'),
+  '3XX': { description: 'A redirect.', headers: { ...every, ...refer('Location') } },
+  default: page('A page that explains the error, with the id of the request.'),
 }
 const limits = refer('RateLimit', 'RateLimit-Policy', 'Idempotency-Replayed')
 
 const problemSchema = (reasons: readonly DocumentedReason[]): Schema => ({
   type: 'object',
   properties: {
-    type: { type: 'string', format: 'uri-reference', description: 'Where the reason is explained.' },
+    type: { type: 'string', format: 'uri-reference', description: 'The explanation of the reason.' },
     title: { type: 'string' },
     status: { type: 'integer', minimum: 400, maximum: 599 },
-    detail: { type: 'string', description: 'What is wrong and, where that can be said, what to do.' },
+    detail: { type: 'string', description: 'The error and, if possible, what to do about it.' },
     reason: { type: 'string', enum: [...new Set(reasons.map(({ reason }) => reason))].sort() },
     request_id: { type: 'string', format: 'uuid' },
     violations: {
@@ -199,6 +199,6 @@ const problemSchema = (reasons: readonly DocumentedReason[]): Schema => ({
     },
   },
   required: ['type', 'title', 'status', 'detail', 'reason', 'request_id'],
-  // Facts about the case at hand, such as the run_id that is in the way.
+  // Facts about the case, such as the run_id of the conflicting run.
   additionalProperties: { type: 'string' },
 })

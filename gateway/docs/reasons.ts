@@ -1,4 +1,7 @@
-/** The reasons that anything here answers with, read from docs/errors.md: the gateway imports no service; a test keeps that page whole. */
+/**
+ * The reasons of the gateway and all services, read from docs/errors.md, because the gateway imports no service. A test keeps that page
+ * complete.
+ */
 
 export interface DocumentedReason {
   reason: string
@@ -7,7 +10,7 @@ export interface DocumentedReason {
   /** The HTTP status. */
   status: number
   meaning: string
-  /** Whose it is: mesh, gateway, or a service. */
+  /** The owner: mesh, gateway, or a service. */
   domain: string
 }
 

@@ -1,4 +1,4 @@
-/** What a browser is shown where a program would get a problem document: the same sentence, and the id to ask about. Pure. */
+/** The error page for a browser, in place of a problem document: the same sentence, and the request id. Pure. */
 import type { MeshError } from '#mesh/errors.ts'
 import { toProblem } from '#mesh/problem.ts'
 import { html } from './html.ts'

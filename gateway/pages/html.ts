@@ -1,12 +1,12 @@
-/** HTML from templates, and the content policy of a page made so. Pure. */
+/** HTML from templates, and the content policy of such a page. Pure. */
 import { createHash } from 'node:crypto'
 
-/** Text that stands in the page as it is. */
+/** Text that is inserted into the page without escaping. */
 export interface Html {
   readonly html: string
 }
 
-/** HTML of a template: what is put in is escaped, unless it is HTML already. */
+/** HTML from a template: values are escaped, unless they are HTML already. */
 export function html(parts: TemplateStringsArray, ...values: (string | number | Html | readonly Html[])[]): Html {
   const shown = values.map((value) => {
     if (typeof value === 'object') return 'html' in value ? value.html : value.map((each) => each.html).join('')
@@ -21,8 +21,8 @@ const escape = (text: string): string => text.replaceAll(/[&<>"']/g, (character)
 export const nothing = html``
 
 /**
- * The Content-Security-Policy of a page that may have this one style (the text of its element), and a form for its own origin where it says
- * so; and else no script, form, frame or address.
+ * The Content-Security-Policy of a page: it allows the one style (the text of its element) and, if `form`, a form to its own origin. It
+ * allows no script, frame, base address or other form.
  */
 export function contentPolicy(style: string | undefined, { form = false }: { form?: boolean } = {}): string {
   // https://www.w3.org/TR/CSP3/#grammardef-hash-source

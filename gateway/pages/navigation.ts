@@ -1,10 +1,10 @@
 /**
- * Whether a browser says that a person opened an address, as against fetching it beforehand, as a part of another page, or on behalf of one.
- * What does not say either, such as curl or an old browser, counts as a navigation: a service uses nothing up without proof of the browser.
+ * Whether a browser says that a person opened an address, as opposed to a prefetch, a subresource or a script's request. A client that says
+ * neither, such as curl or an old browser, counts as a navigation: no service uses anything up without proof of the browser.
  */
 import type { IncomingHttpHeaders } from 'node:http'
 
-/** `Sec-Purpose` by the Fetch standard; the others are what browsers sent before it. */
+/** `Sec-Purpose` by the Fetch standard; browsers sent the others before it. */
 const purposes = ['sec-purpose', 'purpose', 'x-purpose', 'x-moz']
 const beforehand = /prefetch|prerender|preview/i
 
@@ -13,7 +13,7 @@ export function isNavigation(method: string, headers: IncomingHttpHeaders): bool
   // https://www.w3.org/TR/fetch-metadata/: an image, a frame, a script's fetch … each has a destination of its own.
   const destination = headers['sec-fetch-dest']
   if (destination !== undefined && destination !== 'document') return false
-  // A form of ours is sent by a page of ours.
+  // Only Relay's own pages send Relay's forms.
   const site = headers['sec-fetch-site']
   return method === 'GET' || site === undefined || site === 'same-origin'
 }

@@ -1,7 +1,6 @@
 /**
- * relay.mesh.v1.Page: the whole response to a browser's navigation, as a service makes it. Nothing of it is sent before it is held to the
- * little that such a response may be: a service that is wrong, or was talked into something, opens no redirect and sets no foreign cookie.
- * Pure.
+ * relay.mesh.v1.Page: the whole response to a browser's navigation, as a service makes it. The gateway checks all of it before it sends
+ * anything: a service that is faulty, or was tricked, cannot open a redirect or set a foreign cookie. Pure.
  */
 import type { DescMessage } from '@bufbuild/protobuf'
 import { Page } from '#gen/relay/mesh/v1/page.ts'
@@ -17,21 +16,21 @@ export const isPage = (message: DescMessage): boolean => message.typeName === 'r
 
 const redirects = new Set([302, 303])
 const statuses = new Set([200, ...redirects, 400, 403, 404, 410, 503])
-/** What 2048 characters, the longest return_to, may become when each is percent-encoded. */
+/** The maximum length of return_to, 2048 characters, after percent-encoding each. */
 const maxLocation = 20 * 1024
 const maxCookies = 16
 
 /** Throws an Error that says what is wrong with the page, and never quotes it: locations and cookies are secrets. */
 export function readPage(bytes: Uint8Array): PageResponse {
   const { status, location, setCookies, html, forward, form } = Page.decode(bytes)
-  if (!statuses.has(status)) throw new Error(`a page has the status ${status}, which pages do not have`)
+  if (!statuses.has(status)) throw new Error(`a page has the status ${status}, which is not allowed`)
   const redirect = redirects.has(status)
   if (redirect !== (location !== '')) throw new Error('a page has a location and does not redirect, or redirects nowhere')
-  if (redirect !== (html === '')) throw new Error('a page has nothing to show, or redirects and has something')
-  if (redirect && !mayBeLocation(location)) throw new Error('a page redirects to what is neither http(s) nor a path of ours')
+  if (redirect !== (html === '')) throw new Error('a page has no HTML, or has HTML and redirects')
+  if (redirect && !mayBeLocation(location)) throw new Error('a page redirects to an address that is neither http(s) nor a path of Relay')
   if (forward !== '' && (status !== 200 || !mayBeLocation(forward)))
-    throw new Error('a page goes on to what is neither http(s) nor a path of ours')
-  if (setCookies.length > maxCookies || !setCookies.every(maySet)) throw new Error('a page sets a cookie that pages do not set')
+    throw new Error('a page forwards to an address that is neither http(s) nor a path of Relay')
+  if (setCookies.length > maxCookies || !setCookies.every(maySet)) throw new Error('a page sets a cookie that is not allowed')
   return {
     status,
     headers: {
@@ -45,7 +44,7 @@ export function readPage(bytes: Uint8Array): PageResponse {
   }
 }
 
-/** What every page has. Its first style element is allowed, and nothing else that acts or loads. */
+/** The headers of every page. They allow its first style element, and nothing else that acts or loads. */
 export function pageHeaders(html: string, { form = false }: { form?: boolean } = {}): Record<string, string> {
   return {
     'content-type': 'text/html; charset=utf-8',
@@ -55,7 +54,7 @@ export function pageHeaders(html: string, { form = false }: { form?: boolean } =
   }
 }
 
-/** An absolute http(s) URL that names nobody, or a path here; visible ASCII without the backslash, which browsers read as a slash. */
+/** An absolute http(s) URL without userinfo, or a path here; visible ASCII without the backslash, which browsers read as a slash. */
 function mayBeLocation(text: string): boolean {
   if (text.length > maxLocation || !/^[\x21-\x5b\x5d-\x7e]+$/.test(text)) return false
   if (text.startsWith('/')) return !text.startsWith('//')
@@ -65,10 +64,12 @@ function mayBeLocation(text: string): boolean {
 
 const ownName = /^(__Host-)?relay-[\w-]+$/
 const cookieValue = /^[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*$/
-/** No Domain: what is set here is sent here alone. */
+/** No Domain attribute: the browser returns the cookie to this host alone. */
 const attribute = /^(?:Path=\/[\x21-\x3a\x3c-\x7e]*|Secure|HttpOnly|SameSite=(?:Lax|Strict)|Max-Age=\d+)$/
 
-/** Whether a Set-Cookie (RFC 6265, 4.1) is of a cookie of ours, within what its name promises (`__Host-`: RFC 6265bis, 4.1.3.2). */
+/**
+ * Whether a Set-Cookie (RFC 6265, 4.1) is for one of Relay's cookies and keeps what its name promises (`__Host-`: RFC 6265bis, 4.1.3.2).
+ */
 function maySet(cookie: string): boolean {
   const [pair = '', ...attributes] = cookie.split('; ')
   const equals = pair.indexOf('=')
@@ -77,7 +78,7 @@ function maySet(cookie: string): boolean {
   return name[1] === undefined || (attributes.includes('Secure') && attributes.includes('Path=/'))
 }
 
-/** The cookies of ours in a Cookie header, and nobody else's: others that share the host are no business of a service. */
+/** Relay's own cookies in a Cookie header: cookies of other applications on the host do not reach a service. */
 export function ownCookies(header: string | undefined): string | undefined {
   const own = header
     ?.split(';')

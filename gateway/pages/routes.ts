@@ -1,7 +1,7 @@
 /**
- * The public routes that answer a Page: a browser navigates to them, from a link, sent by somebody else's redirect, or by a form of ours.
- * What is not a navigation reaches no service. Nobody is authenticated, so the service itself checks what the request shows; of the browser's cookies it is told only ours. What goes wrong is a
- * page too.
+ * The public routes that return a Page: a browser navigates to them from a link, a foreign redirect, or one of Relay's forms. A request
+ * that is not a navigation reaches no service. The routes have no authentication, so the service itself checks what the request shows; it
+ * sees only Relay's own cookies. Errors are pages too.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { parseSource } from '#mesh/grpc/source.ts'
@@ -20,7 +20,7 @@ import { type Services, channelOf } from '../upstreams.ts'
 /** In bytes. */
 const formLimit = 16 * 1024
 
-/** For an instance of its own: what fails in it is answered to a browser. */
+/** Needs its own Fastify instance: errors in it become pages. */
 export function pageRoutes(app: FastifyInstance, routes: readonly Route[], services: Services): void {
   app.setErrorHandler((error, request, reply) => sendFailurePage(request, reply, error))
   app.addHook('onRequest', (request, _reply, done) => {
@@ -32,19 +32,19 @@ export function pageRoutes(app: FastifyInstance, routes: readonly Route[], servi
   for (const route of routes) addRoute(app, route, services)
 }
 
-/** What a browser sends of a form. */
+/** Reads the body of a form. */
 function formBody(app: FastifyInstance): void {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser<Buffer>(
     'application/x-www-form-urlencoded',
     { parseAs: 'buffer', bodyLimit: formLimit },
     (request, body, done) => {
-      // The body's end comes from the connection: from here on it is the request's work again.
+      // The end of the body is an event of the connection, outside the scope of the request: enter it again.
       runInScope(request.scope, () => done(null, body))
     },
   )
   app.addContentTypeParser('*', (_request, _body, done) => {
-    done(errors.UNSUPPORTED_MEDIA_TYPE({ message: 'A form is sent as application/x-www-form-urlencoded.' }))
+    done(errors.UNSUPPORTED_MEDIA_TYPE({ message: 'The body is not a form. Send Content-Type: application/x-www-form-urlencoded.' }))
   })
 }
 
@@ -52,7 +52,10 @@ function sendFailurePage(request: FastifyRequest, reply: FastifyReply, error: un
   return sendRefusal(request, reply, failurePage(noteFailure(request, reply, error), request.id))
 }
 
-/** Answers what the router refused before it matched it to a route: on a page where it was meant for one of these routes, else as a problem. */
+/**
+ * Answers a request that the router rejects before it matches a route: with a page if it was meant for one of these routes, else with a
+ * problem.
+ */
 export function rejectUnrouted(routes: readonly Route[]): typeof sendProblem {
   const meant = routes.map(({ httpMethod, template }) => ({ httpMethod, path: rawPattern(template) }))
   return (request, reply, error) => {
@@ -67,7 +70,7 @@ function addRoute(app: FastifyInstance, route: Route, services: Services): void 
   app.route({
     method: route.httpMethod,
     url: toRouterPath(route.template).path,
-    // What looks at a link before a person follows it must not use it up.
+    // A link scanner that looks at a link before a person opens it must not use it up.
     exposeHeadRoute: false,
     config: { endpoint: route.endpoint },
     handler: async (request, reply) => {

@@ -1,7 +1,7 @@
 /**
- * Who may have how many bytes under way: each caller, each workspace, and all together. A request that finds no room is refused before its
- * body is read. What is counted of a request is its body until that has become a message, and its answer until that has been sent. What was
- * only read is refused too if it finds no room; what was done is told in any case, and takes room from nobody but its caller.
+ * Limits the bytes in flight per caller, per workspace and in total. A request that does not fit is rejected before its body is read. A
+ * request counts its body until it has become a message, and its response until it has been sent. A response to a read that does not fit is
+ * rejected too. A response to a write is always sent, and takes space only from its caller.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ByteBudget, type Reservation, type BudgetShare } from '#mesh/byte-budget.ts'
@@ -12,41 +12,41 @@ import type { Metrics } from '#mesh/telemetry/metrics.ts'
 const KiB = 1024
 const MiB = 1024 * KiB
 
-/** In bytes. A request of 1 MiB takes some five times that while it is served; a process is to stay below 300 MB. */
+/** In bytes. Serving a request of 1 MiB takes about five times that; a process should stay below 300 MB. */
 export const admissionLimits = { caller: 4 * MiB, workspace: 8 * MiB, total: 18 * MiB, reserved: 4 * MiB, small: 64 * KiB }
-/** What any request takes beside its body and its answer. */
+/** The overhead of any request, in addition to its body and its response. */
 const minBytes = 4 * KiB
-/** How long it takes, more or less, until there is room again. */
+/** The approximate time until there is space again. */
 const retryAfterMs = 1000
-/** Answers whose size is remembered, by who got them from which route. */
+/** The sizes of the latest responses, by key and route. */
 const maxRemembered = 10_000
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** What it holds of the bytes that may be under way. */
+    /** The bytes that the request holds of the budget. */
     held: Reservation | undefined
   }
   interface FastifyContextConfig {
-    /** A GET that makes something each time: what it answers cannot be asked for again. */
+    /** A GET that creates something each time: its response cannot be requested again. */
     single?: boolean
   }
 }
 
 export interface AdmissionParts {
-  /** The largest body. */
+  /** The maximum body size. */
   bodyLimit: number
   metrics: Metrics
   limits?: typeof admissionLimits
 }
 
-/** For every route of the instance; to be added right after authentication. */
+/** For every route of the instance; add it directly after authentication. */
 export function admission(app: FastifyInstance, { bodyLimit, metrics, limits = admissionLimits }: AdmissionParts): void {
   const budget = new ByteBudget({ maxBytes: limits.total, reservedBytes: limits.reserved, smallBytes: limits.small })
   const refused = metrics.counter('gateway_overload_rejections_total', 'Requests rejected because too many bytes were in flight', [])
   metrics.gauge('gateway_bytes_in_flight', 'Bytes of requests and responses in flight', [], (gauge) => gauge.set(budget.total))
-  // An answer's size is known only once it is there: so a caller's next one is taken to be as large as the last from that route.
+  // The size of a response is known only when it exists, so a caller's next response is estimated by the last one of the route.
   const responses = new LruCache<number>(maxRemembered)
-  /** Of the answer that a request is expected to get: no more than leaves room for another. */
+  /** The bytes reserved for the expected response: at most what leaves space for another. */
   const expectedBytes = (request: FastifyRequest) => Math.min(responses.get(nameOf(request)) ?? 0, limits.caller / 2)
   const nameOf = ({ caller, routeOptions }: FastifyRequest) => `${caller!.keyId} ${routeOptions.config.endpoint}`
 
@@ -59,13 +59,15 @@ export function admission(app: FastifyInstance, { bodyLimit, metrics, limits = a
     const held = budget.take(shares, minBytes + Math.min(bodyBytes(request, bodyLimit), bodyLimit) + expectedBytes(request))
     if (held === undefined) {
       refused.inc()
-      return done(meshErrors.OVERLOADED({ message: 'Too many bytes are under way here; nothing was done. Try again soon.', retryAfterMs }))
+      return done(
+        meshErrors.OVERLOADED({ message: 'Too many bytes are in flight at this gateway; nothing was done. Retry shortly.', retryAfterMs }),
+      )
     }
     request.held = held
     reply.raw.once('close', held.release)
     done()
   })
-  // Without a length it was taken to be as large as it may be.
+  // A body without a length was counted with the maximum size.
   app.addHook('preHandler', (request, _reply, done) => {
     request.held?.resize(minBytes + ((request.body as Buffer | undefined)?.length ?? 0) + expectedBytes(request))
     done()
@@ -80,19 +82,19 @@ export function admission(app: FastifyInstance, { bodyLimit, metrics, limits = a
     else if (!held.tryResize(minBytes + bytes)) {
       refused.inc()
       const message =
-        'The response is too large for what this caller, its workspace or this gateway has under way. Read the pending responses, then try again.'
+        'The response exceeds the bytes that this caller, its workspace or this gateway may have in flight. Read the pending responses, then retry.'
       return done(meshErrors.OVERLOADED({ message, retryAfterMs }))
     }
     done(null, payload)
   })
 }
 
-/** Whether nothing is lost with an answer that is not sent. An error has no size that matters. */
+/** Whether discarding the response loses nothing. Errors are small and always sent. */
 function canAskAgain({ method, routeOptions }: FastifyRequest, { statusCode }: FastifyReply): boolean {
   return (method === 'GET' || method === 'HEAD') && statusCode < 400 && routeOptions.config.single !== true
 }
 
-/** What the body of a request has, or may have, in bytes. */
+/** The size of the request body, or its maximum size if no length is given, in bytes. */
 export function bodyBytes({ headers }: FastifyRequest, bodyLimit: number): number {
   if (headers['transfer-encoding'] !== undefined) return bodyLimit
   return Number(headers['content-length'] ?? 0)

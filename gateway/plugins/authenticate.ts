@@ -1,6 +1,6 @@
 /**
- * Who is calling: the one plugin that turns an API key into a caller. Access is asked once and SignIn keeps what it said; the caller token,
- * never the key, goes on to the services, which verify it by themselves.
+ * The one plugin that turns an API key into a caller. It asks access once per key, and TokenExchange caches the result. The caller token,
+ * never the key, goes on to the services, which verify it themselves.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { DenialCounter } from '#mesh/audit/denials.ts'
@@ -13,18 +13,18 @@ import { holdsKey } from '../contract/query.ts'
 
 export interface AuthenticateParts {
   signIn: Pick<CallerTokenSource, 'caller'>
-  /** Is told of refused sign-ins and permissions that access did not see itself. */
+  /** Records rejected keys and denied permissions that access did not see itself. */
   refusals?: DenialCounter | undefined
 }
 
-/** For every route of the instance. A route says in its config which permission it wants. */
+/** For every route of the instance. The config of a route names the permission that it requires. */
 export function authenticate(app: FastifyInstance, { signIn, refusals }: AuthenticateParts): void {
   app.addHook('onRequest', (request, _reply, done) => {
-    // Before anything else: such a key is to be withdrawn, whether or not it is valid.
+    // This check comes first: such a key should be revoked, whether or not it is valid.
     if (holdsKey(request.query as string)) return done(errors.KEY_IN_QUERY())
     const shown = bearerToken(request.headers.authorization)
     if (shown === undefined) return done(meshErrors.UNAUTHENTICATED())
-    // Fastify has no address for a client that has gone already.
+    // Fastify has no address for a client that has already disconnected.
     request.source = parseSource(request.ip ?? '')
     const admit = (response: SignedIn | NotSignedIn) => done(refusalOf(request, response, refusals))
     let response: ReturnType<typeof signIn.caller>

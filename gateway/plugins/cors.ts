@@ -1,4 +1,4 @@
-/** Which web pages may call from a browser (https://fetch.spec.whatwg.org/#http-cors-protocol): those of the configured origins. */
+/** The web pages that may call from a browser (https://fetch.spec.whatwg.org/#http-cors-protocol): those of the configured origins. */
 import cors from '@fastify/cors'
 import type { FastifyInstance } from 'fastify'
 
@@ -6,7 +6,7 @@ const requestHeaders = ['Content-Type', 'Idempotency-Key', 'X-Signature', 'Autho
 const exposedHeaders = ['X-Request-ID', 'X-Trace-Link', 'Idempotency-Replayed', 'RateLimit', 'RateLimit-Policy', 'Retry-After', 'Link']
 const maxAgeSeconds = 600
 
-/** `more` are request headers that the contracts name. */
+/** `more` are the request headers that the contracts name. */
 export async function allowOrigins(app: FastifyInstance, origins: readonly string[], more: readonly string[]): Promise<void> {
   await app.register(cors, {
     origin: [...origins],
@@ -15,7 +15,7 @@ export async function allowOrigins(app: FastifyInstance, origins: readonly strin
     allowedHeaders: [...new Set([...requestHeaders, ...more])],
     exposedHeaders,
     maxAge: maxAgeSeconds,
-    // Its refusal is plain text; without an Origin there is nobody to refuse.
+    // The plugin's rejection is plain text; a request without an Origin needs none.
     strictPreflight: false,
   })
 }

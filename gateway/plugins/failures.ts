@@ -1,4 +1,4 @@
-/** Whatever goes wrong with a request becomes a problem document: errors of the family, Fastify's, the router's, the HTTP parser's. */
+/** Every failure of a request becomes a problem document: MeshErrors, and errors of Fastify, the router and the HTTP parser. */
 import type { Socket } from 'node:net'
 import { STATUS_CODES, type ServerResponse } from 'node:http'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
@@ -15,12 +15,12 @@ const byFastifyCode: Readonly<Record<string, (details: { cause: unknown }) => Me
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: errors.MALFORMED_REQUEST,
   FST_ERR_BAD_URL: errors.INVALID_URL,
   FST_ERR_MAX_PARAM_LENGTH: errors.URL_TOO_LONG,
-  // The client went, or broke off, in the middle of its body.
+  // The client disconnected in the middle of its body.
   ECONNRESET: errors.MALFORMED_REQUEST,
   ECONNABORTED: errors.MALFORMED_REQUEST,
 }
 
-/** What Fastify, the router or Node refuses for a reason that has no row above is still the client's mistake where they say so. */
+/** Other errors of Fastify, the router or Node are the client's mistake if their status says so. */
 const byStatus: Readonly<Record<number, (details: { cause: unknown }) => MeshError>> = {
   404: errors.NOT_FOUND,
   408: errors.REQUEST_TIMEOUT,
@@ -38,10 +38,10 @@ function familyOf(error: unknown): MeshError {
   return known({ cause: error })
 }
 
-/** After these it is not certain where the next request on the connection begins. */
+/** After these errors the start of the next request on the connection is uncertain. */
 const endsConnection = new Set(['MALFORMED_REQUEST', 'HOST_INVALID', 'HEADER_REPEATED'])
 
-/** What was thrown as an error of the family, noted for the log; the answer, whatever it looks like, ends the connection where it must. */
+/** Converts what was thrown to a MeshError and notes it for the log. Closes the connection after the response if necessary. */
 export function noteFailure(request: FastifyRequest, reply: FastifyReply, thrown: unknown): MeshError {
   const error = familyOf(thrown)
   request.failure = error
@@ -55,14 +55,14 @@ export function sendProblem(request: FastifyRequest, reply: FastifyReply, thrown
   return sendRefusal(request, reply, toProblem(error, request.id))
 }
 
-/** Of the whole process: it is the process that they keep from its work. */
+/** One per process, because the bodies compete for the one event loop. */
 const unread = new UnreadBodies()
 
-/** Sends why a request was refused, whatever is left of its body. */
+/** Rejects a request, however much of its body is still unread. */
 export function sendRefusal(request: FastifyRequest, reply: FastifyReply, response: PendingResponse): FastifyReply {
   reply.code(response.status).headers(response.headers)
   if (!unread.isLarge(request.raw)) return reply.send(response.body)
-  // Nothing is kept of it from here on, and the answer is not to wait for it.
+  // Nothing of the body is kept, and the response must not wait for it.
   request.held?.release()
   reply.hijack()
   unread.answer(request.raw, reply.raw, { ...response, headers: reply.getHeaders() as PendingResponse['headers'] })
@@ -71,14 +71,14 @@ export function sendRefusal(request: FastifyRequest, reply: FastifyReply, respon
 
 const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
 
-/** To be added before anything that may fail. */
+/** Add this before anything that may fail. */
 export function handleFailures(app: FastifyInstance): void {
   app.setErrorHandler((error, request, reply) => sendProblem(request, reply, error))
 }
 
 /**
- * Answers what no route takes, and OPTIONS, which asks what a path takes. Two hooks: what is asked by OPTIONS is answered before CORS, which
- * would answer it otherwise, and everything else behind it, so that web pages may read the refusal. Both count against the address.
+ * Answers requests that match no route, and OPTIONS, which lists the methods of a path. There are two hooks: OPTIONS is answered before
+ * CORS, which would answer it otherwise; everything else after CORS, so that web pages can read the error. Both count against the address.
  */
 export function handleUnmatched(
   app: FastifyInstance,
@@ -89,7 +89,7 @@ export function handleUnmatched(
     const allowed = methods.filter((method) => app.findRoute({ method, url: path }) !== null)
     if (allowed.length === 0) return sendProblem(request, reply, errors.NOT_FOUND())
     reply.header('allow', [...allowed, 'OPTIONS'].join(', '))
-    // What a path takes, asked by OPTIONS: RFC 9110, 9.3.7.
+    // OPTIONS returns the methods of a path: RFC 9110, 9.3.7.
     return request.method === 'OPTIONS' ? reply.code(204).send() : sendProblem(request, reply, errors.METHOD_NOT_ALLOWED())
   }
   app.setNotFoundHandler(unmatched)
@@ -99,20 +99,20 @@ export function handleUnmatched(
       if (request.method !== 'OPTIONS' || request.headers['access-control-request-method'] !== undefined) return done()
       limitAddress.call(app, request, reply, (error) => void (error === undefined ? unmatched(request, reply) : done(error)))
     },
-    // Before its body is looked at.
+    // Before its body is read.
     others: (request, reply, done) => void (request.is404 ? unmatched(request, reply) : done()),
   }
 }
 
 /**
- * Answers what never became a request: there is only the socket to write to. `last` is the last response on it, if there was one. Reports
- * the status that was sent.
+ * Answers input that never became a request: there is only the socket to write to. `last` is the last response on it, if any. Returns the
+ * status that was sent.
  */
 export function sendParserError(error: Error & { code?: string }, socket: Socket, last: ServerResponse | undefined): number | undefined {
   if (error.code === 'ECONNRESET' || socket.destroyed) return undefined
   const answering = last?.headersSent === true && !last.writableFinished
   if (answering) {
-    // The request was refused before the rest of it turned out to be malformed: one answer is enough.
+    // The request was rejected before the rest of it proved malformed: one response is enough.
     socket.destroySoon()
     return undefined
   }
@@ -125,13 +125,13 @@ export function sendParserError(error: Error & { code?: string }, socket: Socket
   const length = String(Buffer.byteLength(problem.body))
   const headers = { ...securityHeaders, ...problem.headers, 'x-request-id': requestId, 'content-length': length, connection: 'close' }
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
-  // destroySoon sends what is written first; a client that goes on sending must not hold the socket.
+  // destroySoon sends pending bytes first; a client that continues to send must not hold the socket.
   socket.write(`HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status] ?? reason}\r\n${lines.join('')}\r\n${problem.body}`)
   socket.destroySoon()
   return problem.status
 }
 
-/** Every status that it answers with. */
+/** Every status that sendParserError sends. */
 export const parserStatuses = ['400', '408', '431'] as const
 
 function parserFailure(code: string | undefined): MeshError {

@@ -1,11 +1,11 @@
-/** Bodies: JSON in UTF-8, as the bytes they came in; the route's reader takes them apart. */
+/** Bodies are JSON in UTF-8. They stay bytes here; the reader of the route parses them. */
 import type { FastifyInstance } from 'fastify'
 import { runInScope } from '#mesh/telemetry/scope.ts'
 import { errors } from '../errors.ts'
 
 /**
- * Parameters say nothing about JSON (RFC 8259, 11): what some clients send is let through, but for another charset than UTF-8. What is no
- * parameter (RFC 9110, 5.6.6) is refused: a second media type, say.
+ * Parameters have no meaning for JSON (RFC 8259, 11): they are accepted, except for a charset other than UTF-8. Text that is not a
+ * parameter (RFC 9110, 5.6.6), such as a second media type, is rejected.
  */
 const parameter = /^\s*(?:([\w!#$%&'*+.^`|~-]+)\s*=\s*("[^"]*"|[\w!#$%&'*+.^`|~-]+)\s*)?$/
 
@@ -27,7 +27,7 @@ export function jsonBody(app: FastifyInstance): void {
     const encoding = request.headers['content-encoding']
     if (type !== 'application/json' && !isJson(type)) done(errors.UNSUPPORTED_MEDIA_TYPE())
     else if (encoding !== undefined && encoding.toLowerCase() !== 'identity') done(errors.UNSUPPORTED_MEDIA_TYPE())
-    // The body's end comes from the connection: from here on it is the request's work again.
+    // The end of the body is an event of the connection, outside the scope of the request: enter it again.
     else runInScope(request.scope, () => done(null, body))
   })
 }

@@ -1,4 +1,4 @@
-/** One log line, two metrics and a span a request, however it ended. */
+/** One log line, two metrics and a span per request, however it ended. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
@@ -7,7 +7,7 @@ import type { Labelled } from '#mesh/telemetry/latency-histogram.ts'
 import { runInScope } from '#mesh/telemetry/scope.ts'
 import { workAttributes } from '#mesh/telemetry/tracing.ts'
 
-/** The path as metrics know it: never what a client wrote. */
+/** The path as metrics name it: never text from a client. */
 export const endpointOf = (request: FastifyRequest): string => request.routeOptions.config?.endpoint ?? 'unmatched'
 
 interface RequestMetrics {
@@ -15,15 +15,15 @@ interface RequestMetrics {
   seconds: Labelled
 }
 
-/** What is watched of a gateway. */
+/** Observes the requests of a gateway. */
 export interface Observer {
-  /** Begins to watch a request. Called once for each, before anything else is done for it. */
+  /** Begins to observe a request. Call it once per request, before anything else. */
   begin(request: FastifyRequest, reply: FastifyReply): void
-  /** Counts a route from 0 on. */
+  /** Starts the counters of a route at 0. */
   expect(endpoint: string, method: string): void
 }
 
-/** Those that alerts and service levels count: each begins at 0. What clients do wrong begins when one does it. */
+/** The statuses that alerts and service levels count begin at 0. Those of client errors begin when the first occurs. */
 const expected = [200, 500, 501, 503, 504]
 
 export function observer(log: Logger, metrics: Metrics): Observer {
@@ -32,7 +32,7 @@ export function observer(log: Logger, metrics: Metrics): Observer {
     'endpoint',
     'method',
   ])
-  // Labels are looked up once a combination, of which there are few: to do it for each request costs more than to count it.
+  // Labels are looked up once per combination, of which there are few: a lookup per request costs more than the counting.
   const known = new Map<string, RequestMetrics>()
   const of = (endpoint: string, method: string, status: number): RequestMetrics => {
     const name = `${method} ${endpoint} ${status}`
@@ -53,7 +53,7 @@ export function observer(log: Logger, metrics: Metrics): Observer {
       const finished = reply.raw.writableFinished
       if (!finished) request.gone?.abort()
       const took = performance.now() - request.startedAt
-      // A client that did not wait for its answer, by nginx's number.
+      // nginx's status for a client that did not wait for its response.
       const status = finished ? reply.raw.statusCode : 499
       const endpoint = endpointOf(request)
       const method = methodLabel(request.method)
@@ -71,7 +71,7 @@ export function observer(log: Logger, metrics: Metrics): Observer {
         [field.reason]: failure?.reason,
         [field.durationMs]: Math.round(took * 100) / 100,
       }
-      // The end comes from the connection: it is said whose it is.
+      // The end is an event of the connection, outside the scope of the request: enter it again.
       runInScope(request.scope, () => {
         if (status >= 500) {
           const cause = { ...line, err: failure?.cause ?? failure }

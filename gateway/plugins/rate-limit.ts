@@ -1,6 +1,6 @@
 /**
- * Rate limits at the door: by address for everything but health, also for what is not there, before anybody is authenticated; by workspace, after that, on routes whose config
- * says `limited`. Both are told in the headers of https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/.
+ * Rate limits: by address, before authentication, for every path except health, known or not; then by workspace, on routes whose config
+ * says `limited`. Both report in the headers of https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { AddressLimiter, type AddressLimiterParts } from '#mesh/address-limiter.ts'
@@ -12,20 +12,20 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Whether requests count against the limit of the caller's workspace. */
     limited?: boolean
-    /** What machines ask to know how the gateway is: it counts against no address. */
+    /** A health endpoint for machines: it counts against no address. */
     uncounted?: boolean
   }
 }
 
-/** A request counts once, and once more for each of these that its body has, in bytes: what it costs grows with that. */
+/** A request counts once, plus once per this many bytes of its body, because its cost grows with its size. */
 export const bytesPerHit = 64 * 1024
 export const maxBodyBytes = 1024 * 1024
 
 export const hitsOf = (bytes: number): number => 1 + Math.floor(bytes / bytesPerHit)
 
 /**
- * To be added after authentication, which says whose limit it is. The hooks are synchronous where the limiter knows the answer. A body
- * without a length counts once at first, and the rest when it is there.
+ * Add this after authentication, which names the workspace. The hooks are synchronous if the limiter knows the decision. A body without a
+ * length counts once at first, and the rest when it has arrived.
  */
 export function rateLimitPlugin(app: FastifyInstance, { limiter }: { limiter: Pick<Limiter, 'decide'> }): void {
   const take = (request: FastifyRequest, reply: FastifyReply, hits: number, done: (error?: Error) => void) => {
@@ -44,10 +44,10 @@ export function rateLimitPlugin(app: FastifyInstance, { limiter }: { limiter: Pi
   })
 }
 
-/** What it says itself, in bytes: what is longer or shorter than that, or than any body may be, is refused. */
+/** The declared body length in bytes. A body that is longer or shorter than that, or longer than the limit, is rejected. */
 const lengthOf = ({ headers }: FastifyRequest): number => Math.min(Number(headers['content-length'] ?? 0), maxBodyBytes)
 
-/** A hook for before authentication. `perMinute: 0` is no limit. Who is counted is `request.ip`: behind a proxy trustProxy says whose it is. */
+/** A hook for before authentication. `perMinute: 0` means no limit. It counts `request.ip`: behind a proxy, trustProxy determines it. */
 export function addressLimit(parts: AddressLimiterParts): onRequestHookHandler {
   if (parts.perMinute === 0) return (_request, _reply, done) => done()
   const limiter = new AddressLimiter(parts)
@@ -57,11 +57,11 @@ export function addressLimit(parts: AddressLimiterParts): onRequestHookHandler {
     const retryAfterMs = limiter.take(request.ip)
     if (retryAfterMs === 0) return done()
     tell(reply, 'address', { ...terms, resetMs: retryAfterMs })
-    done(errors.RATE_LIMITED({ message: 'Too many requests from this address. Retry-After says when to go on.', retryAfterMs }))
+    done(errors.RATE_LIMITED({ message: 'Rate limit of this address exceeded. Wait for the time in Retry-After.', retryAfterMs }))
   }
 }
 
-/** q: how many in a window of w seconds; r: what is left; t: seconds until there is more. */
+/** q: requests per window of w seconds; r: the remaining requests; t: seconds until the quota resets. */
 function tell(reply: FastifyReply, policy: string, terms: Pick<Verdict, 'limit' | 'windowMs' | 'remaining' | 'resetMs'>): void {
   reply.header('RateLimit-Policy', `"${policy}";q=${terms.limit};w=${Math.ceil(terms.windowMs / 1000)}`)
   reply.header('RateLimit', `"${policy}";r=${terms.remaining};t=${Math.ceil(terms.resetMs / 1000)}`)

@@ -1,4 +1,4 @@
-/** Every request has an id of ours (a UUID v4) and begins a trace of ours; a client's X-Request-ID is not taken, its traceparent only linked. */
+/** Gives every request a new id (a UUID v4) and a new trace. A client's X-Request-ID is ignored; its traceparent becomes a link only. */
 import { randomUUID } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { newTrace, parseTraceparent } from '#mesh/telemetry/trace-context.ts'
@@ -26,8 +26,8 @@ function begun(request: FastifyRequest): ReturnType<typeof beginTrace> {
 const starts = new Map<string, SpanStart>()
 
 /**
- * By https://opentelemetry.io/docs/specs/semconv/http/http-spans/, but for the path: it can hold what is secret (a ticket, a code). Made once
- * a route, of which there are few.
+ * Follows https://opentelemetry.io/docs/specs/semconv/http/http-spans/, except for the path, which can hold secrets (a ticket, a code).
+ * Built once per route, of which there are few.
  */
 function startOf(method: string, route: string | undefined): SpanStart {
   const name = route === undefined ? method : `${method} ${route}`

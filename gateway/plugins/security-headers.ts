@@ -1,9 +1,9 @@
 /**
- * Headers that tell browsers to trust nothing of ours beyond what it is: answers are data, of which nothing runs, loads or is framed. The
- * page at /docs has a content policy of its own.
+ * Headers that restrict what browsers do with responses: responses are data, so nothing in them runs, loads or is framed. The page at /docs
+ * has its own content policy.
  *
- * They are what helmet sends for an API, as constants: set one by one on Node's response, as a middleware does, they cost 3 % of a request
- * and keep Node from writing all headers at once.
+ * They are the headers that helmet sends for an API, as constants: setting them one by one on Node's response, as a middleware does, costs
+ * 3 % of a request and keeps Node from writing all headers at once.
  */
 export const securityHeaders: Readonly<Record<string, string>> = {
   'content-security-policy': "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",

@@ -1,6 +1,6 @@
 /**
- * Headers that may be sent once. Node keeps the first of two and says nothing, while a proxy in front may go by the last: the two could
- * then see different requests.
+ * Headers that may be sent once. Node silently keeps the first of two, while a proxy in front may use the last: the two could then see
+ * different requests.
  */
 import type { FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
@@ -10,7 +10,7 @@ const names = ['host', 'authorization', 'content-type', 'content-encoding', 'x-s
 /** Throws HOST_INVALID, HEADER_REPEATED or MALFORMED_REQUEST. `more` are further names, in lower case. */
 export function singleHeaders(more: readonly string[]): (request: FastifyRequest) => void {
   const single = new Set([...names, ...more])
-  // Most headers are told apart by their length, without making a lower-case copy.
+  // The length distinguishes most headers, without a lower-case copy.
   const lengths = new Set([...single].map((name) => name.length))
   return (request) => {
     const { rawHeaders } = request.raw
@@ -25,7 +25,7 @@ export function singleHeaders(more: readonly string[]): (request: FastifyRequest
       else if (seen?.has(name)) throw errors.HEADER_REPEATED({ message: `${name} was sent more than once.`, metadata: { header: name } })
       else (seen ??= new Set()).add(name)
     }
-    // Node finds out that it cannot read such a body only after the request has been given to us.
+    // Node finds out that it cannot read such a body only after it has delivered the request.
     const encoding = request.headers['transfer-encoding']
     if (encoding !== undefined && encoding.toLowerCase() !== 'chunked') throw errors.MALFORMED_REQUEST()
     if (hosts !== 1 || request.headers.host === '') throw errors.HOST_INVALID()

@@ -1,6 +1,7 @@
 /**
  * X-Signature on requests: the hex HMAC-SHA256 of the exact body, with the inbound key of the caller's workspace (mesh/signature-keys.ts).
- * During an overlap the older key is taken too, and flagged: to the client in a header, to operators in a metric, to admins in the audit log.
+ * During an overlap the previous key is valid too, and reported: to the client in a header, to operators in a metric, to admins in the
+ * audit log.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { DenialCounter } from '#mesh/audit/denials.ts'
@@ -12,14 +13,14 @@ import { errors } from '../errors.ts'
 export interface SignatureParts {
   /** Undefined where no secret is configured. */
   signatures?: Pick<SignatureKeyring, 'of'> | undefined
-  /** Whether bodies without a signature are refused. */
+  /** Whether bodies without a signature are rejected. */
   required: boolean
-  /** Is told of signatures that an old key made. */
+  /** Records signatures made with a previous key. */
   refusals?: DenialCounter | undefined
   metrics: Metrics
 }
 
-/** For every route of the instance; after authenticate. What is signed must verify, even where nothing has to be signed. */
+/** For every route of the instance; after authenticate. A signature must verify even if the route requires none. */
 export function verifySignature(app: FastifyInstance, { signatures, required, refusals, metrics }: SignatureParts): void {
   const verified = metrics.counter('http_signatures_total', 'Signed requests by the key that signed them', {
     key: ['newest', 'previous', 'none'],
@@ -31,7 +32,12 @@ export function verifySignature(app: FastifyInstance, { signatures, required, re
       return
     }
     if (signatures === undefined) {
-      done(errors.SIGNATURE_INVALID({ message: 'X-Signature cannot be verified here: no signing secret is configured.' }))
+      done(
+        errors.SIGNATURE_INVALID({
+          message:
+            'X-Signature cannot be verified, because no signing secret is configured. Send no X-Signature, or ask an operator to set SIGNATURE_ROOT_SECRET.',
+        }),
+      )
       return
     }
     let keys: CountingKeys

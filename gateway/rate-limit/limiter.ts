@@ -1,6 +1,6 @@
 /**
- * Decides whether a workspace may make one more request, which counts as one hit or, where it is large, as several: from what it holds of the limit (lease.ts), by asking the ratelimit service, or,
- * while that is away, from a bucket of its own. It never fails.
+ * Decides whether a workspace may make one more request, which counts as one hit or, if it is large, as several. It decides from its quota
+ * lease (quota-lease.ts), by a call to the ratelimit service, or, while that is unavailable, from a local bucket. It never fails.
  */
 import { RateLimitServiceService } from '#gen/relay/ratelimit/v1/ratelimit.ts'
 import { Breaker } from '#mesh/breaker.ts'
@@ -12,10 +12,10 @@ import type { Metrics } from '#mesh/telemetry/metrics.ts'
 import { TokenBuckets, untilFull, untilOne } from '#mesh/token-bucket.ts'
 import { type QuotaDecision, type Done, Lease, type Verdict, type Waiting } from './quota-lease.ts'
 
-/** Takes hits from what limits one thing, e.g. {key: 'workspace', value: 'acme'}. Rejects with a MeshError. */
+/** Takes hits from the limit of one entry, e.g. {key: 'workspace', value: 'acme'}. Rejects with a MeshError. */
 export type Check = (entry: { key: string; value: string }, hits: number) => Promise<QuotaDecision>
 
-/** Asks the ratelimit service. `timeoutMs` is how long it may take. */
+/** Calls the ratelimit service, with a timeout of `timeoutMs`. */
 export function checkThrough(channel: Channel, timeoutMs = 100): Check {
   const service = methodsOf(RateLimitServiceService, channel)
   return async (entry, hits) => {
@@ -28,15 +28,15 @@ export function checkThrough(channel: Channel, timeoutMs = 100): Check {
 
 export interface LimiterParts {
   check: Check
-  /** Requests a minute for a workspace whose limit was never told, while the service is away. */
+  /** Requests per minute for a workspace whose limit is unknown, while the service is unavailable. */
   defaultLimit: number
   log: Logger
   metrics: Metrics
-  /** A clock that never goes back, in milliseconds. */
+  /** A monotonic clock, in milliseconds. */
   now?: () => number
-  /** Between probes while the service is away, in milliseconds. */
+  /** The interval between probes while the service is unavailable, in milliseconds. */
   probeEveryMs?: number
-  /** How many workspaces are remembered. */
+  /** The maximum number of workspaces that are remembered. */
   max?: number
 }
 
@@ -60,8 +60,8 @@ export class Limiter {
       intervalMs: parts.probeEveryMs ?? 250,
       onChange: (change) =>
         change.closed
-          ? parts.log.warn({ away_ms: change.unavailableMs }, 'the ratelimit service answers again')
-          : parts.log.warn({ reason: change.reason }, 'the ratelimit service does not answer: deciding from own buckets'),
+          ? parts.log.warn({ away_ms: change.unavailableMs }, 'the ratelimit service responds again')
+          : parts.log.warn({ reason: change.reason }, 'the ratelimit service does not respond; deciding from local buckets'),
     })
     const { metrics } = parts
     const help = 'Rate limit decisions by source and outcome'
@@ -80,12 +80,12 @@ export class Limiter {
     )
   }
 
-  /** Whether the ratelimit service is asked. */
+  /** Whether the ratelimit service is in use. */
   get up(): boolean {
     return this.#breaker.closed
   }
 
-  /** Takes the hits of one request from a workspace's limit; `done` is called before this returns where nobody has to be asked. */
+  /** Takes the hits of one request from a workspace's limit. Calls `done` before it returns if no call to the service is needed. */
   decide(workspace: string, done: Done, hits = 1): void {
     const lease = this.#leaseOf(workspace)
     const now = this.#now()
@@ -97,13 +97,15 @@ export class Limiter {
     this.#ask(workspace, lease, now)
   }
 
-  /** Calls the service before anybody waits for it: the first calls between two fresh processes take longer than a decision may. */
+  /**
+   * Calls the service before any request needs it: the first calls between two fresh processes take longer than the timeout of a decision.
+   */
   async warm(attempts = 5): Promise<void> {
     for (let attempt = 1; attempt <= attempts; attempt += 1) {
       try {
         return void (await this.#probe())
       } catch {
-        // It was for the warmth alone: while the service is away decisions are made without it.
+        // This call only warms the connection: while the service is unavailable, decisions are local.
       }
     }
   }
@@ -112,7 +114,7 @@ export class Limiter {
     this.#breaker.stop()
   }
 
-  /** No rule limits a probe: it goes through the service and leaves no trace. */
+  /** No rule limits a probe: it goes through the service and changes nothing. */
   #probe(): Promise<unknown> {
     return this.#parts.check({ key: 'probe', value: 'gateway' }, 1)
   }
@@ -131,14 +133,14 @@ export class Limiter {
       },
       (error: unknown) => {
         const code = error instanceof MeshError ? error.code : 'INTERNAL'
-        // A request that the service finds wrong says nothing about the service.
+        // A request that the service rejects as invalid says nothing about the health of the service.
         if (code !== 'INVALID_ARGUMENT') this.#breaker.open(code)
         this.#decideHere(workspace, lease, lease.failed(), code === 'DEADLINE_EXCEEDED' ? 'timeout' : 'error')
       },
     )
   }
 
-  /** Decides from a bucket with the limit as it was last told. */
+  /** Decides from a bucket with the last known limit. */
   #decideHere(workspace: string, lease: Lease, waiting: readonly Waiting[], reason: 'open' | 'timeout' | 'error'): void {
     const rate = { capacity: lease.limit ?? this.#parts.defaultLimit, refillMs: lease.windowMs }
     for (const { hits, done } of waiting) {
@@ -158,14 +160,14 @@ export class Limiter {
 
   #leaseOf(workspace: string): Lease {
     const lease = this.#leases.get(workspace) ?? new Lease()
-    // A Map keeps the order of insertion: the first is the one longest unused.
+    // A Map keeps the order of insertion: its first entry is the least recently used.
     this.#leases.delete(workspace)
     this.#leases.set(workspace, lease)
     if (this.#leases.size > this.#max) this.#forgetOne()
     return lease
   }
 
-  /** Forgets the lease that was longest unused and that nobody waits for. */
+  /** Removes the least recently used lease that no request waits for. */
   #forgetOne(): void {
     for (const [workspace, lease] of this.#leases) {
       if (lease.busy) continue

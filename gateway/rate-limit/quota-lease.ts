@@ -1,17 +1,17 @@
 /**
- * One workspace's share of its rate limit, as this gateway holds it. Pure: it is told the time, what arrives and what the service answers;
- * it says what to ask. Times are of a clock that never goes back, in milliseconds.
+ * One workspace's share of its rate limit, as this gateway holds it. Pure: its inputs are the time, the requests and the service's
+ * decisions; its output is the hits to request. Times are of a monotonic clock, in milliseconds.
  *
- * - At most one question is under way; what arrives meanwhile waits and goes into the next one together, served in order of arrival.
- * - Where demand is high it asks for some ahead, and renews them before they run out, so that most requests wait for nobody. Ahead is at
- *   most what the last second asked for and 1 % of the limit: below a limit of 100 nothing is asked for that nobody waits for, and above it
- *   a gateway leaves at most 1 % of a window unused.
- * - What is held is good until the window ends. Once the window has no more to give, requests are refused here until it ends.
+ * - At most one call to the service is in flight. Requests that arrive meanwhile wait and share the next call, served in order of arrival.
+ * - If demand is high, it requests hits in advance and renews them before they are used up, so that most requests do not wait. The advance
+ *   is at most the demand of the last second and at most 1 % of the limit. Below a limit of 100 there is no advance; above it, a gateway
+ *   leaves at most 1 % of a window unused.
+ * - Granted hits are valid until the window ends. Once the window is exhausted, requests are rejected here until it ends.
  */
 
-/** What the service answered to one question. */
+/** The service's decision on one call. */
 export interface QuotaDecision {
-  /** Whether any rule limits the workspace; the rest says nothing when none does. */
+  /** Whether any rule limits the workspace; the other fields mean nothing if none does. */
   limited: boolean
   granted: number
   limit: number
@@ -20,44 +20,44 @@ export interface QuotaDecision {
   resetMs: number
 }
 
-/** What is told to one request. */
+/** The decision for one request. */
 export interface Verdict {
   allowed: boolean
-  /** What was held, an answer that was waited for, or a bucket of this process while the service is away. */
+  /** The source of the decision: granted hits, a call to the service, or a local bucket while the service is unavailable. */
   source: 'lease' | 'service' | 'fallback'
-  /** False where no rule limits the workspace. */
+  /** False if no rule limits the workspace. */
   limited: boolean
   limit: number
   windowMs: number
-  /** What is left of the window, as far as is known here. */
+  /** The rest of the window, as far as this gateway knows. */
   remaining: number
-  /** Until there is more, in milliseconds. */
+  /** Time until the quota resets, in milliseconds. */
   resetMs: number
 }
 
 export type Done = (verdict: Verdict) => void
 
-/** A request that waits, and how many hits it takes. */
+/** A request that waits, and its hits. */
 export interface Waiting {
   readonly hits: number
   readonly done: Done
 }
 
-/** How long it is believed that no rule limits a workspace, in milliseconds. */
+/** How long a decision that no rule limits a workspace stays valid, in milliseconds. */
 const unlimitedForMs = 5000
-/** The contract takes no more hits at once. */
+/** The contract's maximum hits per call. */
 const maxRequested = 100_000
 const minuteMs = 60_000
 
 export class Lease {
   #waiting: Waiting[] = []
-  /** Hits in the question that is under way, and for how many of those who wait it was asked; 0 when none is. */
+  /** Hits in the call in flight, and how many of them are for waiting requests; 0 if none is in flight. */
   #asked = 0
   #askedFor = 0
   #askedAt = 0
-  /** Granted and not yet handed out; good until #endsAt. */
+  /** Granted and not yet used; valid until #endsAt. */
   #held = 0
-  /** Whether the window has no more to give than is held. */
+  /** Whether the window has nothing left beyond the granted hits. */
   #spent = false
   #endsAt = -Infinity
   #unlimitedUntil = -Infinity
@@ -66,7 +66,7 @@ export class Lease {
   #remaining = 0
   readonly #demand = new Demand()
 
-  /** The limit as it was last told. */
+  /** The last known limit. */
   get limit(): number | undefined {
     return this.#limit
   }
@@ -75,22 +75,22 @@ export class Lease {
     return this.#windowMs
   }
 
-  /** Whether something waits or is under way: then it must not be forgotten. */
+  /** Whether a request waits or a call is in flight: such a lease must not be removed. */
   get busy(): boolean {
     return this.#asked > 0 || this.#waiting.length > 0
   }
 
-  /** A request arrives that takes so many hits; `done` is called at once where the answer is known here, else with the answer to a question. */
+  /** Handles a request with this many hits. Calls `done` at once if the decision is known here, else with the decision of a call. */
   arrive(now: number, done: Done, hits = 1): void {
     this.#turn(now)
     this.#demand.count(now, hits)
-    // While anybody waits nothing is known here, so nobody overtakes.
+    // While any request waits, nothing is known here, so no request overtakes another.
     const verdict = this.#waiting.length > 0 ? undefined : this.#known(now, this.#atMost(hits))
     if (verdict === undefined) this.#waiting.push({ hits, done })
     else done(verdict)
   }
 
-  /** How many hits to ask the service for now; 0 for none. After any other number `answered` or `failed` must follow. */
+  /** The number of hits to request from the service now; 0 for none. After any other number, `answered` or `failed` must follow. */
   question(now: number): number {
     if (this.#asked > 0) return 0
     this.#turn(now)
@@ -103,7 +103,7 @@ export class Lease {
     return this.#asked
   }
 
-  /** The service's answer to the question. Some may still wait: ask again. */
+  /** Handles the service's decision. Some requests may still wait: call `ask` again. */
   answered(response: QuotaDecision, now: number): void {
     const [asked, askedFor] = [this.#asked, this.#askedFor]
     this.#asked = 0
@@ -114,9 +114,9 @@ export class Lease {
       for (const { done } of this.#waiting.splice(0)) done(this.#verdict(true, 'service', now))
       return
     }
-    // Counted from when it was asked: the window ends no later than that here.
+    // The window counts from the time of the call, so it ends here no later than at the service.
     const endsAt = this.#askedAt + response.resetMs
-    // What was granted in one window is not spent in the next.
+    // A grant of one window is not spent in the next.
     if (now >= this.#endsAt) this.#held = 0
     this.#endsAt = endsAt
     this.#limit = response.limit
@@ -125,7 +125,7 @@ export class Lease {
     this.#held += response.granted
     this.#spent = response.granted < asked || response.remaining === 0
     const { served, left } = this.#serve()
-    // Who was asked for in vain is refused, and so is who came since, unless the window is over by now: nobody waits for two answers.
+    // Requests that the call was for are rejected, and so are later ones, unless the window is over by now: no request waits for two calls.
     const inVain = response.granted < asked ? Math.max(0, askedFor - served.length) : 0
     const refused = this.#spent ? left.splice(0, now < endsAt ? left.length : inVain) : []
     this.#waiting = left
@@ -133,7 +133,10 @@ export class Lease {
     for (const { done } of refused) done(this.#verdict(false, 'service', now))
   }
 
-  /** Takes what is held for those who wait, in order; where the window has no more to give, also for those behind one that takes too much. */
+  /**
+   * Serves waiting requests from the granted hits, in order. If the window is exhausted, it also serves those behind a request that is too
+   * large.
+   */
   #serve(): { served: Waiting[]; left: Waiting[] } {
     const served: Waiting[] = []
     const left: Waiting[] = []
@@ -148,19 +151,19 @@ export class Lease {
     return { served, left }
   }
 
-  /** The question got no answer: hands over all who wait. */
+  /** Handles a failed call: returns all waiting requests. */
   failed(): Waiting[] {
     this.#asked = 0
     return this.handOver()
   }
 
-  /** Hands over all who wait, in order, to be decided otherwise. What a question still under way brings is held. */
+  /** Returns all waiting requests, in order, to be decided otherwise. A later result of the call in flight is kept. */
   handOver(): Waiting[] {
     this.#askedFor = 0
     return this.#waiting.splice(0)
   }
 
-  /** A request that takes more than the whole limit takes all of it: it is not to be refused for ever. */
+  /** A request larger than the whole limit takes all of it; otherwise it would be rejected forever. */
   #atMost(hits: number): number {
     return Math.min(hits, Math.max(1, this.#limit ?? hits))
   }
@@ -186,14 +189,14 @@ export class Lease {
     }
   }
 
-  /** Lets go of what the end of the window has made void. */
+  /** Discards what the end of the window has invalidated. */
   #turn(now: number): void {
     if (now < this.#endsAt) return
     this.#held = 0
     this.#spent = false
   }
 
-  /** How many to hold beyond those who wait; none for a request that comes alone. */
+  /** How many hits to hold in advance; none for a single request. */
   #ahead(now: number): number {
     if (this.#limit === undefined) return 0
     const leftMs = now < this.#endsAt ? this.#endsAt - now : this.#windowMs
@@ -205,7 +208,7 @@ export class Lease {
   }
 }
 
-/** Counts the hits that arrive over a sliding second: this second's, and of the one before the part that is still within reach. */
+/** Counts the hits of a sliding second: those of this second, and the part of the previous one that still counts. */
 class Demand {
   #second = -Infinity
   #count = 0

@@ -1,12 +1,12 @@
 /**
- * How much a JSON body holds, told from its bytes before anything is made of them: a body of 1 MiB can hold half a million values, and to
- * read those takes a second in which nobody else is answered. Pure.
+ * Limits the number of values in a JSON body, counted in its bytes before it is parsed: a body of 1 MiB can hold half a million values, and
+ * parsing them blocks the event loop for a second. Pure.
  */
 import { errors } from '../errors.ts'
 
-/** Objects, arrays, texts, numbers and words that one body may hold. */
+/** Maximum objects, arrays, strings, numbers and literals in one body. */
 export const maxJsonValues = 20_000
-/** Members that one object may have, and characters of one number: a double needs at most 767 digits to be written out. */
+/** Maximum members of one object, and characters of one number: a double needs at most 767 digits. */
 export const maxJsonMembers = 5000
 const maxNumberLength = 1024
 
@@ -21,10 +21,10 @@ const closeBrace = 0x7d
 
 const isDigit = (byte: number): boolean => byte >= 0x30 && byte <= 0x39
 
-/** Throws INVALID_JSON. Says nothing about text that is not JSON, but that it holds too much. */
+/** Throws INVALID_JSON for a body that holds too much. It does not detect text that is not JSON. */
 export function checkJsonSize(bytes: Uint8Array): void {
   let values = 1
-  // Where brackets do not match, it is not JSON, and this count is of no consequence.
+  // If the brackets do not match, the text is not JSON, and this count does not matter.
   const members: number[] = []
   for (let at = 0; at < bytes.length; at += 1) {
     const byte = bytes[at]!
@@ -46,11 +46,12 @@ export function checkJsonSize(bytes: Uint8Array): void {
   }
 }
 
-/** The index of the closing quote, or the end where there is none. */
+/** The index of the closing quote, or the end of the text if there is none. */
 function endOfString(bytes: Uint8Array, start: number): number {
   let at = start + 1
   while (at < bytes.length && bytes[at] !== quote) at += bytes[at] === backslash ? 2 : 1
   return at
 }
 
-const tooMuch = (what: string) => errors.INVALID_JSON({ message: `The body ${what}: send less at once, or text in place of many values.` })
+const tooMuch = (what: string) =>
+  errors.INVALID_JSON({ message: `The body ${what}. Send fewer values per request, or one string in place of many values.` })

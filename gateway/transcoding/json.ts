@@ -1,50 +1,53 @@
 /**
- * Strict JSON: what is not exactly what the client wrote is refused, by field, rather than repaired.
+ * Strict JSON: input that Relay cannot keep exactly as the client wrote it is rejected, by field, instead of repaired.
  *
- * JSON.parse judges the grammar (RFC 8259). What it lets through and would change or hide is then looked for in the text it accepted:
- * duplicate keys (it keeps the last), integers beyond ±2^53 that it would round, numbers that overflow, lone surrogates and NUL (no database text
- * holds them), nesting deeper than any real request, and `__proto__`, which copying code after us could take for a prototype.
+ * JSON.parse checks the grammar (RFC 8259). The scanner then looks in the accepted text for what JSON.parse would change or hide: duplicate
+ * keys (it keeps the last), integers beyond ±2^53 that it would round, numbers that overflow, lone surrogates and NUL (database text cannot
+ * hold them), nesting deeper than any real request, and `__proto__`, which later code that copies objects could take for a prototype.
  *
- * A scanner of our own, because accepted text needs no parser: one pass, no recursion, nothing allocated for a string without escapes. A
- * visitor of a full parser (jsonc-parser's, which the tests compare with) takes three times as long on every request to find the same.
+ * The scanner is Relay's own, because accepted text needs no parser: one pass, no recursion, no allocation for a string without escapes. A
+ * visitor of a full parser (jsonc-parser's, with which the tests compare) takes three times as long per request for the same result.
  */
 import { errors } from '../errors.ts'
 import { checkJsonSize } from './json-size.ts'
 
 export type JsonObject = { [key: string]: unknown }
 
-/** How many objects and arrays may lie within each other, the outermost included. */
+/** Maximum nesting of objects and arrays, including the outermost. */
 export const deepestJson = 32
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** The object that the bytes hold. Throws INVALID_JSON, naming the field as a dot path like `params.items.0.id`. */
+/** Parses the bytes as an object. Throws INVALID_JSON, naming the field as a dot path like `params.items.0.id`. */
 export function parseJsonObject(bytes: Uint8Array): JsonObject {
   checkJsonSize(bytes)
   let text: string
   try {
     text = utf8.decode(bytes)
   } catch (cause) {
-    throw errors.INVALID_JSON({ message: 'The body is not UTF-8.', cause })
+    throw errors.INVALID_JSON({ message: 'The body is not UTF-8. Send UTF-8.', cause })
   }
   if (text.charCodeAt(0) === 0xfeff)
-    throw errors.INVALID_JSON({ message: 'The body begins with a byte order mark: send JSON without one.' })
-  if (text.trim() === '') throw errors.INVALID_JSON({ message: 'A JSON object is expected as the body; it is empty.' })
+    throw errors.INVALID_JSON({ message: 'The body begins with a byte order mark. Send JSON without one.' })
+  if (text.trim() === '') throw errors.INVALID_JSON({ message: 'The body is empty. Send a JSON object.' })
   let value: unknown
   try {
     value = JSON.parse(text)
   } catch (cause) {
     const place = /\(line \d+ column \d+\)/.exec((cause as Error).message)?.[0].slice(1, -1)
-    throw errors.INVALID_JSON({ message: place === undefined ? 'The body is not JSON.' : `The body is not JSON: see ${place}.`, cause })
+    throw errors.INVALID_JSON({
+      message: place === undefined ? 'The body is not valid JSON.' : `The body is not valid JSON: see ${place}.`,
+      cause,
+    })
   }
   if (value === null || typeof value !== 'object' || Array.isArray(value)) {
-    throw errors.INVALID_JSON({ message: 'A JSON object is expected as the body.' })
+    throw errors.INVALID_JSON({ message: 'The body is not a JSON object. Send one.' })
   }
   scan(text)
   return value as JsonObject
 }
 
-/** An object or array that is open where the scan is. */
+/** An object or array that is open at the position of the scan. */
 interface Open {
   /** The keys so far; undefined in an array. */
   keys: Set<string> | undefined
@@ -55,7 +58,7 @@ interface Open {
 const quote = 0x22
 const backslash = 0x5c
 
-/** Looks through text that JSON.parse has accepted. */
+/** Checks text that JSON.parse has accepted. */
 function scan(text: string): void {
   const open: Open[] = []
   let top: Open | undefined
@@ -119,10 +122,10 @@ function endOfString(text: string, start: number): number {
   return at
 }
 
-/** For strings with escapes: nothing else can put into them what UTF-8 and the grammar do not let in. */
+/** For strings with escapes: UTF-8 and the grammar exclude these characters elsewhere. */
 function checkText(value: string, open: readonly Open[]): void {
-  if (!value.isWellFormed()) throw refusal(open, 'holds half of a surrogate pair, which is no character')
-  if (value.includes('\0')) throw refusal(open, 'holds the character NUL (\\u0000), which text cannot')
+  if (!value.isWellFormed()) throw refusal(open, 'holds half of a surrogate pair, which is not a character')
+  if (value.includes('\0')) throw refusal(open, 'holds the character NUL (\\u0000), which text cannot contain')
 }
 
 function checkKey(top: Open, open: readonly Open[]): void {
@@ -135,24 +138,26 @@ function checkKey(top: Open, open: readonly Open[]): void {
 const inNumber = (code: number): boolean =>
   (code >= 0x30 && code <= 0x39) || code === 0x2b || code === 0x2d || code === 0x2e || code === 0x65 || code === 0x45
 
-/** From here on a double no longer tells neighbouring whole numbers apart. */
+/** From here on a double cannot distinguish neighbouring whole numbers. */
 const limit = 2 ** 53
 
 /**
- * Beyond ±2^53 a number is taken where it is written back as the same number (1e20, 9007199254740994), so that nobody is shown, or sent,
- * another one than was asked for; what would be rounded (9007199254740993) is refused.
+ * Beyond ±2^53 a number is accepted if it is written back as the same number (1e20, 9007199254740994), so that no caller sees or sends a
+ * different number than the one requested. A number that would be rounded (9007199254740993) is rejected.
  */
 function checkNumber(literal: string, open: readonly Open[]): void {
-  // 2^53 has 16 digits: whatever is shorter is exact.
+  // 2^53 has 16 digits: shorter numbers are exact.
   if (literal.length < 16 && !/e/i.test(literal)) return
   const value = Number(literal)
-  if (Math.abs(value) === Infinity) throw refusal(open, 'is larger than any number that can be kept')
+  if (Math.abs(value) === Infinity) throw refusal(open, 'is larger than the largest double')
   if (Math.abs(value) >= limit && decimalOf(literal) !== decimalOf(String(value))) {
     throw refusal(open, 'is beyond ±2^53 and would be rounded: send it as a string')
   }
 }
 
-/** One text for each number, however it is written: its digits without zeros around them, and the power of ten of the last. */
+/**
+ * One text for each number, however it is written: its digits without leading and trailing zeros, and the power of ten of the last digit.
+ */
 function decimalOf(literal: string): string {
   const [, whole = '', fraction = '', exponent = '0'] = /^-?(\d+)(?:\.(\d+))?(?:e([+-]?\d+))?$/i.exec(literal)!
   const digits = (whole + fraction).replace(/^0+/, '')
@@ -168,7 +173,7 @@ function refusal(open: readonly Open[], description: string) {
     .join('.')
     .toWellFormed()
   return errors.INVALID_JSON({
-    message: `The body cannot be taken exactly as it is: ${field} ${description}.`,
+    message: `The body cannot be stored exactly as it is: ${field} ${description}.`,
     violations: [{ field, description }],
   })
 }

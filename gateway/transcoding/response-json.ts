@@ -1,16 +1,16 @@
 /**
- * Message bytes → JSON text, in one pass and without a message in between.
+ * Message bytes → JSON text, in one pass, without an object in between.
  *
- * The shape is ours, not protobuf's JSON mapping: keys in snake_case in the order of the field numbers, every field present, null for
- * what is optional and absent, empty lists and texts sent. A google.protobuf.Struct keeps the order of its keys, as the service wrote
- * them; an object in between would move those that look like numbers to the front.
+ * The shape is Relay's own, not protobuf's JSON mapping: keys in snake_case in the order of the field numbers, every field present, null if
+ * it is optional and absent, empty lists and strings included. A google.protobuf.Struct keeps the order of its keys, as the service wrote
+ * them; an object in between would move keys that look like numbers to the front.
  *
- * What cannot be shown exactly (64-bit integers, which JavaScript clients would round) is refused when the process starts.
+ * A field that JSON cannot hold exactly (64-bit integers, which JavaScript clients would round) stops the process at its start.
  */
 import { type DescEnum, type DescField, type DescMessage, ScalarType } from '@bufbuild/protobuf'
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire'
 
-/** Reads one message, from where the reader stands to `end`. */
+/** Reads one message, from the reader's position to `end`. */
 type Read = (reader: Reader, end: number) => string
 
 /** The writer of one response type. It throws an Error for bytes that are not such a message. */
@@ -32,8 +32,8 @@ const maxRemembered = 64
 const maxRememberedLength = 4096
 
 /**
- * Reads the messages of a list, whose texts are remembered by their bytes: what is listed is mostly what was listed before, e.g. all that can
- * be done, and to know it again costs a tenth of reading it.
+ * Reads the messages of a list and caches their texts by their bytes: most entries are listed repeatedly, e.g. the actions, and a cache hit
+ * costs a tenth of reading the entry.
  */
 function remembering(read: Read): Read {
   const texts = new Map<string, string>()
@@ -59,7 +59,7 @@ function compile(message: DescMessage, known: Map<DescMessage, Read>): Read {
   if (special !== undefined) return special
   if (message.typeName.startsWith('google.protobuf.')) throw new Error(`${message.typeName} has no form in a public response`)
   let read: Read = () => ''
-  // Known before its fields are, which may be of the same type.
+  // Set before its fields are read, because they may be of the same type.
   known.set(message, (reader, end) => read(reader, end))
   read = compileFields(message, known)
   known.set(message, read)
@@ -67,7 +67,7 @@ function compile(message: DescMessage, known: Map<DescMessage, Read>): Read {
 }
 
 interface FieldReader {
-  /** What stands in front of the value. */
+  /** The text before the value. */
   key: string
   /** The value of a field that is not in the bytes. */
   absent: string
@@ -92,7 +92,7 @@ function compileFields(message: DescMessage, known: Map<DescMessage, Read>): Rea
       const tag = reader.uint32()
       const index = byNumber.get(tag >>> 3)
       const wireType = tag & 7
-      // Of a newer contract than ours.
+      // From a newer contract than this one.
       if (index === undefined) reader.skip(wireType, tag >>> 3)
       else readField(readers[index]!, reader, wireType, values, index)
     }
@@ -140,7 +140,7 @@ function fieldReader(field: DescField, before: string, known: Map<DescMessage, R
   }
   const scalar = scalars.get(field.scalar)
   if (scalar === undefined)
-    throw new Error(`${field.toString()} has 64 bits, more than a number of JavaScript: public responses have none such`)
+    throw new Error(`${field.toString()} has 64 bits, more than a JavaScript number can hold: use another type in public responses`)
   return { ...common, wireType: scalar.wireType, absent: absent(scalar.zero), value: scalar.value }
 }
 
@@ -152,7 +152,7 @@ function enumName(desc: DescEnum): (value: number) => string {
 }
 
 function finite(value: number): string {
-  if (!Number.isFinite(value)) throw new Error('a number that JSON has no word for')
+  if (!Number.isFinite(value)) throw new Error('a number that JSON cannot represent')
   return String(value === 0 ? 0 : value)
 }
 
@@ -178,7 +178,7 @@ const scalars = new Map<ScalarType, Scalar>([
   [ScalarType.DOUBLE, { wireType: WireType.Bit64, zero: '0', value: (reader) => finite(reader.double()) }],
 ])
 
-/** Reads the fields of a message by number: what the hand-written readers below have in common. */
+/** Reads the fields of a message by number: shared by the hand-written readers below. */
 function each(reader: Reader, end: number, field: (number: number, wireType: WireType) => boolean): void {
   while (reader.pos < end) {
     const tag = reader.uint32()

@@ -1,13 +1,13 @@
 /**
- * HTTP request → message bytes, strictly by the contract: what is not in it is refused by name, nothing is guessed.
+ * HTTP request → message bytes, strictly by the contract: input that is not in the contract is rejected by name, and nothing is guessed.
  *
- * A field is filled from one place only: the path where the template binds it, a header where the contract says so
- * (relay.mesh.v1.header), else the body, or the query where the route has no body. All of it is gathered into one JSON object and read by
- * protobuf's own JSON rules (https://protobuf.dev/programming-guides/json/), then held to the contract's validation rules.
+ * A field has one source: the path if the template binds it, a header if the contract says so (relay.mesh.v1.header), else the body, or the
+ * query if the route has no body. All values are collected into one JSON object, read by protobuf's own JSON rules
+ * (https://protobuf.dev/programming-guides/json/), and then checked against the contract's validation rules.
  *
- * A route that answers a Page is for browsers, and differs in two ways. Its body is a form. And whoever sent the browser here, an OAuth
- * provider say, may have put things of its own into the URL (RFC 6749, 4.1.2: ignored), in whatever encoding: only the fields that the
- * contract reads count, and nothing in the others is looked at.
+ * A route that returns a Page is for browsers, and differs in two ways. Its body is a form. And the page that sent the browser here, e.g.
+ * an OAuth provider, may have added its own parameters to the URL (RFC 6749, 4.1.2: ignored), in any encoding: only the fields of the
+ * contract count, and the others are not read.
  */
 import {
   type DescField,
@@ -29,14 +29,14 @@ import { parseForm, parseQuery } from '../contract/query.ts'
 import { type Route, fieldAt } from '../contract/route-table.ts'
 import { addJsonViolations } from './violations.ts'
 
-/** One HTTP request, as far as a message can be made of it. */
+/** One HTTP request, as far as it becomes a message. */
 export interface Incoming {
   /** The parameters of the router's path, decoded. */
   params: Readonly<Record<string, string>>
-  /** Without the question mark; empty when there is none. */
+  /** Without the question mark; empty if there is none. */
   query: string
   headers: Readonly<Record<string, string | string[] | undefined>>
-  /** Undefined when none was sent. */
+  /** Undefined if none was sent. */
   body: Uint8Array | undefined
 }
 
@@ -50,7 +50,7 @@ interface HeaderField {
 
 const headerOption = extension('relay.mesh.v1.header')
 
-/** The reader of one route. It throws INVALID_REQUEST with every field that is wrong, INVALID_JSON or INVALID_URL. */
+/** The reader of one route. It throws INVALID_REQUEST with every invalid field, INVALID_JSON or INVALID_URL. */
 export function requestReader(route: Route): (incoming: Incoming) => Uint8Array {
   const { input } = route.method.descriptor
   const variables = toRouterPath(route.template).variables
@@ -64,7 +64,7 @@ export function requestReader(route: Route): (incoming: Incoming) => Uint8Array 
   const emptyIsValid = violationsIn(input, create(input)).length === 0
   const forBrowser = route.permission === undefined
   const isForm = forBrowser && route.body === '*'
-  /** The field of a parameter, of those that may be given so. */
+  /** The field of a parameter, if it may be given in this way. */
   const fieldOf = (path: readonly string[]): DescField | undefined => {
     const field = route.body === '*' && !isForm ? undefined : fieldAt(input, path)
     return forBrowser && field?.proto.options?.deprecated === true ? undefined : field
@@ -135,7 +135,7 @@ function headerFieldsOf(input: DescMessage): HeaderField[] {
     .filter((field) => hasOption(field, headerOption))
     .map((field) => {
       const header = getOption(field, headerOption) as string
-      if (field.fieldKind !== 'scalar') throw new Error(`${field.toString()} is filled from the header ${header}, and is no scalar`)
+      if (field.fieldKind !== 'scalar') throw new Error(`${field.toString()} is filled from the header ${header}, and is not a scalar`)
       return { field, header, key: header.toLowerCase() }
     })
 }
@@ -145,7 +145,7 @@ function bodyOf(body: '*' | DescField, bytes: Uint8Array | undefined): JsonObjec
   return body === '*' ? object : { [body.name]: object }
 }
 
-/** Fields in the body that come from elsewhere. Under both of their names: the JSON mapping knows two. */
+/** Fields in the body that have another source. Checks both names, because the JSON mapping knows two. */
 function addMisplaced(json: JsonObject, input: DescMessage, bound: ReadonlyMap<string, string>, violations: Violations): void {
   for (const { name, jsonName } of input.fields) {
     const source = bound.get(name)
@@ -159,7 +159,7 @@ function addMisplaced(json: JsonObject, input: DescMessage, bound: ReadonlyMap<s
 interface Parameters {
   route: Route
   parameters: readonly (readonly [name: string, value: string])[]
-  /** Undefined where it is not the contract's, or not given so. */
+  /** Undefined if the contract has no such field, or it may not be given in this way. */
   fieldOf: (path: readonly string[]) => DescField | undefined
   bound: ReadonlyMap<string, string>
 }
@@ -184,15 +184,15 @@ function readParameters({ route, parameters, fieldOf, bound }: Parameters, json:
 /** Database text cannot hold NUL; a URL can. */
 function checkText(field: string, value: string, violations: Violations): boolean {
   const bad = value.includes('\0')
-  if (bad) violations.add(field, 'holds the character NUL (%00), which text cannot')
+  if (bad) violations.add(field, 'holds the character NUL (%00), which text cannot contain')
   return !bad
 }
 
-/** Text as the JSON value that the field's type reads; what does not fit stays text, and is refused by name. */
+/** Text as the JSON value that the field's type reads. Other text stays text, and is rejected by name. */
 function scalarJson(field: DescField, value: string): string | boolean {
   if (field.scalar === ScalarType.BOOL) return value === 'true' ? true : value === 'false' ? false : value
   const text = field.scalar === ScalarType.STRING || field.scalar === ScalarType.BYTES || field.scalar === undefined
-  // protobuf's reader takes whatever Number() does, such as 0x10.
+  // protobuf's reader accepts everything that Number() does, such as 0x10.
   return text || /^-?\d+(\.\d+)?$/.test(value) ? value : `${value} `
 }
 

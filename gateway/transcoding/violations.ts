@@ -1,9 +1,9 @@
-/** Why a JSON value is not a message: every field that is wrong, by path. Asked only once it was refused, so it may take its time. */
+/** Why a JSON value is not a message: every invalid field, by path. Runs only after a rejection, so it may be slow. */
 import { type DescField, type DescMessage, ScalarType, fromJson } from '@bufbuild/protobuf'
 import type { JsonValue } from '@bufbuild/protobuf'
 import type { Violations } from '#mesh/errors.ts'
 
-/** Adds to `found` what is wrong with a value that is no such message. */
+/** Adds to `found` the violations of a value that is not a valid message. */
 export function addJsonViolations(message: DescMessage, value: Readonly<Record<string, unknown>>, found: Violations, path = ''): void {
   const seen = new Set<DescField>()
   const fields = fieldsByKey(message)
@@ -21,7 +21,7 @@ export function addJsonViolations(message: DescMessage, value: Readonly<Record<s
   }
 }
 
-/** What is wrong deeper down, where a field holds messages of ours. */
+/** The violations deeper down, if a field holds messages of Relay. */
 function addWithin(field: DescField, value: unknown, found: Violations, at: string): void {
   const inner = field.fieldKind === 'message' || (field.fieldKind === 'list' && field.listKind === 'message') ? field.message : undefined
   if (inner === undefined || inner.typeName.startsWith('google.protobuf.')) return

@@ -1,25 +1,31 @@
-/** The reasons that the access service answers with; `docs/errors.md` lists them. */
+/** The reasons that the access service returns; `docs/errors.md` lists them. */
 import { errorTable } from '#mesh/errors.ts'
 
 export const errors = errorTable('access', {
   SIGN_IN_LIMITED: { code: 'RESOURCE_EXHAUSTED', message: 'Too many failed sign-ins from this address. Wait for the time in Retry-After.' },
-  KEY_NOT_FOUND: { code: 'NOT_FOUND', message: 'There is no such key.' },
-  KEY_ENDED: { code: 'FAILED_PRECONDITION', message: 'This key has expired or was revoked: make a new one.' },
-  KEY_LIMIT: { code: 'FAILED_PRECONDITION', message: 'The workspace has as many living keys as it may: revoke some first.' },
-  SCOPE_TOO_WIDE: { code: 'PERMISSION_DENIED', message: 'A key can do nothing that its maker cannot do: narrow its role or scopes.' },
+  KEY_NOT_FOUND: { code: 'NOT_FOUND', message: 'The key does not exist. Check its id with GET /access/keys.' },
+  KEY_ENDED: { code: 'FAILED_PRECONDITION', message: 'This key has expired or was revoked. Create a new one.' },
+  KEY_LIMIT: { code: 'FAILED_PRECONDITION', message: 'The workspace has reached its limit of active keys. Revoke one first.' },
+  SCOPE_TOO_WIDE: {
+    code: 'PERMISSION_DENIED',
+    message: 'A key cannot have more permissions than the caller who creates it. Narrow its role or scopes.',
+  },
   KEY_TOO_WIDE: {
     code: 'PERMISSION_DENIED',
-    message: 'A key cannot reach beyond the key that makes or rotates it: narrow its end or its allowed_sources.',
+    message: 'A key cannot exceed the limits of the key that creates or rotates it. Narrow its expiry or its allowed_sources.',
   },
-  CALLING_KEY_ENDED: { code: 'UNAUTHENTICATED', message: 'The API key that makes this call has expired or was revoked.' },
+  CALLING_KEY_ENDED: { code: 'UNAUTHENTICATED', message: 'The API key that makes this call has expired or was revoked. Use another key.' },
   CHILDREN_NOT_YOURS: {
     code: 'PERMISSION_DENIED',
-    message: 'This key made keys of other actors. Revoke it with a key that has keys:admin, or keep them: keep_children=true.',
+    message: 'This key created keys of other actors. Revoke it with a key that has keys:admin, or keep those keys with keep_children=true.',
   },
   SIGNATURE_ROOT_MISSING: {
     code: 'FAILED_PRECONDITION',
-    message: 'Signature keys cannot be shown or replaced here: SIGNATURE_ROOT_SECRET is not set.',
+    message: 'Signature keys cannot be revealed or replaced, because SIGNATURE_ROOT_SECRET is not set. An operator must set it.',
   },
-  OVERLAP_OPEN: { code: 'FAILED_PRECONDITION', message: 'The key before this one still counts. End its overlap first.' },
-  ACTOR_NOT_YOURS: { code: 'PERMISSION_DENIED', message: 'Only a caller with keys:admin makes keys for another actor.' },
+  OVERLAP_OPEN: { code: 'FAILED_PRECONDITION', message: 'The previous signature key is still valid. End the overlap first.' },
+  ACTOR_NOT_YOURS: {
+    code: 'PERMISSION_DENIED',
+    message: 'Only a caller with keys:admin can create keys for another actor. Use such a key, or omit the actor.',
+  },
 })

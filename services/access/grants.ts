@@ -1,6 +1,6 @@
 /**
- * What the service's own role may do with its tables: the least that it needs. Tables belong to the role that migrates; the one that the
- * service runs as cannot take back a revocation or change a line of the audit log, whoever gets hold of it.
+ * The minimum rights of the service's role on its tables. The tables belong to the role that migrates. Even an attacker with the service's
+ * role cannot undo a revocation or change an entry of the audit log.
  */
 
 /** The part of a database that this needs; each is connected as one role. */
@@ -12,15 +12,15 @@ interface Owner extends Queries {
 }
 
 export interface Roles {
-  /** As whoever migrated. */
+  /** The role that migrates and owns the tables. */
   owner: Owner
-  /** As the service runs. */
+  /** The role of the service. */
   service: Queries
-  /** As whoever shortens the audit log, where that is done. */
+  /** The role of retention, if configured. */
   retention?: Queries | undefined
 }
 
-/** Rights by table. What is not here, nobody has. */
+/** Rights by table. No role has any other right. */
 type Rights = Readonly<Record<string, string>>
 
 const serviceRights: Rights = {
@@ -30,7 +30,7 @@ const serviceRights: Rights = {
   signature_keys: 'SELECT, INSERT, UPDATE',
   audit_outbox: 'SELECT, INSERT, UPDATE, DELETE',
   audit_events: 'SELECT, INSERT',
-  // Where the log was cut, and that it was, is for the role that cuts to say.
+  // Only the retention role records that and where the log was shortened.
   audit_checkpoints: 'SELECT',
 }
 
@@ -40,22 +40,22 @@ const retentionRights: Rights = {
 }
 
 /**
- * To be called when the migrations have run, by any replica, any number of times: at every moment the roles have what they had or what is
- * here. Says how the service stands: 'restricted' to its rights, or 'unrestricted', since its role is that of the owner, may become it, or
- * is a superuser. Throws where two of the roles that must differ are one.
+ * Call this after the migrations, from any replica, any number of times: at every moment the roles have either their previous rights or
+ * these. Returns 'restricted' if the service's role has only these rights, or 'unrestricted' if it is the owner, can become the owner, or
+ * is a superuser. Throws if two roles that must differ are the same.
  */
 export async function grantRights({ owner, service, retention }: Roles): Promise<'restricted' | 'unrestricted'> {
   const { name: ownerName } = await whoIs(owner)
   const runs = await whoIs(service, ownerName)
   const cuts = retention && (await whoIs(retention, ownerName))
-  if (cuts?.name === runs.name) throw new Error('The role that shortens the audit log must not be the one that the service runs as')
+  if (cuts?.name === runs.name) throw new Error('The role of AUDIT_RETENTION_DATABASE_URL must not be the role of DATABASE_URL')
   await owner.transaction(async (queries) => {
-    // Two who change the rights of one table at once would fail.
+    // Two processes that change the rights of one table at once would fail.
     await run(queries, `SELECT pg_advisory_xact_lock(hashtextextended('relay access grants', 0))`)
     await run(queries, 'REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC')
     if (runs.name !== ownerName) {
       await grant(queries, runs.name, serviceRights)
-      // It deletes nothing that still says no to anybody (migrations/0007_key_retention.sql).
+      // The function deletes nothing that still blocks a key (migrations/0007_key_retention.sql).
       await run(queries, `GRANT EXECUTE ON FUNCTION prune_keys TO ${quoted(runs.name)}`)
     }
     if (cuts !== undefined && cuts.name !== ownerName) await grant(queries, cuts.name, retentionRights)
@@ -81,5 +81,5 @@ async function whoIs(queries: Queries, owner?: string): Promise<{ name: string; 
   return row!
 }
 
-/** Not prepared: each is run once. */
+/** Not prepared, because each runs once. */
 const run = (queries: Queries, text: string) => queries.query({ name: '', text })

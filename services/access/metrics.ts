@@ -1,9 +1,9 @@
-/** What the access service counts. */
+/** The metrics of the access service. */
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
 
 export type Instruments = ReturnType<typeof instruments>
 
-/** `services`: the names of those whose acts are taken into the audit log. */
+/** `services`: the names of the services whose acts the audit log accepts. */
 export const instruments = (metrics: Metrics, services: readonly string[] = []) => ({
   exchanges: metrics.counter('access_exchanges_total', 'Attempts to exchange an API key for a caller token, by outcome', {
     outcome: ['granted', 'sign_in_limited', 'key_malformed', 'key_unknown', 'key_revoked', 'key_expired', 'source_refused'],

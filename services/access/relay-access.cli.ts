@@ -1,5 +1,5 @@
 /**
- * What operators do to the access service's database, with the service running or not:
+ * Commands for operators on the access service's database, whether the service runs or not:
  *
  *   node services/access/relay-access.cli.ts create-key --workspace default --role admin --actor ada --name laptop --expires-in 90d
  */
@@ -19,26 +19,26 @@ const creating = { environment: processVariables.environment, ...keyVariables }
 
 const name = 'relay-access'
 
-/** An option's text within its bounds, which are those of the contract. */
+/** The text of an option, checked against the contract's limits. */
 function text(options: Record<string, unknown>, name: string, pattern: RegExp): string {
   const value = options[name]
-  if (typeof value !== 'string') throw new UsageError(`--${name} is needed`)
-  if (!pattern.test(value)) throw new UsageError(`--${name} ${JSON.stringify(value.slice(0, 200))} cannot be taken`)
+  if (typeof value !== 'string') throw new UsageError(`--${name} is required`)
+  if (!pattern.test(value)) throw new UsageError(`--${name} ${JSON.stringify(value.slice(0, 200))} is not valid`)
   return value
 }
 
-/** In milliseconds; ten years at the most. */
+/** In milliseconds; at most ten years. */
 function lifeOf(option: string | undefined): number | undefined {
   if (option === undefined) return undefined
   const [, digits, unit = 's'] = /^(\d{1,9})([smhd]?)$/.exec(option) ?? []
   const ms = Number(digits) * { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }[(unit || 's') as 's' | 'm' | 'h' | 'd']
   if (ms > 0 && ms <= 315_360_000_000) return ms
-  throw new UsageError(`--expires-in ${JSON.stringify(option.slice(0, 20))} is no time like 3600, 12h or 90d, up to 3650d`)
+  throw new UsageError(`--expires-in ${JSON.stringify(option.slice(0, 20))} is not a time such as 3600, 12h or 90d (at most 3650d)`)
 }
 
 const workspaceOf = (options: Record<string, unknown>): string => text(options, 'workspace', /^[\w.:@-]{1,128}$/)
 
-/** May do anything in the workspace, and has no key. */
+/** An operator has all rights in the workspace, and no key. */
 const operatorOf = (workspace: string): KeyMaker => {
   const principal = { workspace, actor: 'operator', keyId: '', requestId: randomUUID(), traceId: '', source: 'cli' }
   return { ...principal, may: () => true, operator: true }
@@ -52,16 +52,16 @@ function withKeys<T>(work: (keys: Keys) => Promise<T>): Promise<T> {
 }
 
 const createKey = command({
-  doc: 'Makes an API key and prints it, once: nothing keeps it.',
+  doc: 'Creates an API key and prints it once; it is not stored.',
   options: {
-    workspace: { type: 'string', value: '<id>', doc: 'whose it is' },
+    workspace: { type: 'string', value: '<id>', doc: 'workspace of the key' },
     role: { type: 'string', value: '<role>', doc: 'viewer, operator, developer or admin' },
-    actor: { type: 'string', value: '<name>', doc: 'who acts with it' },
-    name: { type: 'string', value: '<text>', doc: 'what people know it by' },
-    scope: { type: 'string', multiple: true, value: '<permission>', doc: 'narrows the role to this; may be repeated' },
-    'preview-only': { type: 'boolean', doc: 'narrows it to reading and previewing' },
-    'allowed-source': { type: 'string', multiple: true, value: '<CIDR>', doc: 'where it may be used from; may be repeated' },
-    'expires-in': { type: 'string', value: '<time>', doc: 'how long it lives, e.g. 3600, 12h, 90d; until revoked when not given' },
+    actor: { type: 'string', value: '<name>', doc: 'actor for whom it acts' },
+    name: { type: 'string', value: '<text>', doc: 'display name' },
+    scope: { type: 'string', multiple: true, value: '<permission>', doc: 'limits the role to this permission; repeatable' },
+    'preview-only': { type: 'boolean', doc: 'limits the key to reading and previewing' },
+    'allowed-source': { type: 'string', multiple: true, value: '<CIDR>', doc: 'address or network from which it may be used; repeatable' },
+    'expires-in': { type: 'string', value: '<time>', doc: 'lifetime, e.g. 3600, 12h, 90d; until revoked if omitted' },
   },
   async run(values) {
     const workspace = workspaceOf(values)
@@ -82,10 +82,10 @@ const createKey = command({
 })
 
 const listKeys = command({
-  doc: 'Prints the keys of a workspace as newline-delimited JSON, newest first: who is left that may administer keys, and what made which.',
+  doc: 'Prints the keys of a workspace as newline-delimited JSON, newest first, with their roles and parents.',
   options: {
     workspace: { type: 'string', value: '<id>', doc: 'whose' },
-    all: { type: 'boolean', doc: 'those that have ended, too' },
+    all: { type: 'boolean', doc: 'includes keys that have ended' },
   },
   async run({ workspace: given, all = false }) {
     const workspace = workspaceOf({ workspace: given })
@@ -102,11 +102,11 @@ const listKeys = command({
 })
 
 const revokeKey = command({
-  doc: 'Ends a key, and the keys that it made, everywhere within five seconds; prints their ids.',
+  doc: 'Revokes a key and its descendants, everywhere within five seconds, and prints their ids.',
   options: {
     workspace: { type: 'string', value: '<id>', doc: 'whose' },
-    'key-id': { type: 'string', value: '<id>', doc: 'which, as list-keys says' },
-    'keep-children': { type: 'boolean', doc: 'ends this key alone' },
+    'key-id': { type: 'string', value: '<id>', doc: 'id of the key, as list-keys prints it' },
+    'keep-children': { type: 'boolean', doc: 'revokes this key alone' },
   },
   async run(values) {
     const workspace = workspaceOf(values)
@@ -120,7 +120,7 @@ const revokeKey = command({
 })
 
 const newSigningKey = command({
-  doc: 'Makes a new key for signing caller tokens, and prints when it is used. For when the one in use may be known to somebody.',
+  doc: 'Creates a new key that signs caller tokens, and prints when it takes effect. Use it if the current one may have leaked.',
   options: {},
   async run() {
     const { databaseUrl, signingSecret } = readConfig(signingVariables)
@@ -135,5 +135,5 @@ await runProgram({
   name,
   variables: { ...creating, ...signingVariables },
   commands: { 'create-key': createKey, 'list-keys': listKeys, 'revoke-key': revokeKey, 'rotate-signing-key': newSigningKey },
-  refusals: { noTables: 'The database at DATABASE_URL has no tables yet: start the access service once' },
+  refusals: { noTables: 'The database at DATABASE_URL has no tables yet. Start the access service once' },
 })

@@ -1,5 +1,5 @@
 /**
- * What operators do to the audit log, with the service running or not:
+ * Commands for operators on the audit log, whether the service runs or not:
  *
  *   node services/access/relay-audit.cli.ts verify --heads /var/lib/relay/audit-heads.ndjson
  */
@@ -29,7 +29,7 @@ const progressEvery = 20_000
 /** Entries that `export` holds at a time. */
 const exportPage = 1000
 
-/** As the role that may read, unless another one is given. */
+/** With the read-only role, unless a URL is given. */
 async function withLog<T>(work: (database: Database) => Promise<T>, role?: Secret): Promise<T> {
   const url = role ?? config().auditUrl ?? config().databaseUrl
   if (url === undefined) throw new ConfigError('Neither AUDIT_DATABASE_URL nor DATABASE_URL is set')
@@ -42,16 +42,16 @@ function chain(): Chain {
   return new Chain(auditKey.reveal())
 }
 
-const workspaceAlone = { type: 'string', value: '<id>', doc: 'this one alone' } as const
+const workspaceAlone = { type: 'string', value: '<id>', doc: 'only this workspace' } as const
 
 const verify = command({
-  doc: 'Whether every chain is whole; names the first thing that is wrong with one that is not.',
+  doc: 'Verifies that every chain is intact, and names the first fault of each that is not.',
   options: {
     workspace: workspaceAlone,
     heads: { type: 'string', value: '<file>', doc: "and as long as these heads say: AUDIT_HEADS_FILE, or the service's log" },
   },
   async run({ workspace, heads: path }) {
-    // What is told after this moment may be of entries that the look at the database does not see.
+    // Heads published after this moment may be of entries that the snapshot does not see.
     const size = path === undefined ? 0 : await sizeOf(path)
     const heads = path === undefined ? undefined : headsOf(path, size)
     let seen = 0
@@ -65,7 +65,7 @@ const verify = command({
     for (const { sentence } of verdict.findings) console.log(sentence)
     if (verdict.findings.length > 0) return 1
     const compared = path === undefined ? '' : `, ${verdict.heads} heads`
-    console.log(`whole: ${verdict.workspaces} workspaces, ${verdict.entries} entries${compared}`)
+    console.log(`intact: ${verdict.workspaces} workspaces, ${verdict.entries} entries${compared}`)
     return 0
   },
 })
@@ -86,18 +86,18 @@ async function* headsOf(path: string, size: number): AsyncIterable<Statement> {
     if (head !== undefined) yield head
     else if (line !== '') torn += 1
   }
-  if (torn > 0) console.error(`${torn} lines of ${path} have no head and were passed over`)
+  if (torn > 0) console.error(`${torn} lines of ${path} have no head and were ignored`)
 }
 
 const exportEntries = command({
   doc: 'Prints entries as newline-delimited JSON, oldest first.',
   options: {
     workspace: { type: 'string', value: '<id>', doc: 'whose' },
-    from: { type: 'string', value: '<time>', doc: 'only what occurred at or after, e.g. 2026-01-31T12:00:00Z' },
-    until: { type: 'string', value: '<time>', doc: 'only what occurred before' },
+    from: { type: 'string', value: '<time>', doc: 'only entries that occurred at or after this time, e.g. 2026-01-31T12:00:00Z' },
+    until: { type: 'string', value: '<time>', doc: 'only entries that occurred before this time' },
   },
   async run({ workspace, from, until }) {
-    if (workspace === undefined) throw new UsageError('--workspace is needed')
+    if (workspace === undefined) throw new UsageError('--workspace is required')
     const filter = { from: timeOf('from', from), until: timeOf('until', until) }
     await withLog(async (database) => {
       const lines = async function* () {
@@ -115,9 +115,9 @@ const exportEntries = command({
 })
 
 const retainEntries = command({
-  doc: 'Removes old entries behind a signed checkpoint, from chains that are whole.',
+  doc: 'Removes old entries from intact chains, and leaves a signed checkpoint.',
   options: {
-    'older-than': { type: 'string', value: '<time>', doc: 'recorded longer ago than this, e.g. 90d' },
+    'older-than': { type: 'string', value: '<time>', doc: 'only entries recorded longer ago than this, e.g. 90d' },
     workspace: workspaceAlone,
   },
   async run({ workspace, 'older-than': age }) {
@@ -127,7 +127,7 @@ const retainEntries = command({
       config().retentionUrl,
     )
     for (const { workspace: of, removed } of retained) console.log(`workspace ${JSON.stringify(of)}: ${removed} entries removed`)
-    if (retained.length === 0) console.log('nothing is that old')
+    if (retained.length === 0) console.log('no entries are that old')
     const broken = retained.filter((each) => each.broken !== undefined)
     for (const each of broken) console.error(each.broken!.message)
     return broken.length > 0 ? 1 : 0
@@ -135,7 +135,7 @@ const retainEntries = command({
 })
 
 const heads = command({
-  doc: 'Prints where the chains end now, signed, to be kept elsewhere.',
+  doc: 'Prints the signed heads of the chains. Keep them elsewhere.',
   options: { workspace: workspaceAlone },
   async run({ workspace }) {
     const signer = chain()
@@ -149,15 +149,15 @@ const heads = command({
 function timeOf(option: string, text: string | undefined): string | undefined {
   if (text === undefined) return undefined
   const time = parseTimeOrDay(text)
-  if (time === undefined) throw new UsageError(`--${option} is no time like 2026-01-31T12:00:00Z, or no time that exists`)
+  if (time === undefined) throw new UsageError(`--${option} is not a valid time such as 2026-01-31T12:00:00Z`)
   return boundOf(time)
 }
 
-/** In milliseconds; ten years at the most. */
+/** In milliseconds; at most ten years. */
 function ageOf(text: string | undefined): number {
   const [, digits, unit] = /^(\d{1,6})([smhd])$/.exec(text ?? '') ?? []
   const ms = Number(digits) * { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }[(unit ?? 's') as 's' | 'm' | 'h' | 'd']
-  if (!(ms > 0 && ms <= 315_360_000_000)) throw new UsageError('--older-than is needed, as a time like 24h or 90d, up to 3650d')
+  if (!(ms > 0 && ms <= 315_360_000_000)) throw new UsageError('--older-than must be a time such as 24h or 90d (at most 3650d)')
   return ms
 }
 
@@ -165,13 +165,13 @@ await runProgram({
   name: 'relay-audit',
   variables: auditVariables,
   commands: { verify, export: exportEntries, retain: retainEntries, heads },
-  // A 1 must mean tampering and nothing else to whatever watches it.
-  codes: { 0: 'done, and whole', 1: 'tampered with', 2: 'not understood, or the database cannot be reached or refuses' },
+  // A monitor must be able to rely on 1 meaning tampering and nothing else.
+  codes: { 0: 'done, and intact', 1: 'tampered with', 2: 'invalid command, or the database is unreachable or denied access' },
   failed: 2,
   refusals: {
     unavailable: 'Postgres does not answer',
-    notLetIn: 'Postgres does not let this role into this database',
-    noTables: 'The database has no audit log yet: start the access service once',
-    forbidden: 'The role may not do that to the audit log: retain needs the one of AUDIT_RETENTION_DATABASE_URL',
+    notLetIn: 'Postgres denies this role access to this database',
+    noTables: 'The database has no audit log yet. Start the access service once',
+    forbidden: 'The role lacks the rights for this command: retain needs the role of AUDIT_RETENTION_DATABASE_URL',
   },
 })

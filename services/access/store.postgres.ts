@@ -1,6 +1,6 @@
 /**
- * All that access keeps, in one Postgres database as up to three roles: its owner migrates, the service runs as one that changes nothing in
- * the audit log, and what is old is removed from there as a third.
+ * All data of access, in one Postgres database with up to three roles: the owner migrates, the service's role cannot change the audit log,
+ * and the retention role removes old entries from it.
  */
 import type { Secret } from '#mesh/config.ts'
 import { Database, type DatabaseParts } from '#mesh/postgres/database.ts'
@@ -15,26 +15,26 @@ import { signatureStore } from './signatures/store.postgres.ts'
 import { signingKeyStore } from './tokens/store.postgres.ts'
 
 export interface StoresParts extends Omit<DatabaseParts, 'url' | 'statementMs'> {
-  /** As the service. */
+  /** The URL of the service's role. */
   databaseUrl: Secret
-  /** As the owner; the service is the owner when unset. */
+  /** The URL of the owner; the service's role is the owner if unset. */
   migrationDatabaseUrl: Secret | undefined
   migrateOnStart: boolean
-  /** As who removes what is old from the audit log. */
+  /** The URL of the retention role. */
   auditRetentionDatabaseUrl: Secret | undefined
-  /** What the audit log is chained with. */
+  /** The secret of the audit log's chains. */
   auditKey: Secret
 }
 
-/** A statement gives up before the calls that wait for it do (deadline_ms in the contracts), so that they hear why. */
+/** A statement times out before the calls that wait for it (deadline_ms in the contracts), so that they get the reason. */
 const statementMs = 1500
 
-/** Once the tables are there and the roles have their rights. Rejects where that is not to be had. */
+/** Resolves once the tables exist and the roles have their rights. Rejects if either fails. */
 export async function openStores({ auditKey, ...parts }: StoresParts) {
   const { databaseUrl, migrationDatabaseUrl, auditRetentionDatabaseUrl, log, metrics, connections } = parts
   const chain = new Chain(auditKey.reveal())
   await prepareDatabase(migrationDatabaseUrl ?? databaseUrl, new URL('migrations/', import.meta.url), log, parts)
-  // Who reads the audit log, however much of it, waits for others who do: keys are looked up beside that.
+  // Reads of the audit log, of any size, wait only for each other: key lookups have their own connections.
   const {
     main: database,
     reads,
@@ -45,7 +45,7 @@ export async function openStores({ auditKey, ...parts }: StoresParts) {
   const close = async () => void (await Promise.all([closePools(), retention?.close()]))
   try {
     const stands = await grantRights({ owner, service: database, retention })
-    if (stands === 'unrestricted') log.warn('the role of DATABASE_URL could change the audit log: MIGRATION_DATABASE_URL is for the owner')
+    if (stands === 'unrestricted') log.warn('the role of DATABASE_URL could change the audit log; set MIGRATION_DATABASE_URL for the owner')
   } catch (error) {
     await close()
     throw error
@@ -53,7 +53,7 @@ export async function openStores({ auditKey, ...parts }: StoresParts) {
     await owner.close()
   }
   return {
-    /** As the service. */
+    /** With the service's role. */
     database,
     chain,
     keys: postgresKeyStore(database),
@@ -61,7 +61,7 @@ export async function openStores({ auditKey, ...parts }: StoresParts) {
     signatures: signatureStore(database),
     audit: new PostgresAuditStore({ database, reads, chain }),
     chains: new PostgresChains({ database }),
-    /** Undefined where nothing removes what is old. */
+    /** Undefined if retention is not configured. */
     cutter: retention && new PostgresChains({ database: retention }),
     close,
   }

@@ -1,20 +1,20 @@
 /**
- * The life of a claim, as pure steps: what a key holds now, what is asked of it, and the time give the answer and what it holds next.
- * Every store decides by these.
+ * The life of a claim, as pure steps: the current claim of a key, a request and the time determine the decision and the next claim. Every
+ * store decides by these steps.
  *
  *             claim                  complete
  *   (free) ──────────► in flight ──────────────► completed ──── retention over ────► (free)
  *      ▲                │  ▲   │
- *      └─── release ────┘  └───┘ renew; claim, once the lease ran out: a new token, the same run
+ *      └─── release ────┘  └───┘ renew; claim, after the lease expired: a new token, the same run
  *
- * What the steps hold to:
- * - One token holds a claim. Each grant to another attempt has a token of its own, and an older one changes nothing from then on.
- * - A lease that ran out frees nothing by itself: the holder keeps the claim until somebody takes it over.
+ * Invariants:
+ * - One token holds a claim. Each grant to another attempt has a new token; from then on an older one changes nothing.
+ * - An expired lease frees nothing by itself: the holder keeps the claim until another attempt takes it over.
  * - The run of a claim is the one of its first attempt, through every takeover.
- * - Whoever keeps the runs may free a key whose run does not exist, once it has made sure that it never will (abandon).
+ * - The service that keeps the runs may free a key whose run does not exist, once it has made sure that it never will (abandon).
  */
 
-/** What a claim is held under. */
+/** The identity of a claim. */
 export interface ClaimKey {
   readonly workspace: string
   readonly kind: string
@@ -43,17 +43,17 @@ export interface Completed extends ClaimedKey {
   readonly response: Uint8Array | undefined
 }
 
-/** What a key holds; undefined where nothing is claimed. */
+/** The claim of a key; undefined if there is none. */
 export type Claim = InFlight | Completed
 
-/** When a step is taken. */
+/** The time of a step. */
 export interface Clock {
   readonly now: number
-  /** How long a completed claim answers. */
+  /** How long a completed claim is kept. */
   readonly retentionMs: number
 }
 
-/** The claim that comes back is the one that was given where nothing changes. */
+/** If nothing changes, `next` is the claim that was given. */
 export interface Step<Decision> {
   readonly answer: Decision
   readonly next: Claim | undefined
@@ -62,12 +62,12 @@ export interface Step<Decision> {
 export interface ClaimRequest {
   /** Undefined: only look. */
   readonly fingerprint: Uint8Array | undefined
-  /** Without a fingerprint: what the work is that may not be done now. Only compared. */
+  /** Without a fingerprint: the fingerprint of the work that may not start now. Only compared. */
   readonly compare?: Uint8Array | undefined
   readonly attemptId: string
   readonly runId: string
   readonly leaseMs: number
-  /** The token of the grant, should there be one: never used before. */
+  /** The token of a possible grant: never used before. */
   readonly token: string
 }
 
@@ -78,7 +78,7 @@ export type Decision =
   | { readonly outcome: 'mismatch'; readonly runId: string }
   | { readonly outcome: 'absent' }
 
-/** How a write that needs the grant ended; `stale`: the grant is not held any longer, and nothing changed. */
+/** The result of a write that needs the grant; `stale`: the caller no longer holds the grant, and nothing changed. */
 export type FencedResult = 'done' | 'stale'
 
 export interface Renewal {
@@ -93,7 +93,7 @@ export interface Completion {
   readonly response: Uint8Array | undefined
 }
 
-/** Nobody needs to ask more rarely than this. */
+/** Maximum time until a caller should ask again. */
 const maxWaitMs = 1000
 
 const stay = <A>(claim: Claim | undefined, answer: A): Step<A> => ({ answer, next: claim })
@@ -103,7 +103,7 @@ const grant = (claim: InFlight, now: number): Step<Decision> => {
   return { answer: { outcome: 'granted', token, runId, takenOver, leaseMs: Math.max(1, Math.floor(leaseUntil - now)) }, next: claim }
 }
 
-/** What the key still answers for. */
+/** The claim, unless its retention is over. */
 const standing = (claim: Claim | undefined, { now, retentionMs }: Clock): Claim | undefined =>
   claim?.state === 'completed' && claim.completedAt + retentionMs <= now ? undefined : claim
 
@@ -123,7 +123,7 @@ export function claim(found: Claim | undefined, asked: ClaimRequest, at: Clock):
   if (held.state === 'completed') return stay(found, { outcome: 'completed', runId: held.runId, response: held.response })
   if (fingerprint !== undefined) {
     const live = held.leaseUntil > at.now
-    // Its reply was lost: the same grant, with what is left of the lease.
+    // An attempt that repeats its claim lost the reply: it gets the same grant, with the rest of the lease.
     if (held.attemptId === attemptId) return grant(live ? held : { ...held, leaseUntil }, at.now)
     if (!live) return grant({ ...held, attemptId, token, takenOver: true, leaseUntil }, at.now)
   }
@@ -137,7 +137,7 @@ export function renew(found: Claim | undefined, { token, leaseMs }: Renewal, at:
   return { answer: 'done', next: { ...found, leaseUntil: Math.max(found.leaseUntil, at.now + leaseMs) } }
 }
 
-/** Ends the work. The first completion counts: repeating it changes neither the time nor the response. */
+/** Ends the work. The first completion counts: a repetition changes neither the time nor the response. */
 export function complete(found: Claim | undefined, { runId, token, response }: Completion, at: Clock): Step<FencedResult> {
   const held = standing(found, at)
   const fenced = token !== undefined
@@ -147,7 +147,7 @@ export function complete(found: Claim | undefined, { runId, token, response }: C
   return { answer: 'done', next: { ...rest, state: 'completed', completedAt: at.now, response } }
 }
 
-/** Gives the grant back: the key is free. What is gone already needs no releasing. */
+/** Returns the grant: the key is free. If the claim is already gone, there is nothing to do. */
 export function release(found: Claim | undefined, token: string, at: Clock): Step<FencedResult> {
   const held = standing(found, at)
   if (held === undefined) return stay(found, 'done')
@@ -155,7 +155,7 @@ export function release(found: Claim | undefined, token: string, at: Clock): Ste
   return { answer: 'done', next: undefined }
 }
 
-/** Frees the key of a run that never was and never will be, whoever held it last. */
+/** Frees the key of a run that does not exist and never will, whichever attempt held it last. */
 export function abandon(found: Claim | undefined, runId: string): Step<FencedResult> {
   return found?.state === 'in_flight' && found.runId === runId ? { answer: 'done', next: undefined } : stay(found, 'done')
 }

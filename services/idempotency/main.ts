@@ -17,7 +17,7 @@ await run('idempotency', variables, async (runtime) => {
   const own = identity('idempotency', config)
 
   await prepareDatabase(config.databaseUrl, new URL('migrations/', import.meta.url), log, config)
-  // A statement gives up before the calls that wait for it do (deadline_ms in the contract), so that they hear why.
+  // A statement times out before the calls that wait for it (deadline_ms in the contract), so that they get the reason.
   const database = new Database({ url: config.databaseUrl, log, metrics, connections: config.connections, statementMs: 1000 })
   runtime.onStop('database', () => database.close())
 

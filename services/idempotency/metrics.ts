@@ -1,4 +1,4 @@
-/** What the idempotency service counts. */
+/** The metrics of the idempotency service. */
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
 
 export type Instruments = ReturnType<typeof instruments>

@@ -1,6 +1,6 @@
 /**
- * Removes claims that no longer answer, in small bites and every so often, and looks for claims that nobody works on. It may run in every
- * replica: each passes over what another is just removing.
+ * Removes completed claims after their retention, in small batches at an interval, and counts expired claims. It may run in every replica:
+ * each skips the rows that another is removing.
  */
 import { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
@@ -12,7 +12,7 @@ export interface ReaperParts {
   intervalMs: number
   instruments: Instruments
   log: Logger
-  /** Claims removed in one statement at the most; 1000 when unset. */
+  /** Maximum claims per statement; 1000 if unset. */
   max?: number
 }
 

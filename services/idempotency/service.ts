@@ -1,4 +1,4 @@
-/** The RPCs of relay.idempotency.v1: from the contract's messages to the store's words and back. */
+/** The RPCs of relay.idempotency.v1: proto ⇄ domain. */
 import { randomUUID } from 'node:crypto'
 import { type ClaimKey as KeyMessage, type ClaimResponse, IdempotencyServiceService } from '#gen/relay/idempotency/v1/idempotency.ts'
 import { meshErrors } from '#mesh/errors.ts'
@@ -11,7 +11,7 @@ import type { ClaimStore } from './store.ts'
 
 export interface ServiceParts {
   store: ClaimStore
-  /** The lease of a grant whose caller does not say. */
+  /** The lease of a grant whose caller does not specify one. */
   leaseMs: number
   instruments: Instruments
 }
@@ -32,7 +32,7 @@ export function idempotencyService({ store, leaseMs, instruments }: ServiceParts
         leaseMs: request.leaseMs || leaseMs,
         token: randomUUID(),
       })
-      // The run that the key has: what was asked with is only a proposal.
+      // The run of the claim: the run in the request is only a proposal.
       if ('runId' in answer) annotate({ runId: answer.runId })
       instruments.claims.inc({ outcome: answer.outcome === 'granted' && answer.takenOver ? 'taken_over' : answer.outcome })
       return { outcome: outcomeOf(answer) }
@@ -67,7 +67,7 @@ export function idempotencyService({ store, leaseMs, instruments }: ServiceParts
   })
 }
 
-/** The contract requires the key. No store of text can be relied on to keep U+0000. */
+/** The contract requires the key. Not every text store can hold U+0000. */
 function keyOf(message: KeyMessage | undefined): ClaimKey {
   const { workspace, keyKind: kind, key } = message!
   annotate({ workspace })

@@ -1,4 +1,4 @@
-/** Claims in the memory of one process: for tests, and to try things out. Nothing survives a restart. */
+/** Claims in the memory of one process, for tests and experiments. Nothing survives a restart. */
 import type { Decision, ClaimRequest, Claim, ClaimKey, Completion, FencedResult, Clock, Renewal, Step } from './claim.ts'
 import { abandon, claim, complete, release, renew } from './claim.ts'
 import type { ClaimStore, ExpiredRecords, ExpiredClaims } from './store.ts'
@@ -13,7 +13,7 @@ export class MemoryClaimStore implements ClaimStore {
     this.#clock = parts.clock ?? Date.now
   }
 
-  /** How many keys hold anything, though it may no longer answer. */
+  /** The number of keys with a claim, including claims past their retention. */
   get size(): number {
     return this.#claims.size
   }

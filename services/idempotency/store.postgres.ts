@@ -1,10 +1,10 @@
 /**
- * Claims in Postgres. A step of claim.ts is taken on what was read, and written back only where nobody else wrote meanwhile; else it is
- * read again. The two writes of an ordinary claim, its grant and its completion, are tried without reading: one statement each, for all
- * calls that arrive together. What those leave undone is read and decided like the rest.
+ * Claims in Postgres. A step of claim.ts decides on the row that was read, and is written only if the row has not changed meanwhile;
+ * otherwise it is read again. The two writes of an ordinary claim, its grant and its completion, are first tried without reading: one
+ * statement each, for all calls that arrive together. The calls that those statements leave undone are read and decided like the rest.
  *
- * Nobody waits for a row while holding another that somebody may wait for: grants are inserted in the order of their keys, and completions
- * and the reaper pass over rows that are locked.
+ * No transaction waits for a row while it holds one that another may wait for: grants are inserted in the order of their keys, and
+ * completions and the reaper skip locked rows.
  */
 import { batch } from '#mesh/batch.ts'
 import type { Database } from '#mesh/postgres/database.ts'
@@ -14,12 +14,12 @@ import { abandon, claim, complete, release, renew } from './claim.ts'
 import { errors } from './errors.ts'
 import type { ClaimStore, ExpiredRecords, ExpiredClaims } from './store.ts'
 
-/** Every race that is lost was won by somebody else, who is then done: few are lost in a row. */
+/** For each lost race another call has won and is done, so few are lost in a row. */
 const maxRaces = 10
-/** Half as many rows already cost nearly as little each. */
+/** Batches of half the size already cost nearly as little per row. */
 const maxRows = 50
 
-/** What a key holds, by which writing, as of when. */
+/** The claim of a key, its version, and the time of the read. */
 interface VersionedRow {
   readonly claim: Claim | undefined
   readonly version: number
@@ -40,7 +40,7 @@ interface Ending {
 export class PostgresClaimStore implements ClaimStore {
   readonly #database: Database
   readonly #retentionMs: number
-  /** What most keys hold when they are first asked for; its time is 0, since what is written is a length of time from then. */
+  /** The assumption for the first write: no claim, as for most keys. Its time is 0, because what is written is a duration from then. */
   readonly #nothing: VersionedRow
   readonly #insert: (grant: Grant) => Promise<boolean>
   readonly #end: (ending: Ending) => Promise<boolean>
@@ -102,7 +102,7 @@ export class PostgresClaimStore implements ClaimStore {
     return { count: row!.count, oldestMs: row!.oldest_ms }
   }
 
-  /** Takes one step, on what is assumed at first if anything is, and on what is there when that was wrong. */
+  /** Takes one step, first on the assumed row if any, and on the actual row if that was wrong. */
   async #take<A>(key: ClaimKey, step: (found: Claim | undefined, at: Clock) => Step<A>, assumed?: VersionedRow): Promise<A> {
     let seen = assumed ?? (await this.#read(key))
     for (let race = 0; race < maxRaces; race += 1) {
@@ -118,7 +118,7 @@ export class PostgresClaimStore implements ClaimStore {
     return { claim: claimOf(row!), version: row!.version ?? 0, at: { now: row!.now, retentionMs: this.#retentionMs } }
   }
 
-  /** False where the key no longer holds what was seen. */
+  /** False if the key no longer holds what was read. */
   async #write(key: ClaimKey, seen: VersionedRow, next: Claim | undefined): Promise<boolean> {
     const leaseMs = next?.state === 'in_flight' ? next.leaseUntil - seen.at.now : null
     if (seen.claim === undefined) return this.#insert({ key, claim: next as InFlight, leaseMs: leaseMs! })
@@ -139,7 +139,7 @@ export class PostgresClaimStore implements ClaimStore {
       column(({ claim: { token } }) => token),
       column(({ leaseMs }) => leaseMs),
     ])
-    // Of several grants of one key the token tells which was first.
+    // Of several grants of one key the token shows which was first.
     const tokens = new Set(inserted.map(({ token }) => token))
     return grants.map(({ claim: { token } }) => tokens.has(token))
   }
@@ -186,7 +186,7 @@ function claimOf(row: Row): Claim | undefined {
 const statement = statementMaker('claims ')
 
 const statements = {
-  /** One row always: the time, and what the key holds. */
+  /** At least one row: the time, and the claim if there is one. */
   read: statement(
     'read',
     `SELECT extract(epoch FROM clock_timestamp())::float8 * 1000 AS now, version, fingerprint, run_id, attempt_id, token, taken_over,
@@ -218,8 +218,8 @@ const statements = {
     `DELETE FROM claims WHERE workspace = $1 AND key_kind = $2 AND key = $3 AND token = $4 AND version = $5 RETURNING version`,
   ),
   /**
-   * Completes those in flight that are of the run, and held with the token where one is given; says which by their place in the list. Each
-   * is looked up by itself: joined, a plan made while the table was small would go on scanning it when it has grown.
+   * Completes those in flight that belong to the run, and to the token if one is given; returns their positions in the list. Each is looked
+   * up by itself: a join planned while the table was small would still scan it after it has grown.
    */
   end: statement(
     'end',
@@ -251,7 +251,7 @@ const statements = {
        RETURNING 1
      ) SELECT count(*)::int AS count FROM reaped`,
   ),
-  /** Each kind by itself: whatever piles up of one is not read for another. */
+  /** Each kind by itself: a backlog of one is not read for another. */
   expired: statement(
     'expired',
     `SELECT workspace, key_kind, key, run_id FROM unnest($1::text[]) AS kind,

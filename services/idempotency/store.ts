@@ -1,6 +1,6 @@
 /**
- * Where claims are kept. Every method is one step of claim.ts, taken whole or not at all whoever else asks at the same time, by the clock
- * of the store. A store that cannot be reached throws DEPENDENCY_UNAVAILABLE, and the outcome is then not known; all are safe to repeat.
+ * Stores claims. Every method is one step of claim.ts, atomic under concurrency, by the clock of the store. Throws DEPENDENCY_UNAVAILABLE
+ * if the store is unreachable; the outcome is then unknown. All methods are safe to repeat.
  */
 import type { Decision, ClaimRequest, ClaimKey, Completion, FencedResult, Renewal } from './claim.ts'
 
@@ -10,21 +10,21 @@ export interface ClaimStore {
   complete(key: ClaimKey, completion: Completion): Promise<FencedResult>
   release(key: ClaimKey, token: string): Promise<FencedResult>
   abandon(key: ClaimKey, runId: string): Promise<void>
-  /** Claims of these kinds in flight whose lease expired `expiredForMs` ago or earlier, the longest expired first. */
+  /** Claims of these kinds in flight whose lease expired at least `expiredForMs` ago, the longest expired first. */
   expired(options: { kinds: readonly string[]; expiredForMs: number; limit: number }): Promise<ExpiredRecords[]>
-  /** Removes completed claims that no longer answer, `most` at the most, and says how many. What is in flight stays, however old. */
+  /** Removes at most `max` completed claims past their retention, and returns how many. Claims in flight stay, however old. */
   reap(max: number): Promise<number>
   expiredClaims(): Promise<ExpiredClaims>
 }
 
-/** The claims in flight whose lease ran out: nobody works on them that we know of, and nobody has taken them over. */
+/** The claims in flight whose lease has expired and which no attempt has taken over. */
 export interface ExpiredClaims {
   count: number
-  /** How long ago the first of these leases ran out, in milliseconds; 0 when there are none. */
+  /** How long ago the first of these leases expired, in milliseconds; 0 if there are none. */
   oldestMs: number
 }
 
-/** Whose run the service that keeps it has to look at. */
+/** The claims whose run the service that keeps it must check. */
 export interface ExpiredRecords {
   key: ClaimKey
   runId: string

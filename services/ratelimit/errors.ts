@@ -1,4 +1,4 @@
-/** The ratelimit service has no reason of its own to refuse a call: without its store it still decides, and a refusal is an answer. */
+/** The ratelimit service has no reasons of its own: without its store it still decides, and a rejected hit is a normal response. */
 import { errorTable } from '#mesh/errors.ts'
 
 export const errors = errorTable('ratelimit', {})

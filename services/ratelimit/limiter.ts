@@ -1,17 +1,17 @@
-/** What is decided for descriptors, whoever asks: our own Check, or another protocol with descriptors. */
+/** Decides for descriptors, independent of the protocol: Relay's own Check, or another one with descriptors. */
 import type { Limits } from './limits.ts'
 import type { Counter, RateLimitStore, Source } from './store.ts'
 import { type Entry, counterKey } from './window.ts'
 
-/** Undefined where no rule limits the descriptor. */
+/** Undefined if no rule limits the descriptor. */
 export type Decision = { granted: number; limit: number; remaining: number; windowMs: number; resetMs: number } | undefined
 
 export interface LimitDecision {
-  /** How many of the hits were granted: the least over the descriptors. */
+  /** The granted hits: the minimum over the descriptors. */
   granted: number
-  /** One a descriptor, in the order asked. */
+  /** One per descriptor, in the order of the request. */
   decisions: readonly Decision[]
-  /** Undefined when nothing had to be counted. */
+  /** Undefined if nothing had to be counted. */
   source: Source | undefined
 }
 
@@ -24,7 +24,7 @@ export class RateLimiter {
     this.#store = parts.store
   }
 
-  /** Takes up to `hits` from what limits each descriptor, the same number from each. Descriptors that are equal count once. */
+  /** Takes up to `hits` from the limit of each descriptor, the same number from each. Equal descriptors count once. */
   async decide(domain: string, descriptors: readonly (readonly Entry[])[], hits: number): Promise<LimitDecision> {
     const counters = new Map<string, Counter>()
     const keys = descriptors.map((entries) => {

@@ -1,10 +1,11 @@
 /**
- * The limits: what the limits file says, and which rule a descriptor falls under. The format is that of github.com/envoyproxy/ratelimit
- * ("Configuration" in its README), so a file serves both; what is not supported here is refused, never ignored.
+ * The limits: the content of the limits file, and the rule that applies to a descriptor. The format is that of
+ * github.com/envoyproxy/ratelimit ("Configuration" in its README), so one file serves both; unsupported settings are rejected, never
+ * ignored.
  *
  *   domain: relay
  *   descriptors:
- *     - key: workspace            # any workspace, each counted on its own
+ *     - key: workspace            # any workspace, each counted separately
  *       rate_limit: { unit: minute, requests_per_unit: 600 }
  *     - key: workspace
  *       value: acme               # this one has its own rule
@@ -16,21 +17,21 @@ import { parseAllDocuments } from 'yaml'
 import type { Entry } from './window.ts'
 
 export interface Rule {
-  /** Hits a window. */
+  /** Hits per window. */
   limit: number
   windowMs: number
 }
 
-/** A place in the tree of descriptors. */
+/** A node in the tree of descriptors. */
 interface Node {
   rule?: Rule
   /** Children by key, then by value. */
   exact: Map<string, Map<string, Node>>
-  /** Children that take any value of their key. */
+  /** Children for any value of their key. */
   any: Map<string, Node>
 }
 
-/** Every workspace 600 a minute: what holds where no file is given. */
+/** 600 per minute for every workspace: the limits if no file is given. */
 export const defaultLimits = 'domain: relay\ndescriptors: [{ key: workspace, rate_limit: { unit: minute, requests_per_unit: 600 } }]\n'
 
 const minute = 60_000
@@ -47,22 +48,22 @@ export class Limits {
     return [...this.#domains.keys()]
   }
 
-  /** Reads a limits file. Throws an Error that names the file and the path of what is wrong in it. */
+  /** Reads a limits file. Throws an Error that names the file and the path of the fault. */
   static parse(text: string, file: string): Limits {
     const domains = new Map<string, Node>()
     for (const [place, value] of documents(text, file)) {
       const top = mapping(value, place, ['domain', 'descriptors'])
       const domain = string(top.domain, `${place}.domain`)
-      if (domains.has(domain)) throw new Error(`${place}.domain: ${domain} stands in the file twice`)
+      if (domains.has(domain)) throw new Error(`${place}.domain: ${domain} is in the file twice`)
       domains.set(domain, readNode(top.descriptors ?? [], `${place}.descriptors`))
     }
-    if (domains.size === 0) throw new Error(`${file}: has no domain`)
+    if (domains.size === 0) throw new Error(`${file}: names no domain`)
     return new Limits(domains)
   }
 
   /**
-   * The rule of a descriptor; undefined when none limits it. Entry by entry a rule for the very value goes before one for any value; only a
-   * rule as deep as the descriptor applies.
+   * The rule of a descriptor; undefined if none limits it. For each entry, a rule for its exact value takes precedence over one for any
+   * value; a rule applies only if it is as deep as the descriptor.
    */
   ruleOf(domain: string, entries: readonly Entry[]): Rule | undefined {
     let node = this.#domains.get(domain)
@@ -71,7 +72,7 @@ export class Limits {
   }
 }
 
-/** The domains of a file, each with the path that errors name it by. */
+/** The domains of a file, each with the path that errors name. */
 function documents(text: string, file: string): [place: string, value: unknown][] {
   const parsed = parseAllDocuments(text, { uniqueKeys: true })
   const values = (Array.isArray(parsed) ? parsed : []).flatMap((document) => {
@@ -96,14 +97,14 @@ function readDescriptor(parent: Node, value: unknown, place: string): void {
   const child = readNode(fields.descriptors ?? [], `${place}.descriptors`)
   child.rule = fields.rate_limit === undefined ? undefined : readRule(fields.rate_limit, `${place}.rate_limit`)
   if (fields.value === undefined) {
-    if (parent.any.has(key)) throw new Error(`${place}: ${key} stands here twice`)
+    if (parent.any.has(key)) throw new Error(`${place}: ${key} is here twice`)
     parent.any.set(key, child)
     return
   }
   const exact = string(fields.value, `${place}.value`)
-  if (exact.endsWith('*')) throw new Error(`${place}.value: a value that ends in * (any with this beginning) is not supported`)
+  if (exact.endsWith('*')) throw new Error(`${place}.value: a value that ends in * (a prefix) is not supported`)
   const siblings = parent.exact.get(key) ?? new Map<string, Node>()
-  if (siblings.has(exact)) throw new Error(`${place}: ${key} with the value ${exact} stands here twice`)
+  if (siblings.has(exact)) throw new Error(`${place}: ${key} with the value ${exact} is here twice`)
   parent.exact.set(key, siblings.set(exact, child))
 }
 
@@ -116,7 +117,9 @@ function readRule(value: unknown, place: string): Rule | undefined {
     return undefined
   }
   if (typeof fields.unit !== 'string' || fields.unit.toLowerCase() !== 'minute') {
-    throw new Error(`${place}.unit: must be minute: windows are of one minute, ${JSON.stringify(fields.unit ?? null)} is not supported`)
+    throw new Error(
+      `${place}.unit: must be minute, because windows last one minute: ${JSON.stringify(fields.unit ?? null)} is not supported`,
+    )
   }
   const limit = fields.requests_per_unit
   if (typeof limit !== 'number' || !Number.isInteger(limit) || limit < 0 || limit > maxPerMinute) {
@@ -128,12 +131,12 @@ function readRule(value: unknown, place: string): Rule | undefined {
 function mapping<const Name extends string>(value: unknown, place: string, names: readonly Name[]): Partial<Record<Name, unknown>> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Error(`${place}: must be a mapping`)
   for (const name of Object.keys(value)) {
-    if (!names.some((each) => each === name)) throw new Error(`${place}.${name}: is not supported; known here: ${names.join(', ')}`)
+    if (!names.some((each) => each === name)) throw new Error(`${place}.${name}: is not supported; supported here: ${names.join(', ')}`)
   }
   return value
 }
 
 function string(value: unknown, place: string): string {
-  if (typeof value !== 'string' || value === '') throw new Error(`${place}: must be text (in quotes where it looks like something else)`)
+  if (typeof value !== 'string' || value === '') throw new Error(`${place}: must be text (in quotes if it looks like another type)`)
   return value
 }

@@ -29,8 +29,8 @@ await run('ratelimit', variables, async (runtime) => {
           onFallback: (reason) => metrics.fellBack(reason),
           onChange: (change) =>
             change.closed
-              ? log.warn({ away_ms: change.unavailableMs }, 'Redis answers again: limits are shared again')
-              : log.warn({ reason: change.reason }, 'Redis does not answer: deciding from in-process buckets'),
+              ? log.warn({ away_ms: change.unavailableMs }, 'Redis responds again; limits are shared again')
+              : log.warn({ reason: change.reason }, 'Redis does not respond; deciding from in-process buckets'),
         })
   const metrics = rateLimitMetrics(runtime.metrics, () => shared?.up ?? true)
   if (redis !== undefined) {
@@ -43,7 +43,7 @@ await run('ratelimit', variables, async (runtime) => {
   const limiter = new RateLimiter({ limits, store: shared ?? new MemoryStore({ source: 'in_process', now }) })
   const health = new Health({
     services: ['relay.ratelimit.v1.RateLimitService'],
-    // Without one configured there is nothing to miss.
+    // If Redis is not configured, nothing is missing.
     checks: { redis: async () => void (await redis?.ping()) },
     optional: ['redis'],
     timeoutMs: 2000,

@@ -1,4 +1,4 @@
-/** What the ratelimit service measures. */
+/** The metrics of the ratelimit service. */
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
 import type { LimitDecision } from './limiter.ts'
 import type { FallbackReason } from './store.ts'
@@ -8,7 +8,7 @@ export interface RateLimitMetrics {
   fellBack(reason: FallbackReason): void
 }
 
-/** `up` tells whether decisions come from the configured backend. */
+/** `up` says whether decisions come from the configured backend. */
 export function rateLimitMetrics(metrics: Metrics, up: () => boolean): RateLimitMetrics {
   const decisions = metrics.counter('ratelimit_decisions_total', 'Rate limit decisions by source and outcome', {
     source: ['redis', 'in_process', 'fallback', 'no_rule'],

@@ -1,8 +1,8 @@
-/** Counts in this process, in token buckets: exact for one replica, forgotten when it ends. It always answers. */
+/** Counts in this process, in token buckets: exact for one replica, lost when it ends. It always responds. */
 import { TokenBuckets, untilFull, untilOne } from '#mesh/token-bucket.ts'
 import type { Counter, RateLimitStore, Capacity, Source, TakeResult } from './store.ts'
 
-/** What is taken from a bucket is taken for good: a taker may rely on it for at least this long, in milliseconds. */
+/** Hits taken from a bucket stay valid for at least this long, in milliseconds. */
 const minResetMs = 1000
 
 export class MemoryStore implements RateLimitStore {
@@ -10,7 +10,7 @@ export class MemoryStore implements RateLimitStore {
   readonly #now: () => number
   readonly #buckets: TokenBuckets
 
-  /** `now` is a clock that never goes back, in milliseconds; `most` bounds the buckets that are kept. */
+  /** `now` is a monotonic clock, in milliseconds; `max` limits the number of buckets. */
   constructor(parts: { source: Source; now: () => number; max?: number }) {
     this.#source = parts.source
     this.#now = parts.now

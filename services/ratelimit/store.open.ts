@@ -1,6 +1,6 @@
 /**
- * Redis while it answers, the in-process buckets while it does not: a decision never fails and never takes longer than the limit allows.
- * After one failure nobody waits for Redis again until a probe in the background has found it working.
+ * Redis while it responds, the in-process buckets while it does not: a decision never fails and never takes longer than the timeout allows.
+ * After one failure no decision waits for Redis until a probe in the background succeeds.
  */
 import { Breaker } from '#mesh/breaker.ts'
 import type { Counter, FallbackReason, RateLimitStore, TakeResult } from './store.ts'
@@ -8,9 +8,9 @@ import type { Counter, FallbackReason, RateLimitStore, TakeResult } from './stor
 export interface OpenStoreParts {
   redis: RateLimitStore & { probe(): Promise<void> }
   local: RateLimitStore
-  /** How long Redis may take for a decision, in milliseconds. */
+  /** Timeout of Redis per decision, in milliseconds. */
   limitMs: number
-  /** Between probes, in milliseconds. */
+  /** Interval between probes, in milliseconds. */
   probeEveryMs?: number
   onFallback(reason: FallbackReason): void
   onChange: ConstructorParameters<typeof Breaker>[0]['onChange']
@@ -18,7 +18,7 @@ export interface OpenStoreParts {
 
 class Silence extends Error {}
 
-/** A probe may take longer than a decision: nobody waits for it. */
+/** A probe may take longer than a decision, because nothing waits for it. */
 const probeLimitMs = 200
 
 export class OpenStore implements RateLimitStore {
@@ -45,7 +45,7 @@ export class OpenStore implements RateLimitStore {
       return await within(this.#parts.redis.take(counters, hits), this.#parts.limitMs)
     } catch (error) {
       const silent = error instanceof Silence
-      this.#breaker.open(silent ? `no answer in ${this.#parts.limitMs} ms` : String(error))
+      this.#breaker.open(silent ? `no response within ${this.#parts.limitMs} ms` : String(error))
       return this.#takeLocally(counters, hits, silent ? 'timeout' : 'error')
     }
   }
@@ -60,10 +60,10 @@ export class OpenStore implements RateLimitStore {
   }
 }
 
-/** Rejects with Silence when the work is not done in time. What it answers later is dropped. */
+/** Rejects with Silence if the work is not done in time. A later result is dropped. */
 function within<T>(work: Promise<T>, limitMs: number): Promise<T> {
   return new Promise((resolve, reject) => {
-    // Timers run before sockets are read: after a pause of this very process the answer may be there already, so it is looked for first.
+    // Timers run before sockets are read: after a pause of this process the response may already have arrived, so it checks that first.
     const timer = setTimeout(() => setImmediate(() => reject(new Silence())), limitMs)
     work.then(resolve, reject).finally(() => clearTimeout(timer))
   })

@@ -1,4 +1,4 @@
-/** Counts in Redis, in fixed windows that every replica shares; one round trip a decision. */
+/** Counts in Redis, in fixed windows that all replicas share; one round trip per decision. */
 import type { Redis } from 'ioredis'
 import { Script } from '#mesh/redis/script.ts'
 import type { Counter, RateLimitStore, TakeResult } from './store.ts'
@@ -28,7 +28,7 @@ export class RedisStore implements RateLimitStore {
     return { source: 'redis', granted: reply[0]!, capacities }
   }
 
-  /** Does what a decision does, on a counter of its own: a Redis that is full or read-only would answer a PING. */
+  /** Does what a decision does, on a separate counter: a full or read-only Redis would still answer a PING. */
   async probe(): Promise<void> {
     await this.take([{ key: counterKey('probe', []), limit: 1_000_000_000, windowMs: 1000 }], 1)
   }

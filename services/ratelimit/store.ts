@@ -1,39 +1,39 @@
-/** Where hits are counted. Both engines keep the promises of test/contracts/ratelimit-store.ts. */
+/** Stores hits. Both engines keep the promises of test/contracts/ratelimit-store.ts. */
 
-/** What a decision rests on: the windows of Redis, the in-process buckets, or those buckets because Redis does not answer. */
+/** The basis of a decision: the windows of Redis, the in-process buckets, or those buckets because Redis does not respond. */
 export type Source = 'redis' | 'in_process' | 'fallback'
 
-/** Why a decision did not come from Redis: it was silent, it failed, or it was known to be away. */
+/** Why a decision did not come from Redis: it timed out, failed, or was known to be unavailable. */
 export type FallbackReason = 'timeout' | 'error' | 'open'
 
-/** One thing that is counted. */
+/** One counter of hits. */
 export interface Counter {
-  /** Names it among all counters of all domains (window.ts). */
+  /** Its unique name among all counters of all domains (window.ts). */
   key: string
-  /** Hits a window. */
+  /** Hits per window. */
   limit: number
   windowMs: number
 }
 
-/** What one counter had to give. */
+/** The state of one counter after a decision. */
 export interface Capacity {
-  /** How many of the hits it had room for. */
+  /** How many of the hits it could grant. */
   granted: number
-  /** What is left of it, after what was taken. */
+  /** The remaining hits, after those that were taken. */
   remaining: number
-  /** Milliseconds until it has more to give: the end of the window; for a bucket that is empty, its next token. */
+  /** Milliseconds until it grants more: the end of the window; for an empty bucket, its next token. */
   resetMs: number
 }
 
 export interface TakeResult {
   source: Source
-  /** How many hits were taken, the same number from every counter: the least of the rooms. Hits that are refused are not counted. */
+  /** How many hits were taken, the same number from every counter: the minimum over all. Rejected hits are not counted. */
   granted: number
-  /** One a counter, in the order asked. */
+  /** One per counter, in the order of the request. */
   capacities: readonly Capacity[]
 }
 
 export interface RateLimitStore {
-  /** Takes up to `hits` from all of the counters (at least one, each once) in one indivisible step. Rejects when it does not answer. */
+  /** Takes up to `hits` from all of the counters (at least one, each once) in one atomic step. Rejects if the store does not respond. */
   take(counters: readonly Counter[], hits: number): Promise<TakeResult>
 }

@@ -8,11 +8,11 @@ export interface Entry {
 }
 
 /**
- * Takes up to ARGV[1] hits from every counter in KEYS, the same number from each: as many as the fullest has room for.
- * ARGV then holds the limit and the window (ms) of each. Answers {taken, then for each its room, what remains, ms to the window's end}.
+ * Takes up to ARGV[1] hits from every counter in KEYS, the same number from each: as many as the fullest allows. ARGV then holds the limit
+ * and the window (ms) of each. Returns {taken, then for each its capacity, the remaining hits, ms to the window's end}.
  *
  * The time is Redis's own, so replicas need not agree on one. Windows begin at multiples of their length since the epoch, and a counter
- * expires when its window ends: its name needs no time in it, and every key that is touched is declared. Refused hits are not counted.
+ * expires when its window ends: its name needs no time in it, and every key that is touched is declared. Rejected hits are not counted.
  */
 export const takeScript = `
 local time = redis.call('TIME')
@@ -39,16 +39,16 @@ end
 return reply
 `
 
-/** Longer names are hashed: Redis holds every name in memory. */
+/** Longer names are hashed, because Redis holds every name in memory. */
 const maxPathLength = 160
 
 /**
  * The name of a counter: `ratelimit:{relay}:workspace=acme`. The braces are a hash tag: all counters of a domain are on one node of a
- * cluster, so that one script can take from several. Everything that callers send is escaped: no two descriptors share a name.
+ * cluster, so that one script can take from several. All input from callers is escaped, so no two descriptors share a name.
  */
 export function counterKey(domain: string, entries: readonly Entry[]): string {
   const path = entries.map(({ key, value }) => `${escape(key)}=${escape(value)}`).join('&')
-  // An escaped path has no colon: none can pose as a hash.
+  // An escaped path has no colon, so none can look like a hash.
   return `ratelimit:{${escape(domain)}}:${path.length <= maxPathLength ? path : `sha256:${hash('sha256', path)}`}`
 }
 

@@ -190,7 +190,7 @@ describe('a body', () => {
     const response = await preview({ 'content-type': 'application/json' }, full)
     expect([response.status, await response.json()]).toEqual([
       413,
-      expect.objectContaining({ reason: 'BODY_TOO_LARGE', detail: expect.stringContaining('sent on') as string }),
+      expect.objectContaining({ reason: 'BODY_TOO_LARGE', detail: expect.stringContaining('encoded as protobuf') as string }),
     ])
     expect(gateway.actions.asked).toEqual([])
   })
@@ -199,7 +199,7 @@ describe('a body', () => {
     for (const headers of [{}, { 'content-type': 'application/json' }]) {
       const response = await preview(headers as Record<string, string>, Buffer.alloc(0))
       expect(response.status).toBe(400)
-      expect(((await response.json()) as { detail: string }).detail).toContain('A JSON object is expected')
+      expect(((await response.json()) as { detail: string }).detail).toContain('Send a JSON object')
     }
   })
 

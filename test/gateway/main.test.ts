@@ -95,8 +95,8 @@ describe('the gateway as a process', () => {
       'HTTP_LISTEN is 0.0.0.0:0, where API keys',
     ],
     ['without upstreams', { UPSTREAMS: '' }, 'UPSTREAMS is not set'],
-    ['with an upstream missing', { UPSTREAMS: 'access=127.0.0.1:1' }, 'UPSTREAMS does not say where that is'],
-    ['without access', { UPSTREAMS: 'actions=127.0.0.1:1' }, 'UPSTREAMS does not say where access is'],
+    ['with an upstream missing', { UPSTREAMS: 'access=127.0.0.1:1' }, 'UPSTREAMS has no address of it'],
+    ['without access', { UPSTREAMS: 'actions=127.0.0.1:1' }, 'UPSTREAMS has no address of access'],
   ])('does not start %s, and says why', async (_what, env, why) => {
     const process = start(env)
     let said = ''

@@ -61,8 +61,8 @@ describe('a navigation', () => {
   })
 
   test.each([
-    ['JSON', 'application/json', '{"form_token":"x"}', 415, /sent as application\/x-www-form-urlencoded/],
-    ['text', 'text/plain', 'form_token=x', 415, /sent as application\/x-www-form-urlencoded/],
+    ['JSON', 'application/json', '{"form_token":"x"}', 415, /Send Content-Type: application\/x-www-form-urlencoded/],
+    ['text', 'text/plain', 'form_token=x', 415, /Send Content-Type: application\/x-www-form-urlencoded/],
     ['longer than any form', 'application/x-www-form-urlencoded', `form_token=${'x'.repeat(20_000)}`, 413, /larger/],
     ['the same field twice', 'application/x-www-form-urlencoded', 'form_token=x&form_token=y', 400, /more than once/],
   ])('does not take a form that is %s', async (_what, type, body, status, sentence) => {
@@ -173,7 +173,7 @@ describe('a navigation that fails is told so on a page', () => {
   test.each([
     ['a known field is given twice', '/oauth/google/callback?state=a.b&state=c.d', /state is given more than once/],
     ['a field is too long', `/oauth/google/callback?state=${'x'.repeat(600)}`, /state/],
-    ['a key is in the query', `/oauth/google/callback?access_token=${apiKey}`, /Keys do not belong in a URL/],
+    ['a key is in the query', `/oauth/google/callback?access_token=${apiKey}`, /URL contains a key/],
   ])('when %s, and the service hears nothing', async (_what, path, sentence) => {
     await expectFailure(await navigate(path), 400, sentence)
     expect(oauth.requests).toEqual([])
@@ -250,7 +250,7 @@ describe('a navigation that fails is told so on a page', () => {
       for (let count = 0; count < 2; count += 1) expect((await navigate('/oauth/start/x', {}, busy)).status).toBe(200)
       const refused = await navigate('/oauth/start/x', {}, busy)
       expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
-      await expectFailure(refused, 429, /Too many requests from this address/)
+      await expectFailure(refused, 429, /Rate limit of this address exceeded/)
       // Calls count with them.
       expect((await busy.call('/oauth/connections')).status).toBe(429)
     } finally {
@@ -342,6 +342,6 @@ describe('a mesh without oauth', () => {
   })
 
   test('says so to browsers on a page', async () => {
-    await expectFailure(await navigate('/oauth/start/x', {}, without), 501, /no part of this installation/)
+    await expectFailure(await navigate('/oauth/start/x', {}, without), 501, /service behind this route is not configured/)
   })
 })

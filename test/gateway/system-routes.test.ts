@@ -214,7 +214,7 @@ describe('a start', () => {
     const health = readiness({ upstreams: new Map(), optional: [], verifier: { caller: unknown }, redis: undefined })
     const { Metrics } = await import('#mesh/telemetry/metrics.ts')
     await expect(createApp({ ...parts, metrics: new Metrics('gateway'), health }).then((app) => app.ready())).rejects.toThrow(
-      'is served by actions, and UPSTREAMS does not say where that is',
+      'is served by actions, and UPSTREAMS has no address of it',
     )
   })
 })

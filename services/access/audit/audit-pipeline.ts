@@ -1,4 +1,4 @@
-/** The audit log put together: what takes events, what signs its ends, and what removes what is old. */
+/** Assembles the audit log: appending events, signing the heads of chains, and removing old entries. */
 import type { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { Chain } from './chain.ts'
@@ -12,13 +12,13 @@ export interface AuditPipelineParts {
   chain: Chain
   audit: AuditStore
   chains: ChainReader
-  /** Undefined where nothing may be removed. */
+  /** Undefined if nothing may be removed. */
   cutter: ChainCutter | undefined
   auditHeadsIntervalMs: number
   auditHeadsFile: string | undefined
-  /** How long entries are kept, in milliseconds; for ever when undefined. */
+  /** How long entries are kept, in milliseconds; forever if undefined. */
   auditRetentionMs: number | undefined
-  /** Likewise those of nobody's workspace: refused sign-ins of callers that are not known. */
+  /** The same for entries without a workspace: rejected sign-ins of unknown callers. */
   auditAnonymousRetentionMs: number
   instruments: AuditLogParts['instruments']
   log: Logger
@@ -26,12 +26,12 @@ export interface AuditPipelineParts {
 
 export interface AuditPipeline {
   readonly auditLog: AuditLog
-  /** To be stopped when nothing is added any more. Not started yet, like the next. */
+  /** Stop it once nothing is added any more. Neither it nor the next is started yet. */
   readonly heads: Heads
   readonly retaining: Loop | undefined
 }
 
-/** How often it is looked for what is old enough to go. */
+/** How often retention looks for expired entries. */
 const retainEveryMs = 3_600_000
 
 export function auditTrail({ chain, audit, chains, cutter, instruments, log, ...config }: AuditPipelineParts): AuditPipeline {
@@ -40,7 +40,7 @@ export function auditTrail({ chain, audit, chains, cutter, instruments, log, ...
   const heads = new Heads({ chain, reader: chains, intervalMs: auditHeadsIntervalMs, keep, log })
   const periods = [{ workspace: '', ageMs: anonymousMs }, ...(ageMs === undefined ? [] : [{ ageMs }])]
   if (cutter === undefined)
-    log.warn('AUDIT_RETENTION_DATABASE_URL is not set: nothing removes old audit entries, not even of unknown callers')
+    log.warn('AUDIT_RETENTION_DATABASE_URL is not set: old audit entries are never removed, not even those of unknown callers')
   return {
     auditLog: new AuditLog({ store: audit, heads, instruments }),
     heads,

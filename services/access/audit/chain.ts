@@ -4,63 +4,63 @@
  *   mac 0 = HMAC-SHA256(key, JSON [version, workspace])
  *   mac n = HMAC-SHA256(key, JSON [version, workspace, sequence, recorded_at, event_id, occurred_at, …] ‖ mac n-1)
  *
- * so that without the key no entry can be changed, left out, moved or put in without its showing. Only an end that is cut off leaves a
- * chain that is whole: heads, signed and kept elsewhere, show that. Pure: the key is given, the clock is the store's.
+ * Without the key, any change, removal, move or insertion of an entry is detectable. Only a chain whose end was cut off still verifies;
+ * signed heads, kept elsewhere, detect that. Pure: the key is a parameter, and the clock is the store's.
  */
 import { type KeyObject, createHmac, createSecretKey, hkdfSync, timingSafeEqual } from 'node:crypto'
 import type { AuditEvent } from '#mesh/audit/event.ts'
 
-/** Of the fields that the MAC covers and their order; a row says by which it was made. */
+/** The version of the fields that the MAC covers and of their order; each row names the one that it uses. */
 const version = 1
 
-/** How far a chain has got: the sequence and the MAC of its last entry. */
+/** The state of a chain: the sequence and the MAC of its last entry. */
 export interface Link {
   readonly sequence: number
   readonly mac: Buffer
 }
 
-/** An event in its place. */
+/** An event at its place in the chain. */
 export interface Entry extends AuditEvent, Link {
   readonly version: number
-  /** When it was taken into the chain: RFC 3339, UTC, with milliseconds. */
+  /** When it was appended to the chain: RFC 3339, UTC, with milliseconds. */
   readonly recordedAt: string
 }
 
-/** That a chain had got this far at a time. Its sequence is the count of all entries that there ever were. */
+/** States that a chain had this last entry at a time. Its sequence is the count of all entries that ever existed. */
 export interface Statement extends Link {
   readonly workspace: string
   /** RFC 3339, UTC, with milliseconds. */
   readonly at: string
-  /** Proves that it was said by who holds the key. */
+  /** Proves that a holder of the key made the statement. */
   readonly seal: Buffer
 }
 
-/** What a statement is for: one cannot be passed off as the other. */
+/** What a statement is for, so that one cannot be passed off as the other. */
 export type Purpose = 'head' | 'checkpoint'
 
 export class Chain {
   readonly #entries: KeyObject
   readonly #seals: Record<Purpose, KeyObject>
 
-  /** The secret is AUDIT_HMAC_KEY; each use has a key of its own, by HKDF-SHA256 (RFC 5869). */
+  /** The secret is AUDIT_HMAC_KEY; each use has its own key, by HKDF-SHA256 (RFC 5869). */
   constructor(secret: string) {
     const derive = (use: string): KeyObject => createSecretKey(Buffer.from(hkdfSync('sha256', secret, '', `relay audit ${use}`, 32)))
     this.#entries = derive('chain')
     this.#seals = { head: derive('heads'), checkpoint: derive('checkpoints') }
   }
 
-  /** What the first entry follows. */
+  /** The start of the chain, which the first entry follows. */
   origin(workspace: string): Link {
     return { sequence: 0, mac: hmac(this.#entries, JSON.stringify([version, workspace])) }
   }
 
-  /** The entry that an event becomes after another. */
+  /** The entry that an event becomes after the previous one. */
   next(previous: Link, event: AuditEvent, recordedAt: string): Entry {
     const entry = { ...event, version, sequence: previous.sequence + 1, recordedAt }
     return { ...entry, mac: this.#macOf(previous.mac, entry) }
   }
 
-  /** Whether an entry, at the sequence that it or the caller says it has, is the one that was made after the MAC given. */
+  /** Whether an entry, at its own or the given sequence, is the one that was made after the given MAC. */
   follows(previousMac: Buffer, entry: Entry, sequence: number = entry.sequence): boolean {
     return same(this.#macOf(previousMac, { ...entry, sequence }), entry.mac)
   }
@@ -87,7 +87,7 @@ export class Chain {
   }
 }
 
-/** JSON without spaces: every value in one way, and no two lists of values alike. */
+/** JSON without spaces: one encoding per value, and different lists never encode alike. */
 const canonical = (entry: Omit<Entry, 'mac'>): string =>
   JSON.stringify([
     entry.version,

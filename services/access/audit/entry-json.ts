@@ -1,7 +1,7 @@
-/** An entry as a line of an export: the JSON of relay.access.v1.AuditEntry, every field always there, in the contract's order. Pure. */
+/** An entry as a line of an export: the JSON of relay.access.v1.AuditEntry, with every field, in the contract's order. Pure. */
 import type { Entry } from './chain.ts'
 
-/** With its line feed. */
+/** Includes its line feed. */
 export const entryLine = (entry: Entry): string =>
   `${JSON.stringify({
     sequence: entry.sequence,

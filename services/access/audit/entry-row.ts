@@ -1,11 +1,11 @@
 /**
- * Entries and statements as rows of Postgres. What is read is taken as it stands, whatever somebody made of it: a value that no entry has
- * becomes one that no MAC fits, and never an exception.
+ * Entries and statements as rows of Postgres. A row is read as it is, even if it was tampered with: an impossible value becomes one that
+ * matches no MAC, never an exception.
  */
 import type { AuditOutcome } from '#mesh/audit/event.ts'
 import type { Entry, Statement } from './chain.ts'
 
-/** Milliseconds since 1970, exactly and as text: a year before Christ, infinity and parts of a millisecond show. */
+/** Milliseconds since 1970, exactly and as text: a year before Christ, infinity and fractions of a millisecond stay visible. */
 const milliseconds = (column: string): string => `trim_scale(extract(epoch FROM ${column}) * 1000)::text AS ${column}`
 
 export const entryColumns = `workspace, sequence::float8 AS sequence, event_id, version,
@@ -74,7 +74,7 @@ export const statementOf = ({ workspace, sequence, mac, at, seal }: StatementRow
   seal: seal ?? nothing,
 })
 
-/** What a row of an entry is made from, for json_to_recordset. */
+/** The source of an entry's row, for json_to_recordset. */
 export function insertedRow(entry: Entry): Record<string, unknown> {
   const { eventId, recordedAt, occurredAt, keyId, requestId, traceId, mac, ...same } = entry
   return {
@@ -94,7 +94,7 @@ export const insertedColumns = `workspace text, sequence bigint, event_id uuid, 
   recorded_at timestamptz, occurred_at timestamptz, service text, action text, outcome text, reason text, actor text, key_id text,
   targets text[], request_id text, trace_id text, source text, count bigint, mac bytea`
 
-/** A date has ±8.64e15 ms. */
+/** The range of a Date is ±8.64e15 ms. */
 const farthest = 8.64e15
 
 function timeOf(text: string): string {

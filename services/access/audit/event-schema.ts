@@ -1,12 +1,12 @@
 /**
- * What an event has to look like to be taken into the chain, beyond what the contract says of it: ids and names of closed sets, so that
- * nothing which a person wrote, and no secret, has a place in it. Pure.
+ * The rules for an event in addition to the contract: only ids and names of closed sets, so that it cannot hold free text or a secret.
+ * Pure.
  */
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import { type FieldViolation, meshErrors } from '#mesh/errors.ts'
 import { parseTime } from '#mesh/rfc3339.ts'
 
-/** Neither control characters nor halves of a character: no store keeps those as they are. */
+/** Excludes control characters and lone surrogates, which no store keeps as they are. */
 const name = /^[^\p{Cc}\p{Cs}]{0,128}$/u
 const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
@@ -22,7 +22,7 @@ const forms: { readonly [Field in keyof AuditEvent]: { readonly is: (value: Audi
   keyId: { is: (value) => /^[\w:.-]{0,64}$/.test(value), rule: 'must be the id of a key' },
   targets: {
     is: (value) => value.length <= 16 && value.every((target) => /^[a-z][a-z0-9_-]{0,31}:[\w:.@/-]{1,160}$/.test(target)),
-    rule: 'must be at most 16 of the form kind:id',
+    rule: 'must be at most 16 values of the form kind:id',
   },
   requestId: { is: (value) => /^[\w-]{0,64}$/.test(value), rule: 'must be an id' },
   traceId: { is: (value) => /^[0-9a-f]{0,32}$/.test(value), rule: 'must be an id in lower-case hex' },
@@ -35,7 +35,7 @@ function isTime(text: string): boolean {
   return time !== undefined && time.getTime() >= 0 && time.toISOString() === text
 }
 
-/** What is wrong with an event, by field; nothing where it can be taken. */
+/** The violations of an event, by field; empty if it is valid. */
 export function violationsOf(event: AuditEvent): FieldViolation[] {
   return (Object.keys(forms) as (keyof AuditEvent)[]).flatMap((field) => {
     const { is, rule } = forms[field] as { is: (value: unknown) => boolean; rule: string }
@@ -45,7 +45,7 @@ export function violationsOf(event: AuditEvent): FieldViolation[] {
 
 const wireName = (field: string): string => field.replace(/[A-Z]/g, (capital) => `_${capital.toLowerCase()}`)
 
-/** The events in the one spelling in which they are chained and compared. Throws INVALID_REQUEST where one cannot be taken. */
+/** The events in the one spelling in which they are chained and compared. Throws INVALID_REQUEST if one is invalid. */
 export function wellFormed(events: readonly AuditEvent[]): AuditEvent[] {
   const violations = events.flatMap((event, index) =>
     violationsOf(event).map(({ field, description }) => ({ field: `events[${index}].${field}`, description })),

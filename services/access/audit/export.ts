@@ -1,17 +1,17 @@
-/** A page of an export: as many entries as were asked for, or as fit into one message. */
+/** A page of an export: as many entries as requested, or as fit into one message. */
 import type { Entry } from './chain.ts'
 import { entryLine } from './entry-json.ts'
 import type { AuditStore, EntryQuery } from './store.ts'
 
-/** A message of the mesh may have 4 MiB. */
+/** The maximum message size of the mesh is 4 MiB. */
 const maxBytes = 3 * 1024 * 1024
-/** Entries that are read at a time. */
+/** Entries per read. */
 const chunk = 500
 
 export interface ExportPage {
   /** Newline-delimited JSON, oldest first. */
   readonly data: Buffer
-  /** Where the next page goes on; undefined on the last. */
+  /** Where the next page starts; undefined on the last. */
   readonly next: number | undefined
 }
 
@@ -30,7 +30,7 @@ export async function exportPage(store: Pick<AuditStore, 'list'>, query: Omit<En
       lines.push(line)
       last = entry
     }
-    // Fewer than were asked for, and yet more to come: it took long enough to find these.
+    // Fewer than requested, although more follow: the search has taken long enough.
     if (next === undefined || lines.length === query.limit || entries.length < limit) return { data: Buffer.from(lines.join('')), next }
     after = next
   }

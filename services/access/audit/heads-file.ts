@@ -1,12 +1,12 @@
-/** A file that heads are added to, and that outlives the machine's losing power. */
+/** A file to which heads are appended, durable across a power failure. */
 import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 const lineFeed = 0x0a
 
 /**
- * Adds lines, and resolves once the disk has them. The file is opened anew each time, so that it can be moved away; it is made where there
- * is none. A line that a crash tore is ended first, so that it spoils no other.
+ * Appends lines, and resolves once the disk has them. The file is opened for each write, so that it can be moved away, and created if it
+ * does not exist. A line that a crash cut is ended first, so that it does not corrupt the next.
  */
 export async function appendHeads(path: string, lines: readonly string[]): Promise<void> {
   const file = await open(path, 'a+', 0o600)
@@ -22,7 +22,7 @@ export async function appendHeads(path: string, lines: readonly string[]): Promi
   if (size === 0) await syncFolder(dirname(path))
 }
 
-/** A file's name is in its folder, and lasts once that does. */
+/** The name of a file is durable once its folder is synced. */
 async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r')
   try {

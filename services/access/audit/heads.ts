@@ -1,14 +1,14 @@
 /**
- * How far each chain has got, signed and told outside of the database: in the log, and in a file where one is configured. Whoever cuts off
- * the end of a chain leaves one that is whole but shorter than a head says. What is signed is what this process itself added, not what
- * the database says later.
+ * The head of each chain, signed and published outside the database: in the log, and in a file if one is configured. If an attacker cuts
+ * off the end of a chain, the chain still verifies but is shorter than a head says. Only entries that this process added are signed, not
+ * what the database says later.
  */
 import { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { Chain, Link, Statement } from './chain.ts'
 import type { ChainReader } from './store.ts'
 
-/** Where a chain ends. */
+/** The last entry of a chain. */
 export interface End extends Link {
   readonly workspace: string
 }
@@ -17,9 +17,9 @@ export interface HeadsParts {
   chain: Chain
   intervalMs: number
   log: Logger
-  /** Where the chains stand when the process starts: what one that was killed added has not been signed. */
+  /** The ends of the chains at the start of the process: a killed process has not signed its last entries. */
   reader: ChainReader
-  /** Puts lines where they last (heads-file.ts). */
+  /** Writes lines durably (heads-file.ts). */
   keep?: ((lines: readonly string[]) => Promise<void>) | undefined
   now?: () => Date
 }
@@ -28,13 +28,13 @@ export class Heads {
   readonly #parts: HeadsParts
   readonly #log: Logger
   readonly #loop: Loop
-  /** What has not been told yet. */
+  /** Heads that are not published yet. */
   readonly #ends = new Map<string, End>()
   #caughtUp = false
 
   constructor(parts: HeadsParts) {
     this.#parts = parts
-    // Whatever is logged otherwise.
+    // Independent of the log level.
     this.#log = parts.log.child({}, { level: 'info' })
     this.#loop = new Loop({ name: 'audit heads', intervalMs: parts.intervalMs, log: parts.log, work: () => this.#round() })
   }
@@ -43,7 +43,7 @@ export class Heads {
     this.#loop.start()
   }
 
-  /** Tells what is left. To be called when nothing is added any more. */
+  /** Publishes the remaining heads. Call it once nothing is added any more. */
   async stop(): Promise<void> {
     await this.#loop.stop()
     await this.tell()
@@ -56,7 +56,7 @@ export class Heads {
     }
   }
 
-  /** Throws where the lines cannot be kept; they are then told again. */
+  /** Throws if the lines cannot be kept; they are then published again. */
   async tell(): Promise<void> {
     const ends = [...this.#ends.values()]
     if (ends.length === 0) return
@@ -71,7 +71,7 @@ export class Heads {
   async #round(): Promise<boolean> {
     if (!this.#caughtUp) {
       this.note(await endsOf(this.#parts.reader))
-      // A file that cannot be written is found out now, not when there is something to keep.
+      // A file that cannot be written is reported now, not when there is something to write.
       await this.#parts.keep?.([])
       this.#caughtUp = true
     }
@@ -80,7 +80,7 @@ export class Heads {
   }
 }
 
-/** Where the chains end now, by the database; of one workspace where it is given. */
+/** The current ends of the chains in the database; of one workspace if given. */
 export const endsOf = (reader: ChainReader, only?: string): Promise<End[]> =>
   reader.look(async (view) => {
     const ends: End[] = []
@@ -91,7 +91,7 @@ export const endsOf = (reader: ChainReader, only?: string): Promise<End[]> =>
     return ends
   })
 
-/** A statement in the words of the log and of files; none of them is one that logs hide. */
+/** A statement in the field names of the log and of files; the log redacts none of them. */
 const fieldsOf = ({ workspace, sequence, mac, at, seal }: Statement) => ({
   workspace,
   sequence,
@@ -104,8 +104,8 @@ const fieldsOf = ({ workspace, sequence, mac, at, seal }: Statement) => ({
 export const headLine = (statement: Statement): string => `${JSON.stringify(fieldsOf(statement))}\n`
 
 /**
- * The head on a line of a heads file or of the service's log; undefined where the line has none, as one that a crash tore. What it says is
- * taken as it is: its seal shows whether it is true.
+ * The head on a line of a heads file or of the service's log; undefined if the line has none, e.g. if a crash cut it. The values are read
+ * as they are: the seal shows whether they are genuine.
  */
 export function parseHead(line: string): Statement | undefined {
   let value: unknown

@@ -1,4 +1,4 @@
-/** The way into the chains: events that arrive together are taken together, and what was taken is counted and told to the heads. */
+/** Appends events to the chains: concurrent events share a transaction; appended events are counted and passed to the heads. */
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import { batch } from '#mesh/batch.ts'
 import type { Instruments } from '../metrics.ts'
@@ -8,14 +8,14 @@ import type { AuditStore } from './store.ts'
 
 export interface AuditLogParts {
   store: Pick<AuditStore, 'append'>
-  /** What is told of new entries (heads.ts). */
+  /** Receives new entries (heads.ts). */
   heads: { note(entries: readonly Entry[]): void }
   instruments: Pick<Instruments, 'auditEvents' | 'auditAppend'>
 }
 
-/** Events in one transaction. */
+/** Maximum events per transaction. */
 const max = 500
-/** Events that may wait for one; of a caller who is refused, some may be taken all the same. */
+/** Maximum queued events. If a caller is rejected, some of its events may still be appended. */
 const room = 20_000
 
 export class AuditLog {
@@ -29,8 +29,8 @@ export class AuditLog {
   }
 
   /**
-   * Resolves once all of them are in their chains, be it from an earlier time. Throws INVALID_REQUEST where one cannot be taken, and then
-   * none is; for any other error some may have been. Safe to repeat.
+   * Resolves once all events are in their chains, possibly from an earlier call. Throws INVALID_REQUEST if one is invalid; then none is
+   * appended. After any other error some may have been. Safe to repeat.
    */
   async append(events: readonly AuditEvent[]): Promise<void> {
     await Promise.all(wellFormed(events).map(this.#take))
@@ -46,7 +46,7 @@ export class AuditLog {
     const repeated = new Map<string, number>()
     const taken = new Set(entries.map(({ eventId }) => eventId))
     for (const { eventId, service } of events) {
-      // Of an event that stands twice in one round, the first was taken.
+      // If an event occurs twice in one round, the first is appended.
       if (!taken.delete(eventId)) repeated.set(service, (repeated.get(service) ?? 0) + 1)
     }
     for (const [service, count] of repeated) instruments.auditEvents.inc({ service, outcome: 'repeated' }, count)

@@ -1,6 +1,6 @@
 /**
- * Removes entries that are older than they are to be kept: from the beginning of a chain, in pieces, each in one transaction with a signed
- * checkpoint from which the rest can be verified. A piece that is not whole stays where it is, since it is the evidence.
+ * Removes entries older than their retention period, from the start of a chain, in batches. Each batch is one transaction with a signed
+ * checkpoint from which the rest can be verified. A batch that does not verify stays, because it is evidence.
  */
 import { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
@@ -10,16 +10,16 @@ import type { ChainCutter } from './store.ts'
 export interface RetentionParts {
   chain: Chain
   cutter: ChainCutter
-  /** How long entries are kept, from when they were recorded. */
+  /** How long entries are kept after they were recorded. */
   ageMs: number
-  /** One workspace alone. */
+  /** One workspace only. */
   workspace?: string | undefined
   /**
-   * Nothing is cut before the oldest entry is so much older: each cut leaves a checkpoint, which is never removed, and one a day is enough.
-   * 0 when unset.
+   * Nothing is removed until the oldest entry is this much older than the period: each removal leaves a checkpoint, which stays forever,
+   * and one per day is enough. 0 if unset.
    */
   slackMs?: number
-  /** Entries in one transaction at the most; 2000 when unset. */
+  /** Maximum entries per transaction; 2000 if unset. */
   max?: number
 }
 
@@ -31,21 +31,21 @@ export interface RetentionLoopParts extends Pick<RetentionParts, 'chain' | 'cutt
 
 export interface RetentionState {
   readonly workspace: string
-  /** Entries that were removed. */
+  /** The number of removed entries. */
   readonly removed: number
-  /** What kept the rest from being removed. */
+  /** The error that stopped the removal. */
   readonly broken: BrokenChain | undefined
 }
 
-/** A chain that is to be verified before any of it goes. */
+/** A chain that does not verify; it must be investigated before any of it is removed. */
 export class BrokenChain extends Error {
   override readonly name = 'BrokenChain'
   constructor(workspace: string, sequence: number) {
-    super(`workspace ${JSON.stringify(workspace)} is not whole at sequence ${sequence}: it is not cut there; run relay-audit verify`)
+    super(`workspace ${JSON.stringify(workspace)} is not intact at sequence ${sequence}: entries are kept; run relay-audit verify`)
   }
 }
 
-/** Cuts what is due; a chain that is broken does not hold up the others. */
+/** Removes expired entries; a broken chain does not hold up the others. */
 export async function retain({
   chain,
   cutter,
@@ -73,7 +73,7 @@ export async function retain({
   return retained
 }
 
-/** The last of entries that follow a checkpoint, or the beginning, without a break. */
+/** The last of the entries that follow a checkpoint, or the start, without a break. */
 function wholeEnd(chain: Chain, workspace: string, checkpoint: Statement | undefined, entries: readonly Entry[]): Link {
   if (checkpoint !== undefined && !chain.isGenuine('checkpoint', checkpoint)) throw new BrokenChain(workspace, checkpoint.sequence)
   let last: Link = checkpoint ?? chain.origin(workspace)
@@ -84,18 +84,22 @@ function wholeEnd(chain: Chain, workspace: string, checkpoint: Statement | undef
   return last
 }
 
-/** How long entries are kept: those of one workspace, or all. */
+/** A retention period: of one workspace, or of all. */
 export type Period = Pick<RetentionParts, 'ageMs' | 'workspace'>
 
 const dayMs = 86_400_000
 
-/** Not started yet. It may run in every replica: each waits for the other's cut. Of two periods for one workspace the shorter one holds. */
+/**
+ * Not started yet. It may run in every replica: each waits for the other's transaction. Of two periods for one workspace the shorter
+ * applies.
+ */
 export function retention({ periods, intervalMs, log, ...parts }: RetentionLoopParts): Loop {
   const work = async (): Promise<boolean> => {
     for (const period of periods) {
       for (const { workspace, removed, broken } of await retain({ ...parts, ...period, slackMs: Math.min(dayMs, period.ageMs / 10) })) {
         if (removed > 0) log.info({ workspace_id: workspace, removed }, 'audit entries were removed behind a checkpoint')
-        if (broken !== undefined) log.error({ err: broken, workspace_id: workspace }, 'audit entries are kept beyond their time')
+        if (broken !== undefined)
+          log.error({ err: broken, workspace_id: workspace }, 'audit entries are kept beyond their retention period')
       }
     }
     return false

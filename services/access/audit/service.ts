@@ -23,9 +23,11 @@ const defaultPage = { list: 50, export: 1000 }
 export function auditService({ log, store }: AuditServiceParts): BoundServer {
   return served(AuditServiceService, {
     async appendEvents({ events }, call) {
-      // The workspace is the peer's word, as the act is; whose act it is is not.
+      // The peer states the workspace and the act; which service acted is known from its identity.
       if (call.peer === undefined || events.some(({ service }) => service !== call.peer)) {
-        throw meshErrors.PERMISSION_DENIED({ message: 'A service tells only of its own acts.' })
+        throw meshErrors.PERMISSION_DENIED({
+          message: 'A service may report only its own acts. Set service to the name of the calling service.',
+        })
       }
       await log.append(events.map((event) => ({ ...event, outcome: event.outcome as AuditOutcome }) satisfies AuditEvent))
       return {}
@@ -66,7 +68,7 @@ function toMessage({ mac, targets, ...entry }: Entry): AuditEntry {
 
 const invalid = (field: string, description: string) => meshErrors.INVALID_REQUEST({ violations: [{ field, description }] })
 
-/** No store of text can be relied on to keep U+0000, or to look for it. */
+/** Not every text store can hold U+0000 or search for it. */
 function given<Field extends string>(texts: Record<Field, string>): Partial<Record<Field, string>> {
   const filter: Partial<Record<Field, string>> = {}
   for (const [field, text] of Object.entries(texts) as [Field, string][]) {
@@ -81,7 +83,7 @@ const periodOf = ({ from, until }: { from: string; until: string }) => ({ from: 
 function timeOf(field: string, text: string): string | undefined {
   if (text === '') return undefined
   const time = parseTime(text)
-  if (time === undefined) throw invalid(field, 'must be a time that exists, as 2026-01-31T12:00:00Z')
+  if (time === undefined) throw invalid(field, 'must be a valid time, such as 2026-01-31T12:00:00Z')
   return boundOf(time)
 }
 

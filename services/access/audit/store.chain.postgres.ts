@@ -1,4 +1,4 @@
-/** The chains in Postgres, read as they stand at one moment, and cut by the role that may. */
+/** The chains in Postgres: read in one snapshot, and shortened by the retention role. */
 import type { Database, Queries } from '#mesh/postgres/database.ts'
 import { type Statement, statementMaker } from '#mesh/postgres/statement.ts'
 import type { Entry, Link, Statement as Stated } from './chain.ts'
@@ -12,7 +12,7 @@ const page = 1000
 export class PostgresChains implements ChainReader, ChainCutter {
   readonly #database: Database
 
-  /** `look` needs one connection for as long as it takes; no statement of it takes long. */
+  /** `look` needs one connection while it runs; none of its statements runs long. */
   constructor(parts: { database: Database }) {
     this.#database = parts.database
   }
@@ -80,20 +80,20 @@ class View implements ChainView {
     return new Map(rows.map(({ sequence, mac }) => [sequence, mac]))
   }
 
-  /** By a cursor: every row is seen, also where somebody removed what keeps sequences unique. */
+  /** Reads by a cursor, so that it sees every row even if the unique constraint on sequences was removed. */
   async *#rows<Row extends object>({ open, fetch, close }: Cursor, workspace: string): AsyncIterable<Row> {
     await this.#queries.query(statements.choose, [workspace])
     await this.#queries.query(open)
     try {
       for (let rows: Row[]; (rows = await this.#queries.query<Row>(fetch)).length > 0;) yield* rows
     } finally {
-      // Where a query failed the transaction is over, and the cursor with it.
+      // After a failed query the transaction is over, and the cursor with it.
       await this.#queries.query(close).catch(() => undefined)
     }
   }
 }
 
-/** By looking for the next one each time: the tables are long and the workspaces few. */
+/** Looks up the next workspace each time: the tables are long and the workspaces few. */
 async function* workspacesOf(queries: Queries): AsyncIterable<string> {
   let last: string | undefined
   for (;;) {
@@ -113,7 +113,7 @@ interface Cursor {
   readonly close: Statement
 }
 
-/** The declaration of a cursor takes no parameters: the workspace is a setting of the transaction. */
+/** A cursor's declaration takes no parameters, so the workspace is a setting of the transaction. */
 const cursorOf = (table: string, columns: string): Cursor => ({
   open: statement(
     `open ${table}`,

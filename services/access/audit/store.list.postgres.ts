@@ -1,9 +1,9 @@
 /**
- * Lists of entries, by filters and in the order of the chain. A walk along the chain reads so many entries at most, whatever it finds: then
- * it says how far it came, and the next goes on from there.
+ * Lists of entries, by filters and in the order of the chain. A walk along the chain reads a limited number of entries, whatever it finds:
+ * it reports how far it came, and the next one continues there.
  *
- * What occurred in a period stands close together in the chain, but for what was told late, or by a clock that is wrong. Those entries have
- * an index of their own. So the chain is walked whole only in the period, and before and after it only along that index.
+ * Entries that occurred in a period are close together in the chain, except for those that were reported late or by a wrong clock. Those
+ * entries have their own index. So a list walks the whole chain only within the period, and before and after it only along that index.
  */
 import type { Queries } from '#mesh/postgres/database.ts'
 import { type Statement, statementMaker } from '#mesh/postgres/statement.ts'
@@ -11,21 +11,21 @@ import { type EntryRow, entryColumns, entryOf } from './entry-row.ts'
 import type { Entry } from './chain.ts'
 import type { EntryFilter, EntryPage, EntryQuery } from './store.ts'
 
-/** Entries that one walk reads at most. */
+/** Maximum entries that one walk reads. */
 const maxWalked = 5000
-/** Walks for one page. */
+/** Maximum walks per page. */
 const maxWalks = 10
-/** Sequences end before this. */
+/** All sequences are lower than this. */
 const endOfChain = 2 ** 32
 
-/** A part of the chain, without its ends; `displaced`: only what was recorded long before or after it occurred. */
+/** A part of the chain, without its ends. `displaced`: only entries that were recorded long before or after they occurred. */
 interface Span {
   readonly low: number
   readonly high: number
   readonly displaced: boolean
 }
 
-/** Reading needs no key. A page may have fewer entries than `limit`, even none, and be followed by another. */
+/** Needs no key. A page may have fewer entries than `limit`, even none, although more pages follow. */
 export async function listEntries(queries: Queries, { workspace, filter, order, limit, after }: EntryQuery): Promise<EntryPage> {
   const isNewestFirst = order === 'newest first'
   const spans = await spansOf(queries, workspace, filter)
@@ -50,15 +50,15 @@ export async function listEntries(queries: Queries, { workspace, filter, order, 
   return { entries, next: undefined }
 }
 
-/** The parts of the chain that entries of the period can stand in, the oldest first. */
+/** The parts of the chain that may hold entries of the period, the oldest first. */
 async function spansOf(queries: Queries, workspace: string, { from, until, target }: EntryFilter): Promise<Span[]> {
-  // What has a target is found by that.
+  // A list with a target searches by the target.
   if (target !== undefined) return [{ low: 0, high: endOfChain, displaced: false }]
   const sequenceOf = async (statement: Statement, time: string | undefined): Promise<number | undefined> =>
     time === undefined ? undefined : (await queries.query<{ sequence: number }>(statement, [workspace, time]))[0]?.sequence
   const before = (await sequenceOf(statements.lastBefore, from)) ?? 0
   const beyond = (await sequenceOf(statements.firstBeyond, until)) ?? endOfChain
-  // The store's clock was set back: nothing is known of the order.
+  // The store's clock was set back: the order says nothing.
   if (before >= beyond) return [{ low: 0, high: endOfChain, displaced: false }]
   return [
     { low: 0, high: before + 1, displaced: true },
@@ -67,7 +67,7 @@ async function spansOf(queries: Queries, workspace: string, { from, until, targe
   ]
 }
 
-/** `reached`: the entry that the walk ended at, where that is not the end of its span. One row at least, perhaps without an entry. */
+/** `reached`: the entry at which the walk ended, unless that is the end of its span. At least one row, possibly without an entry. */
 type WalkedRow = { [Column in keyof EntryRow]: EntryRow[Column] | null } & { reached: number | null }
 
 const conditions: Record<keyof EntryFilter, (place: string) => string> = {
@@ -79,22 +79,22 @@ const conditions: Record<keyof EntryFilter, (place: string) => string> = {
   from: (place) => `occurred_at >= ${place}::timestamptz`,
   until: (place) => `occurred_at < ${place}::timestamptz`,
 }
-/** Fields with an index in the order of the chain, the one that says most first. */
+/** Fields with an index in the order of the chain, the most selective first. */
 const indexed = ['keyId', 'actor', 'action', 'outcome'] as const
 
-/** A statement for each set of filters, so that each is planned for itself: of 2⁷ sets, two orders and two kinds of span, few are ever used. */
+/** One statement per set of filters, each with its own plan: of 2⁷ sets, two orders and two kinds of span, few are ever used. */
 function walk(filter: EntryFilter, order: EntryQuery['order'], displaced: boolean): { statement: Statement; values: unknown[] } {
   const given = (Object.keys(conditions) as (keyof EntryFilter)[]).filter((field) => filter[field] !== undefined)
   const values: unknown[] = given.map((field) => filter[field])
   const conditionOf = (field: keyof EntryFilter): string => conditions[field](`$${given.indexOf(field) + 5}`)
   const set = Object.keys(conditions).map((field) => Number(given.includes(field as keyof EntryFilter)))
-  // Postgres tells statements apart by 63 characters.
+  // Postgres distinguishes statement names by 63 characters.
   const name = `list ${order} ${set.join('')}${displaced ? ' displaced' : ''}`
   const direction = order === 'newest first' ? 'DESC' : 'ASC'
   const inSpan = 'workspace = $1 AND sequence > $2::bigint AND sequence < $3::bigint'
 
-  // The index of targets knows no order: left to itself, the planner walks the whole chain in the hope of an early end. So what has the
-  // target is found first, and only that is put in order.
+  // The index of targets has no order. The planner on its own would walk the whole chain in the hope of an early end, so the statement
+  // first finds the entries with the target and then sorts only those.
   if (given.includes('target')) {
     const found = `WITH found AS MATERIALIZED (SELECT * FROM audit_events WHERE ${conditionOf('target')} AND workspace = $1)`
     const where = [inSpan, ...given.map(conditionOf)].join(' AND ')
@@ -125,8 +125,8 @@ const statement = statementMaker('audit ')
 const isDisplaced = `CASE WHEN isfinite(recorded_at) AND isfinite(occurred_at)
   THEN recorded_at - occurred_at NOT BETWEEN interval '-10 minutes' AND interval '10 minutes' ELSE true END`
 /**
- * Of entries that are not displaced: one that occurred more than twenty minutes before another was recorded before it too, and stands before
- * it. Among so many there is nearly always one.
+ * For entries that are not displaced: if one occurred more than twenty minutes before another, it was also recorded before it, and comes
+ * before it in the chain. A batch of this size nearly always has one.
  */
 const notDisplaced = (condition: string, direction: 'ASC' | 'DESC') =>
   `SELECT sequence::float8 AS sequence FROM (

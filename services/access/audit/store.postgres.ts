@@ -1,7 +1,7 @@
 /**
- * The chains in Postgres, read and added to: INSERT and SELECT are all that it needs. Whoever adds to a chain holds its advisory lock until
- * the rows are there for everybody, so that sequences have no gaps and what can be seen of a chain is always its beginning. The locks of
- * several chains are taken in one order by all: nobody waits in a circle.
+ * The chains in Postgres, read and appended with SELECT and INSERT only. A writer holds the advisory lock of a chain until its rows are
+ * committed, so that sequences have no gaps and every snapshot of a chain is a prefix of it. All writers take the locks of several chains
+ * in one order, so they cannot deadlock.
  */
 import { createHash } from 'node:crypto'
 import type { AuditEvent } from '#mesh/audit/event.ts'
@@ -12,7 +12,7 @@ import { insertedColumns, insertedRow } from './entry-row.ts'
 import { listEntries } from './store.list.postgres.ts'
 import type { AuditStore, EntryPage, EntryQuery } from './store.ts'
 
-/** An event that is taken into two chains at once is lost by one of them, which then finds it taken. */
+/** If two chains take the same event at once, one of them fails and then finds that the event was taken. */
 const maxRaces = 5
 
 export class PostgresAuditStore implements AuditStore {
@@ -20,7 +20,7 @@ export class PostgresAuditStore implements AuditStore {
   readonly #reads: Database
   readonly #chain: Chain
 
-  /** `reads` is for lists; the same as `database` when unset. */
+  /** `reads` is for lists; the same as `database` if unset. */
   constructor(parts: { database: Database; reads?: Database; chain: Chain }) {
     this.#database = parts.database
     this.#reads = parts.reads ?? parts.database
@@ -45,7 +45,7 @@ export class PostgresAuditStore implements AuditStore {
   async #append(queries: Queries, events: readonly AuditEvent[]): Promise<Entry[]> {
     const workspaces = [...new Set(events.map(({ workspace }) => workspace))]
     await lockChains(queries, workspaces)
-    // After the lock: a statement sees what was there when it began.
+    // After the lock, because a statement sees what was committed when it began.
     const known = await queries.query<{ event_id: string }>(statements.known, [events.map(({ eventId }) => eventId)])
     const taken = new Set(known.map(({ event_id: id }) => id))
     const ends = await this.#ends(queries, workspaces)
@@ -62,7 +62,7 @@ export class PostgresAuditStore implements AuditStore {
     return entries
   }
 
-  /** How far each chain has got: its last entry, or the checkpoint that took the place of all of them. */
+  /** The end of each chain: its last entry, or the checkpoint that replaced all entries. */
   async #ends(queries: Queries, workspaces: readonly string[]): Promise<Map<string, { link: Link; now: string }>> {
     const rows = await queries.query<EndRow>(statements.ends, [workspaces])
     return new Map(
@@ -81,7 +81,7 @@ interface EndRow {
   now: number
 }
 
-/** Waits until nobody else adds to these chains or cuts them; until the transaction ends, nobody else does. */
+/** Waits until no other transaction appends to these chains or shortens them, and locks them until the transaction ends. */
 export async function lockChains(queries: Queries, workspaces: readonly string[]): Promise<void> {
   const keys = workspaces.map(lockOf).toSorted((one, other) => (one < other ? -1 : one > other ? 1 : 0))
   await queries.query(statements.lock, [keys.map(String)])

@@ -1,7 +1,6 @@
 /**
- * Whether the chains are whole, and if not, the first thing that is wrong with each. An entry is right where it follows the one before it;
- * what happened to one that does not is concluded from the entries after it. Pure: it walks what it is given, once and forwards, and holds
- * no more than a few entries of it.
+ * Verifies the chains, and finds the first fault of each. An entry is valid if it follows the one before it; the entries after an invalid
+ * one show what happened to it. Pure: it reads its input once, forwards, and holds only a few entries of it.
  */
 import type { Chain, Entry, Link, Statement } from './chain.ts'
 import type { ChainView } from './store.ts'
@@ -11,37 +10,37 @@ export type Fault = 'edited' | 'deleted' | 'reordered' | 'cut from the end' | 'f
 export interface Finding {
   readonly workspace: string
   readonly sequence: number
-  /** Of the entry that stands there, or next to it; undefined where none does. */
+  /** The event of the entry at this place or next to it; undefined if there is none. */
   readonly eventId: string | undefined
   readonly fault: Fault
   readonly sentence: string
 }
 
-/** A chain that is whole in itself. */
+/** A chain that is intact. */
 export interface Whole {
   readonly last: Link
   readonly lastEventId: string | undefined
-  /** Where it begins. */
+  /** The sequence of its first entry. */
   readonly start: Link
 }
 
-/** Renumberings that are recognised as such; further ones are still found. */
+/** Maximum renumberings that are recognised as such; further ones are still detected. */
 const farthestShift = 10_000
 /** Heads that are looked up together. */
 const headsAtOnce = 1000
 
 export interface ChainedEntry {
-  /** By sequence, both. */
+  /** Both by sequence. */
   readonly checkpoints: AsyncIterable<Statement> | Iterable<Statement>
   readonly entries: AsyncIterable<Entry> | Iterable<Entry>
 }
 
-/** `seen` is told of each entry. */
+/** `seen` is called for each entry. */
 export async function verifyChain(chain: Chain, workspace: string, chained: ChainedEntry, seen?: () => void): Promise<Whole | Finding> {
   let start = chain.origin(workspace)
   for await (const checkpoint of chained.checkpoints) {
     if (!chain.isGenuine('checkpoint', checkpoint)) {
-      return finding(workspace, checkpoint.sequence, undefined, 'forged checkpoint', 'this checkpoint was not made by who holds the key')
+      return finding(workspace, checkpoint.sequence, undefined, 'forged checkpoint', 'a holder of the key did not make this checkpoint')
     }
     start = checkpoint
   }
@@ -56,7 +55,7 @@ export async function verifyChain(chain: Chain, workspace: string, chained: Chai
   return doubt?.conclude() ?? { start, last: { sequence: last.sequence, mac: last.mac }, lastEventId: last.eventId }
 }
 
-/** An entry that does not follow the one before it, and what the rest of the chain tells of why. */
+/** An entry that does not follow the one before it, and what the later entries say about the cause. */
 class Doubt {
   readonly #chain: Chain
   readonly #workspace: string
@@ -64,7 +63,7 @@ class Doubt {
   readonly #entry: Entry
   /** The entry after it. */
   #next: Entry | undefined
-  /** The entry that belongs where this one stands. */
+  /** The entry that belongs at this place. */
   #rightful: Entry | undefined
 
   constructor(chain: Chain, workspace: string, previous: Link, entry: Entry) {
@@ -86,24 +85,25 @@ class Doubt {
     const found = (fault: Fault, detail: string) => finding(this.#workspace, here, eventId, fault, detail)
     if (this.#rightful !== undefined && this.#rightful.sequence !== here) {
       const { sequence: there, eventId: its } = this.#rightful
-      return found('reordered', `the entry that belongs here, event ${plain(its)}, stands at ${there}`)
+      return found('reordered', `the entry that belongs here, event ${plain(its)}, is at ${there}`)
     }
-    if (sequence < here) return finding(this.#workspace, sequence, eventId, 'reordered', 'it stands where another does, or none any more')
+    if (sequence < here)
+      return finding(this.#workspace, sequence, eventId, 'reordered', 'its place belongs to another entry or to a removed one')
     if (sequence > here) return found('deleted', `${missing(here, sequence - 1)} before this event`)
     const shift = this.#shift()
     if (shift > 0) return found('deleted', `${missing(here, here + shift - 1)} before this event, which was then renumbered`)
-    return found('edited', 'what stands here is not what was recorded')
+    return found('edited', 'this entry differs from the recorded one')
   }
 
   #claim(entry: Entry): void {
     if (this.#chain.follows(this.#previous.mac, entry, this.#previous.sequence + 1)) this.#rightful = entry
   }
 
-  /** By how much the numbers from here on were lowered: the next entry was made for a higher one. */
+  /** The shift by which the numbers from here on were lowered: the next entry was made for a higher one. */
   #shift(): number {
     if (this.#next === undefined) return 0
     const own = this.#entry.sequence + 1
-    // Where only the MAC was changed, the next entry follows the one that it should be.
+    // If only the MAC was changed, the next entry follows the correct entry.
     if (this.#chain.follows(this.#chain.macAfter(this.#previous.mac, this.#entry), this.#next, own)) return 0
     for (let shift = 0; shift <= farthestShift; shift += 1) {
       if (this.#chain.follows(this.#entry.mac, this.#next, own + shift)) return shift
@@ -112,35 +112,41 @@ class Doubt {
   }
 }
 
-/** What a head says of a chain that is whole; `mac` is that of the entry at its sequence. */
+/** Compares an intact chain with a head; `mac` is that of the entry at its sequence. */
 export function verifyHead(chain: Chain, head: Statement, whole: Whole, mac: Buffer | undefined): Finding | undefined {
   const { workspace, sequence, at } = head
   const { start, last, lastEventId } = whole
   if (!chain.isGenuine('head', head)) {
-    return finding(workspace, sequence, undefined, 'forged head', `the head of ${plain(at)} was not made by who holds the key`)
+    return finding(workspace, sequence, undefined, 'forged head', `a holder of the key did not make the head of ${plain(at)}`)
   }
   if (sequence > last.sequence) {
-    const detail = `${missing(last.sequence + 1, sequence)} at the end, by the head of ${at}`
+    const detail = `${missing(last.sequence + 1, sequence)} at the end, according to the head of ${at}`
     return finding(workspace, last.sequence + 1, lastEventId, 'cut from the end', `this is the last event; ${detail}`)
   }
-  // Of what retention cut only the end is known.
+  // Only the end is known of the part that retention removed.
   const known = sequence === start.sequence ? start.mac : mac
   if (sequence < start.sequence || known?.equals(head.mac) === true) return undefined
-  return finding(workspace, sequence, undefined, 'cut from the end', `other entries stand where the end was cut off, by the head of ${at}`)
+  return finding(
+    workspace,
+    sequence,
+    undefined,
+    'cut from the end',
+    `other entries replace the end that was cut off, according to the head of ${at}`,
+  )
 }
 
 export interface LogParts {
   chain: Chain
   view: ChainView
-  /** All when undefined. */
+  /** All if undefined. */
   workspace?: string | undefined
   heads?: AsyncIterable<Statement> | Iterable<Statement>
-  /** Is told of each entry. */
+  /** Called for each entry. */
   seen?: (workspace: string) => void
 }
 
 export interface Verdict {
-  /** The first thing that is wrong with each chain that is not whole. */
+  /** The first fault of each chain that is not intact. */
   readonly findings: readonly Finding[]
   readonly workspaces: number
   readonly entries: number
@@ -201,5 +207,5 @@ function finding(workspace: string, sequence: number, eventId: string | undefine
 
 const missing = (from: number, to: number): string => (from === to ? `entry ${from} is missing` : `entries ${from} to ${to} are missing`)
 
-/** What somebody else wrote is not written to a terminal as it is. */
+/** Data from elsewhere is escaped before it reaches a terminal. */
 const plain = (text: string): string => (/^[\w:.-]+$/.test(text) ? text : JSON.stringify(text))

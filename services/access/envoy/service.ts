@@ -1,6 +1,6 @@
 /**
- * envoy.service.auth.v3.Authorization: what Envoy asks of every request that it holds (ext_authz). It is the gateway's sign-in for those
- * who come by Envoy: an API key goes in, a caller token goes on. Without a valid key nothing does, whatever its path.
+ * envoy.service.auth.v3.Authorization: Envoy calls it for every request that it holds (ext_authz). It does for Envoy what the gateway does
+ * itself: it exchanges an API key for a caller token. Without a valid key no request passes, whatever its path.
  */
 import { AuthorizationService, type CheckResponse, type HeaderValueOption } from '#gen/envoy/service/auth/v3/external_auth.ts'
 import type { DenialCounter } from '#mesh/audit/denials.ts'
@@ -41,11 +41,11 @@ export function authorizationService({ signIn, refusals }: ServiceParts): BoundS
   })
 }
 
-/** What goes on is what we say of the caller; what they say of themselves in our words is taken away. */
+/** Forwards what Relay knows about the caller, and removes the client's own headers of those names. */
 function allowed(token: string, source: string | undefined, sent: readonly string[]): CheckResponse {
   const headers = [overwriting(header.authorization, `Bearer ${token}`)]
   if (source !== undefined) headers.push(overwriting(header.source, source))
-  // Envoy removes after it has written: what it is to write does not stand here.
+  // Envoy removes headers after it has written headers, so this list must not name those that it writes.
   const ours = new Set([header.peer, header.source, ...sent.filter((name) => name.startsWith('x-relay-'))])
   if (source !== undefined) ours.delete(header.source)
   return {
@@ -54,10 +54,10 @@ function allowed(token: string, source: string | undefined, sent: readonly strin
   }
 }
 
-/** What a client is answered with; all else fails the call, and Envoy lets nothing on. */
+/** The errors that a client sees. Any other error fails the call, and Envoy lets nothing pass. */
 const answered: ReadonlySet<Code> = new Set(['UNAUTHENTICATED', 'PERMISSION_DENIED', 'RESOURCE_EXHAUSTED', 'UNAVAILABLE'])
 
-/** As the gateway would answer. */
+/** The response that the gateway would give. */
 function denied(error: MeshError, requestId: string): CheckResponse {
   const { status, headers, body } = toProblem(error, requestId)
   const sent = Object.entries(headers).map(([name, value]) => overwriting(name, value))
@@ -70,7 +70,7 @@ function denied(error: MeshError, requestId: string): CheckResponse {
 /** OVERWRITE_IF_EXISTS_OR_ADD of envoy.config.core.v3.HeaderValueOption. */
 const overwriting = (key: string, value: string): HeaderValueOption => ({ header: { key, value }, appendAction: 2 })
 
-/** Envoy's own, or one that it let through: to be found in both logs. */
+/** Envoy's own request id, or one that it accepted, so that the request can be found in both logs. */
 function requestIdIn(headers: Readonly<Record<string, string>>): string | undefined {
   const id = headers[header.requestId]
   return id !== undefined && /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id) ? id : undefined

@@ -1,9 +1,9 @@
 /**
- * Making, listing, rotating and ending keys: who may do what to which. The rules:
- * - A key can do nothing that whoever makes or rotates it cannot do, is used from nowhere that theirs is not, and ends no later (lineage.ts).
- * - Revoking a key revokes what it made, and what that made, unless they are to be kept.
- * - A key for another actor that has any permission of actions is made or rotated by those alone who see everybody's runs (runs:read_all).
- * - Without keys:admin one has to do only with keys of one's own actor; what is somebody else's does not exist, like another workspace's.
+ * Creating, listing, rotating and revoking keys, with the rules of who may do so:
+ * - A key cannot do more than the caller who creates or rotates it, works from no other addresses, and expires no later (lineage.ts).
+ * - Revoking a key also revokes its descendants, unless they are to be kept.
+ * - A key for another actor with a permission of actions can be created or rotated only by a caller who sees all runs (runs:read_all).
+ * - Without keys:admin, a caller sees only the keys of its own actor; other keys do not exist for it, like those of other workspaces.
  */
 import { randomUUID } from 'node:crypto'
 import { type KeyEnv, newApiKey } from '#mesh/api-key.ts'
@@ -16,23 +16,23 @@ import { type Role, foreignScopes, isRole, permissionsOf } from './roles.ts'
 import { canonicalSource } from './sources.ts'
 import type { FoundKey, KeyPage, KeyStore, RevokeResult, RotateResult } from './store.ts'
 
-/** Who asks, and what they may do. */
+/** The caller and its permissions. */
 export interface KeyMaker extends Principal {
   may(permission: string): boolean
-  /** Who runs the programs of this service: has no key, so that nothing made by them has a parent. */
+  /** Undefined for an operator who runs the programs of this service: such keys have no parent. */
   readonly operator?: true
 }
 
 export interface CreateKeyRequest {
   readonly name: string
   readonly role: string
-  /** Narrows the role; all of it when empty. */
+  /** Narrows the role; the whole role if empty. */
   readonly scopes: readonly string[]
   readonly previewOnly: boolean
-  /** The maker's own when undefined. */
+  /** The caller's own if undefined. */
   readonly actor: string | undefined
   readonly allowedSources: readonly string[]
-  /** Until revoked when undefined. */
+  /** Until revoked if undefined. */
   readonly lifetimeMs: number | undefined
 }
 
@@ -49,7 +49,7 @@ export class Keys {
     this.#parts = parts
   }
 
-  /** `apiKey` is the key itself: nothing keeps it. */
+  /** `apiKey` is the key itself, which is not stored. */
   async create(by: KeyMaker, wanted: CreateKeyRequest): Promise<{ key: StoredKey; apiKey: string }> {
     const rights = rightsOf(wanted)
     const { name, actor = by.actor, previewOnly, lifetimeMs } = wanted
@@ -70,7 +70,7 @@ export class Keys {
     return this.#parts.store.list({ ...page, workspace: by.workspace, actor: by.may('keys:admin') ? undefined : by.actor })
   }
 
-  /** The successor can do what the old key can; handing it out is as much as making it. */
+  /** The successor can do what the old key can, so handing it out needs the same rights as creating it. */
   async rotate(by: KeyMaker, keyId: string, overlapMs: number): Promise<RotateResult & { apiKey: string }> {
     const key = await this.#find(by, keyId)
     refuseWider(by, key.actor, key.permissions)
@@ -95,7 +95,7 @@ export class Keys {
     return { ...rotated, apiKey }
   }
 
-  /** With what it made, and what that made, unless they are to be kept. */
+  /** Also revokes its descendants, unless they are to be kept. */
   async revoke(by: KeyMaker, keyId: string, { keepChildren = false } = {}): Promise<RevokeResult> {
     await this.#find(by, keyId)
     const childrenOf = by.may('keys:admin') ? undefined : by.actor
@@ -106,7 +106,7 @@ export class Keys {
     return revoked
   }
 
-  /** The key that asks; undefined for an operator. */
+  /** The calling key; undefined for an operator. */
   async #parentOf(by: KeyMaker): Promise<FoundKey | undefined> {
     if (by.operator === true) return undefined
     const parent = await this.#parts.store.find(by.workspace, by.keyId)
@@ -121,7 +121,7 @@ export class Keys {
   }
 }
 
-/** A key for another actor sees that actor's runs, and what its own runs answer: so whoever hands it out must see everybody's. */
+/** A key for another actor reads that actor's runs and their results, so its creator must be able to read all runs. */
 function refuseWider(by: KeyMaker, actor: string, permissions: readonly string[]): void {
   const others = actor !== by.actor && permissions.some((permission) => permission.startsWith('actions:')) ? ['runs:read_all'] : []
   const beyond = [...new Set([...permissions, ...others])].filter((permission) => !by.may(permission))
@@ -137,12 +137,12 @@ interface Rights {
   allowedSources: string[]
 }
 
-/** Everything that is wrong is said at once, by field. */
+/** Reports all violations at once, by field. */
 function rightsOf({ name, actor, role, scopes, previewOnly, allowedSources }: CreateKeyRequest): Rights {
   const violations: FieldViolation[] = []
   const wrong = (field: string, description: string) => void violations.push({ field, description })
   for (const [field, text] of Object.entries({ name, actor })) {
-    // They end up in logs and terminals; and no store of text can be relied on to keep U+0000.
+    // They appear in logs and terminals; and not every text store can hold U+0000.
     if (text !== undefined && /\p{Cc}/u.test(text)) wrong(field, 'must not contain control characters')
   }
   const sources = allowedSources.map((text, index) => {
@@ -159,9 +159,9 @@ function rightsOf({ name, actor, role, scopes, previewOnly, allowedSources }: Cr
     throw meshErrors.INVALID_REQUEST({ violations })
   }
   const foreign = foreignScopes({ role, scopes })
-  for (const index of foreign) wrong(`scopes.${index}`, `is no permission of the role ${role}`)
+  for (const index of foreign) wrong(`scopes.${index}`, `is not a permission of the role ${role}`)
   const permissions = permissionsOf({ role, scopes, previewOnly })
-  if (permissions.length === 0 && foreign.length === 0) wrong('scopes', 'leave a key that only previews nothing to do')
+  if (permissions.length === 0 && foreign.length === 0) wrong('scopes', 'leave a preview-only key without any permission')
   if (violations.length > 0) throw meshErrors.INVALID_REQUEST({ violations })
   return { role, permissions, allowedSources: [...new Set(sources)] }
 }

@@ -1,6 +1,6 @@
 /**
- * When keys were last used: gathered in memory and written together, every so often and at the end. It is a hint for people who clean up:
- * a process that is killed loses some seconds of it, and while the store is away it waits.
+ * When keys were last used: collected in memory and written in batches, at an interval and at the end. It is a hint for cleaning up: a
+ * killed process loses a few seconds of it, and while the store is unavailable it waits.
  */
 import { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
@@ -9,9 +9,9 @@ import type { KeyStore } from './store.ts'
 export interface LastUsedParts {
   store: Pick<KeyStore, 'noteUsed'>
   log: Logger
-  /** In milliseconds; 10 seconds when unset. */
+  /** In milliseconds; 10 seconds if unset. */
   intervalMs?: number
-  /** Keys that may wait to be written; what is noted of others meanwhile is lost. 10,000 when unset. */
+  /** Maximum keys that wait to be written; uses of further keys are lost. 10,000 if unset. */
   max?: number
 }
 
@@ -29,7 +29,7 @@ export class LastUsed {
     this.#loop = new Loop({ name: 'last used', intervalMs, log, work: () => this.#flush() })
   }
 
-  /** To be handed on as it is. */
+  /** An arrow function, so that it can be passed on by itself. */
   readonly note = (keyId: string, at: Date = new Date()): void => {
     const before = this.#uses.get(keyId)
     if (before === undefined ? this.#uses.size >= this.#max : before >= at) return
@@ -40,10 +40,12 @@ export class LastUsed {
     this.#loop.start()
   }
 
-  /** Writes what is left. */
+  /** Writes the rest. */
   async stop(): Promise<void> {
     await this.#loop.stop()
-    await this.#flush().catch((error: unknown) => this.#log.warn({ err: error, keys: this.#uses.size }, 'when keys were last used is lost'))
+    await this.#flush().catch((error: unknown) =>
+      this.#log.warn({ err: error, keys: this.#uses.size }, 'last-used times of keys were lost'),
+    )
   }
 
   async #flush(): Promise<boolean> {

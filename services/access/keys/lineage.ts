@@ -1,7 +1,7 @@
 /**
- * What a key passes on to the keys that it makes: pure. A child never reaches beyond its parent in any property that narrows a key: end,
- * sources, permissions, preview-only. (Workspace and actor are checked where the caller is known.) What a request leaves open is inherited;
- * what it asks for beyond the parent is refused, since a key that silently does less than it was asked to breaks later and elsewhere.
+ * What a key passes on to the keys that it creates. Pure. A child never exceeds its parent in any property that narrows a key: expiry,
+ * sources, permissions, preview-only. (Workspace and actor are checked where the caller is known.) Properties that a request omits are
+ * inherited. A request that exceeds the parent is rejected, because a key that silently does less than requested fails later and elsewhere.
  */
 import { errors } from '../errors.ts'
 import type { StoredKey } from './key.ts'
@@ -13,13 +13,13 @@ type Limits = Pick<FoundKey, 'allowedSources' | 'permissions' | 'previewOnly' | 
 export interface ChildRequest {
   readonly permissions: readonly string[]
   readonly previewOnly: boolean
-  /** As the parent's when empty. */
+  /** The parent's if empty. */
   readonly allowedSources: readonly string[]
-  /** As long as the parent when undefined. */
+  /** The parent's if undefined. */
   readonly lifetimeMs: number | undefined
 }
 
-/** The limits of a child as it is to be stored. Throws SCOPE_TOO_WIDE and KEY_TOO_WIDE. */
+/** The limits of a child as stored. Throws SCOPE_TOO_WIDE and KEY_TOO_WIDE. */
 export function childOf(parent: Limits, { permissions, previewOnly, allowedSources, lifetimeMs }: ChildRequest) {
   refuseWiderRights(parent, { permissions, previewOnly })
   if (!sourcesWithin(allowedSources, parent.allowedSources)) throw tooWide('allowed_sources', sourcesSentence)
@@ -32,8 +32,8 @@ export function childOf(parent: Limits, { permissions, previewOnly, allowedSourc
 }
 
 /**
- * Whether a key may rotate another one: the successor gets what the old key has, so the old key must lie within the one that asks. Throws
- * SCOPE_TOO_WIDE and KEY_TOO_WIDE. The store ends the successor with the key that asks, at the latest.
+ * Checks that a key may rotate another one. The successor gets the limits of the old key, so these must lie within those of the calling
+ * key. Throws SCOPE_TOO_WIDE and KEY_TOO_WIDE. The store makes the successor expire no later than the calling key.
  */
 export function mayRotate(by: StoredKey, key: StoredKey): void {
   refuseWiderRights(by, key)
@@ -49,11 +49,12 @@ function refuseWiderRights(
   const beyond = permissions.filter((each) => !parent.permissions.includes(each))
   if (beyond.length > 0) throw errors.SCOPE_TOO_WIDE({ metadata: { missing: beyond.join(' ') } })
   if (parent.previewOnly && !previewOnly)
-    throw tooWide('preview_only', 'The calling key only previews, and so must every key that it makes.')
+    throw tooWide('preview_only', 'The calling key is preview-only, so every key that it creates must be. Set preview_only.')
 }
 
-const endSentence = 'A key cannot outlive the key that makes or rotates it. Choose an earlier end, or call with a key that lasts longer.'
+const endSentence =
+  'A key cannot outlive the key that creates or rotates it. Choose an earlier expiry, or call with a key that lasts longer.'
 const sourcesSentence =
-  'A key cannot be used from more addresses than the key that makes or rotates it. Choose allowed_sources within those of the calling key.'
+  'A key cannot be used from more addresses than the key that creates or rotates it. Choose allowed_sources within those of the calling key.'
 
 const tooWide = (field: string, message: string) => errors.KEY_TOO_WIDE({ message, metadata: { field } })

@@ -10,7 +10,7 @@ import type { KeyMaker, Keys } from './keys.ts'
 export interface ServiceParts {
   keys: Keys
   instruments: Instruments
-  /** Called after each act: its audit event waits to be told. */
+  /** Called after each act: its audit event waits to be sent. */
   acted?: () => void
 }
 

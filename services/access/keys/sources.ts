@@ -1,10 +1,10 @@
-/** Where a key may be used from: addresses and networks, each in one spelling. Pure. */
+/** The addresses and networks from which a key may be used, each in one spelling. Pure. */
 import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
 
 /**
- * An address or a CIDR block (RFC 4632, RFC 4291) as `network/prefix` in its canonical spelling (RFC 5952); IPv4 in its IPv6 form
- * (`::ffff:192.0.2.1`) becomes IPv4, as which it is seen. Throws a RangeError that says what is wrong, to be read after the field's name.
+ * An address or a CIDR block (RFC 4632, RFC 4291) as `network/prefix` in its canonical spelling (RFC 5952). IPv4 in its IPv6 form
+ * (`::ffff:192.0.2.1`) becomes IPv4, as which connections appear. Throws a RangeError whose message follows the field's name.
  */
 export function canonicalSource(text: string): string {
   const [, address = '', digits] = /^([^/%]{1,45})(?:\/(\d{1,3}))?$/.exec(text) ?? []
@@ -16,7 +16,7 @@ export function canonicalSource(text: string): string {
   return version === 4 ? blockOf(ipaddr.IPv4.parse(address), prefix) : blockOf6(address, prefix)
 }
 
-/** Whether each block (as canonicalSource writes it) lies within one of others; where there are no others, anything does. */
+/** Whether each block (as canonicalSource writes it) lies within one of the others; always true if there are no others. */
 export function sourcesWithin(inner: readonly string[], outer: readonly string[]): boolean {
   if (outer.length === 0) return true
   const around = outer.map((block) => ipaddr.parseCIDR(block))
@@ -27,7 +27,7 @@ export function sourcesWithin(inner: readonly string[], outer: readonly string[]
 }
 
 function blockOf6(address: string, prefix: number): string {
-  // By way of the URL parser, for ipaddr.js takes ::1.2.3.4 (compatible) for ::ffff:1.2.3.4 (mapped).
+  // Uses the URL parser, because ipaddr.js reads ::1.2.3.4 (compatible) as ::ffff:1.2.3.4 (mapped).
   const parsed = ipaddr.IPv6.parse(new URL(`http://[${address}]/`).hostname.slice(1, -1))
   return parsed.isIPv4MappedAddress() && prefix >= 96 ? blockOf(parsed.toIPv4Address(), prefix - 96) : blockOf(parsed, prefix)
 }
@@ -35,7 +35,7 @@ function blockOf6(address: string, prefix: number): string {
 function blockOf(address: ipaddr.IPv4 | ipaddr.IPv6, prefix: number): string {
   const family = address.kind() === 'ipv4' ? ipaddr.IPv4 : ipaddr.IPv6
   const network = family.networkAddressFromCIDR(`${address.toString()}/${prefix}`).toString()
-  // 10.0.0.7/8 allows far more than its writer may have meant.
+  // 10.0.0.7/8 allows far more than its author may have meant.
   if (network !== address.toString()) throw new RangeError(`has bits beyond its prefix: write ${network}/${prefix}, or a longer prefix`)
   return `${network}/${prefix}`
 }

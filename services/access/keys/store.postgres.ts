@@ -1,9 +1,9 @@
 /**
- * API keys in Postgres. Who adds or ends a key holds a lock of its workspace, so that the living can be counted and no child is made while
- * its parent is revoked; who ends one holds the lock of the revocations until its row is committed, so that a follower that has seen a number
- * has seen all before it.
+ * API keys in Postgres. A transaction that adds or ends a key holds a lock of its workspace, so that active keys can be counted and no
+ * child is created while its parent is revoked. One that ends a key also holds the lock of the revocations until it commits, so that a
+ * follower that has seen a number has seen all lower ones.
  *
- * Nobody waits in a circle: locks are taken in the order workspace, keys (by id), revocations, and under the last nothing is waited for.
+ * Locks are taken in the order workspace, keys (by id), revocations, and nothing waits under the last, so transactions cannot deadlock.
  */
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import type { Database, Queries } from '#mesh/postgres/database.ts'
@@ -12,10 +12,10 @@ import { type KeyStatus, type Revocation, type StoredKey, maxKeys } from './key.
 import type { Role } from './roles.ts'
 import type { FoundKey, KeyStore } from './store.ts'
 
-/** Revocations in one answer at the most; the next answer goes on from there. */
+/** Maximum revocations per response; the next one continues there. */
 const maxRevocations = 5000
 
-/** Rows of a table that go in one statement. */
+/** Rows of a table per statement. */
 const maxPruned = 500
 
 export function postgresKeyStore(database: Database): KeyStore {
@@ -121,28 +121,31 @@ export function postgresKeyStore(database: Database): KeyStore {
       const revocations = rows.flatMap(({ sequence: number, key_id: keyId, not_after: notAfter }): Revocation[] =>
         number === null ? [] : [{ sequence: number, keyId: keyId!, notAfter: notAfter! }],
       )
-      // What a full answer left out is asked for next.
+      // The next call gets what a full response left out.
       const reached = revocations.length === maxRevocations ? revocations.at(-1)!.sequence : rows[0]!.latest
       return { revocations, sequence: reached }
     },
   }
 }
 
-/** Living keys of the workspace, which stay as many until the transaction ends. */
+/** The number of active keys of the workspace, which stays the same until the transaction ends. */
 async function countLiving(queries: Queries, workspace: string): Promise<number> {
   await queries.query(statements.lockWorkspace, [workspace])
   const [row] = await queries.query<{ count: number }>(statements.countLiving, [workspace])
   return row!.count
 }
 
-/** Whether a key may still make others: there is none that could not, where an operator makes them. */
+/** Whether a key may still create others; always true for an operator, who has no key. */
 async function stands(queries: Queries, workspace: string, keyId: string | undefined): Promise<boolean> {
   if (keyId === undefined) return true
   const [row] = await queries.query<Row>(statements.find, [workspace, keyId])
   return row?.status === 'active'
 }
 
-/** The living keys that descend from a key, through whatever has ended: no more than a workspace may have, which is what makes a revocation end in time. */
+/**
+ * The active keys that descend from a key, also through ended ones. The limit of keys per workspace bounds them, and so the duration of a
+ * revocation.
+ */
 async function livingBelow(queries: Queries, workspace: string, keyId: string): Promise<string[]> {
   return (await queries.query<{ key_id: string }>(statements.livingBelow, [workspace, keyId])).map(({ key_id: id }) => id)
 }
@@ -173,7 +176,7 @@ interface FoundRow extends Row {
   expires_in_ms: number | null
 }
 
-/** One row at the least: the latest number, and no revocation where there is none. */
+/** At least one row: the latest number, without a revocation if there is none. */
 interface RevocationRow {
   latest: number
   sequence: number | null
@@ -209,18 +212,18 @@ const columns = `key_id, workspace, actor, name, role, permissions, preview_only
   revoked_at, last_used_at, replaces, parent,
   CASE WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN expires_at <= clock_timestamp() THEN 'expired' ELSE 'active' END AS status`
 
-/** As it is indexed. The clock is read once, so that the index can be searched by it. */
+/** As in the index. The clock is read once, so that the index can be searched by it. */
 const living = `revoked_at IS NULL AND coalesce(expires_at, 'infinity') > (SELECT clock_timestamp())`
 
 const inMs = (parameter: string) => `clock_timestamp() + ${parameter}::float8 * interval '1 millisecond'`
 
-/** After a life of that length, and with the parent at the latest: `least` passes over what is NULL. */
+/** After this lifetime, and no later than the parent: `least` ignores NULL. */
 const endOf = (lifetimeMs: string, parent: string) =>
   `least(${inMs(lifetimeMs)}, (SELECT made_by.expires_at FROM api_keys AS made_by WHERE made_by.key_id = ${parent}::uuid))`
 
 const remaining = 'extract(epoch FROM expires_at - clock_timestamp())::float8 * 1000 AS expires_in_ms'
 
-/** `after`: where the page before ended, the first of its two parameters. A statement for each set of filters, planned for itself. */
+/** `after`: the end of the previous page, the first of its two parameters. One statement per set of filters, each with its own plan. */
 const listed = (
   condition: string,
   after?: number,
@@ -242,7 +245,7 @@ const statements = {
        parent, expires_at)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, ${endOf('$11', '$12')}) RETURNING ${columns}`,
   ),
-  /** The rights go from row to row inside the database: nothing in between can change them. */
+  /** The rights are copied from row to row inside the database, so that nothing in between can change them. */
   insertSuccessor: statement(
     'insert successor',
     `INSERT INTO api_keys (key_id, hash, workspace, actor, name, role, permissions, preview_only, allowed_sources, created_by, life_ms,
@@ -257,15 +260,15 @@ const statements = {
   listOfActor: statement('list of actor', listed('workspace = $2 AND actor = $3')),
   listOfActorAfter: statement('list of actor after', listed('workspace = $2 AND actor = $3', 4)),
   hold: statement('hold', `SELECT ${columns} FROM api_keys WHERE workspace = $1 AND key_id = $2 FOR NO KEY UPDATE`),
-  /** By their ids, as whoever else holds several. */
+  /** By their ids, the same order as in every other transaction that locks several. */
   holdAll: statement(
     'hold all',
     `SELECT ${columns} FROM api_keys WHERE workspace = $1 AND key_id = ANY ($2::uuid[]) ORDER BY key_id FOR NO KEY UPDATE`,
   ),
   /**
-   * From each living key upwards, by jumps that do not lead beyond the generation of the key that is asked about, until there: what has ended
-   * beside and between costs nothing (migrations/0010_key_places.sql). Each step is one row by its id: OFFSET 0 keeps it from being planned
-   * as a join with all rows.
+   * From each active key upwards, by jumps that stay within the generation of the key in question, to that key: ended keys beside and
+   * between cost nothing (migrations/0010_key_places.sql). Each step reads one row by its id; OFFSET 0 keeps the planner from joining all
+   * rows.
    */
   livingBelow: statement(
     'living below',
@@ -290,7 +293,7 @@ const statements = {
      SELECT key_id, coalesce(revoked_at, expires_at) FROM api_keys WHERE key_id = ANY ($1::uuid[]) ORDER BY key_id`,
   ),
   prune: statement('prune', `SELECT prune_keys($1::float8 * interval '1 millisecond', $2) AS removed`),
-  /** In the order of their ids, so that two who note at once do not wait for each other in a circle. */
+  /** In the order of their ids, so that two concurrent updates cannot deadlock. */
   noteUsed: statement(
     'note used',
     `UPDATE api_keys SET last_used_at = greatest(last_used_at, least(used.at, clock_timestamp()))

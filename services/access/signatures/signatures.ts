@@ -1,6 +1,6 @@
 /**
- * The signature keys of a workspace, for its admins: which count, what they are, and their replacement with an overlap
- * (docs/decisions/0019-signature-keys.md). The rules of an overlap are here; keys are derived (mesh/signature-keys.ts), not kept.
+ * The signature keys of a workspace, for its admins: which are valid, what they are, and their replacement with an overlap
+ * (docs/decisions/0019-signature-keys.md). The rules of an overlap are here; keys are derived (mesh/signature-keys.ts), not stored.
  */
 import { type Principal, type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
 import { type Purpose, type SignatureKeys, legacyGeneration, purposes, webhookSecretOf } from '#mesh/signature-keys.ts'
@@ -15,7 +15,7 @@ export interface PurposeState extends KeyState {
 export interface RevealedKey {
   readonly state: PurposeState
   readonly secret: string
-  /** Undefined outside an overlap, and for the key from before: other workspaces' keys may depend on it. */
+  /** Undefined outside an overlap, and for the key that is older than the root secret: other workspaces' keys may depend on it. */
   readonly previousSecret: string | undefined
 }
 
@@ -32,7 +32,7 @@ export class Signatures {
     return Promise.all(purposes.map(async (purpose) => ({ purpose, ...(await this.#store.read(by.workspace, purpose)) })))
   }
 
-  /** The audit log knows of it before the key is shown. Throws SIGNATURE_ROOT_MISSING. */
+  /** Writes the audit event before it reveals the key. Throws SIGNATURE_ROOT_MISSING. */
   async reveal(by: Principal, purpose: Purpose): Promise<RevealedKey> {
     this.#needRoot()
     const state = await this.#store.readAudited(by.workspace, purpose, (read) => told(by, 'signature_keys.reveal', purpose, read))
@@ -45,7 +45,7 @@ export class Signatures {
     }
   }
 
-  /** Throws SIGNATURE_ROOT_MISSING, and OVERLAP_OPEN where the key before the newest still counts. */
+  /** Throws SIGNATURE_ROOT_MISSING, and OVERLAP_OPEN if the previous key is still valid. */
   async replace(by: Principal, purpose: Purpose): Promise<PurposeState> {
     this.#needRoot()
     const replaced = ({ generation, previous }: KeyState): KeyState => {
@@ -56,7 +56,7 @@ export class Signatures {
     return { purpose, ...(await this.#store.change(by.workspace, purpose, replaced, event)) }
   }
 
-  /** Nothing changes where there is no overlap. Throws SIGNATURE_ROOT_MISSING: without a root the older key is the only one there is. */
+  /** Does nothing if there is no overlap. Throws SIGNATURE_ROOT_MISSING: without a root secret the previous key is the only one. */
   async endOverlap(by: Principal, purpose: Purpose): Promise<PurposeState> {
     this.#needRoot()
     const ended = ({ generation, previous }: KeyState) => (previous === undefined ? undefined : { generation, previous: undefined })

@@ -1,4 +1,4 @@
-/** The states of signature keys in Postgres. Who changes one holds a lock until its row is committed, so that followers miss no number. */
+/** The states of signature keys in Postgres. A change holds a lock until its row is committed, so that followers miss no number. */
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import type { Database, Queries } from '#mesh/postgres/database.ts'
 import { statementMaker } from '#mesh/postgres/statement.ts'
@@ -6,7 +6,7 @@ import type { Purpose } from '#mesh/signature-keys.ts'
 import { type KeyState, initialState } from '#mesh/signature-states.ts'
 import type { SignatureStore } from './store.ts'
 
-/** States in one answer at most; the next answer goes on from there. */
+/** Maximum states per response; the next one continues there. */
 const maxStates = 2000
 
 export function signatureStore(database: Database): SignatureStore {
@@ -55,7 +55,7 @@ interface Row {
   previous: number | null
 }
 
-/** One row at least: the latest number, and no state where there is none. */
+/** At least one row: the latest number, without a state if there is none. */
 interface FeedRow extends Row {
   latest: number
   workspace: string | null

@@ -1,6 +1,6 @@
 /**
- * Where it is kept which signature keys count. Every change commits together with its audit event. A store that cannot be reached throws
- * DEPENDENCY_UNAVAILABLE, and the outcome of a change is then not known.
+ * Stores which signature keys are valid. Every change commits together with its audit event. Throws DEPENDENCY_UNAVAILABLE if the store is
+ * unreachable; the outcome of a change is then unknown.
  */
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import type { Purpose } from '#mesh/signature-keys.ts'
@@ -13,9 +13,9 @@ export interface StateRecord extends KeyState {
 
 export interface SignatureStore {
   read(workspace: string, purpose: Purpose): Promise<KeyState>
-  /** The same, once the event is written down. */
+  /** The same, after the event is stored. */
   readAudited(workspace: string, purpose: Purpose, event: (state: KeyState) => AuditEvent): Promise<KeyState>
-  /** Decides on what is there while nobody else can. Undefined, or a throw, changes nothing and writes no event. The state afterwards. */
+  /** Decides on the current state under a lock. Undefined, or an error, changes nothing and writes no event. Returns the new state. */
   change(
     workspace: string,
     purpose: Purpose,
@@ -23,8 +23,8 @@ export interface SignatureStore {
     event: (state: KeyState) => AuditEvent,
   ): Promise<KeyState>
   /**
-   * What changed later than `sequence`, in order, the sequence to go on from, and whether there is more. None with a lower number appears
-   * later. A sequence that was never reached (the store was put back to an earlier state) counts as 0.
+   * Changes after `sequence`, in order, the sequence to continue from, and whether there is more. None with a lower number appears later. A
+   * sequence that the store has not reached (it was restored to an earlier state) counts as 0.
    */
   changedAfter(sequence: number): Promise<{ states: StateRecord[]; sequence: number; more: boolean }>
 }

@@ -1,6 +1,6 @@
 /**
- * The exchange of an API key for a caller token: everything that a key is asked before anybody is believed to be somebody. Whoever shows a
- * key that has ended hears what they would hear of one that never was; which it was is for the logs and the audit log.
+ * The exchange of an API key for a caller token, with all checks of the key. A caller with an ended key gets the same error as one with an
+ * unknown key; only the logs and the audit log tell them apart.
  */
 import type { AddressLimiter } from '#mesh/address-limiter.ts'
 import { mayComeFrom } from '#mesh/allowed-sources.ts'
@@ -17,14 +17,14 @@ import type { Instruments } from '../metrics.ts'
 import type { Issue, IssuedToken } from './issuer.ts'
 
 export interface ExchangeParts {
-  /** What keys are of here; those of elsewhere are refused unseen. */
+  /** The environment of this mesh's keys; keys of others are rejected without a query. */
   env: KeyEnv
-  /** Of failures: who signs in well is not counted, however many keys one address has. */
+  /** Counts failures only: valid keys are not counted, however many one address uses. */
   limiter: Pick<AddressLimiter, 'look' | 'take'>
   hash: KeyHash
   keys: Pick<KeyStore, 'findByHash'>
   issue: Issue
-  /** Notes that a key was used. */
+  /** Records that a key was used. */
   used: (keyId: string) => void
   refusals: { note(refusal: Principal & { readonly action: 'sign_in.refused'; readonly reason: string }): void }
   instruments: Instruments
@@ -36,18 +36,18 @@ export interface ExchangeResult extends IssuedToken {
 }
 
 /**
- * `source` is the address that the key came from, as far as it is known. Rejects with UNAUTHENTICATED, PERMISSION_DENIED (not from this
- * address), SIGN_IN_LIMITED, DEPENDENCY_UNAVAILABLE.
+ * `source` is the address of the caller, if known. Rejects with UNAUTHENTICATED, PERMISSION_DENIED (wrong address), SIGN_IN_LIMITED,
+ * DEPENDENCY_UNAVAILABLE.
  */
 export type Exchange = (apiKey: string, asking: Pick<Context, 'source' | 'requestId' | 'trace'>) => Promise<ExchangeResult>
 
 type Reason = 'SIGN_IN_LIMITED' | 'KEY_MALFORMED' | 'KEY_UNKNOWN' | 'KEY_REVOKED' | 'KEY_EXPIRED' | 'SOURCE_REFUSED'
 
-/** Not: the reason is for those who look after the mesh, `error` for whoever asks. */
+/** Why a key was rejected; `reason` is for operators, `error` for callers. */
 interface ExchangeRefusal {
   readonly reason: Reason
   readonly error: MeshError
-  /** Undefined where there is no such key. */
+  /** Undefined if the key does not exist. */
   readonly key?: FoundKey
 }
 
@@ -57,7 +57,7 @@ export function exchange(parts: ExchangeParts): Exchange {
   const check = async (apiKey: string, source: string | undefined): Promise<FoundKey | ExchangeRefusal> => {
     const retryAfterMs = limiter.look(source ?? '')
     if (retryAfterMs > 0) return { reason: 'SIGN_IN_LIMITED', error: errors.SIGN_IN_LIMITED({ retryAfterMs }) }
-    // Its form alone tells what no key of this mesh can be: the store is not asked.
+    // The form alone excludes keys that this mesh never issued, without a query.
     if (parseApiKey(apiKey)?.env !== env) return { reason: 'KEY_MALFORMED', error: notValid() }
     const key = await keys.findByHash(hash(apiKey))
     if (key === undefined) return { reason: 'KEY_UNKNOWN', error: notValid() }
@@ -74,8 +74,8 @@ export function exchange(parts: ExchangeParts): Exchange {
       const { reason, key: { workspace, actor, keyId } = nobody } = checked
       instruments.exchanges.inc({ outcome: reason.toLowerCase() as Lowercase<Reason> })
       const line = { [field.requestId]: requestId, [field.reason]: reason, [field.keyId]: keyId, [field.source]: source }
-      // The line of the call itself says so much of a flood.
-      if (reason !== 'SIGN_IN_LIMITED') log.info(line, 'sign-in refused')
+      // During a flood, the log line of the call itself is enough.
+      if (reason !== 'SIGN_IN_LIMITED') log.info(line, 'sign-in rejected')
       refusals.note({ workspace, actor, keyId, source: source ?? '', action: 'sign_in.refused', reason, requestId, traceId })
       throw checked.error
     }
@@ -87,5 +87,9 @@ export function exchange(parts: ExchangeParts): Exchange {
 }
 
 const nobody = { workspace: '', actor: '', keyId: '' }
-const notValid = (): MeshError => meshErrors.UNAUTHENTICATED({ message: 'This API key is not valid: it is mistyped, or it has ended.' })
-const notFromThere = (): MeshError => meshErrors.PERMISSION_DENIED({ message: 'This API key may not be used from this address.' })
+const notValid = (): MeshError =>
+  meshErrors.UNAUTHENTICATED({
+    message: 'This API key is not valid. Check its spelling, or use a key that has not expired or been revoked.',
+  })
+const notFromThere = (): MeshError =>
+  meshErrors.PERMISSION_DENIED({ message: 'This API key may not be used from this address. Use one of its allowed_sources.' })

@@ -1,4 +1,4 @@
-/** What verifiers must know to tell caller tokens: the keys that may have signed them, and the API keys that are believed no longer. */
+/** What verifiers need to verify caller tokens: the public signing keys, and the revoked API keys. */
 import { keyEndsRememberedMs } from '#mesh/api-key.ts'
 import type { Revocation } from '../keys/key.ts'
 import type { KeyStore } from '../keys/store.ts'
@@ -9,19 +9,19 @@ export interface News {
   readonly signingKeys: readonly PublicKey[]
   /** In order. */
   readonly revocations: readonly Revocation[]
-  /** What to go on from. */
+  /** The sequence to continue from. */
   readonly sequence: number
   readonly signatures: SignatureNews
 }
 
-/** Which signature keys count, as far as that changed, and of which root they are. */
+/** Changes of the valid signature keys, and the root secret that they belong to. */
 export interface SignatureNews extends Awaited<ReturnType<SignatureStore['changedAfter']>> {
   readonly rootId: string
 }
 
 /**
- * All signing keys, the revocations later than a sequence that something begun with the key can still be of, and the states of signature
- * keys likewise.
+ * All signing keys; the revocations after a sequence that can still concern a valid token; and the states of signature keys after a
+ * sequence.
  */
 export type Feed = (after: { revocations: number; signatures: number }) => Promise<News>
 
@@ -29,7 +29,7 @@ export interface FeedParts {
   ring: Pick<KeyRing, 'published'>
   keys: Pick<KeyStore, 'revocationsAfter'>
   signatures: Pick<SignatureStore, 'changedAfter'>
-  /** Of the signature keys. */
+  /** The fingerprint of the root secret of the signature keys. */
   rootId: string
 }
 

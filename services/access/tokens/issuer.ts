@@ -1,15 +1,15 @@
-/** Caller tokens: what a caller may do and who they are, signed, so that every service can tell without asking. */
+/** Caller tokens: the signed identity and permissions of a caller, which every service verifies by itself. */
 import { SignJWT } from 'jose'
 import type { KeyRing } from './key-ring.ts'
 import { maxTokenMs } from './signing-keys.ts'
 
-/** Whom a token is for. */
+/** The caller that a token describes. */
 export interface Bearer {
   readonly workspace: string
   readonly actor: string
   readonly keyId: string
   readonly permissions: readonly string[]
-  /** How long their key still lives, in milliseconds; undefined where it has no end. */
+  /** The remaining lifetime of the key, in milliseconds; undefined if it does not expire. */
   readonly expiresInMs: number | undefined
 }
 
@@ -22,9 +22,9 @@ export interface IssuedToken {
 
 export interface IssuerParts {
   ring: Pick<KeyRing, 'signer'>
-  /** How long tokens live; five minutes at the most. */
+  /** The lifetime of tokens; at most five minutes. */
   ttlMs: number
-  /** Epoch milliseconds: verifiers go by their own clocks. */
+  /** Epoch milliseconds, because verifiers use their own clocks. */
   now?: () => number
 }
 
@@ -34,7 +34,7 @@ export function issuer({ ring, ttlMs, now = Date.now }: IssuerParts): Issue {
   return async ({ workspace, actor, keyId, permissions, expiresInMs = Infinity }) => {
     const { kid, privateKey } = await ring.signer()
     const at = now()
-    // JWTs count in whole seconds: rounded down, so that no token outlives its key.
+    // JWTs count whole seconds: rounded down, so that no token outlives its key.
     const exp = Math.floor((at + Math.min(ttlMs, maxTokenMs, expiresInMs)) / 1000)
     const kexp = expiresInMs === Infinity ? undefined : Math.floor((at + expiresInMs) / 1000)
     const token = await new SignJWT({ ws: workspace, key: keyId, ...(kexp !== undefined && { kexp }), perms: [...permissions] })

@@ -1,6 +1,6 @@
 /**
- * Ed25519 key pairs as they are kept: the public half in the open, the private half sealed by AES-256-GCM under a key that is derived from
- * a secret of the configuration (HKDF-SHA256, RFC 5869), so that the database alone signs nothing.
+ * Ed25519 key pairs as they are stored: the public half in clear, the private half sealed by AES-256-GCM under a key that is derived from a
+ * configured secret (HKDF-SHA256, RFC 5869), so that the database alone cannot sign.
  */
 import { type KeyObject, createCipheriv, createDecipheriv, createPrivateKey, generateKeyPairSync, hkdfSync, randomBytes } from 'node:crypto'
 import { calculateJwkThumbprint } from 'jose'
@@ -15,11 +15,11 @@ export interface SealedPair {
   readonly sealed: Buffer
 }
 
-/** What is sealed with another secret, or was changed since. */
+/** A private half that was sealed with another secret, or changed since. */
 export class SealBroken extends Error {
   override readonly name = 'SealBroken'
   constructor(kid: string) {
-    super(`the signing key ${kid} cannot be opened with this secret`)
+    super(`the signing key ${kid} cannot be decrypted with this secret`)
   }
 }
 
@@ -60,5 +60,5 @@ export class Sealer {
   }
 }
 
-/** A private half is worth nothing under another public one. */
+/** Binds a private half to its public half. */
 const boundTo = ({ kid, x }: { kid: string; x: string }): Buffer => Buffer.from(JSON.stringify([kid, x]))

@@ -1,6 +1,6 @@
 /**
- * The signing keys as this replica knows them: read again and again, replaced when it is time, opened when they sign. It never signs on
- * what it read longer ago than a new key waits: then another replica's key may sign already, and its own be believed no longer.
+ * The signing keys as this replica knows them: read repeatedly, replaced when due, opened to sign. It never signs with a state older than
+ * the waiting time of a new key: by then another replica's key may sign, and its own may no longer be valid.
  */
 import type { KeyObject } from 'node:crypto'
 import { meshErrors } from '#mesh/errors.ts'
@@ -15,11 +15,11 @@ export interface KeyRingParts {
   sealer: Sealer
   /** How long a key signs before its successor does, in milliseconds. */
   lifetimeMs: number
-  /** A clock that never goes back, in milliseconds. */
+  /** A monotonic clock, in milliseconds. */
   now?: () => number
 }
 
-/** What is signed with. */
+/** The key that signs, opened. */
 export interface Signer {
   readonly kid: string
   readonly privateKey: KeyObject
@@ -31,11 +31,11 @@ export interface PublicKey {
   readonly x: string
 }
 
-/** Half of what is allowed, so that a read which takes its time is still in time. */
+/** Half of what is allowed, so that even a slow read is in time. */
 const freshMs = leadMs / 2
 
 interface Read extends KeysThen {
-  /** By this process's clock, when the read began: what it says was true then or later. */
+  /** The start of the read by this process's clock: the result was true then or later. */
   readonly at: number
 }
 
@@ -51,14 +51,14 @@ export class KeyRing {
     this.#now = parts.now ?? (() => performance.now())
   }
 
-  /** To be waited for before anything is signed. Throws SealBroken where what is or will be signed with cannot be opened. */
+  /** Await this before anything is signed. Throws SealBroken if a key that signs, now or later, cannot be opened. */
   async begin(): Promise<void> {
     const { keys, now } = await this.#current()
     for (const key of signersToCome(keys, now)) this.#open(key)
     await this.#keepUp()
   }
 
-  /** Keeps up with the other replicas, and makes the next key when it is time. Not started yet. */
+  /** Follows the other replicas, and creates the next key when due. Not started yet. */
   loop(intervalMs: number, log: Logger): Loop {
     const work = async (): Promise<boolean> => {
       await this.#keepUp()
@@ -67,17 +67,17 @@ export class KeyRing {
     return new Loop({ name: 'signing keys', intervalMs, log, work })
   }
 
-  /** Makes a successor now, however long the newest has signed. When it signs is by the clock of the database. */
+  /** Creates a successor now, however long the newest has signed. The clock of the database decides when it signs. */
   async rotate(): Promise<{ kid: string; signsFrom: Date }> {
     const made = await this.#turn(true)
     return { kid: made!.kid, signsFrom: new Date(made!.signsFrom) }
   }
 
-  /** Throws DEPENDENCY_UNAVAILABLE where another replica may be able to sign and this one is not. */
+  /** Throws DEPENDENCY_UNAVAILABLE if this replica cannot sign; another one may be able to. */
   async signer(): Promise<Signer> {
     const { keys, now } = await this.#current()
     const key = signerOf(keys, now)
-    if (key === undefined) throw meshErrors.DEPENDENCY_UNAVAILABLE({ cause: new Error('there is no signing key yet') })
+    if (key === undefined) throw meshErrors.DEPENDENCY_UNAVAILABLE({ cause: new Error('no signing key exists yet') })
     try {
       return { kid: key.kid, privateKey: this.#open(key) }
     } catch (cause) {
@@ -85,7 +85,7 @@ export class KeyRing {
     }
   }
 
-  /** All that a living token may be signed with. */
+  /** All keys that may have signed a valid token. */
   async published(): Promise<PublicKey[]> {
     const { keys, now } = await this.#current()
     return publishedOf(keys, now).map(({ kid, x }) => ({ kid, x }))
@@ -96,7 +96,7 @@ export class KeyRing {
     if (isDue(keys, now, this.#parts.lifetimeMs) || publishedOf(keys, now).length < keys.length) await this.#turn(false)
   }
 
-  /** What is known and not too old, as of now; at once unless it must be read. */
+  /** The known state, adjusted to now; it is read first if it is too old. */
   async #current(): Promise<KeysThen> {
     const last = this.#last !== undefined && this.#now() - this.#last.at < freshMs ? this.#last : await this.#read()
     const ageMs = this.#now() - last.at
@@ -104,7 +104,7 @@ export class KeyRing {
     return { keys: last.keys, now: last.now + ageMs }
   }
 
-  /** One read for all who wait for one. */
+  /** Concurrent callers share one read. */
   #read(): Promise<Read> {
     this.#reading ??= this.#remember(() => this.#parts.store.read()).finally(() => (this.#reading = undefined))
     return this.#reading
@@ -113,19 +113,19 @@ export class KeyRing {
   async #remember(ask: () => Promise<KeysThen>): Promise<Read> {
     const at = this.#now()
     const read = { ...(await ask()), at }
-    // Of two that were under way the one that began later knows more.
+    // Of two concurrent reads the one that began later knows more.
     if (this.#last === undefined || at >= this.#last.at) this.#last = read
     for (const kid of this.#opened.keys()) if (!read.keys.some((key) => key.kid === kid)) this.#opened.delete(kid)
     return read
   }
 
-  /** Lets go of what is gone, and adds a successor where one is due, or asked for. */
+  /** Removes expired keys, and adds a successor if one is due or requested. */
   async #turn(asked: boolean): Promise<SigningKey | undefined> {
     const pair = await this.#parts.sealer.newPair()
     let add: SigningKey | undefined
     await this.#remember(() =>
       this.#parts.store.change(({ keys, now }) => {
-        // Decided on what is there under the lock: another replica may have been first.
+        // Decides under the lock on the current keys: another replica may have been first.
         add = asked || isDue(keys, now, this.#parts.lifetimeMs) ? { ...pair, signsFrom: signsFromOf(keys, now) } : undefined
         const published = publishedOf(keys, now)
         return { add, remove: keys.filter((key) => !published.includes(key)).map(({ kid }) => kid) }

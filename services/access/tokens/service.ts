@@ -1,4 +1,4 @@
-/** relay.access.v1.AccessService: sign-in, and what verifiers follow. */
+/** relay.access.v1.AccessService: the exchange, and the feed that verifiers follow. */
 import {
   AccessServiceService,
   type ExchangeRequest,
@@ -19,7 +19,7 @@ export function accessService({ exchange, feed }: { exchange: Exchange; feed: Fe
   return served(AccessServiceService, {
     exchange(request, call) {
       const { requestId, trace, peer } = call
-      // Only a service of the mesh may speak for another address.
+      // Only a service of the mesh may name another address.
       const believed = peer !== undefined && isService(peer) && request.source !== undefined
       const source = believed ? parseSource(request.source!) : call.source
       return response(request, { requestId, trace, source })
@@ -29,7 +29,7 @@ export function accessService({ exchange, feed }: { exchange: Exchange; feed: Fe
   })
 }
 
-/** The exchange in the contract's words, for this process as well. */
+/** The exchange in the contract's messages, for use within this process. */
 export const exchangeHere =
   (exchange: Exchange) =>
   async ({ apiKey }: ExchangeRequest, context: Context): Promise<ExchangeResponse> => {
@@ -48,7 +48,7 @@ export const exchangeHere =
     }
   }
 
-/** The feed in the contract's words, for this process as well. */
+/** The feed in the contract's messages, for use within this process. */
 export const followHere =
   (feed: Feed) =>
   async ({ after, signaturesAfter }: FollowRequest): Promise<FollowResponse> => {

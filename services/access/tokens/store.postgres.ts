@@ -19,7 +19,7 @@ export function signingKeyStore(database: Database): SigningKeyStore {
   }
 }
 
-/** One row always: the time, beside each key if there are any. */
+/** At least one row: the time, and a key per row if there are any. */
 async function read(queries: Queries): Promise<KeysThen> {
   const rows = await queries.query<Row>(statements.read)
   return { now: rows[0]!.now, keys: rows.flatMap(keyOf) }

@@ -1,4 +1,4 @@
-/** Where signing keys are kept, for all replicas. A store that cannot be reached throws DEPENDENCY_UNAVAILABLE. */
+/** Stores the signing keys, for all replicas. Throws DEPENDENCY_UNAVAILABLE if the store is unreachable. */
 import type { SealedPair } from './key-pair.ts'
 import type { Signing } from './signing-keys.ts'
 
@@ -18,6 +18,8 @@ export interface Change {
 
 export interface SigningKeyStore {
   read(): Promise<KeysThen>
-  /** Decides on what is there and writes it, while nobody else can: of many who do so at once each sees what those before it did. */
+  /**
+   * Decides on the current keys and writes the change under a lock: each of several concurrent calls sees the changes of those before it.
+   */
   change(decide: (then: KeysThen) => Change): Promise<KeysThen>
 }

@@ -1,4 +1,4 @@
-/** What caller tokens are made of and told by, put together: signing keys, the exchange, and the feed of verifiers. */
+/** Assembles caller tokens: signing keys, the exchange, and the feed of verifiers. */
 import { AddressLimiter } from '#mesh/address-limiter.ts'
 import type { Loop } from '#mesh/loop.ts'
 import type { KeyStore } from '../keys/store.ts'
@@ -13,28 +13,28 @@ import type { SigningKeyStore } from './store.ts'
 export interface TokensParts extends Omit<ExchangeParts, 'keys' | 'limiter' | 'issue'> {
   keys: Pick<KeyStore, 'findByHash' | 'revocationsAfter'>
   signingKeys: SigningKeyStore
-  /** What private halves are sealed with. */
+  /** The secret that seals private halves. */
   signingSecret: { reveal(): string }
   /** How long a key signs, in milliseconds. */
   signingKeyLifeMs: number
   tokenMs: number
   signatures: Pick<SignatureStore, 'changedAfter'>
   signatureKeys: { readonly rootId: string }
-  /** Failed exchanges of one address in a minute. */
+  /** Maximum failed exchanges per address and minute. */
   exchangeLimit: number
 }
 
 export interface Tokens {
   readonly exchange: Exchange
   readonly feed: Feed
-  /** Keeps up with the signing keys; not started yet. */
+  /** Follows the signing keys; not started yet. */
   readonly loop: Loop
 }
 
-/** How often the signing keys are read: other replicas and operators make new ones. */
+/** How often the signing keys are read: other replicas and operators create new ones. */
 const intervalMs = 1000
 
-/** Once there is a key to sign with. Throws SealBroken where the secret does not open it. */
+/** Resolves once there is a key to sign with. Throws SealBroken if the secret does not open it. */
 export async function tokens({ signingKeys, signingSecret, signingKeyLifeMs, ...parts }: TokensParts): Promise<Tokens> {
   const { tokenMs, exchangeLimit } = parts
   const ring = new KeyRing({ store: signingKeys, sealer: new Sealer(signingSecret.reveal()), lifetimeMs: signingKeyLifeMs })

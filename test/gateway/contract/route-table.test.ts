@@ -51,18 +51,18 @@ describe('a contract', () => {
   })
 
   test.each([
-    ['a route for anybody that is no page', { rule: get('/a'), open: true }, /what is open only as a Page/],
+    ['a route for anybody that is no page', { rule: get('/a'), open: true }, /an open method must return a Page/],
     ['a page for peers', { rule: get('/a'), peers: ['*'], output: 'relay.mesh.v1.Page' }, /has a route and no permission/],
     ['a page for those with a permission', { rule: get('/a'), permission: 'a:b', output: 'relay.mesh.v1.Page' }, /shows no key/],
     [
       'a page that is posted to without a form',
       { rule: { pattern: { case: 'post', value: '/a' }, body: '' }, open: true, output: 'relay.mesh.v1.Page' },
-      /is a Page by POST/,
+      /returns a Page for POST/,
     ],
     [
       'a page that is put',
       { rule: { pattern: { case: 'put', value: '/a' }, body: '*' }, open: true, output: 'relay.mesh.v1.Page' },
-      /is a Page by PUT/,
+      /returns a Page for PUT/,
     ],
     ['a route for peers', { rule: get('/a'), peers: ['*'] }, /has a route and no permission/],
     ['a route without permission', { rule: get('/a') }, /has a route and no permission/],
@@ -72,12 +72,12 @@ describe('a contract', () => {
       /pattern custom, which is not supported/,
     ],
     ['a response_body', { permission: 'a:b', rule: { ...get('/a'), responseBody: 'x' } }, /response_body/],
-    ['a variable that is no field', { permission: 'a:b', rule: get('/a/{b}') }, /binds b, which is no scalar field/],
+    ['a variable that is no field', { permission: 'a:b', rule: get('/a/{b}') }, /binds b, which is not a scalar field/],
     ['a body on GET', { permission: 'a:b', rule: { ...get('/a'), body: '*' } }, /GET does not carry/],
     [
       'a body that is no message',
       { permission: 'a:b', input: 'In', rule: { pattern: { case: 'post', value: '/a' }, body: 'name' } },
-      /no message field/,
+      /not a message field/,
     ],
     ['a template that is none', { permission: 'a:b', rule: get('a') }, /does not begin with a slash/],
   ] as [string, MethodWords, RegExp][])('with %s stops the start, by name', (_what, words, message) => {

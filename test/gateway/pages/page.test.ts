@@ -32,9 +32,9 @@ describe('a page', () => {
     for (const status of [302, 303]) {
       expect(read({ status, location: '/done' })).toMatchObject({ status, headers: { location: '/done' }, body: '' })
       expect(() => read({ status })).toThrow('redirects nowhere')
-      expect(() => read({ status, location: '/', html: 'x' })).toThrow('redirects and has something')
+      expect(() => read({ status, location: '/', html: 'x' })).toThrow('has HTML and redirects')
     }
-    expect(() => read({ status: 200 })).toThrow('nothing to show')
+    expect(() => read({ status: 200 })).toThrow('a page has no HTML')
     expect(() => read({ status: 200, location: '/', html: 'x' })).toThrow('does not redirect')
   })
 
@@ -64,7 +64,7 @@ describe('a page with a form, or that goes on by itself', () => {
     'https://user:secret@host.example/',
     '/a\r\nset-cookie: relay-x=1',
   ])('never goes on to %j', (forward) => {
-    expect(() => read({ status: 200, html: 'x', forward })).toThrow('goes on to what is neither http(s) nor a path')
+    expect(() => read({ status: 200, html: 'x', forward })).toThrow('forwards to an address that is neither http(s) nor a path')
   })
 
   test('goes on only when it went well', () => {
@@ -146,7 +146,7 @@ describe('a cookie', () => {
     ['with a name that only begins like ours', 'relay-=1'],
     ['with a name in another case', 'Relay-x=1'],
   ])('is never set %s', (_what, text) => {
-    expect(() => cookie(text)).toThrow('a cookie that pages do not set')
+    expect(() => cookie(text)).toThrow('a cookie that is not allowed')
   })
 
   test('is one of a few', () => {
@@ -186,7 +186,7 @@ describe('the page of a failure', () => {
     expect(status).toBe(501)
     expect(headers['content-type']).toBe('text/html; charset=utf-8')
     expect(headers['cache-control']).toBe('no-store')
-    expect(body).toContain('no part of this installation')
+    expect(body).toContain('service behind this route is not configured')
     expect(body).toContain(id)
   })
 

@@ -86,7 +86,7 @@ describe('while the service is away', () => {
     expect(verdicts.filter(({ allowed }) => allowed)).toHaveLength(20)
     expect(verdicts[49]).toMatchObject({ allowed: false, source: 'fallback', limited: true, limit: 20, remaining: 0, resetMs: 3000 })
     expect(ofWorkspaces()).toHaveLength(2)
-    expect(lines.filter(({ msg }) => msg.includes('does not answer'))).toMatchObject([{ reason: 'UNAVAILABLE' }])
+    expect(lines.filter(({ msg }) => msg.includes('does not respond'))).toMatchObject([{ reason: 'UNAVAILABLE' }])
     expect(await metrics.registry.metrics()).toMatch(/gateway_ratelimit_up\{service="gateway"\} 0\n/)
     expect(await metrics.registry.metrics()).toMatch(/gateway_ratelimit_fallback_total\{reason="error",service="gateway"\} 50\n/)
   })
@@ -106,7 +106,7 @@ describe('while the service is away', () => {
     responses = async (hits) => granted(hits)
     await vi.waitFor(() => expect(limiter.up).toBe(true))
     expect(await decide()).toMatchObject({ allowed: true, source: 'service' })
-    expect(lines.map(({ msg }) => msg)).toContain('the ratelimit service answers again')
+    expect(lines.map(({ msg }) => msg)).toContain('the ratelimit service responds again')
   })
 
   test('what is known of an exhausted window still holds', async () => {

@@ -127,9 +127,9 @@ describe('a response', () => {
     expect(() => write(Uint8Array.from([(1 << 3) | 0, 1]))).toThrow()
   })
 
-  test('with a number that JSON has no word for is an error', () => {
+  test('with a number that JSON cannot represent is an error', () => {
     const desc = output({ ratio: { type: Type.DOUBLE } })
-    expect(() => responseWriter(desc)(toBinary(desc, create(desc, { ratio: NaN })))).toThrow('no word')
+    expect(() => responseWriter(desc)(toBinary(desc, create(desc, { ratio: NaN })))).toThrow('cannot represent')
   })
 })
 

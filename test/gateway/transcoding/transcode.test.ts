@@ -125,7 +125,7 @@ describe('a query', () => {
     ['page_size=-1', 'page_size', 'must be a whole number from 0 to 4294967295'],
     ['page_size=0x10', 'page_size', 'must be a whole number from 0 to 4294967295'],
     ['page_size=1.5', 'page_size', 'must be a whole number from 0 to 4294967295'],
-    ['page_token=a%00b', 'page_token', 'holds the character NUL (%00), which text cannot'],
+    ['page_token=a%00b', 'page_token', 'holds the character NUL (%00), which text cannot contain'],
   ])('%s is refused', (query, field, description) => {
     expect(refused(() => list({ query }))).toEqual({ [field]: description })
   })

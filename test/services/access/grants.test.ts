@@ -122,7 +122,7 @@ describe('the rights of access in its database', () => {
   })
 
   test('are refused to a service that would shorten its own audit log', async () => {
-    await expect(grantRights({ owner, service, retention: service })).rejects.toThrow('must not be the one that the service runs as')
+    await expect(grantRights({ owner, service, retention: service })).rejects.toThrow('must not be the role of DATABASE_URL')
   })
 
   test('hold the key store to what it may: a hash cannot be used twice, a revocation cannot be of no key', async () => {

@@ -199,7 +199,7 @@ describe('the access process', () => {
     const wrong = startProcess(main, env({ ACCESS_SIGNING_SECRET: secretOf() }))
     running.push(wrong)
     expect(await wrong.ended).toBe(78)
-    expect(wrong.text.stderr).toMatch(/^access: ACCESS_SIGNING_SECRET does not open the signing key in the database/)
+    expect(wrong.text.stderr).toMatch(/^access: ACCESS_SIGNING_SECRET does not decrypt the signing key in the database/)
     expect(wrong.text.stderr).toContain('relay-access rotate-signing-key')
     expect(await sql('SELECT * FROM signing_keys')).toEqual(keys)
   })

@@ -77,16 +77,16 @@ describe('relay-access create-key', () => {
     expect(await lines()).toEqual([expect.objectContaining({ keyId: recovered.keyId, status: 'active', role: 'admin' })])
     expect((await lines('--all')).map(({ status }) => status)).toEqual(['active', 'revoked'])
     const elsewhere = await run(['revoke-key', '--workspace', 'acme', '--key-id', recovered.keyId])
-    expect(elsewhere).toMatchObject({ code: 1, stderr: expect.stringContaining('There is no such key') as string })
+    expect(elsewhere).toMatchObject({ code: 1, stderr: expect.stringContaining('The key does not exist') as string })
   })
 
   const without = (name: string) => required.filter((_, index) => required[index - (index % 2)] !== name)
   test.each([
-    ['no workspace', without('--workspace'), '--workspace is needed'],
-    ['an empty name', [...without('--name'), '--name', ''], '--name "" cannot be taken'],
-    ['an odd workspace', [...without('--workspace'), '--workspace', 'a b'], '--workspace "a b" cannot be taken'],
-    ['no number of time', [...required, '--expires-in', 'soon'], '--expires-in "soon" is no time'],
-    ['more than ten years', [...required, '--expires-in', '3651d'], '--expires-in "3651d" is no time'],
+    ['no workspace', without('--workspace'), '--workspace is required'],
+    ['an empty name', [...without('--name'), '--name', ''], '--name "" is not valid'],
+    ['an odd workspace', [...without('--workspace'), '--workspace', 'a b'], '--workspace "a b" is not valid'],
+    ['no number of time', [...required, '--expires-in', 'soon'], '--expires-in "soon" is not a time'],
+    ['more than ten years', [...required, '--expires-in', '3651d'], '--expires-in "3651d" is not a time'],
     ['an unknown option', [...required, '--admin'], "Unknown option '--admin'"],
   ])('is not understood with %s, and makes nothing', async (_, args, why) => {
     const before = (await access.rows('api_keys')).length
@@ -100,7 +100,7 @@ describe('relay-access create-key', () => {
     const wrong = ['--role', 'viewer', '--scope', 'keys:admin', '--allowed-source', 'here']
     const { code, stdout, stderr } = await run(['create-key', ...without('--role'), ...wrong])
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
-    expect(stderr).toMatch(/allowed_sources\.0 is not an IP address.*\n.*scopes\.0 is no permission of the role viewer/)
+    expect(stderr).toMatch(/allowed_sources\.0 is not an IP address.*\n.*scopes\.0 is not a permission of the role viewer/)
     expect((await run(['create-key', ...without('--role'), '--role', 'root'])).stderr).toContain('role is not a role')
   })
 

@@ -142,7 +142,7 @@ describe('the idempotency service', () => {
       await claim(claimRequest(request.key))
       now += 1000
       await claim(claimRequest(request.key))
-      await expect(client.renew({ key: request.key, token, leaseMs: 0 }, context())).rejects.toThrow('no longer held')
+      await expect(client.renew({ key: request.key, token, leaseMs: 0 }, context())).rejects.toThrow('no longer holds the grant')
       const claims = await metric('idempotency_claims_total')
       for (const outcome of ['granted', 'in_flight', 'taken_over']) expect(claims).toMatch(new RegExp(`outcome="${outcome}",[^}]*\\} 1\n?`))
       expect(await metric('idempotency_fenced_total')).toMatch(/operation="renew",[^}]*\} 1/)

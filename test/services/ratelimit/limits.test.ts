@@ -80,7 +80,7 @@ describe('a limits file that is not understood is refused, by path', () => {
     ['a value with a wildcard', top('{key: b, value: "x*"}'), '$.descriptors[1].value'],
     ['a value that YAML takes for a number', top('{key: b, value: 404}'), '$.descriptors[1].value: must be text'],
     ['no key', top('{value: b}'), '$.descriptors[1].key'],
-    ['the same descriptor twice', top('{key: a}'), '$.descriptors[1]: a stands here twice'],
+    ['the same descriptor twice', top('{key: a}'), '$.descriptors[1]: a is here twice'],
     [
       'the same value twice',
       top('{key: c, descriptors: [{key: x, value: y}, {key: x, value: y}]}'),
@@ -88,12 +88,12 @@ describe('a limits file that is not understood is refused, by path', () => {
     ],
     ['descriptors that are no list', 'domain: relay\ndescriptors: {key: a}', '$.descriptors: must be a list'],
     ['no domain', 'descriptors: []', '$.domain'],
-    ['a domain twice', 'domain: relay\n---\ndomain: relay', '$[1].domain: relay stands in the file twice'],
+    ['a domain twice', 'domain: relay\n---\ndomain: relay', '$[1].domain: relay is in the file twice'],
     ['a list with text in it', '[relay]', '$: must be a mapping'],
     ['a key twice in a mapping', 'domain: relay\ndomain: edge', 'limits.yaml: Map keys must be unique'],
     ['something that is not YAML', 'domain: [', 'limits.yaml: '],
     ['an unknown tag', 'domain: !secret relay', 'limits.yaml: '],
-    ['nothing', '', 'limits.yaml: has no domain'],
+    ['nothing', '', 'limits.yaml: names no domain'],
   ])('%s', (_, text, message) => expect(() => Limits.parse(text, 'limits.yaml')).toThrow(message))
 })
 

@@ -127,7 +127,7 @@ test('with REDIS_URL it shares its windows, goes on in time without Redis, count
   const slow = await one.check('acme')
   expect(slow).toMatchObject({ source: 'SOURCE_FALLBACK', granted: 1, limit: 600 })
   for (let index = 0; index < 50; index += 1) expect((await one.check('acme')).granted).toBe(1)
-  const away = 'Redis does not answer: deciding from in-process buckets'
+  const away = 'Redis does not respond; deciding from in-process buckets'
   await vi.waitFor(() => expect(messages(one).filter((message) => message === away)).toHaveLength(1))
   const metrics = await one.admin('/metrics')
   const count = (labels: string) => Number(new RegExp(`${labels},service="ratelimit"\\} (\\d+)\n`).exec(metrics)?.[1] ?? 0)
@@ -142,7 +142,7 @@ test('with REDIS_URL it shares its windows, goes on in time without Redis, count
   redis.resume()
   await vi.waitFor(async () => expect((await one.check('acme')).source).toBe('SOURCE_REDIS'), { timeout: 15_000 })
   expect(await one.admin('/metrics')).toMatch(/ratelimit_backend_up\{service="ratelimit"\} 1\n/)
-  await vi.waitFor(() => expect(messages(one)).toContain('Redis answers again: limits are shared again'))
+  await vi.waitFor(() => expect(messages(one)).toContain('Redis responds again; limits are shared again'))
 
   one.process.kill('SIGTERM')
   expect(await once(one.process, 'exit')).toEqual([0, null])

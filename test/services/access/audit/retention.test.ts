@@ -93,7 +93,7 @@ describe('retention', () => {
       { workspace, removed: 0 },
       { removed: 1, broken: undefined },
     ])
-    expect(retained[0]!.broken?.message).toContain('not whole at sequence 3')
+    expect(retained[0]!.broken?.message).toContain('not intact at sequence 3')
     expect(await left()).toEqual(before)
     expect((await log.verify()).findings).toMatchObject([{ sequence: 3 }])
   })

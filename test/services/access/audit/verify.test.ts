@@ -109,7 +109,7 @@ describe('verifying a chain', () => {
     const entries = longChain(3)
     const found = await verified(entries.with(1, { ...entries[1]!, eventId: 'x\u001B[2J\ny' }))
     expect(found).toMatchObject({
-      sentence: 'workspace "acme", sequence 2, event "x\\u001b[2J\\ny": edited: what stands here is not what was recorded',
+      sentence: 'workspace "acme", sequence 2, event "x\\u001b[2J\\ny": edited: this entry differs from the recorded one',
     })
   })
 })

@@ -10,9 +10,13 @@ const from = (source: string | undefined) => ({ ...ownContext(), source })
 const notValid = {
   code: 'UNAUTHENTICATED',
   reason: 'UNAUTHENTICATED',
-  message: 'This API key is not valid: it is mistyped, or it has ended.',
+  message: 'This API key is not valid. Check its spelling, or use a key that has not expired or been revoked.',
 }
-const notFromThere = { code: 'PERMISSION_DENIED', reason: 'PERMISSION_DENIED', message: 'This API key may not be used from this address.' }
+const notFromThere = {
+  code: 'PERMISSION_DENIED',
+  reason: 'PERMISSION_DENIED',
+  message: 'This API key may not be used from this address. Use one of its allowed_sources.',
+}
 
 interface Case {
   keyOf: (at: Harness) => string
@@ -55,7 +59,7 @@ describe('the exchange of a key', () => {
     expect({ code: error.code, reason: error.reason, message: error.message, metadata: error.metadata }).toEqual({ ...says, metadata: {} })
     expect(at.asked()).toBe(asked)
     expect(at.refusals).toEqual([expect.objectContaining({ action: 'sign_in.refused', reason, source: source ?? '' })])
-    expect(at.lines).toEqual([expect.objectContaining({ msg: 'sign-in refused', reason })])
+    expect(at.lines).toEqual([expect.objectContaining({ msg: 'sign-in rejected', reason })])
     expect(at.used).toEqual([])
     if (apiKey !== '') expect(JSON.stringify([at.lines, at.refusals])).not.toContain(apiKey)
   })
