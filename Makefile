@@ -48,7 +48,7 @@ gate: ## Load the running mesh and decide whether it is good enough to release (
 format: ## Lay out every file as `make check` wants it
 	@$(with) oxfmt .
 
-generate: ## Generate code from the contracts, and .env.example from the tables of variables
+generate: ## Generate code from the contracts, docs/errors.md, and .env.example
 	@$(with) node proto/contracts.ts generate
 	@$(with) node deploy/env-example.ts generate
 

@@ -18,7 +18,7 @@ export interface OwnRoutesParts {
 
 export function systemRoutes(app: FastifyInstance, { config, health, routes }: OwnRoutesParts): void {
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
-  const reasons = documentedReasons(readFileSync(new URL('../docs/errors.md', import.meta.url), 'utf8'))
+  const reasons = documentedReasons()
   const document = openApi(routes, { version, reasons })
   const page = docsPage(document, reasons)
   const about = JSON.stringify({ version, commit: config.commit, node: process.version })

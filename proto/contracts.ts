@@ -1,5 +1,5 @@
 /**
- * The one door to the contracts: `node proto/contracts.ts generate | check | lint | breaking [ref]`.
+ * The one entry point to the contracts: `node proto/contracts.ts generate | check | lint | breaking [ref]`.
  *
  * buf wants everything under one folder, and Google's files live in node_modules; so each command first stages a folder
  * (.cache/proto) with our contracts, our wire-compatible imports, and Google's, and runs buf there.
@@ -8,10 +8,13 @@ import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { commentsOf } from './comments.ts'
+import { errorTables, reasonsOf, withReasons } from './reasons.ts'
 
 const root = join(import.meta.dirname, '..')
 const cache = join(root, '.cache')
 const generated = join(root, 'proto/gen')
+const errorsPage = join(root, 'docs/errors.md')
+const reasons = reasonsOf(await errorTables())
 const googleapis = join(root, 'node_modules/@grpc/grpc-js-xds/deps/googleapis')
 const googleFiles = [
   'google/api/annotations.proto',
@@ -45,7 +48,7 @@ function buf(folder: string, ...args: string[]): void {
   })
 }
 
-/** Everything generated from the contracts: TypeScript for services, and the image that the rest is derived from. */
+/** The content of proto/gen: TypeScript for services, the image that the rest is derived from, and the reasons of the error tables. */
 function generateInto(out: string): void {
   const folder = stage(join(root, 'proto'), 'proto')
   buf(folder, 'generate')
@@ -55,6 +58,7 @@ function generateInto(out: string): void {
   const commented = join(folder, 'commented.binpb')
   buf(folder, 'build', '--as-file-descriptor-set', '-o', commented)
   writeFileSync(join(out, 'comments.json'), `${JSON.stringify(commentsOf(readFileSync(commented)), null, 2)}\n`)
+  writeFileSync(join(out, 'reasons.json'), `${JSON.stringify(reasons, null, 2)}\n`)
 }
 
 function filesUnder(folder: string): string[] {
@@ -65,7 +69,10 @@ function filesUnder(folder: string): string[] {
     .sort()
 }
 
-/** Fails when the checked-in code is not what the contracts generate now. */
+/** The page of errors as the error tables make it now. */
+const freshErrorsPage = () => withReasons(readFileSync(errorsPage, 'utf8'), reasons)
+
+/** Fails when the checked-in files are not what the contracts and error tables generate now. */
 function check(): void {
   const fresh = join(cache, 'gen')
   generateInto(fresh)
@@ -74,8 +81,10 @@ function check(): void {
     return !existsSync(a) || !existsSync(b) || !readFileSync(a).equals(readFileSync(b))
   })
   if (stale.length > 0) {
-    throw new Error(`proto/gen is not what the contracts generate (run \`make generate\`):\n  ${stale.join('\n  ')}`)
+    throw new Error(`proto/gen is not what the contracts and error tables generate (run \`make generate\`):\n  ${stale.join('\n  ')}`)
   }
+  if (readFileSync(errorsPage, 'utf8') !== freshErrorsPage())
+    throw new Error('docs/errors.md does not list the reasons of the error tables (run `make generate`)')
 }
 
 /** Compares with the contracts of a git ref: by default the main branch's, where one is known. */
@@ -107,8 +116,10 @@ function breaking(ref: string | undefined): void {
 
 const [command, argument] = process.argv.slice(2)
 try {
-  if (command === 'generate') generateInto(generated)
-  else if (command === 'check') check()
+  if (command === 'generate') {
+    generateInto(generated)
+    writeFileSync(errorsPage, freshErrorsPage())
+  } else if (command === 'check') check()
   else if (command === 'lint') buf(stage(join(root, 'proto'), 'proto'), 'lint')
   else if (command === 'breaking') breaking(argument)
   else throw new Error('usage: node proto/contracts.ts generate | check | lint | breaking [git-ref]')

@@ -1,64 +1,40 @@
-import { readFileSync, readdirSync, writeFileSync, existsSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { beforeAll, describe, expect, test } from 'vitest'
-import { type ErrorRow, meshErrors } from '#mesh/errors.ts'
-import { statusOf } from '#mesh/problem.ts'
-import { errors as gatewayErrors } from '../gateway/errors.ts'
-import { type DocumentedReason, documentedReasons, formatReason } from '../gateway/docs/reasons.ts'
-import { updating } from './golden/golden.ts'
+import { describe, expect, test } from 'vitest'
+import { documentedReasons } from '../gateway/docs/reasons.ts'
+import { errorTables, reasonsOf, withReasons } from '../proto/reasons.ts'
 
-const page = join(import.meta.dirname, '../docs/errors.md')
-const services = join(import.meta.dirname, '../services')
+const page = readFileSync(join(import.meta.dirname, '../docs/errors.md'), 'utf8')
+const tables = await errorTables()
+const rows = reasonsOf(tables)
 
-interface Table {
-  domain: string
-  rows: Record<string, ErrorRow>
-}
-
-const rowsOf = ({ domain, rows }: Table): DocumentedReason[] =>
-  Object.entries(rows).map(([reason, { code, message }]) => ({
-    reason,
-    code,
-    status: statusOf({ reason, code }),
-    meaning: message,
-    domain,
-  }))
-
-/** Writes each table's rows under its heading; what is written around them stays. */
-function rewrite(markdown: string, rows: readonly DocumentedReason[]): string {
-  let domain = ''
-  const lines = markdown.split('\n').filter((line) => !line.startsWith('| `'))
-  return lines
-    .flatMap((line) => {
-      domain = /^## (\w+)/.exec(line)?.[1] ?? domain
-      return line === '|---|---|---|---|' ? [line, ...rows.filter((row) => row.domain === domain).map(formatReason)] : [line]
-    })
-    .join('\n')
-}
-
-describe('docs/errors.md', () => {
-  let tables: Table[]
-  beforeAll(async () => {
-    const files = readdirSync(services)
-      .map((name) => join(services, name, 'errors.ts'))
-      .filter((file) => existsSync(file))
-    const modules = (await Promise.all(files.map((file) => import(file)))) as { errors: Table }[]
-    tables = [meshErrors, gatewayErrors, ...modules.map(({ errors }) => errors)]
-    if (updating) writeFileSync(page, rewrite(readFileSync(page, 'utf8'), tables.flatMap(rowsOf)))
+describe('the documented reasons', () => {
+  test('are those of the error tables, in the page of errors and in what the gateway reads', () => {
+    expect(documentedReasons()).toEqual(rows)
+    expect(withReasons(page, rows)).toBe(page)
   })
 
-  test('lists every reason with its code, HTTP status and sentence, and none that does not exist', () => {
-    const listed = documentedReasons(readFileSync(page, 'utf8'))
-    expect(listed).toEqual(tables.flatMap(rowsOf))
-  })
-
-  test('has a heading for every table', () => {
-    const headings = [...readFileSync(page, 'utf8').matchAll(/^## (\w+)$/gm)].map((match) => match[1])
+  test('have a heading for every table', () => {
+    const headings = [...page.matchAll(/^## (\w+)$/gm)].map((match) => match[1])
     expect(headings.toSorted()).toEqual(tables.map(({ domain }) => domain).toSorted())
   })
 
+  test('follow the error tables: a changed sentence, a new reason and a removed one show in the page', () => {
+    const [first, ...others] = rows
+    const changed = { ...first!, meaning: 'Uses | and <b>.' }
+    const added = { ...first!, reason: 'ADDED' }
+    const written = withReasons(page, [changed, added, ...others.slice(1)])
+    expect(written).toContain(String.raw`| Uses \| and \<b>. |`)
+    expect(written).toContain('| `ADDED` |')
+    expect(written).not.toContain(`| \`${others[0]!.reason}\` |`)
+    expect(withReasons(written, rows)).toBe(page)
+  })
+
+  test('of a domain without a table in the page are an error', () => {
+    expect(() => withReasons(page, [...rows, { ...rows[0]!, domain: 'added' }])).toThrow('no table for added')
+  })
+
   test('can name a reason without its domain: it means the same in every table that has it', () => {
-    const rows = tables.flatMap(rowsOf)
     for (const { reason, code, domain } of rows) {
       const others = rows.filter((each) => each.reason === reason)
       expect(new Set(others.map((each) => each.code)), `${reason} of ${domain}`).toEqual(new Set([code]))
@@ -70,7 +46,6 @@ describe('docs/errors.md', () => {
   })
 
   test('lets only the services that accounts are connected for share reasons, and only those about that', () => {
-    const rows = tables.flatMap(rowsOf)
     const shared = rows.filter(({ reason }) => rows.filter((each) => each.reason === reason).length > 1)
     expect(new Set(shared.map(({ reason }) => reason))).toEqual(new Set(['NOT_CONNECTED', 'REAUTH_REQUIRED', 'CONNECTION_CHANGED']))
     expect(new Set(shared.map(({ domain }) => domain))).toEqual(new Set(['actions', 'oauth']))

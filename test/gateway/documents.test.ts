@@ -1,6 +1,4 @@
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { methods } from '#mesh/grpc/descriptors.ts'
 import { docsPage } from '../../gateway/docs/docs-page.ts'
@@ -10,7 +8,7 @@ import { routesOf } from '../../gateway/contract/route-table.ts'
 import { expectGolden } from '../golden/golden.ts'
 import { Type, contract } from './contracts.ts'
 
-const reasons = documentedReasons(readFileSync(join(import.meta.dirname, '../../docs/errors.md'), 'utf8'))
+const reasons = documentedReasons()
 const document = openApi(routesOf(methods.values()), { version: '0.0.0', reasons })
 const page = docsPage(document, reasons)
 
