@@ -1,5 +1,6 @@
 /** The page at /docs, made from the OpenAPI document: one file that loads nothing and has no script. Pure. */
-import { type Html, contentPolicy, html, nothing } from '../pages/html.ts'
+import { type Html, html, nothing } from '#mesh/html.ts'
+import { contentPolicy } from '../pages/content-policy.ts'
 import type { Schema } from './json-schema.ts'
 import type { OpenApi, Operation, Parameter } from './openapi.ts'
 import type { DocumentedReason } from './reasons.ts'

@@ -1,7 +1,7 @@
 /** The error page for a browser, in place of a problem document: the same sentence, and the request id. Pure. */
 import type { MeshError } from '#mesh/errors.ts'
+import { html } from '#mesh/html.ts'
 import { toProblem } from '#mesh/problem.ts'
-import { html } from './html.ts'
 import { type PageResponse, pageHeaders } from './page.ts'
 
 const style = `

@@ -4,7 +4,7 @@
  */
 import type { DescMessage } from '@bufbuild/protobuf'
 import { Page } from '#gen/relay/mesh/v1/page.ts'
-import { contentPolicy } from './html.ts'
+import { contentPolicy } from './content-policy.ts'
 
 export interface PageResponse {
   readonly status: number

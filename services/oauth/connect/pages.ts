@@ -2,6 +2,7 @@
  * What a person sees who is connecting an account. A page says what they can do, never which check failed: whoever tries things out learns
  * nothing from it.
  */
+import { type Html, html } from '#mesh/html.ts'
 
 /** The whole answer to a browser. */
 export interface PageResponse {
@@ -78,26 +79,20 @@ export interface ConsentParts {
 export function consentPage({ workspace, actor, provider, permissions, action, formToken, setCookies }: ConsentParts): PageResponse {
   const lines = [
     paragraph(`You are about to connect an account of yours at ${provider} to Relay. Nothing has happened yet.`),
-    `<dl>${[
-      ['Workspace', workspace],
-      ['Actor', actor],
-      ['Provider', provider],
-    ]
-      .map(definition)
-      .join('')}</dl>`,
+    page`<dl>${[definition('Workspace', workspace), definition('Actor', actor), definition('Provider', provider)]}</dl>`,
     paragraph(`Afterwards, whoever acts as this actor in this workspace can do the following as your ${provider} account:`),
     list(permissions),
-    '<p><strong>Did somebody else send you this link? Then close this page.</strong>',
-    'Your account would belong to their workspace, and they could act as you.</p>',
-    `<form method="post" action="${escape(action)}"><input type="hidden" name="form_token" value="${escape(formToken)}">`,
-    `<button>Continue to ${escape(provider)}</button></form>`,
+    page`<p><strong>Did somebody else send you this link? Then close this page.</strong>
+Your account would belong to their workspace, and they could act as you.</p>`,
+    page`<form method="post" action="${action}"><input type="hidden" name="form_token" value="${formToken}">`,
+    page`<button>Continue to ${provider}</button></form>`,
   ]
   return { ...plain, form: true, setCookies, html: document(`Connect an account at ${provider}`, lines) }
 }
 
 /** What is shown on the way to the provider, for as long as that takes. */
 export function forwardPage({ provider, url, setCookies }: { provider: string; url: string; setCookies: string[] }): PageResponse {
-  const lines = [`<p>If nothing happens, <a href="${escape(url)}">continue to ${escape(provider)}</a>.</p>`]
+  const lines = [page`<p>If nothing happens, <a href="${url}">continue to ${provider}</a>.</p>`]
   return { ...plain, forward: url, setCookies, html: document(`Continuing to ${provider}`, lines) }
 }
 
@@ -131,7 +126,7 @@ export function reconsentPage({
 }): PageResponse {
   const lines = [
     paragraph(`${provider} gave access for an hour only, since access was granted before. To keep it, grant it once more.`),
-    `<p><a href="${escape(startUrl)}">Go on to ${escape(provider)}</a></p>`,
+    page`<p><a href="${startUrl}">Go on to ${provider}</a></p>`,
   ]
   return { ...plain, setCookies, html: document('One more step', lines) }
 }
@@ -146,33 +141,32 @@ export const redirect = (status: 302 | 303, location: string, setCookies: string
 
 const plain = { status: 200, location: '', forward: '', form: false } as const
 
-const list = (texts: readonly string[]) => `<ul>${texts.map((text) => `<li>${escape(text)}</li>`).join('')}</ul>`
-const definition = ([term = '', text = '']: readonly string[]) => `<dt>${escape(term)}</dt><dd><bdi>${escape(text)}</bdi></dd>`
-const paragraph = (text: string) => `<p>${escape(text)}</p>`
-const reference = (requestId: string) => `<p><small>Request ${escape(requestId)}</small></p>`
+const list = (texts: readonly string[]) => page`<ul>${texts.map((text) => page`<li>${text}</li>`)}</ul>`
+const definition = (term: string, text: string) => page`<dt>${term}</dt><dd><bdi>${text}</bdi></dd>`
+const paragraph = (text: string) => page`<p>${text}</p>`
+const reference = (requestId: string) => page`<p><small>Request ${requestId}</small></p>`
 
 /** No script, no style, nothing from elsewhere; and the address, which holds a code, is told to nobody. */
-function document(title: string, lines: readonly string[]): string {
-  return [
-    '<!doctype html>',
-    '<html lang="en">',
-    '<head>',
-    '<meta charset="utf-8">',
-    '<meta name="viewport" content="width=device-width">',
-    '<meta name="referrer" content="no-referrer">',
-    `<title>${escape(title)}</title>`,
-    '</head>',
-    '<body>',
-    `<h1>${escape(title)}</h1>`,
-    ...lines,
-    '</body>',
-    '</html>',
-    '',
-  ].join('\n')
+function document(title: string, lines: readonly Html[]): string {
+  return page`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="referrer" content="no-referrer">
+<title>${title}</title>
+</head>
+<body>
+<h1>${title}</h1>
+${{ html: lines.map((line) => line.html).join('\n') }}
+</body>
+</html>
+`.html
 }
 
-const entities: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;', '`': '&#96;' }
+/** HTML as `html` makes it. Characters that are invisible, or turn the text around them, are shown as U+FFFD: names come from strangers. */
+function page(parts: TemplateStringsArray, ...values: (string | Html | readonly Html[])[]): Html {
+  return html(parts, ...values.map((value) => (typeof value === 'string' ? visible(value) : value)))
+}
 
-/** For text and for quoted attributes. What is not seen, or turns the text around it, is shown as U+FFFD. */
-const escape = (text: string): string =>
-  text.replace(/[&<>"'`]/g, (character) => entities[character]!).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\u{fffd}')
+const visible = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\u{fffd}')
