@@ -40,7 +40,7 @@ export const grpcVariables = {
   grpcListen: listenAddress('GRPC_LISTEN', 'Where gRPC is served', { default: '127.0.0.1:0', carries: 'tokens' }),
   maxConnectionAgeMs: duration(
     'GRPC_MAX_CONNECTION_AGE',
-    'How long a client uses one connection before it connects anew, so that replicas that were added get their part',
+    'How long a client uses one connection before it reconnects, so that added replicas receive traffic',
     { default: '5m', minMs: 100, maxMs: 24 * 3_600_000 },
   ),
 }

@@ -234,7 +234,8 @@ function ended(status: 'failed' | 'unknown', reason: GoogleMailReason, text: str
   return { status, error: { reason, message: text } }
 }
 
-const lost = (text: string) => ended('unknown', 'MAIL_OUTCOME_LOST', `${text} Look into the account's Sent folder before it is sent anew.`)
+const lost = (text: string) =>
+  ended('unknown', 'MAIL_OUTCOME_LOST', `${text} Look into the account's Sent folder before you send it again.`)
 
 const sent = (out: z.output<typeof message>): Outcome => ({ status: 'success', result: { message_id: out.id, thread_id: out.threadId } })
 
@@ -264,7 +265,7 @@ function scopeWarnings(granted: readonly string[]): string[] {
       `The account has granted ${scope('send')} alone: if the answer is lost, the outcome stays unknown. ${scope('compose')} and ${scope('metadata')} prevent that.`,
     ]
   }
-  return [`The account has not granted ${scope('compose')}: connect it anew, or this will fail.`]
+  return [`The account has not granted ${scope('compose')}: connect it again, or this will fail.`]
 }
 
 /** https://support.google.com/mail/answer/6590: Gmail refuses mails with files of these types, also inside archives. */

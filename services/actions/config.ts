@@ -55,7 +55,7 @@ export const variables = {
     default: '5s',
   }),
   reconcileMs: duration('RECONCILE_EVERY', 'How often lost runs are looked for', { default: '1s' }),
-  outboxMs: duration('OUTBOX_EVERY', 'How often ended runs that nobody has heard of are told again', { default: '1s' }),
+  outboxMs: duration('OUTBOX_EVERY', 'How often the outcomes of ended runs that were not delivered are sent again', { default: '1s' }),
   webhookUrl: optional(text('WEBHOOK_URL', 'Where webhook.save sends when a preview names no url')),
   webhookMs: duration('WEBHOOK_TIMEOUT', 'How long a webhook receiver may take to answer', { default: '10s' }),
   webhookDeliveries: integer('WEBHOOK_CONCURRENCY', 'Webhooks under way at once; half of them for one workspace', {

@@ -89,12 +89,12 @@ export function connectionWarnings(
     ]
   }
   if (connection.status === 'reauth_required')
-    return [`The account ${connection.account} must be connected anew, at ${authorizePath}, before this can be executed.`]
+    return [`The account ${connection.account} must be connected again at ${authorizePath}, before this can be executed.`]
   if (warn !== undefined) return warn(connection.scopes)
   const missing = scopes.filter((scope) => !connection.scopes.includes(scope))
   return missing.length === 0
     ? []
-    : [`The account ${connection.account} has not granted ${missing.join(', ')}: connect it anew at ${authorizePath}.`]
+    : [`The account ${connection.account} has not granted ${missing.join(', ')}: connect it again at ${authorizePath}.`]
 }
 
 /** Why a preview made with that connection cannot be executed now; undefined where it can. Throws PROVIDER_NOT_CONFIGURED. Pure. */

@@ -65,14 +65,14 @@ export const variables = {
   ...identityVariables,
   ...accessVariables,
   ...storedVariables,
-  connections: integer('DATABASE_CONNECTIONS', 'Connections to Postgres at the most', { default: '10', min: 2, max: 200 }),
+  connections: integer('DATABASE_CONNECTIONS', 'Maximum number of connections to Postgres', { default: '10', min: 2, max: 200 }),
   redisUrl: optional(
     url('REDIS_URL', 'Where those on the way to connect are known, and encrypted tokens outlast Postgres for a while', redisSchemes),
   ),
   publicUrl: url('PUBLIC_URL', 'Where browsers reach Relay; providers send them to /oauth/<provider>/callback there', ['https', 'http']),
   returnOrigins: list('OAUTH_RETURN_ORIGINS', 'Origins that browsers may be sent to when they have connected, as https://app.example.com'),
   providerMs: duration('OAUTH_PROVIDER_TIMEOUT', 'How long one request to a provider may take', { default: '5s', minMs: 100, maxMs: 8000 }),
-  endedMs: duration('OAUTH_ENDED_RETENTION', 'How long a connection is kept whose owner has to connect anew', {
+  endedMs: duration('OAUTH_ENDED_RETENTION', 'How long a connection is kept after its owner must connect again', {
     default: '2160h',
     minMs: 3_600_000,
   }),

@@ -2,20 +2,20 @@
 import { errorTable } from '#mesh/errors.ts'
 
 export const errors = errorTable('oauth', {
-  UNKNOWN_PROVIDER: { code: 'NOT_FOUND', message: 'There is no such provider here.' },
-  OAUTH_NOT_CONFIGURED: { code: 'UNIMPLEMENTED', message: 'This provider is not configured here: set the variables that are named.' },
-  RETURN_NOT_ALLOWED: { code: 'INVALID_ARGUMENT', message: 'return_to is not at an origin of OAUTH_RETURN_ORIGINS.' },
+  UNKNOWN_PROVIDER: { code: 'NOT_FOUND', message: 'This provider does not exist on this installation.' },
+  OAUTH_NOT_CONFIGURED: { code: 'UNIMPLEMENTED', message: 'This provider is not configured. Set the variables that `missing` names.' },
+  RETURN_NOT_ALLOWED: { code: 'INVALID_ARGUMENT', message: 'return_to is not on an origin that OAUTH_RETURN_ORIGINS allows.' },
   CONNECTION_LIMIT: {
     code: 'FAILED_PRECONDITION',
     message: 'The workspace has reached its limit of connected accounts. Disconnect one first.',
   },
-  CONNECTION_NOT_FOUND: { code: 'NOT_FOUND', message: 'There is no such connection.' },
-  NOT_CONNECTED: { code: 'FAILED_PRECONDITION', message: 'No account is connected at this provider: connect one.' },
-  CONNECTION_CHANGED: { code: 'FAILED_PRECONDITION', message: 'Another account is connected now than was meant: preview again.' },
-  REAUTH_REQUIRED: { code: 'FAILED_PRECONDITION', message: 'The account has to be connected anew.' },
-  PROVIDER_UNAVAILABLE: { code: 'UNAVAILABLE', message: 'The provider gives no new token just now. Try again soon.' },
+  CONNECTION_NOT_FOUND: { code: 'NOT_FOUND', message: 'This connection does not exist.' },
+  NOT_CONNECTED: { code: 'FAILED_PRECONDITION', message: 'No account is connected at this provider. Connect one first.' },
+  CONNECTION_CHANGED: { code: 'FAILED_PRECONDITION', message: 'A different account is connected now. Preview again.' },
+  REAUTH_REQUIRED: { code: 'FAILED_PRECONDITION', message: 'The account must be connected again.' },
+  PROVIDER_UNAVAILABLE: { code: 'UNAVAILABLE', message: 'The provider issues no new token at the moment. Try again soon.' },
   CLIENT_REFUSED: {
     code: 'UNAVAILABLE',
-    message: 'The provider does not accept this installation as its client: its operator has to look.',
+    message: 'The provider rejects the client credentials of this installation. An operator must check them.',
   },
 })

@@ -12,7 +12,7 @@ export interface RetentionParts {
   readonly connections: Pick<Connections, 'expire'>
   readonly instruments: Instruments
   readonly log: Logger
-  /** How long a connection is kept whose owner has to connect anew, in milliseconds. */
+  /** How long a connection is kept after its owner must connect again, in milliseconds. */
   readonly endedMs: number
 }
 

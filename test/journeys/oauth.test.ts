@@ -96,7 +96,7 @@ test.each([
   await sandbox('POST', '/sandbox/tokens', { action: 'revoke' })
   const shown = await preview(action, params)
   expect((await harness.api.execute(shown.body.preview_id as string)).body).toMatchObject({ status: 'failed' })
-  expect((await preview(action, params)).body.warnings).toEqual([expect.stringContaining('must be connected anew')])
+  expect((await preview(action, params)).body.warnings).toEqual([expect.stringContaining('must be connected again')])
 })
 
 test('before an account is connected a preview says so, and an execute is refused with where to connect', async () => {

@@ -46,7 +46,7 @@ describe('an execute does nothing', () => {
       {},
     ],
     [
-      'the account must be connected anew',
+      'the account must be connected again',
       found({ ...account, status: 'reauth_required', reason: 'REVOKED' }),
       'REAUTH_REQUIRED',
       { authorize_path: authorizePath, cause: 'REVOKED' },
@@ -114,7 +114,7 @@ describe('a preview', () => {
     expect((await preview()).warnings).toEqual([expect.stringMatching(/No google account is connected yet.*\/oauth\/google\/authorize/)])
     harness.connections.found = found({ ...account, status: 'reauth_required' })
     expect((await preview()).warnings).toEqual([
-      expect.stringMatching(/ada@example\.com must be connected anew.*\/oauth\/google\/authorize/),
+      expect.stringMatching(/ada@example\.com must be connected again.*\/oauth\/google\/authorize/),
     ])
   })
 
