@@ -3,7 +3,7 @@
  * sandbox, and goes back to Relay, keeping cookies on the way. It goes only from Relay to this sandbox and back.
  */
 
-export interface Visit {
+export interface ConsentRequest {
   startUrl: URL
   /** The first of the provider's accounts where none is named. */
   account?: string | undefined
@@ -20,7 +20,7 @@ export interface ConsentResult {
   page: string
 }
 
-export class VisitError extends Error {
+export class ConsentError extends Error {
   override readonly name = 'VisitError'
 }
 
@@ -55,11 +55,16 @@ const formsOf = (page: string): Form[] =>
  * `relay` and `sandbox` are the origins it may go to. Where Relay asks to grant access once more it does, once. Throws VisitError where it
  * is led elsewhere, or finds no consent page.
  */
-export async function visit({ startUrl, account }: Visit, relay: string, sandbox: string, accounts: AccountsAt): Promise<ConsentResult> {
-  const first = await visitOnce({ startUrl, account }, relay, sandbox, accounts)
+export async function giveConsent(
+  { startUrl, account }: ConsentRequest,
+  relay: string,
+  sandbox: string,
+  accounts: AccountsAt,
+): Promise<ConsentResult> {
+  const first = await consentOnce({ startUrl, account }, relay, sandbox, accounts)
   const onceMore = /href="([^"]*\/oauth\/start\/[^"]*)"/.exec(first.html)?.[1]
   const last =
-    onceMore === undefined ? first : await visitOnce({ startUrl: new URL(unescaped(onceMore)), account }, relay, sandbox, accounts)
+    onceMore === undefined ? first : await consentOnce({ startUrl: new URL(unescaped(onceMore)), account }, relay, sandbox, accounts)
   const { html, ...visited } = last
   return { ...visited, page: textOf(html) }
 }
@@ -68,10 +73,15 @@ interface ConsentEnd extends Omit<ConsentResult, 'page'> {
   html: string
 }
 
-async function visitOnce({ startUrl, account }: Visit, relay: string, sandbox: string, accounts: AccountsAt): Promise<ConsentEnd> {
+async function consentOnce(
+  { startUrl, account }: ConsentRequest,
+  relay: string,
+  sandbox: string,
+  accounts: AccountsAt,
+): Promise<ConsentEnd> {
   const jar = new Map<string, string>()
   const go = async (url: URL, allowed: string, form?: URLSearchParams): Promise<Response> => {
-    if (url.origin !== allowed) throw new VisitError(`${url.origin} is not ${allowed}`)
+    if (url.origin !== allowed) throw new ConsentError(`${url.origin} is not ${allowed}`)
     const cookie = [...jar].map(([name, value]) => `${name}=${value}`).join('; ')
     const headers = { accept: 'text/html', ...(allowed === relay && { cookie }) }
     const sent = form === undefined ? {} : { method: 'POST', body: form }
@@ -99,7 +109,7 @@ async function visitOnce({ startUrl, account }: Visit, relay: string, sandbox: s
   const page = await (await go(asked, sandbox)).text()
   const email = account ?? accounts(asked)[0]!.email
   const found = formsOf(page).find(({ fields }) => fields.get('email') === email)
-  if (found === undefined) throw new VisitError(`there is no account ${email} to consent as: ${textOf(page).slice(0, 300)}`)
+  if (found === undefined) throw new ConsentError(`there is no account ${email} to consent as: ${textOf(page).slice(0, 300)}`)
   const consented = await go(new URL(found.action, asked), sandbox, found.fields)
   const back = consented.headers.get('location')
   return back === null ? end(consented) : end(await go(new URL(back), relay))

@@ -6,7 +6,7 @@ import { Health } from '#mesh/grpc/health.ts'
 import { run } from '#mesh/serve.ts'
 import { type ProviderName, providerNames } from '#providers/list.ts'
 import { writePrivate } from '../local/state/state-dir.ts'
-import { startGuard } from './proxy.ts'
+import { startSandbox } from './proxy.ts'
 import type { StoredTokens } from './tokens.ts'
 
 const variables = {
@@ -39,7 +39,7 @@ await run('sandbox', variables, async (runtime) => {
     secret: config.clientSecret.reveal(),
     redirectUri: new URL(`/oauth/${provider}/callback`, config.publicUrl).href,
   })
-  const guard = await startGuard({
+  const sandbox = await startSandbox({
     port: config.listen.port,
     clients: Object.fromEntries(providerNames.map((name) => [name, client(name)])) as Record<ProviderName, ReturnType<typeof client>>,
     accessTtlMs: config.accessTtlMs,
@@ -50,6 +50,9 @@ await run('sandbox', variables, async (runtime) => {
     onCall: (call) => log.info(call, 'call'),
     onError: (error) => log.error({ err: error }, 'the sandbox failed'),
   })
-  runtime.onStop('guard', () => guard.stop())
-  return { http: formatAddress({ host: '127.0.0.1', port: guard.port }), admin: formatAddress({ ...config.adminListen, port: admin.port }) }
+  runtime.onStop('guard', () => sandbox.stop())
+  return {
+    http: formatAddress({ host: '127.0.0.1', port: sandbox.port }),
+    admin: formatAddress({ ...config.adminListen, port: admin.port }),
+  }
 })

@@ -18,7 +18,7 @@ import { Graph } from '../../providers/microsoft/sandbox/graph.ts'
 import { inboxAnswer, inboxOf, type ReceivedCall } from './inbox.ts'
 import { refusalOf } from './scopes.ts'
 import { IssuedTokens, type StoredTokens, type Provider } from './tokens.ts'
-import { VisitError, visit } from './headless-consent.ts'
+import { ConsentError, giveConsent } from './headless-consent.ts'
 
 export interface SandboxProxyOptions {
   /** On loopback: no other can be named. 0 is any that is free. */
@@ -56,7 +56,7 @@ async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
   return Buffer.concat(chunks)
 }
 
-export async function startGuard(options: SandboxProxyOptions): Promise<SandboxProxy> {
+export async function startSandbox(options: SandboxProxyOptions): Promise<SandboxProxy> {
   const tokens = new IssuedTokens(options.kept, options.keep, options.now)
   const faults = new Faults()
   let serve: ((asked: SandboxRequest) => Promise<SandboxResponse>) | undefined
@@ -222,10 +222,15 @@ async function control(asked: SandboxRequest, { faults, tokens, outside, relay }
       try {
         return json(
           200,
-          await visit({ startUrl: new URL(order.data.start_url), account: order.data.account }, relay, url.origin, accountsOf(outside.own)),
+          await giveConsent(
+            { startUrl: new URL(order.data.start_url), account: order.data.account },
+            relay,
+            url.origin,
+            accountsOf(outside.own),
+          ),
         )
       } catch (error) {
-        if (error instanceof VisitError) return json(400, { error: error.message })
+        if (error instanceof ConsentError) return json(400, { error: error.message })
         throw error
       }
     }

@@ -11,13 +11,13 @@ import { channels } from './channels.grpc.ts'
 import { grpcClaims } from './claims.grpc.ts'
 import { apis, checkConfig, variables } from './config.ts'
 import { throughOauth } from './connections.grpc.ts'
-import { RunDriver } from './runs/run-executor.ts'
+import { RunExecutor } from './runs/run-executor.ts'
 import { Execution } from './runs/execute.ts'
 import { ActionMetrics, outgoingMetrics } from './metrics.ts'
 import { Outbox } from './runs/outbox.ts'
 import { Previews } from './preview.ts'
 import { Reconciler } from './runs/reconciler.ts'
-import { RunWatch } from './runs/run-waiter.ts'
+import { RunWaiter } from './runs/run-waiter.ts'
 import { actionsService } from './service.ts'
 import { openStores } from './store.open.ts'
 
@@ -39,10 +39,10 @@ await run('actions', variables, async (runtime) => {
   const catalog = new Catalog(builtinActions({ webhook, connections, ...apis(config), counts: outgoingMetrics(instruments) }), providers)
   const { store, settlements } = stores.acting(relay(stores.reserved))
   const metrics = new ActionMetrics(instruments, store, catalog.list())
-  const watch = new RunWatch((runId) => store.findEndedRun(runId))
+  const watch = new RunWaiter((runId) => store.findEndedRun(runId))
   const leaseMs = config.runLeaseMs
   const outbox = new Outbox({ store, claims, log, intervalMs: config.outboxMs, strandedAfterMs: config.runActMs + leaseMs })
-  const driver = new RunDriver({ store, catalog, outbox, watch, metrics, log, leaseMs, actMs: config.runActMs })
+  const driver = new RunExecutor({ store, catalog, outbox, watch, metrics, log, leaseMs, actMs: config.runActMs })
   const reconciler = new Reconciler({
     store,
     driver,

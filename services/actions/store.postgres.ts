@@ -21,7 +21,7 @@ interface PreviewRow {
   expired: boolean
 }
 
-type UntoldRow = Pick<RunRow, 'run_id' | 'workspace' | 'key_kind' | 'key' | 'trace_id' | 'span_id'> & { attempts: number }
+type PendingRow = Pick<RunRow, 'run_id' | 'workspace' | 'key_kind' | 'key' | 'trace_id' | 'span_id'> & { attempts: number }
 
 const addPreview = statement(
   'add-preview',
@@ -275,7 +275,7 @@ export function postgresStore(database: Database, audited: () => void = () => un
     },
 
     async claimPending({ limit, retryMs }) {
-      const rows = await reserved.query<UntoldRow>(claimPending, [limit, retryMs])
+      const rows = await reserved.query<PendingRow>(claimPending, [limit, retryMs])
       return rows.map((row) => {
         const key: RunKey = { workspace: row.workspace, kind: row.key_kind, key: row.key }
         return { runId: row.run_id, key, attempts: row.attempts, traceId: row.trace_id, spanId: row.span_id }

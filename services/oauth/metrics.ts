@@ -40,8 +40,8 @@ export const instruments = (metrics: Metrics, providers: readonly string[] = [])
   tokens: metrics.counter('oauth_tokens_total', 'Access tokens returned to callers, by source', {
     source: ['provider', 'database', 'cache'],
   }),
-  clientRefused: metrics.gauge('oauth_client_rejected', '1 while the provider rejects our client credentials', { provider: providers }),
-  vaultRefused: metrics.counter('oauth_decrypt_failures_total', 'Stored tokens that could not be decrypted, by reason', {
+  clientRejected: metrics.gauge('oauth_client_rejected', '1 while the provider rejects our client credentials', { provider: providers }),
+  decryptFailures: metrics.counter('oauth_decrypt_failures_total', 'Stored tokens that could not be decrypted, by reason', {
     reason: ['unreadable', 'context_mismatch'],
   }),
   revocations: metrics.counter('oauth_revocations_total', 'Token revocation attempts at a provider, by outcome', {

@@ -1,6 +1,6 @@
 /** A guard in this process, and a client that connects and calls as Relay does. */
 import { createHash, randomBytes } from 'node:crypto'
-import { type SandboxProxy, type SandboxProxyOptions, startGuard } from '../../deploy/sandbox/proxy.ts'
+import { type SandboxProxy, type SandboxProxyOptions, startSandbox } from '../../deploy/sandbox/proxy.ts'
 import { consent } from './consent.ts'
 
 export type Provider = 'google' | 'microsoft'
@@ -40,9 +40,9 @@ export interface Harness {
   inbox(): Promise<{ mails: Record<string, unknown>[]; events: Record<string, unknown>[] }>
 }
 
-export async function startStage(options: Partial<SandboxProxyOptions> = {}): Promise<Harness> {
+export async function startSandboxHarness(options: Partial<SandboxProxyOptions> = {}): Promise<Harness> {
   const clients = { google: client('google'), microsoft: client('microsoft') }
-  const guard = await startGuard({ clients, accessTtlMs: 3_600_000, ...options })
+  const guard = await startSandbox({ clients, accessTtlMs: 3_600_000, ...options })
   const verifier = randomBytes(32).toString('base64url')
   const harness: Harness = {
     guard,

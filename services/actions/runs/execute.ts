@@ -10,10 +10,10 @@ import { annotate } from '#mesh/telemetry/scope.ts'
 import { fingerprint } from '../canonical.ts'
 import type { Catalog } from '../catalog.ts'
 import type { Claims } from '../claims.ts'
-import type { RunDriver } from './run-executor.ts'
+import type { RunExecutor } from './run-executor.ts'
 import { type Connections, connectionRefusal } from '../connections.ts'
 import { errors } from '../errors.ts'
-import type { RunWatch } from './run-waiter.ts'
+import type { RunWaiter } from './run-waiter.ts'
 import { type Run, type RunKey, hasEnded, isVoid } from './run.ts'
 import type { Begin, BeginResult, Store } from '../store.ts'
 
@@ -35,8 +35,8 @@ export interface ExecuteParts {
   claims: Claims
   catalog: Catalog
   connections: Connections
-  driver: RunDriver
-  watch: RunWatch
+  driver: RunExecutor
+  watch: RunWaiter
   leaseMs: number
   /** How long a call waits for a run that another one is doing. */
   waitMs: number

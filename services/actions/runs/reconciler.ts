@@ -2,7 +2,7 @@
 import { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import { withRootSpan } from '#mesh/telemetry/tracing.ts'
-import type { RunDriver } from './run-executor.ts'
+import type { RunExecutor } from './run-executor.ts'
 import { gapMs, runHeartbeat } from './heartbeat.ts'
 import type { ActionMetrics } from '../metrics.ts'
 import { type Run, traceOf } from './run.ts'
@@ -10,7 +10,7 @@ import type { Store } from '../store.ts'
 
 export interface ReconcilerParts {
   store: Store
-  driver: RunDriver
+  driver: RunExecutor
   metrics: ActionMetrics
   log: Logger
   leaseMs: number

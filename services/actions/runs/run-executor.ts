@@ -15,7 +15,7 @@ import { type Catalog, parseParams } from '../catalog.ts'
 import { Lease, LeaseLostError } from './lease.ts'
 import type { ActionMetrics } from '../metrics.ts'
 import { type Outbox, notifyAfterMs } from './outbox.ts'
-import type { RunWatch } from './run-waiter.ts'
+import type { RunWaiter } from './run-waiter.ts'
 import { type ExecutorReason, type Run, ending, hasEnded } from './run.ts'
 import type { Store } from '../store.ts'
 
@@ -23,7 +23,7 @@ export interface RunExecutorParts {
   store: Store
   catalog: Catalog
   outbox: Outbox
-  watch: RunWatch
+  watch: RunWaiter
   metrics: ActionMetrics
   log: Logger
   leaseMs: number
@@ -50,7 +50,7 @@ const notActed: Outcome = {
 
 const isUnavailable = (error: unknown): boolean => error instanceof MeshError && error.code === 'UNAVAILABLE'
 
-export class RunDriver {
+export class RunExecutor {
   readonly #parts: RunExecutorParts
   readonly #held = new Map<string, Promise<unknown>>()
   readonly #disowning = new Set<Promise<void>>()

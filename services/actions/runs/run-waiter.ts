@@ -11,7 +11,7 @@ interface WatchedRun {
 const firstPollMs = 20
 const slowestLookMs = 250
 
-export class RunWatch {
+export class RunWaiter {
   readonly #find: (runId: string) => Promise<Run | undefined>
   readonly #watched = new Map<string, WatchedRun>()
 

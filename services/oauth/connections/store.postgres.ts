@@ -28,7 +28,7 @@ export function postgresConnectionStore(database: Database): ConnectionStore {
         const [before] = revokes === undefined ? [] : await queries.query<Row>(statements.hold, [workspace, actor, provider])
         const [row] = await queries.query<Row>(statements.upsert, values)
         await tell(queries, event)
-        const revocation = before && revokes?.(toHeld(before))
+        const revocation = before && revokes?.(toLeased(before))
         if (revocation !== undefined) await addRevocation(queries, revocation)
         return toConnection(row!)
       })
@@ -36,7 +36,7 @@ export function postgresConnectionStore(database: Database): ConnectionStore {
 
     async find({ workspace, actor, provider }) {
       const [row] = await database.query<Row>(statements.find, [workspace, actor, provider])
-      return row && toHeld(row)
+      return row && toLeased(row)
     },
 
     async list(workspace, actor) {
@@ -49,7 +49,7 @@ export function postgresConnectionStore(database: Database): ConnectionStore {
         const [row] = await queries.query<Row>(statements.disconnect, [workspace, actor, connectionId])
         if (row === undefined) return undefined
         await tell(queries, event)
-        const held = toHeld(row)
+        const held = toLeased(row)
         const revocation = revokes?.(held)
         if (revocation !== undefined) await addRevocation(queries, revocation)
         return held
@@ -104,7 +104,7 @@ export function postgresConnectionStore(database: Database): ConnectionStore {
         const rows = await queries.query<Row>(statements.holdBatch, [after ?? firstId, limit])
         let rotated = 0
         for (const row of rows) {
-          const tokens = reseal(toHeld(row))
+          const tokens = reseal(toLeased(row))
           if (tokens === undefined) continue
           await queries.query(statements.reseal, [row.connection_id, tokens.access, tokens.refresh ?? null])
           rotated += 1
@@ -170,7 +170,7 @@ const toConnection = (row: Row): Connection => ({
   refreshedAt: row.refreshed_at ?? undefined,
 })
 
-const toHeld = (row: Row): LeasedConnection => ({
+const toLeased = (row: Row): LeasedConnection => ({
   ...toConnection(row),
   tokens: { access: row.access_sealed, accessExpiresAt: row.access_expires_at, refresh: row.refresh_sealed ?? undefined },
   legacy: row.legacy,

@@ -179,7 +179,7 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
       const account = await accountOf(provider, issued, tokens.access_token, claims)
       // Without an expiry, and nothing to replace it with, it is good until the provider refuses it.
       const unsaidMs = tokens.refresh_token === undefined ? lifetimeMs.ever : lifetimeMs.unsaid
-      const granted = toGranted(provider, tokens, unsaidMs)
+      const granted = toGrant(provider, tokens, unsaidMs)
       return { ...granted, scopes: granted.scopes ?? [...scopes], ...account }
     }),
 
@@ -193,7 +193,7 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
         await oauth.refreshTokenGrantRequest(server, client, authOf(provider), refreshToken, options),
       )
       const issued = await ofTenant(provider, server, response)
-      return toGranted(provider, await oauth.processRefreshTokenResponse(issued, client, response))
+      return toGrant(provider, await oauth.processRefreshTokenResponse(issued, client, response))
     }),
 
     revoke: guarded(async (provider, token, kind) => {
@@ -267,7 +267,7 @@ async function ofTenant(provider: Provider, server: Server, response: Response):
   return typeof iss === 'string' && isIssuer(provider, iss) ? { ...server, issuer: iss } : server
 }
 
-function toGranted(provider: Provider, tokens: oauth.TokenEndpointResponse, unsaidMs = lifetimeMs.unsaid): TokenGrant {
+function toGrant(provider: Provider, tokens: oauth.TokenEndpointResponse, unsaidMs = lifetimeMs.unsaid): TokenGrant {
   // RFC 6750; a token of another type is of no use to the adapters.
   if (tokens.token_type !== 'bearer') throw ownError('unreadable')
   const { access_token: accessToken, expires_in: seconds, refresh_token: refreshToken, scope } = tokens

@@ -122,7 +122,7 @@ export class Refresh {
       if (!(error instanceof MeshError)) await this.#release(lease)
       throw error
     }
-    instruments.clientRefused.set({ provider: provider.name }, 0)
+    instruments.clientRejected.set({ provider: provider.name }, 0)
     return this.#keep.granted(granted, lease, provider, by)
   }
 
@@ -151,7 +151,7 @@ export class Refresh {
       return vault.open({ workspace, connectionId, kind: 'refresh' }, refresh, { legacy })
     } catch (error) {
       if (error instanceof VaultError) {
-        instruments.vaultRefused.inc({ reason: error.reason })
+        instruments.decryptFailures.inc({ reason: error.reason })
         log.error({ err: error, connection: connectionId, workspace }, 'a refresh token cannot be opened; the connection stays as it is')
       }
       throw error
@@ -165,13 +165,13 @@ export class Refresh {
     instruments.refreshes.inc({ provider: name, outcome: outcome.what === 'later' ? outcome.why : outcome.what })
     if (outcome.what === 'reauth') {
       // It looked at the grant: it knows us.
-      instruments.clientRefused.set({ provider: name }, 0)
+      instruments.clientRejected.set({ provider: name }, 0)
       return this.#reauth(lease, outcome.reason, by)
     }
     const rest = restMs(lease.failures + 1, outcome.what === 'later' ? outcome.retryAfterMs : undefined, Math.random())
     await this.#release(lease, rest)
     if (outcome.what === 'invalid_client') {
-      instruments.clientRefused.set({ provider: name }, 1)
+      instruments.clientRejected.set({ provider: name }, 1)
       log.error({ provider: name, code: outcome.code }, 'the provider does not accept us as its client: look at its variables')
       throw errors.CLIENT_REFUSED({ retryAfterMs: rest })
     }

@@ -165,7 +165,7 @@ export class Tokens {
     try {
       return vault.open({ workspace, connectionId, kind: 'access' }, access, { legacy })
     } catch (error) {
-      if (error instanceof VaultError) instruments.vaultRefused.inc({ reason: error.reason })
+      if (error instanceof VaultError) instruments.decryptFailures.inc({ reason: error.reason })
       throw error
     }
   }

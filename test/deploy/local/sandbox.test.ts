@@ -7,13 +7,13 @@ import { compileCache } from '../../setup/compile-cache.ts'
 import { decodeWords } from '../../../deploy/sandbox/inbox.ts'
 import type { StoredTokens } from '../../../deploy/sandbox/tokens.ts'
 import { consent } from '../consent.ts'
-import { rawMail, redirectUri, startStage, type Harness } from '../sandbox-guard.ts'
+import { rawMail, redirectUri, startSandboxHarness, type Harness } from '../sandbox-guard.ts'
 
 let harness: Harness
 let now = Date.now()
 let kept: StoredTokens | undefined
 beforeAll(async () => {
-  harness = await startStage({ now: () => now, keep: (tokens) => (kept = structuredClone(tokens)) })
+  harness = await startSandboxHarness({ now: () => now, keep: (tokens) => (kept = structuredClone(tokens)) })
 })
 afterEach(async () => {
   now = Date.now()
@@ -254,7 +254,7 @@ test('what was issued outlives a restart, kept as hashes alone', async () => {
     expect(file).not.toContain(token)
     expect(file).toContain(createHash('sha256').update(token).digest('base64url'))
   }
-  const later = await startStage({ kept: JSON.parse(file) as StoredTokens })
+  const later = await startSandboxHarness({ kept: JSON.parse(file) as StoredTokens })
   try {
     expect((await later.api(tokens.access_token, 'GET', drafts)).status).toBe(200)
     expect((await later.token('google', { grant_type: 'refresh_token', refresh_token: tokens.refresh_token! })).status).toBe(200)

@@ -6,12 +6,12 @@ import { googleCalendarAdapter } from '../../../providers/google/calendar-create
 import { graphCalendarAdapter } from '../../../providers/microsoft/outlook-create-event.ts'
 import { graphMailAdapter } from '../../../providers/microsoft/outlook-send-email.ts'
 import { type CrashPoint, Life, account, driven, stored } from '../../services/actions/provider-harness.ts'
-import { type Provider, type Harness, scopesOf, startStage } from '../sandbox-guard.ts'
+import { type Provider, type Harness, scopesOf, startSandboxHarness } from '../sandbox-guard.ts'
 
 let harness: Harness
 const tokens = new Map<Provider, string>()
 beforeAll(async () => {
-  harness = await startStage()
+  harness = await startSandboxHarness()
   for (const provider of ['google', 'microsoft'] as const) tokens.set(provider, (await harness.connect(provider)).access_token)
 })
 afterEach(() => fetch(`${harness.guard.url}/sandbox/faults`, { method: 'DELETE' }))

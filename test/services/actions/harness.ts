@@ -16,13 +16,13 @@ import type { Adapter, Outcome, RunHandle } from '../../../services/actions/adap
 import { Catalog } from '../../../services/actions/catalog.ts'
 import type { Claim, Claims } from '../../../services/actions/claims.ts'
 import type { Connections, Connects, ConnectionLookup } from '../../../services/actions/connections.ts'
-import { RunDriver } from '../../../services/actions/runs/run-executor.ts'
+import { RunExecutor } from '../../../services/actions/runs/run-executor.ts'
 import { type ExecuteResult, Execution } from '../../../services/actions/runs/execute.ts'
 import { ActionMetrics } from '../../../services/actions/metrics.ts'
 import { Outbox } from '../../../services/actions/runs/outbox.ts'
 import { Previews } from '../../../services/actions/preview.ts'
 import { Reconciler } from '../../../services/actions/runs/reconciler.ts'
-import { RunWatch } from '../../../services/actions/runs/run-waiter.ts'
+import { RunWaiter } from '../../../services/actions/runs/run-waiter.ts'
 import type { RunKey } from '../../../services/actions/runs/run.ts'
 import type { RunPruner } from '../../../services/actions/retention.ts'
 import type { RunReader } from '../../../services/actions/runs/run-reader.ts'
@@ -138,7 +138,7 @@ export class StageConnections implements Connections {
 export interface Replica {
   store: Store
   execution: Execution
-  driver: RunDriver
+  driver: RunExecutor
   outbox: Outbox
   reconciler: Reconciler
   stranded: StrandedClaims
@@ -208,9 +208,9 @@ export async function openHarness({ adapters = [], connections: given }: StageOp
     replica({ leaseMs = 15_000, waitMs = 2000, actMs = 20_000, database: own, store: wrap = (each: Store) => each }: ReplicaOptions = {}) {
       const store = wrap(own === undefined ? real : postgresStore(own))
       const metrics = new ActionMetrics(new Metrics('test'), store)
-      const watch = new RunWatch((runId) => store.findEndedRun(runId))
+      const watch = new RunWaiter((runId) => store.findEndedRun(runId))
       const outbox = new Outbox({ store, claims, log, intervalMs: 50, strandedAfterMs: 3_600_000 })
-      const driver = new RunDriver({ store, catalog, outbox, watch, metrics, log, leaseMs, actMs })
+      const driver = new RunExecutor({ store, catalog, outbox, watch, metrics, log, leaseMs, actMs })
       const reconciler = new Reconciler({ store, driver, metrics, log, leaseMs, intervalMs: 50, keepPreviewsMs: 3_600_000 })
       const execution = new Execution({ store, claims, catalog, connections, driver, watch, leaseMs, waitMs })
       const stranded = new StrandedClaims({ store, claims, log, intervalMs: 50, expiredForMs: 0 })

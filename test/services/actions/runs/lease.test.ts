@@ -1,7 +1,7 @@
 import { expect, test, vi } from 'vitest'
 import { RunStopped } from '../../../../services/actions/adapter.ts'
 import { Lease, LeaseLostError } from '../../../../services/actions/runs/lease.ts'
-import { RunWatch } from '../../../../services/actions/runs/run-waiter.ts'
+import { RunWaiter } from '../../../../services/actions/runs/run-waiter.ts'
 import type { Run } from '../../../../services/actions/runs/run.ts'
 
 const never = new AbortController().signal
@@ -94,7 +94,7 @@ const run = (status: Run['status']): Run => ({ runId: 'r1', status }) as Run
 test('all who wait for a run share one look', async () => {
   let looks = 0
   let status: Run['status'] = 'executing'
-  const watch = new RunWatch(async () => {
+  const watch = new RunWaiter(async () => {
     looks += 1
     return run(status)
   })
@@ -106,7 +106,7 @@ test('all who wait for a run share one look', async () => {
 })
 
 test('a run that ends here is told at once, without another look', async () => {
-  const watch = new RunWatch(async () => run('executing'))
+  const watch = new RunWaiter(async () => run('executing'))
   const waiting = watch.ended('r1', 60_000)
   watch.tell(run('failed'))
   expect((await waiting)?.status).toBe('failed')
@@ -114,11 +114,11 @@ test('a run that ends here is told at once, without another look', async () => {
 
 test('nobody waits longer than asked, and a store that is away is asked again', async () => {
   let looks = 0
-  const watch = new RunWatch(async () => {
+  const watch = new RunWaiter(async () => {
     looks += 1
     if (looks === 1) throw new Error('away')
     return run('success')
   })
   expect((await watch.ended('r1', 5000))?.status).toBe('success')
-  expect(await new RunWatch(async () => undefined).ended('r2', 30)).toBeUndefined()
+  expect(await new RunWaiter(async () => undefined).ended('r2', 30)).toBeUndefined()
 })

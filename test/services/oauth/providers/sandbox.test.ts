@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type SandboxProxy, startGuard } from '../../../../deploy/sandbox/proxy.ts'
+import { type SandboxProxy, startSandbox } from '../../../../deploy/sandbox/proxy.ts'
 import { missingScopes } from '../../../../services/oauth/providers/provider.ts'
 import { oauthProtocol } from '../../../../services/oauth/providers/protocol.ts'
 import { declared as declaredProviders } from '../../../../services/oauth/config.ts'
@@ -14,7 +14,7 @@ const protocol = oauthProtocol({ requestMs: 5000 })
 let guard: SandboxProxy
 let providers: Providers
 beforeAll(async () => {
-  guard = await startGuard({
+  guard = await startSandbox({
     clients: { google: client('google'), microsoft: client('microsoft'), slack: client('slack'), github: client('github') },
     accessTtlMs: 3_600_000,
   })
