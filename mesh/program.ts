@@ -13,10 +13,12 @@
  * as `head` does, has what they wanted.
  */
 import { type ParseArgsOptionDescriptor, parseArgs } from 'node:util'
-import { ConfigError, type Secret, type Spec, describeConfig } from './config.ts'
+import { ConfigError, type Secret, type Spec, describeConfig, readConfig } from './config.ts'
 import { MeshError } from './errors.ts'
+import { plaintextProblems } from './plaintext.ts'
 import { Database } from './postgres/database.ts'
 import { createLogger } from './telemetry/log.ts'
+import { processVariables } from './variables.ts'
 
 export interface Option extends ParseArgsOptionDescriptor {
   /** What stands for its value in the help, e.g. "<time>". */
@@ -89,6 +91,7 @@ export async function runProgram(program: Program): Promise<void> {
   }
   try {
     if (!Object.hasOwn(program.commands, name)) throw new UsageError(`There is no command ${JSON.stringify(name.slice(0, 50))}`)
+    requireEncrypted(program.variables)
     process.exitCode = await program.commands[name]!.run(args)
   } catch (error) {
     if (isHungUp(error)) return
@@ -96,6 +99,23 @@ export async function runProgram(program: Program): Promise<void> {
     console.error(`${program.name}: ${message}`)
     process.exitCode = code
   }
+}
+
+/**
+ * Holds operators' programs to what the processes are held to (mesh/serve.ts): in production nothing is said in plain text to another
+ * machine. Throws ConfigError. What a variable lacks, or has wrong, is for the command that reads it to say.
+ */
+function requireEncrypted(variables: Spec): void {
+  const { environment, networkEncrypted } = processVariables
+  const values = Object.entries(variables).flatMap(([key, variable]) => {
+    try {
+      return [[key, readConfig({ value: variable }).value] as const]
+    } catch {
+      return []
+    }
+  })
+  const problems = plaintextProblems(variables, { ...Object.fromEntries(values), ...readConfig({ environment, networkEncrypted }) })
+  if (problems.length > 0) throw new ConfigError(problems.join('\n'))
 }
 
 /** One connection, closed at the end of the work however it ends. `statementMs` as a Database has it. */

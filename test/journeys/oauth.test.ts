@@ -72,33 +72,6 @@ const mailId = async (action: string, subject: string): Promise<string> => {
 }
 const subjectOf = (what: string): string => `${what} ${randomUUID()}`
 
-test.each([
-  ['slack', 'slack.post_message', 'relay@example.slack.example.com', 'relay in Example', { channel: 'C0GENERAL1', text: 'Hi' }],
-  ['github', 'github.create_issue', 'you@github.example.com', 'you', { owner: 'example', repo: 'playground', title: 'It is broken' }],
-] as const)('%s: connected without a refresh token, %s is shown and done once, also when its response is lost', async (...its) => {
-  const [provider, action, email, account, params] = its
-  const page = await connected(provider, email)
-  expect([page.status, await page.text()]).toEqual([200, expect.stringContaining(account)])
-  const listed = (await harness.api.call('GET', '/actions')).body.actions as { action: string; guarantee: string }[]
-  expect(listed.find((each) => each.action === action)?.guarantee).toContain('at most once per run')
-  const path = provider === 'slack' ? '/slack/api/chat.postMessage' : '/github/api/repos/example/playground/issues'
-  for (const fault of [undefined, { path, method: 'POST', kind: 'lost' }]) {
-    const before = (await inbox()).posts.length
-    if (fault !== undefined) await sandbox('POST', '/sandbox/faults', fault)
-    const shown = await preview(action, params)
-    expect(shown.status, shown.text).toBe(200)
-    expect(shown.body.summary).toContain(account)
-    const executed = await harness.api.execute(shown.body.preview_id as string)
-    expect(executed.body, executed.text).toMatchObject({ status: 'success' })
-    expect((await inbox()).posts.slice(before)).toMatchObject([{ provider }])
-  }
-  // A token that the provider has revoked cannot be replaced: the account has to be connected again.
-  await sandbox('POST', '/sandbox/tokens', { action: 'revoke' })
-  const shown = await preview(action, params)
-  expect((await harness.api.execute(shown.body.preview_id as string)).body).toMatchObject({ status: 'failed' })
-  expect((await preview(action, params)).body.warnings).toEqual([expect.stringContaining('must be connected again')])
-})
-
 test('before an account is connected a preview says so, and an execute is refused with where to connect', async () => {
   const shown = await preview('gmail.send_email', mail('too early'))
   expect(shown.body.warnings.join(' ')).toContain('/oauth/google/authorize')
@@ -310,4 +283,31 @@ test('no token, code or key of all this is in any log, nor in the audit log', as
     expect(text, name).not.toMatch(/sandbox-(?:google|microsoft)-(?:access|refresh)-|gAAAAA[\w-]{20}/)
   }
   expect(audit.text).toContain('connection.made')
+})
+
+test.each([
+  ['slack', 'slack.post_message', 'relay@example.slack.example.com', 'relay in Example', { channel: 'C0GENERAL1', text: 'Hi' }],
+  ['github', 'github.create_issue', 'you@github.example.com', 'you', { owner: 'example', repo: 'playground', title: 'It is broken' }],
+] as const)('%s: connected without a refresh token, %s is shown and done once, also when its response is lost', async (...its) => {
+  const [provider, action, email, account, params] = its
+  const page = await connected(provider, email)
+  expect([page.status, await page.text()]).toEqual([200, expect.stringContaining(account)])
+  const listed = (await harness.api.call('GET', '/actions')).body.actions as { action: string; guarantee: string }[]
+  expect(listed.find((each) => each.action === action)?.guarantee).toContain('at most once per run')
+  const path = provider === 'slack' ? '/slack/api/chat.postMessage' : '/github/api/repos/example/playground/issues'
+  for (const fault of [undefined, { path, method: 'POST', kind: 'lost' }]) {
+    const before = (await inbox()).posts.length
+    if (fault !== undefined) await sandbox('POST', '/sandbox/faults', fault)
+    const shown = await preview(action, params)
+    expect(shown.status, shown.text).toBe(200)
+    expect(shown.body.summary).toContain(account)
+    const executed = await harness.api.execute(shown.body.preview_id as string)
+    expect(executed.body, executed.text).toMatchObject({ status: 'success' })
+    expect((await inbox()).posts.slice(before)).toMatchObject([{ provider }])
+  }
+  // A token that the provider has revoked cannot be replaced: the account has to be connected again.
+  await sandbox('POST', '/sandbox/tokens', { action: 'revoke' })
+  const shown = await preview(action, params)
+  expect((await harness.api.execute(shown.body.preview_id as string)).body).toMatchObject({ status: 'failed' })
+  expect((await preview(action, params)).body.warnings).toEqual([expect.stringContaining('must be connected again')])
 })
