@@ -12,6 +12,7 @@ const apart = ['test/mesh/loop.test.ts']
 const long = [
   'test/journeys/mail-kills.test.ts', // test/providers/google/gmail-send-email-crash.test.ts: a holder that vanishes at each step of a mail
   'test/journeys/chaos-leases.test.ts', // test/journeys/chaos.test.ts: the same with short leases
+  'test/journeys/replacement.test.ts', // test/journeys/drain.test.ts: one replica of each service after the other, under load
   'test/journeys/tracing-exporter.test.ts', // test/mesh/telemetry/open-telemetry.test.ts: a receiver that is away, silent, slow or refuses
 ]
 

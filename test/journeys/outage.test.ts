@@ -151,7 +151,8 @@ test('oauth killed: the list of actions goes on, and says of each provider what 
     (await harness.api.list()).body.actions.map((each: Listed) => [each.provider, each.available, each.unavailable_reason])
   const of = (provider: string) => `The provider ${provider} is not configured here: set ${provider.toUpperCase()}_CLIENT_ID, `
   const unset = (provider: string) => [provider, false, expect.stringContaining(of(provider))]
-  const both = [['independent', true, null], unset('google'), unset('google'), unset('microsoft'), unset('microsoft')]
+  const names = ['github', 'github', 'google', 'google', 'microsoft', 'microsoft', 'slack']
+  const both = [['independent', true, null], ...names.map(unset)]
   await expect.poll(said, { timeout: 10_000 }).toEqual(both)
 
   await harness.mesh.process('oauth').kill('SIGKILL')
