@@ -26,6 +26,8 @@ export default defineConfig({
   test: {
     pool: 'forks',
     testTimeout: full ? 600_000 : 30_000,
+    // .ci/run sets it; a test that passes at its second try is printed with "retry x1".
+    retry: Number(process.env.RELAY_TEST_RETRIES ?? 0),
     hookTimeout: 60_000,
     globalSetup: ['test/setup/parts.ts'],
     setupFiles: ['test/setup/properties.ts'],

@@ -107,14 +107,16 @@ export async function runProgram(program: Program): Promise<void> {
  */
 function requireEncrypted(variables: Spec): void {
   const { environment, networkEncrypted } = processVariables
-  const values = Object.entries(variables).flatMap(([key, variable]) => {
+  const read = (variable: Spec[string]): unknown => {
     try {
-      return [[key, readConfig({ value: variable }).value] as const]
+      return readConfig({ value: variable }).value
     } catch {
-      return []
+      return undefined
     }
-  })
-  const problems = plaintextProblems(variables, { ...Object.fromEntries(values), ...readConfig({ environment, networkEncrypted }) })
+  }
+  const values = Object.entries(variables).map(([key, variable]) => [key, read(variable)] as const)
+  const transport = { environment: String(read(environment)), networkEncrypted: read(networkEncrypted) === true }
+  const problems = plaintextProblems(variables, { ...Object.fromEntries(values), ...transport })
   if (problems.length > 0) throw new ConfigError(problems.join('\n'))
 }
 
