@@ -12,7 +12,6 @@ const apart = ['test/mesh/loop.test.ts']
 const long = [
   'test/journeys/mail-kills.test.ts', // test/providers/google/gmail-send-email-crash.test.ts: a holder that vanishes at each step of a mail
   'test/journeys/chaos-leases.test.ts', // test/journeys/chaos.test.ts: the same with short leases
-  'test/journeys/replacement.test.ts', // test/journeys/drain.test.ts: one replica of each service after the other, under load
   'test/journeys/tracing-exporter.test.ts', // test/mesh/telemetry/open-telemetry.test.ts: a receiver that is away, silent, slow or refuses
 ]
 
@@ -26,8 +25,6 @@ export default defineConfig({
   test: {
     pool: 'forks',
     testTimeout: full ? 600_000 : 30_000,
-    // .ci/run sets it; a test that passes at its second try is printed with "retry x1".
-    retry: Number(process.env.RELAY_TEST_RETRIES ?? 0),
     hookTimeout: 60_000,
     globalSetup: ['test/setup/parts.ts'],
     setupFiles: ['test/setup/properties.ts'],

@@ -26,7 +26,10 @@ const work: Record<string, () => Promise<Reply[]>> = {
   'a new key is used': async () => {
     const created = await harness.api.call('POST', '/access/keys', { body: { name: 'one of many', role: 'viewer' } })
     const headers = { authorization: `Bearer ${created.body.api_key}` }
-    return [created, await harness.api.call('GET', '/actions', { headers })]
+    const used = await harness.api.call('GET', '/actions', { headers })
+    const { key_id } = created.body.key as { key_id: string }
+    // A workspace has at most 1000 active keys, which a long run would reach.
+    return [created, used, await harness.api.call('DELETE', `/access/keys/${key_id}`)]
   },
   'an account is connected': async () => {
     await sandboxOf({ ...harness, api: connecting }).connect('google')

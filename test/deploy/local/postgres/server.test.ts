@@ -141,6 +141,8 @@ test.runIf(process.platform === 'linux')('a launcher that is killed leaves no Po
 test.runIf(process.platform === 'linux')('a Postgres that was left behind all the same is stopped by the next start', async () => {
   const { launcher, postgres, guard } = await startElsewhere()
   // The group of the guard without Postgres: the guard first, so that it cannot stop Postgres.
+  // The launcher is stopped meanwhile: it would react to the end of its guard.
+  process.kill(launcher, 'SIGSTOP')
   const watchers = readFileSync(`/proc/${guard}/task/${guard}/children`, 'utf8').trim().split(' ').map(Number)
   process.kill(guard, 'SIGKILL')
   for (const pid of watchers) if (pid !== postgres) process.kill(pid, 'SIGKILL')

@@ -143,13 +143,13 @@ describe('a disconnect during a refresh', () => {
 
 describe('a provider that gives a new refresh token each time', () => {
   /** Takes each refresh token once. */
-  const rotating = (first: string) => {
+  const rotating = (first: string, expiresInMs = 0) => {
     let good = first
     provider.answer = (token) => {
       if (token !== good) provider.fails({ kind: 'refused', code: 'invalid_grant', status: 400 })
       if (token !== good) return provider.answer(token)
       good = tokenOf('refresh')
-      return provider.grant({ refreshToken: good, expiresInMs: 0 })
+      return provider.grant({ refreshToken: good, expiresInMs })
     }
   }
 
@@ -187,7 +187,7 @@ describe('a provider that gives a new refresh token each time', () => {
   test('loses nothing to a provider that answers after everybody has stopped waiting', async () => {
     const one = replica({ waitMs: 500, lease: 30_000 })
     const connection = await made(one)
-    rotating(connection.refreshToken)
+    rotating(connection.refreshToken, 60_000)
     const [rotate, response] = [provider.answer, gate()]
     provider.answer = async (token) => {
       // It has taken the old token by the time that it is slow.
@@ -200,7 +200,10 @@ describe('a provider that gives a new refresh token each time', () => {
     const { accessToken } = await tokenFor(one, connection)
     expect(accessToken).toBe(provider.given[0])
     expect(provider.calls).toEqual([connection.refreshToken])
+    const kept = (await one.store.find(connection))!
+    await one.store.expireAccess(kept.connectionId, kept.tokens.access)
     await tokenFor(one, connection)
+    expect(provider.calls).toEqual([connection.refreshToken, provider.given[1]])
     expect(await one.store.find(connection)).toMatchObject({ status: 'connected' })
   })
 
