@@ -9,10 +9,10 @@ import { formatAddress, secret } from '#mesh/config.ts'
 import { ownContext } from '#mesh/grpc/call.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { run } from '#mesh/serve.ts'
-import { CallerTokenSource, type SignedIn, exchangeThrough } from '#mesh/token-exchange.ts'
+import { CallerTokenSource, type Authenticated, exchangeClient } from '#mesh/token-exchange.ts'
 import { createApp, drain } from '../gateway/app.ts'
 import { gatewayVariables } from '../gateway/config.ts'
-import { Limiter, checkThrough } from '../gateway/rate-limit/limiter.ts'
+import { Limiter, checkClient } from '../gateway/rate-limit/limiter.ts'
 import { readiness } from '../gateway/readiness.ts'
 import { addressOf, connect } from '../gateway/upstreams.ts'
 
@@ -28,8 +28,8 @@ await run('gateway', variables, async (runtime) => {
   runtime.onStop('connections to services', () => upstreams.forEach((channel) => channel.close()))
   const verifier = followAccess(runtime, own, { address: addressOf(config.upstreams, 'access') })
 
-  const real = new CallerTokenSource({ exchange: exchangeThrough(upstreams.get('access')!) })
-  const signedIn = async (): Promise<SignedIn> => {
+  const real = new CallerTokenSource({ exchange: exchangeClient(upstreams.get('access')!) })
+  const signedIn = async (): Promise<Authenticated> => {
     const response = await real.caller(config.apiKey.reveal(), ownContext())
     if (response.caller === undefined) throw response.error
     return response
@@ -38,12 +38,12 @@ await run('gateway', variables, async (runtime) => {
   const renewal = setInterval(() => void signedIn().then((fresh) => (same = fresh)), renewMs)
   runtime.onStop('renewal', () => clearInterval(renewal))
 
-  const limiter = new Limiter({ check: checkThrough(upstreams.get('ratelimit')!), defaultLimit: config.defaultLimit, log, metrics })
+  const limiter = new Limiter({ check: checkClient(upstreams.get('ratelimit')!), defaultLimit: config.defaultLimit, log, metrics })
   runtime.onStop('limiter', () => limiter.stop())
   const health = readiness({ upstreams, optional: config.optionalUpstreams, verifier, redis: undefined })
   const admin = await serveAdmin(config.adminListen, { metrics, health })
   runtime.onStop('admin port', () => admin.close())
-  const app = await createApp({ config, log, metrics, signIn: { caller: () => same }, upstreams, health, limiter })
+  const app = await createApp({ config, log, metrics, tokenSource: { caller: () => same }, upstreams, health, limiter })
   await limiter.warm()
   await app.listen({ ...config.httpListen, listenTextResolver: () => 'HTTP is served' })
   runtime.onStop('HTTP server', () => drain(app, runtime.drainMs))

@@ -46,14 +46,14 @@ export function progressLine({ elapsedMs, answers: responses }: Progress, runMs:
   return `  ${done} of ${all} s: ${responses.length} answers, ${bad} not as they should be; light P99 ${lightP99}, webhook P95 ${webhookP95}`
 }
 
-export interface About {
+export interface ReportHeader {
   /** RFC 3339. */
   at: string
   gateway: string
   baseline: Baseline | null
 }
 
-export interface Result extends About {
+export interface Result extends ReportHeader {
   verdict: 'pass' | 'fail' | 'unknown'
   criteria: readonly CriterionResult[]
   /** What it rests on, for whoever looks into it. */
@@ -61,7 +61,7 @@ export interface Result extends About {
 }
 
 /** For programs: the verdict, each criterion, and what they rest on. */
-export function result(results: readonly CriterionResult[], { measurements, unexpectedResponses }: GateRun, about: About): Result {
+export function result(results: readonly CriterionResult[], { measurements, unexpectedResponses }: GateRun, about: ReportHeader): Result {
   const { runMs, ratePerSecond, answers: responses, starved, lateP99Ms, deliveryReport, refusals, replays, mesh } = measurements
   const outcomes: Record<string, Record<string, number>> = {}
   for (const { kind, outcome } of responses) {

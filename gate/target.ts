@@ -52,7 +52,7 @@ export function localTarget(stateDir: string): Target {
   }
 }
 
-export interface Elsewhere {
+export interface NamedMesh {
   gateway: URL
   apiKey: string
   /** As `actions=10.0.0.7:9090`. */
@@ -60,7 +60,7 @@ export interface Elsewhere {
 }
 
 /** A mesh that was named. The gateway's own metrics are read at its public /metrics, with the key, unless `gateway=…` is among the admins. */
-export function namedTarget({ gateway, apiKey, admins }: Elsewhere): Target {
+export function namedTarget({ gateway, apiKey, admins }: NamedMesh): Target {
   const named = admins.map((text): [string, URL] => {
     const at = text.indexOf('=')
     if (at < 1) throw new TargetError(`${JSON.stringify(text)} is not name=host:port`)

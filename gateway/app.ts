@@ -47,7 +47,7 @@ export interface AppParts extends AuthenticateParts {
 }
 
 export async function createApp(parts: AppParts): Promise<FastifyInstance> {
-  const { config, log, metrics, signIn, signatures, refusals, upstreams, health, limiter } = parts
+  const { config, log, metrics, tokenSource, signatures, denials, upstreams, health, limiter } = parts
   const routes = routesOf(methods.values())
   // Browsers navigate to pages; programs call the other routes.
   const pages = routes.filter(({ permission }) => permission === undefined)
@@ -140,11 +140,11 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   const services = { upstreams, optional: config.optionalUpstreams }
   await app.register(async (scope) => pageRoutes(scope, pages, services))
   await app.register(async (scope) => {
-    authenticate(scope, { signIn, refusals })
+    authenticate(scope, { tokenSource, denials })
     if (!config.metricsPublic) metricsRoute(scope, metrics)
     admission(scope, { bodyLimit: maxBodyBytes, metrics })
     if (limiter !== undefined) rateLimitPlugin(scope, { limiter })
-    verifySignature(scope, { signatures, required: config.requireSignature, refusals, metrics })
+    verifySignature(scope, { signatures, required: config.requireSignature, denials, metrics })
     contractRoutes(scope, calls, services)
   })
   return app

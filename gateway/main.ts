@@ -3,18 +3,18 @@ import { serveAdmin } from '#mesh/admin.ts'
 import { keyEnvOf } from '#mesh/api-key.ts'
 import { auditing } from '#mesh/audit.ts'
 import { formatAddress } from '#mesh/config.ts'
-import { appendThrough } from '#mesh/audit/client.ts'
+import { appendClient } from '#mesh/audit/client.ts'
 import { methods } from '#mesh/grpc/descriptors.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { openRedis } from '#mesh/redis/redis.ts'
 import { followCertificates, run } from '#mesh/serve.ts'
-import { CallerTokenSource, exchangeThrough } from '#mesh/token-exchange.ts'
+import { CallerTokenSource, exchangeClient } from '#mesh/token-exchange.ts'
 import { signatureKeyring } from '#mesh/signature-variables.ts'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { createApp, drain } from './app.ts'
 import { checkConfig, gatewayVariables } from './config.ts'
-import { Limiter, checkThrough } from './rate-limit/limiter.ts'
+import { Limiter, checkClient } from './rate-limit/limiter.ts'
 import { readiness } from './readiness.ts'
 import { addressOf, connect } from './upstreams.ts'
 
@@ -28,23 +28,23 @@ await run('gateway', gatewayVariables, async (runtime) => {
   runtime.onStop('connections to services', () => upstreams.forEach((channel) => channel.close()))
 
   const verifier = followAccess(runtime, own, { address: addressOf(config.upstreams, 'access') })
-  const signIn = new CallerTokenSource({ exchange: exchangeThrough(verifier.access), verifier, env: keyEnvOf(config.environment) })
+  const tokenSource = new CallerTokenSource({ exchange: exchangeClient(verifier.access), verifier, env: keyEnvOf(config.environment) })
   const signatures = signatureKeyring(config, verifier, runtime)
-  const { refusals } = auditing(runtime, appendThrough(verifier.access))
+  const { denials } = auditing(runtime, appendClient(verifier.access))
 
   const redis = config.redisUrl === undefined ? undefined : openRedis({ url: config.redisUrl, log, metrics, commandMs: 2000 })
   if (redis !== undefined) runtime.onStop('redis', () => redis.disconnect())
 
   const ratelimit = upstreams.get('ratelimit')
   const limiter =
-    ratelimit === undefined ? undefined : new Limiter({ check: checkThrough(ratelimit), defaultLimit: config.defaultLimit, log, metrics })
+    ratelimit === undefined ? undefined : new Limiter({ check: checkClient(ratelimit), defaultLimit: config.defaultLimit, log, metrics })
   if (limiter !== undefined) runtime.onStop('limiter', () => limiter.stop())
 
   const health = readiness({ upstreams, optional: config.optionalUpstreams, verifier, redis })
   const admin = await serveAdmin(config.adminListen, { metrics, health })
   runtime.onStop('admin port', () => admin.close())
 
-  const app = await createApp({ config, log, metrics, signIn, signatures, refusals, upstreams, health, limiter })
+  const app = await createApp({ config, log, metrics, tokenSource: tokenSource, signatures, denials, upstreams, health, limiter })
   // The first call between two fresh processes takes longer than the timeout of a rate-limit decision.
   await limiter?.warm()
   await app.listen({ ...config.httpListen, listenTextResolver: () => 'HTTP is served' })

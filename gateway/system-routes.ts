@@ -10,13 +10,13 @@ import { openApi } from './docs/openapi.ts'
 import { documentedReasons } from './docs/reasons.ts'
 import type { Route } from './contract/route-table.ts'
 
-export interface OwnRoutesParts {
+export interface SystemRoutesParts {
   config: GatewayConfig
   health: Health
   routes: readonly Route[]
 }
 
-export function systemRoutes(app: FastifyInstance, { config, health, routes }: OwnRoutesParts): void {
+export function systemRoutes(app: FastifyInstance, { config, health, routes }: SystemRoutesParts): void {
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
   const reasons = documentedReasons()
   const document = openApi(routes, { version, reasons })

@@ -28,7 +28,7 @@ export interface UnreadLimits {
 const defaults: UnreadLimits = { atATime: 2, turnMs: 2000, waiting: 1000, waitMs: 30_000 }
 
 /** A connection that waits for its turn. */
-interface Waiting {
+interface QueuedBody {
   since: number
   /** Begins to read. */
   go(): void
@@ -38,7 +38,7 @@ export class UnreadBodies {
   readonly #limits: UnreadLimits
   #reading = 0
   /** In order of arrival. */
-  readonly #waiting = new Map<Socket, Waiting>()
+  readonly #waiting = new Map<Socket, QueuedBody>()
   /** One timer for all: it waits for the first. */
   #late: NodeJS.Timeout | undefined
 

@@ -64,4 +64,4 @@ function checksumOf(body: string): string {
  * How long after the end of an API key it is remembered, in milliseconds: longer than any work that a key began and that is checked against
  * it later. That is a token (five minutes) and the connecting of an account (20 minutes, services/oauth/connect/ticket.ts).
  */
-export const keyEndsRememberedMs = 30 * 60_000
+export const keyEndRetentionMs = 30 * 60_000

@@ -2,12 +2,12 @@
 import type { Append } from './audit/delivery.ts'
 import { AuditOutbox } from './audit/outbox.ts'
 import { auditOutboxStore } from './audit/outbox.postgres.ts'
-import { Refusals } from './audit/denials.ts'
+import { Denials } from './audit/denials.ts'
 import type { Database } from './postgres/database.ts'
 import type { Runtime } from './serve.ts'
 
 export interface Auditing {
-  readonly refusals: Refusals
+  readonly denials: Denials
   /** Relays what stands in `audit_outbox` of a database. What comes back is to be called after each act: it wakes the relay. */
   relay(database: Database): () => void
 }
@@ -20,11 +20,11 @@ const intervalMs = 1000
  * after.
  */
 export function auditing({ name, log, metrics, onStop }: Runtime, append: Append): Auditing {
-  const refusals = new Refusals({ service: name, append, log, metrics })
-  refusals.start()
-  onStop('refusals', () => refusals.stop())
+  const denials = new Denials({ service: name, append, log, metrics })
+  denials.start()
+  onStop('refusals', () => denials.stop())
   return {
-    refusals,
+    denials,
     relay(database) {
       const outbox = new AuditOutbox({ store: auditOutboxStore(database, name), append, log, metrics, intervalMs })
       outbox.start()

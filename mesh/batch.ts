@@ -8,14 +8,14 @@ import { withSpan } from './telemetry/tracing.ts'
 
 export interface BatchOptions {
   /** Items in one round at the most. */
-  max: number
+  maxBatchSize: number
   /** Rounds under way at the same time at the most; 2 when unset. */
   concurrency?: number
   /** Items that may wait for a round; the next one throws OVERLOADED. 1000 when unset. */
-  room?: number
+  maxQueueSize?: number
 }
 
-interface Waiting<Item, Result> {
+interface QueuedItem<Item, Result> {
   item: Item
   /** Whose it is. */
   scope: Scope | undefined
@@ -31,12 +31,12 @@ export function batch<Item, Result>(
   run: (items: readonly Item[]) => Promise<readonly Result[]>,
   options: BatchOptions,
 ): (item: Item) => Promise<Result> {
-  const { max, concurrency = 2, room = 1000 } = options
-  const waiting: Waiting<Item, Result>[] = []
+  const { maxBatchSize, concurrency = 2, maxQueueSize = 1000 } = options
+  const waiting: QueuedItem<Item, Result>[] = []
   let inFlight = 0
   let scheduled = false
 
-  const round = async (group: Waiting<Item, Result>[]): Promise<void> => {
+  const round = async (group: QueuedItem<Item, Result>[]): Promise<void> => {
     inFlight += 1
     try {
       const results = await inScopeOf(group, () => run(group.map(({ item }) => item)))
@@ -51,11 +51,11 @@ export function batch<Item, Result>(
 
   const start = (): void => {
     scheduled = false
-    while (waiting.length > 0 && inFlight < concurrency) void round(waiting.splice(0, max))
+    while (waiting.length > 0 && inFlight < concurrency) void round(waiting.splice(0, maxBatchSize))
   }
 
   return (item) => {
-    if (waiting.length >= room) return Promise.reject(meshErrors.OVERLOADED())
+    if (waiting.length >= maxQueueSize) return Promise.reject(meshErrors.OVERLOADED())
     return new Promise((resolve, reject) => {
       waiting.push({ item, scope: currentScope(), resolve, reject })
       if (scheduled || inFlight >= concurrency) return
@@ -66,7 +66,7 @@ export function batch<Item, Result>(
 }
 
 /** A round is part of the first trace in it that is recorded, and linked to the others. */
-function inScopeOf<T>(group: readonly Pick<Waiting<never, never>, 'scope'>[], work: () => Promise<T>): Promise<T> {
+function inScopeOf<T>(group: readonly Pick<QueuedItem<never, never>, 'scope'>[], work: () => Promise<T>): Promise<T> {
   const first = group.find(({ scope }) => scope?.trace.sampled)?.scope
   if (first === undefined || group.length === 1) return runInScope(first ?? group[0]?.scope, work)
   const others = group.flatMap(({ scope }) => (scope !== undefined && scope !== first && scope.trace.sampled ? [scope.trace] : []))

@@ -14,13 +14,13 @@ export interface Timing {
   restMs: number
 }
 
-export interface Beat {
+export interface HeartbeatResult {
   /** The row was not written for longer than `gapMs`, or its clock went back, or it is the first beat. */
   afterGap: boolean
 }
 
 export interface HeartbeatParts {
-  beat: () => Promise<Beat>
+  beat: () => Promise<HeartbeatResult>
   intervalMs: number
   log: Logger
   /** Counts it. */

@@ -36,19 +36,19 @@ export function identity(name: string, config: Config<typeof identityVariables>)
 }
 
 /** A verifier that access keeps up to date. */
-export interface Following extends Verifier {
+export interface AccessFollower extends Verifier {
   /** The channel that it follows over: for whatever else is said to access. */
   readonly access: Channel
   /** Whether an API key stands that began something here earlier. Throws DEPENDENCY_UNAVAILABLE where that cannot be told now. */
-  readonly keyStands: (keyId: string) => boolean
+  readonly isKeyActive: (keyId: string) => boolean
   /** Resolves when everything was read that access knew at the start, or access did not answer. */
-  readonly firstReading: Promise<void>
+  readonly ready: Promise<void>
   /** Which signature keys count. */
   readonly signatures: SignatureStates
 }
 
 /** Follows access until the process stops; until it was heard of, callers are answered DEPENDENCY_UNAVAILABLE. */
-export function followAccess(runtime: Runtime, { peers, peerToken, tls }: Identity, { address }: { address: string }): Following {
+export function followAccess(runtime: Runtime, { peers, peerToken, tls }: Identity, { address }: { address: string }): AccessFollower {
   const { log, metrics } = runtime
   const channel = new Channel({ address, service: 'access', peerToken, tls, metrics })
   const { follow } = methodsOf(AccessServiceService, channel)
@@ -67,9 +67,9 @@ export function followAccess(runtime: Runtime, { peers, peerToken, tls }: Identi
   return {
     caller: (token) => tokens.caller(token),
     peer: (token) => peers.peer(token),
-    keyStands: (keyId) => feed.keyStands(keyId),
+    isKeyActive: (keyId) => feed.keyStands(keyId),
     access: channel,
-    firstReading: feed.firstReading,
+    ready: feed.firstReading,
     signatures,
   }
 }

@@ -54,7 +54,7 @@ export function command<const O extends Options>({ doc, options, run }: Declared
 const codes = { 0: 'done', 1: 'failed', 2: 'not understood', 78: 'the configuration is not usable' }
 
 /** What Postgres has against a program, for an operator to act on. */
-const refusals = {
+const messages = {
   unavailable: 'Postgres does not answer at DATABASE_URL',
   notLetIn: 'Postgres does not let the role of DATABASE_URL in',
   noTables: 'The database at DATABASE_URL has no tables yet: start the service once',
@@ -73,7 +73,7 @@ export interface Program {
   /** The exit code of a failure; 1 when not given. For a program whose 1 is a finding, as of grep. */
   failed?: 1 | 2
   /** Its own sentences, where they help more than the usual ones. */
-  refusals?: Partial<typeof refusals>
+  messages?: Partial<typeof messages>
 }
 
 /** Runs the command that the command line names. Sets the exit code, and leaves the end to whatever is still to be written. */
@@ -145,11 +145,11 @@ function failureOf(error: unknown, program: Program): { code: number; message: s
   }
   if (error instanceof ConfigError) return { code: 78, message }
   const violations = error instanceof MeshError ? error.violations.map(({ field, description }) => `\n  ${field} ${description}`) : []
-  return { code: program.failed ?? 1, message: refusalOf(error, { ...refusals, ...program.refusals }) ?? message + violations.join('') }
+  return { code: program.failed ?? 1, message: refusalOf(error, { ...messages, ...program.messages }) ?? message + violations.join('') }
 }
 
 /** By SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html); undefined where Postgres has nothing against it. */
-function refusalOf(error: unknown, said: typeof refusals): string | undefined {
+function refusalOf(error: unknown, said: typeof messages): string | undefined {
   if (error instanceof MeshError) return error.reason === 'DEPENDENCY_UNAVAILABLE' ? said.unavailable : undefined
   const state = codeOf(error)
   // undefined_table, insufficient_privilege, invalid_password and its like, invalid_catalog_name.

@@ -169,7 +169,7 @@ export interface GrpcParts {
   /** Said by every service, so that none is served in the open by an oversight. */
   tls: Tls | undefined
   /** Counts who is refused, for the audit log. */
-  refusals?: DenialCounter | undefined
+  denials?: DenialCounter | undefined
   health: Health
 }
 

@@ -19,7 +19,7 @@ export const initialState: KeyState = { generation: 1, previous: undefined }
 const beforeRecords: KeyState = { generation: 1, previous: legacyGeneration }
 
 /** What changed, in the words of relay.access.v1.SignatureKeys. */
-export interface StateNews {
+export interface SignatureStatesUpdate {
   readonly states: readonly { workspace: string; purpose: string; generation: number; previousGeneration?: number | undefined }[]
   readonly sequence: number
   readonly more: boolean
@@ -44,7 +44,7 @@ export class SignatureStates {
   }
 
   /** Undefined: access is of a release that says nothing. True where there is more to be read at once. */
-  update(news: StateNews | undefined): boolean {
+  update(news: SignatureStatesUpdate | undefined): boolean {
     if (news === undefined) {
       if (this.#recorded === 'nothing heard') this.#learn('no records')
       return false
@@ -93,7 +93,7 @@ export class SignatureStates {
 const nameOf = (purpose: Purpose, workspace: string): string => `${purpose} ${workspace}`
 
 /** The keys that count now. */
-export interface CountingKeys {
+export interface ActiveSignatureKeys {
   readonly newest: KeyObject
   /** During an overlap, the older one. */
   readonly previous: KeyObject | undefined
@@ -120,7 +120,7 @@ export class SignatureKeyring {
   }
 
   /** Throws DEPENDENCY_UNAVAILABLE where access was not heard yet, or where the secret that a key is made of is not configured here. */
-  of(purpose: Purpose, workspace: string): CountingKeys {
+  of(purpose: Purpose, workspace: string): ActiveSignatureKeys {
     const { keys, states } = this.#parts
     const state = states.of(purpose, workspace)
     if (state === undefined)
@@ -137,7 +137,7 @@ export class SignatureKeyring {
   }
 
   /** The same once access was heard; rejects when the signal is aborted before. */
-  async soon(purpose: Purpose, workspace: string, signal: AbortSignal): Promise<CountingKeys> {
+  async soon(purpose: Purpose, workspace: string, signal: AbortSignal): Promise<ActiveSignatureKeys> {
     await this.#parts.states.whenKnown(signal)
     return this.of(purpose, workspace)
   }

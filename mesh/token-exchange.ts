@@ -2,8 +2,8 @@
  * Signing in: an API key → a caller token, which every service of the mesh verifies by itself. Whoever takes keys from others (the
  * gateway) and whoever has one of its own (an internal service) does it with this class:
  *
- *   const signIn = new SignIn({ exchange: exchangeThrough(new Channel({ address: 'access:7104' })) })
- *   await actions.listActions({}, { ...ownContext(), callerToken: await signIn.token(apiKey) })
+ *   const tokenSource = new CallerTokenSource({ exchange: exchangeClient(new Channel({ address: 'access:7104' })) })
+ *   await actions.listActions({}, { ...ownContext(), callerToken: await tokenSource.token(apiKey) })
  *
  * The first use of a key asks access once, however many ask at the same time. What comes back is kept until the token ends, and renewed in
  * the background when it is used with less than a minute left: a caller that goes on never waits again. A key that access does not know is
@@ -27,9 +27,9 @@ import { LruCache } from './lru-cache.ts'
 
 export type Exchange = (request: ExchangeRequest, context: Context) => Promise<ExchangeResponse>
 
-export const exchangeThrough = (channel: Channel): Exchange => methodsOf(AccessServiceService, channel).exchange
+export const exchangeClient = (channel: Channel): Exchange => methodsOf(AccessServiceService, channel).exchange
 
-export interface SignInParts {
+export interface CallerTokenSourceParts {
   exchange: Exchange
   /** Believes tokens or no longer, at each use. Without one a token is used until its end, or until a service says that it does not. */
   verifier?: Pick<Verifier, 'caller'>
@@ -39,14 +39,14 @@ export interface SignInParts {
   now?: () => number
 }
 
-export interface SignedIn {
+export interface Authenticated {
   readonly caller: Caller
   /** What goes on to the services, as `callerToken` of a Context. */
   readonly token: string
 }
 
 /** No, and that is certain. */
-export interface NotSignedIn {
+export interface Rejection {
   readonly caller?: undefined
   /** UNAUTHENTICATED or PERMISSION_DENIED, to be thrown as it is: the same whether or not access was asked. */
   readonly error: MeshError
@@ -69,8 +69,8 @@ interface CachedExchange {
   lastSource?: string | undefined
 }
 
-interface CachedRefusal {
-  readonly answer: NotSignedIn
+interface CachedRejection {
+  readonly answer: Rejection
   readonly until: number
 }
 
@@ -86,20 +86,20 @@ const maxInFlight = 256
 
 const nobody = Object.freeze({ workspace: '', actor: '', keyId: '' })
 
-const refusal = (reason: NotSignedIn['reason'], error: MeshError, of: NotSignedIn['of'] = nobody, counted = false): NotSignedIn => ({
+const rejection = (reason: Rejection['reason'], error: MeshError, of: Rejection['of'] = nobody, counted = false): Rejection => ({
   reason,
   error,
   of: { workspace: of.workspace, actor: of.actor, keyId: of.keyId },
   counted,
 })
-const uncounted = <Answer extends CachedExchange | NotSignedIn>(answer: Answer): Answer =>
+const uncounted = <Answer extends CachedExchange | Rejection>(answer: Answer): Answer =>
   'reason' in answer ? { ...answer, counted: false } : answer
 const notValid = () =>
   meshErrors.UNAUTHENTICATED({
     message: 'This API key is not valid. Check its spelling, or use a key that has not expired or been revoked.',
   })
 const fromElsewhere = ({ caller }: CachedExchange) =>
-  refusal(
+  rejection(
     'SOURCE_REFUSED',
     meshErrors.PERMISSION_DENIED({ message: 'This API key may not be used from this address. Use one of its allowed_sources.' }),
     caller,
@@ -113,11 +113,11 @@ export class CallerTokenSource {
   /** By the hash of the key. */
   readonly #kept = new LruCache<CachedExchange>(maxCached)
   /** By the hash of the key; by the hash and the source where it was refused for its source. */
-  readonly #refused = new LruCache<CachedRefusal>(maxCached)
+  readonly #refused = new LruCache<CachedRejection>(maxCached)
   /** By the hash and the source: what is refused from one address may be right from another. */
-  readonly #inFlight = new Map<string, Promise<CachedExchange | NotSignedIn>>()
+  readonly #inFlight = new Map<string, Promise<CachedExchange | Rejection>>()
 
-  constructor(parts: SignInParts) {
+  constructor(parts: CallerTokenSourceParts) {
     this.#exchange = parts.exchange
     this.#verifier = parts.verifier
     this.#env = parts.env
@@ -128,7 +128,7 @@ export class CallerTokenSource {
    * Who is calling with the key, from `context.source`. At once where the key is known. Throws DEPENDENCY_UNAVAILABLE or OVERLOADED (or
    * rejects) where that cannot be found out now.
    */
-  caller(apiKey: string, context: Context): SignedIn | NotSignedIn | Promise<SignedIn | NotSignedIn> {
+  caller(apiKey: string, context: Context): Authenticated | Rejection | Promise<Authenticated | Rejection> {
     const id = hash('sha256', apiKey, 'base64')
     const kept = this.#kept.get(id)
     if (kept === undefined || kept.expiresAt <= this.#now()) return this.#first(id, apiKey, context)
@@ -158,25 +158,25 @@ export class CallerTokenSource {
   }
 
   /** The key was revoked, or what the token was signed with has gone: access says which. */
-  #anew(id: string, apiKey: string, context: Context, kept: CachedExchange): NotSignedIn | Promise<SignedIn | NotSignedIn> {
+  #anew(id: string, apiKey: string, context: Context, kept: CachedExchange): Rejection | Promise<Authenticated | Rejection> {
     if (this.#kept.get(id) === kept) this.#kept.delete(id)
     return this.#first(id, apiKey, context, kept.caller)
   }
 
   /** `was`: whose key it was when it was last good. */
-  #first(id: string, apiKey: string, context: Context, was?: Caller): NotSignedIn | Promise<SignedIn | NotSignedIn> {
+  #first(id: string, apiKey: string, context: Context, was?: Caller): Rejection | Promise<Authenticated | Rejection> {
     const env = parseApiKey(apiKey)?.env
-    if (env === undefined || (this.#env !== undefined && env !== this.#env)) return refusal('KEY_MALFORMED', notValid())
+    if (env === undefined || (this.#env !== undefined && env !== this.#env)) return rejection('KEY_MALFORMED', notValid())
     const refused = this.#refusal(id) ?? this.#refusal(`${id} ${context.source}`)
     return refused ?? this.#exchanged(id, apiKey, context, was)
   }
 
-  #refusal(id: string): NotSignedIn | undefined {
+  #refusal(id: string): Rejection | undefined {
     const refused = this.#refused.get(id)
     return refused !== undefined && refused.until > this.#now() ? refused.answer : undefined
   }
 
-  async #exchanged(id: string, apiKey: string, context: Context, was: Caller | undefined): Promise<SignedIn | NotSignedIn> {
+  async #exchanged(id: string, apiKey: string, context: Context, was: Caller | undefined): Promise<Authenticated | Rejection> {
     const got = await this.#once(id, apiKey, context, was)
     if ('reason' in got) return got
     return fromItsPlace(got, context.source) ? { caller: got.caller, token: got.token } : fromElsewhere(got)
@@ -195,7 +195,7 @@ export class CallerTokenSource {
   }
 
   /** One exchange for all who ask with the same key from the same address. */
-  #once(id: string, apiKey: string, context: Context, was: Caller | undefined): Promise<CachedExchange | NotSignedIn> {
+  #once(id: string, apiKey: string, context: Context, was: Caller | undefined): Promise<CachedExchange | Rejection> {
     const asked = `${id} ${context.source}`
     const inFlight = this.#inFlight.get(asked)
     if (inFlight !== undefined) return inFlight.then(uncounted)
@@ -210,7 +210,7 @@ export class CallerTokenSource {
     apiKey: string,
     { requestId, trace, source }: Context,
     was: Caller | undefined,
-  ): Promise<CachedExchange | NotSignedIn> {
+  ): Promise<CachedExchange | Rejection> {
     const began = this.#now()
     try {
       // Without the signal of who asked first: others wait for it too.
@@ -253,10 +253,10 @@ function fromItsPlace(kept: CachedExchange, source: string | undefined): boolean
 }
 
 /** What access said of the key itself; undefined for anything else that went wrong. */
-function refusalIn(error: unknown, was: Caller | undefined): NotSignedIn | undefined {
+function refusalIn(error: unknown, was: Caller | undefined): Rejection | undefined {
   if (!(error instanceof MeshError)) return undefined
-  if (error.code === 'UNAUTHENTICATED') return refusal('KEY_REFUSED', error, was, true)
-  return error.code === 'PERMISSION_DENIED' ? refusal('SOURCE_REFUSED', error, was, true) : undefined
+  if (error.code === 'UNAUTHENTICATED') return rejection('KEY_REFUSED', error, was, true)
+  return error.code === 'PERMISSION_DENIED' ? rejection('SOURCE_REFUSED', error, was, true) : undefined
 }
 
 /** Whatever access could not do is no verdict on the key. Its own word that it is asked too often goes on. */

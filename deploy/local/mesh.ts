@@ -19,7 +19,7 @@ import type { Postgres } from './postgres/server.ts'
 import { Processes } from './processes/mesh-processes.ts'
 import { waitForExit } from './processes/pid-file.ts'
 import { sandboxClients, sandboxEnvironment } from './sandbox.ts'
-import { all, type Say } from './processes/steps.ts'
+import { all, type ProgressLog } from './processes/steps.ts'
 
 export type { MeshOptions, ServiceName } from './mesh-options.ts'
 
@@ -80,7 +80,7 @@ class LocalMesh implements Mesh {
   readonly folder: string
   readonly #options: MeshOptions
   readonly #root: string
-  readonly #log: Say
+  readonly #log: ProgressLog
   readonly #lock: ReturnType<typeof takeLock>
   readonly #processes: Processes
   readonly #peersFile: string

@@ -2,7 +2,7 @@
 import { appendFileSync, realpathSync, rmSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { ConfigError, describeConfig, integer, optional, readConfig, text, url } from '#mesh/config.ts'
-import { HeldError, keepPort, storedPort, prepareHome, secretsFile, writePrivate } from './state/state-dir.ts'
+import { InUseError, keepPort, storedPort, prepareHome, secretsFile, writePrivate } from './state/state-dir.ts'
 import { startMesh, type Mesh } from './mesh.ts'
 import { startReceiver, type Delivery, type Receiver } from './receiver.ts'
 import { killAll } from './processes/pid-file.ts'
@@ -209,7 +209,7 @@ async function main(): Promise<number> {
     return await ended
   } catch (error) {
     if (giveUp.signal.aborted) return 0
-    if (error instanceof HeldError) {
+    if (error instanceof InUseError) {
       say(`Relay already runs from this folder (process ${error.pid}): stop that first, or set RELAY_HOME to another folder.`)
     } else say(`Relay could not start: ${error instanceof Error ? error.message : String(error)}`)
     return 1

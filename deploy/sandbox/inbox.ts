@@ -1,7 +1,7 @@
 /** What has been "sent": nothing leaves the sandbox, so this is where mails and events are looked at. */
 import { escapeHtml, html, json, type SandboxResponse } from './http.ts'
 import type { Post } from '#providers/sandbox.ts'
-import type { Own } from './own-providers.ts'
+import type { OwnProvider } from './own-providers.ts'
 import { accounts, type Emulators } from './emulators.ts'
 import type { GoogleCalendar } from '../../providers/google/sandbox/calendar.ts'
 import type { Graph } from '../../providers/microsoft/sandbox/graph.ts'
@@ -147,7 +147,7 @@ export interface ReceivedCall {
   calendar: GoogleCalendar
   graph: Graph
   /** Those of other providers. */
-  own: readonly Own[]
+  own: readonly OwnProvider[]
 }
 
 export interface Inbox {

@@ -8,7 +8,7 @@ import type { SandboxRequest, SandboxResponse } from './http.ts'
 import type { IssuedTokens, Provider } from './tokens.ts'
 
 /** A provider whose fake is all the sandbox's own. */
-export interface Own {
+export interface OwnProvider {
   readonly provider: Provider
   readonly facet: SandboxFacet
   readonly consent: Consent
@@ -19,8 +19,8 @@ export async function openOwn(
   clients: Readonly<Partial<Record<Provider, Client>>>,
   tokens: IssuedTokens,
   now: (() => number) | undefined,
-): Promise<Own[]> {
-  const opened = providers.map(async ({ name, title, sandbox }): Promise<Own | undefined> => {
+): Promise<OwnProvider[]> {
+  const opened = providers.map(async ({ name, title, sandbox }): Promise<OwnProvider | undefined> => {
     const [facet, client] = [await sandbox?.(), clients[name]]
     if (facet === undefined || client === undefined) return undefined
     return { provider: name, facet, consent: new Consent({ provider: name, title, facet, client, tokens, now }), api: facet.open() }
@@ -28,10 +28,14 @@ export async function openOwn(
   return (await Promise.all(opened)).filter((each) => each !== undefined)
 }
 
-export const ownOf = ({ pathname }: URL, all: readonly Own[]): Own | undefined =>
+export const ownOf = ({ pathname }: URL, all: readonly OwnProvider[]): OwnProvider | undefined =>
   all.find(({ facet }) => pathname.startsWith(`${facet.path}/`))
 
-export function answerOwn({ provider, facet, consent, api }: Own, asked: SandboxRequest, tokens: IssuedTokens): SandboxResponse {
+export function answerAsOwnProvider(
+  { provider, facet, consent, api }: OwnProvider,
+  asked: SandboxRequest,
+  tokens: IssuedTokens,
+): SandboxResponse {
   const path = asked.url.pathname.slice(facet.path.length)
   const shown = consent.answer(asked, path)
   if (shown !== undefined) return shown
@@ -40,7 +44,7 @@ export function answerOwn({ provider, facet, consent, api }: Own, asked: Sandbox
 }
 
 /** The accounts that a consent page offers, by where it is. */
-export const accountsOf = (own: readonly Own[]) => (page: URL) => {
+export const accountsOf = (own: readonly OwnProvider[]) => (page: URL) => {
   const found = ownOf(page, own)
   return found?.facet.accounts ?? accounts[page.pathname.startsWith('/oauth2/v2.0/') ? 'microsoft' : 'google']
 }

@@ -9,7 +9,7 @@ import { z } from 'zod'
 import { apiError, empty, json, objectOf, type SandboxResponse, type Api, type SandboxRequest } from './http.ts'
 import { Authorization, bearerOf } from './authorization.ts'
 import type { SandboxFacet } from '#providers/sandbox.ts'
-import { type Own, accountsOf, answerOwn, openOwn, ownOf } from './own-providers.ts'
+import { type OwnProvider, accountsOf, answerAsOwnProvider, openOwn, ownOf } from './own-providers.ts'
 import { startEmulators, type Client, type Emulated } from './emulators.ts'
 import { Faults, faultSchema, type Fault } from './faults.ts'
 import { searchDrafts } from '../../providers/google/sandbox/gmail-drafts.ts'
@@ -60,7 +60,7 @@ export async function startSandbox(options: SandboxProxyOptions): Promise<Sandbo
   const tokens = new IssuedTokens(options.kept, options.keep, options.now)
   const faults = new Faults()
   let serve: ((asked: SandboxRequest) => Promise<SandboxResponse>) | undefined
-  let opened: readonly Own[] = []
+  let opened: readonly OwnProvider[] = []
 
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const url = URL.parse(request.url ?? '/', origin)
@@ -107,7 +107,7 @@ export async function startSandbox(options: SandboxProxyOptions): Promise<Sandbo
       const relay = new URL(clients.google.redirectUri).origin
       if (asked.url.pathname.startsWith('/sandbox/')) return control(asked, { faults, tokens, outside, relay })
       const own = ownOf(asked.url, outside.own)
-      if (own !== undefined) return answerOwn(own, asked, tokens)
+      if (own !== undefined) return answerAsOwnProvider(own, asked, tokens)
       return (await authorization.answer(asked)) ?? api(asked, tokens, outside)
     }
     return {

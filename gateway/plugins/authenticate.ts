@@ -7,18 +7,18 @@ import type { DenialCounter } from '#mesh/audit/denials.ts'
 import { meshErrors } from '#mesh/errors.ts'
 import { bearerToken } from '#mesh/grpc/caller.ts'
 import { parseSource } from '#mesh/grpc/source.ts'
-import type { NotSignedIn, CallerTokenSource, SignedIn } from '#mesh/token-exchange.ts'
+import type { Rejection, CallerTokenSource, Authenticated } from '#mesh/token-exchange.ts'
 import { errors } from '../errors.ts'
 import { holdsKey } from '../contract/query.ts'
 
 export interface AuthenticateParts {
-  signIn: Pick<CallerTokenSource, 'caller'>
+  tokenSource: Pick<CallerTokenSource, 'caller'>
   /** Records rejected keys and denied permissions that access did not see itself. */
-  refusals?: DenialCounter | undefined
+  denials?: DenialCounter | undefined
 }
 
 /** For every route of the instance. The config of a route names the permission that it requires. */
-export function authenticate(app: FastifyInstance, { signIn, refusals }: AuthenticateParts): void {
+export function authenticate(app: FastifyInstance, { tokenSource, denials }: AuthenticateParts): void {
   app.addHook('onRequest', (request, _reply, done) => {
     // This check comes first: such a key should be revoked, whether or not it is valid.
     if (holdsKey(request.query as string)) return done(errors.KEY_IN_QUERY())
@@ -26,10 +26,10 @@ export function authenticate(app: FastifyInstance, { signIn, refusals }: Authent
     if (shown === undefined) return done(meshErrors.UNAUTHENTICATED())
     // Fastify has no address for a client that has already disconnected.
     request.source = parseSource(request.ip ?? '')
-    const admit = (response: SignedIn | NotSignedIn) => done(refusalOf(request, response, refusals))
-    let response: ReturnType<typeof signIn.caller>
+    const admit = (response: Authenticated | Rejection) => done(refusalOf(request, response, denials))
+    let response: ReturnType<typeof tokenSource.caller>
     try {
-      response = signIn.caller(shown, { requestId: request.id, trace: request.scope.trace, source: request.source })
+      response = tokenSource.caller(shown, { requestId: request.id, trace: request.scope.trace, source: request.source })
     } catch (error) {
       return done(error as Error)
     }
@@ -38,10 +38,10 @@ export function authenticate(app: FastifyInstance, { signIn, refusals }: Authent
   })
 }
 
-function refusalOf(request: FastifyRequest, response: SignedIn | NotSignedIn, refusals: DenialCounter | undefined): Error | undefined {
+function refusalOf(request: FastifyRequest, response: Authenticated | Rejection, denials: DenialCounter | undefined): Error | undefined {
   const asked = { requestId: request.id, traceId: request.scope.trace.traceId, source: request.source ?? '' }
   if (response.caller === undefined) {
-    if (!response.counted) refusals?.note({ action: 'sign_in.refused', reason: response.reason, ...response.of, ...asked })
+    if (!response.counted) denials?.note({ action: 'sign_in.refused', reason: response.reason, ...response.of, ...asked })
     return response.error
   }
   const { caller, token } = response
@@ -51,6 +51,6 @@ function refusalOf(request: FastifyRequest, response: SignedIn | NotSignedIn, re
   const { permission } = request.routeOptions.config
   if (permission === undefined || caller.may(permission)) return undefined
   const { workspace, actor, keyId } = caller
-  refusals?.note({ action: 'permission.refused', reason: 'PERMISSION_DENIED', workspace, actor, keyId, ...asked })
+  denials?.note({ action: 'permission.refused', reason: 'PERMISSION_DENIED', workspace, actor, keyId, ...asked })
   return meshErrors.PERMISSION_DENIED({ message: `The caller lacks the permission ${permission}.` })
 }

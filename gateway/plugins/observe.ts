@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
 import { field } from '#mesh/telemetry/names.ts'
-import type { Labelled } from '#mesh/telemetry/latency-histogram.ts'
+import type { LabelledHistogram } from '#mesh/telemetry/latency-histogram.ts'
 import { runInScope } from '#mesh/telemetry/scope.ts'
 import { workAttributes } from '#mesh/telemetry/tracing.ts'
 
@@ -12,7 +12,7 @@ export const endpointOf = (request: FastifyRequest): string => request.routeOpti
 
 interface RequestMetrics {
   requests: { inc(by?: number): void }
-  seconds: Labelled
+  seconds: LabelledHistogram
 }
 
 /** Observes the requests of a gateway. */

@@ -5,7 +5,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { AddressLimiter, type AddressLimiterParts } from '#mesh/address-limiter.ts'
 import { errors } from '../errors.ts'
-import type { Done, Verdict } from '../rate-limit/quota-lease.ts'
+import type { OnVerdict, Verdict } from '../rate-limit/quota-lease.ts'
 import type { Limiter } from '../rate-limit/limiter.ts'
 
 declare module 'fastify' {
@@ -30,7 +30,7 @@ export const hitsOf = (bytes: number): number => 1 + Math.floor(bytes / bytesPer
 export function rateLimitPlugin(app: FastifyInstance, { limiter }: { limiter: Pick<Limiter, 'decide'> }): void {
   const take = (request: FastifyRequest, reply: FastifyReply, hits: number, done: (error?: Error) => void) => {
     if (request.routeOptions.config.limited !== true || request.caller === undefined || hits <= 0) return done()
-    const decided: Done = (verdict) => {
+    const decided: OnVerdict = (verdict) => {
       if (verdict.limited) tell(reply, 'workspace', verdict)
       if (verdict.allowed) done()
       else done(errors.RATE_LIMITED({ retryAfterMs: Math.ceil(verdict.resetMs) }))

@@ -6,7 +6,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { DenialCounter } from '#mesh/audit/denials.ts'
 import { verify } from '#mesh/signature.ts'
-import type { CountingKeys, SignatureKeyring } from '#mesh/signature-states.ts'
+import type { ActiveSignatureKeys, SignatureKeyring } from '#mesh/signature-states.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
 import { errors } from '../errors.ts'
 
@@ -16,12 +16,12 @@ export interface SignatureParts {
   /** Whether bodies without a signature are rejected. */
   required: boolean
   /** Records signatures made with a previous key. */
-  refusals?: DenialCounter | undefined
+  denials?: DenialCounter | undefined
   metrics: Metrics
 }
 
 /** For every route of the instance; after authenticate. A signature must verify even if the route requires none. */
-export function verifySignature(app: FastifyInstance, { signatures, required, refusals, metrics }: SignatureParts): void {
+export function verifySignature(app: FastifyInstance, { signatures, required, denials, metrics }: SignatureParts): void {
   const verified = metrics.counter('http_signatures_total', 'Signed requests by the key that signed them', {
     key: ['newest', 'previous', 'none'],
   })
@@ -40,7 +40,7 @@ export function verifySignature(app: FastifyInstance, { signatures, required, re
       )
       return
     }
-    let keys: CountingKeys
+    let keys: ActiveSignatureKeys
     try {
       keys = signatures.of('inbound', request.caller!.workspace)
     } catch (error) {
@@ -51,13 +51,13 @@ export function verifySignature(app: FastifyInstance, { signatures, required, re
     verified.inc({ key: key ?? 'none' })
     if (key === 'previous') {
       reply.header('X-Signature-Key', 'previous')
-      refusals?.note(flagOf(request))
+      denials?.note(flagOf(request))
     }
     done(key === undefined ? errors.SIGNATURE_INVALID() : undefined)
   })
 }
 
-function signedBy({ newest, previous }: CountingKeys, body: Buffer, signature: string): 'newest' | 'previous' | undefined {
+function signedBy({ newest, previous }: ActiveSignatureKeys, body: Buffer, signature: string): 'newest' | 'previous' | undefined {
   if (verify(newest, body, signature)) return 'newest'
   return previous !== undefined && verify(previous, body, signature) ? 'previous' : undefined
 }

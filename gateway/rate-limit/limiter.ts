@@ -10,13 +10,13 @@ import { type Channel, methodsOf } from '#mesh/grpc/client.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
 import { TokenBuckets, untilFull, untilOne } from '#mesh/token-bucket.ts'
-import { type QuotaDecision, type Done, Lease, type Verdict, type Waiting } from './quota-lease.ts'
+import { type QuotaDecision, type OnVerdict, QuotaLease, type Verdict, type PendingRequest } from './quota-lease.ts'
 
 /** Takes hits from the limit of one entry, e.g. {key: 'workspace', value: 'acme'}. Rejects with a MeshError. */
 export type Check = (entry: { key: string; value: string }, hits: number) => Promise<QuotaDecision>
 
 /** Calls the ratelimit service, with a timeout of `timeoutMs`. */
-export function checkThrough(channel: Channel, timeoutMs = 100): Check {
+export function checkClient(channel: Channel, timeoutMs = 100): Check {
   const service = methodsOf(RateLimitServiceService, channel)
   return async (entry, hits) => {
     const request = { domain: 'relay', descriptors: [{ entries: [entry] }], hits }
@@ -44,7 +44,7 @@ export class Limiter {
   readonly #parts: LimiterParts
   readonly #now: () => number
   readonly #max: number
-  readonly #leases = new Map<string, Lease>()
+  readonly #leases = new Map<string, QuotaLease>()
   readonly #buckets: TokenBuckets
   readonly #breaker: Breaker
   readonly #counts
@@ -60,7 +60,7 @@ export class Limiter {
       intervalMs: parts.probeEveryMs ?? 250,
       onChange: (change) =>
         change.closed
-          ? parts.log.warn({ away_ms: change.unavailableMs }, 'the ratelimit service responds again')
+          ? parts.log.warn({ unavailable_ms: change.unavailableMs }, 'the ratelimit service responds again')
           : parts.log.warn({ reason: change.reason }, 'the ratelimit service does not respond; deciding from local buckets'),
     })
     const { metrics } = parts
@@ -86,10 +86,10 @@ export class Limiter {
   }
 
   /** Takes the hits of one request from a workspace's limit. Calls `done` before it returns if no call to the service is needed. */
-  decide(workspace: string, done: Done, hits = 1): void {
+  decide(workspace: string, done: OnVerdict, hits = 1): void {
     const lease = this.#leaseOf(workspace)
     const now = this.#now()
-    const counted: Done = (verdict) => {
+    const counted: OnVerdict = (verdict) => {
       this.#counts[verdict.source][verdict.allowed ? 'granted' : 'refused'].inc()
       done(verdict)
     }
@@ -119,7 +119,7 @@ export class Limiter {
     return this.#parts.check({ key: 'probe', value: 'gateway' }, 1)
   }
 
-  #ask(workspace: string, lease: Lease, now: number): void {
+  #ask(workspace: string, lease: QuotaLease, now: number): void {
     if (!this.#breaker.closed) {
       this.#decideHere(workspace, lease, lease.handOver(), 'open')
       return
@@ -141,7 +141,7 @@ export class Limiter {
   }
 
   /** Decides from a bucket with the last known limit. */
-  #decideHere(workspace: string, lease: Lease, waiting: readonly Waiting[], reason: 'open' | 'timeout' | 'error'): void {
+  #decideHere(workspace: string, lease: QuotaLease, waiting: readonly PendingRequest[], reason: 'open' | 'timeout' | 'error'): void {
     const rate = { capacity: lease.limit ?? this.#parts.defaultLimit, refillMs: lease.windowMs }
     for (const { hits, done } of waiting) {
       this.#fallbacks.inc({ reason })
@@ -158,8 +158,8 @@ export class Limiter {
     return { allowed, source: 'fallback', limited: true, limit: rate.capacity, windowMs: rate.refillMs, remaining, resetMs }
   }
 
-  #leaseOf(workspace: string): Lease {
-    const lease = this.#leases.get(workspace) ?? new Lease()
+  #leaseOf(workspace: string): QuotaLease {
+    const lease = this.#leases.get(workspace) ?? new QuotaLease()
     // A Map keeps the order of insertion: its first entry is the least recently used.
     this.#leases.delete(workspace)
     this.#leases.set(workspace, lease)

@@ -35,12 +35,12 @@ export interface Verdict {
   resetMs: number
 }
 
-export type Done = (verdict: Verdict) => void
+export type OnVerdict = (verdict: Verdict) => void
 
 /** A request that waits, and its hits. */
-export interface Waiting {
+export interface PendingRequest {
   readonly hits: number
-  readonly done: Done
+  readonly done: OnVerdict
 }
 
 /** How long a decision that no rule limits a workspace stays valid, in milliseconds. */
@@ -49,8 +49,8 @@ const unlimitedForMs = 5000
 const maxRequested = 100_000
 const minuteMs = 60_000
 
-export class Lease {
-  #waiting: Waiting[] = []
+export class QuotaLease {
+  #waiting: PendingRequest[] = []
   /** Hits in the call in flight, and how many of them are for waiting requests; 0 if none is in flight. */
   #asked = 0
   #askedFor = 0
@@ -81,7 +81,7 @@ export class Lease {
   }
 
   /** Handles a request with this many hits. Calls `done` at once if the decision is known here, else with the decision of a call. */
-  arrive(now: number, done: Done, hits = 1): void {
+  arrive(now: number, done: OnVerdict, hits = 1): void {
     this.#turn(now)
     this.#demand.count(now, hits)
     // While any request waits, nothing is known here, so no request overtakes another.
@@ -137,9 +137,9 @@ export class Lease {
    * Serves waiting requests from the granted hits, in order. If the window is exhausted, it also serves those behind a request that is too
    * large.
    */
-  #serve(): { served: Waiting[]; left: Waiting[] } {
-    const served: Waiting[] = []
-    const left: Waiting[] = []
+  #serve(): { served: PendingRequest[]; left: PendingRequest[] } {
+    const served: PendingRequest[] = []
+    const left: PendingRequest[] = []
     for (const waiting of this.#waiting) {
       const hits = this.#atMost(waiting.hits)
       if (hits > this.#held || (left.length > 0 && !this.#spent)) left.push(waiting)
@@ -152,13 +152,13 @@ export class Lease {
   }
 
   /** Handles a failed call: returns all waiting requests. */
-  failed(): Waiting[] {
+  failed(): PendingRequest[] {
     this.#asked = 0
     return this.handOver()
   }
 
   /** Returns all waiting requests, in order, to be decided otherwise. A later result of the call in flight is kept. */
-  handOver(): Waiting[] {
+  handOver(): PendingRequest[] {
     this.#askedFor = 0
     return this.#waiting.splice(0)
   }

@@ -30,7 +30,7 @@ import { type Route, fieldAt } from '../contract/route-table.ts'
 import { addJsonViolations } from './violations.ts'
 
 /** One HTTP request, as far as it becomes a message. */
-export interface Incoming {
+export interface HttpRequest {
   /** The parameters of the router's path, decoded. */
   params: Readonly<Record<string, string>>
   /** Without the question mark; empty if there is none. */
@@ -51,7 +51,7 @@ interface HeaderField {
 const headerOption = extension('relay.mesh.v1.header')
 
 /** The reader of one route. It throws INVALID_REQUEST with every invalid field, INVALID_JSON or INVALID_URL. */
-export function requestReader(route: Route): (incoming: Incoming) => Uint8Array {
+export function requestReader(route: Route): (incoming: HttpRequest) => Uint8Array {
   const { input } = route.method.descriptor
   const variables = toRouterPath(route.template).variables
   const headerFields = headerFieldsOf(input)

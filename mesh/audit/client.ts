@@ -5,7 +5,7 @@ import { ownContext } from '../grpc/call.ts'
 import { type Channel, methodsOf } from '../grpc/client.ts'
 
 /** Throws MeshError: INVALID_ARGUMENT for an event that is none, anything else where access cannot take them now. */
-export function appendThrough(channel: Channel): Append {
+export function appendClient(channel: Channel): Append {
   const audit = methodsOf(AuditServiceService, channel)
   return async (events) => {
     await audit.appendEvents({ events: events.map((event) => ({ ...event, targets: [...event.targets] })) }, ownContext())

@@ -55,16 +55,16 @@ const farewellMs = 2000
  * Refused sign-ins that are told apart by where they come from: so many groups at once, and as many an hour. Whoever asks for them is not
  * known, and each is a row that stays: beyond this all sources are counted together.
  */
-const signInGroups = { capacity: 200, refillMs: 3_600_000 }
+const unauthenticatedGroups = { capacity: 200, refillMs: 3_600_000 }
 /** Stands for the sources that are too many to tell apart. */
 export const others = 'others'
 
-export class Refusals implements DenialCounter {
+export class Denials implements DenialCounter {
   readonly #parts: DenialsParts
   readonly #loop: Loop
   readonly #now: () => number
   readonly #max: number
-  readonly #signIns = new TokenBuckets(1)
+  readonly #unauthenticated = new TokenBuckets(1)
   #minute = 0
   /** Of the minute under way. */
   readonly #groups = new Map<string, Group>()
@@ -164,6 +164,6 @@ export class Refusals implements DenialCounter {
   /** Whether there may be one more group with this source. */
   #mayBeTold({ action, source }: Denial): boolean {
     if (action !== 'sign_in.refused' || source === others) return true
-    return this.#signIns.take('', signInGroups, this.#now(), 1) === 1
+    return this.#unauthenticated.take('', unauthenticatedGroups, this.#now(), 1) === 1
   }
 }

@@ -1,14 +1,14 @@
 /** Counts and times of calls by method. A label is looked up once a method, not once a call: that costs more than the counting. */
 import { codes } from '../errors.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import type { Labelled } from '../telemetry/latency-histogram.ts'
+import type { LabelledHistogram } from '../telemetry/latency-histogram.ts'
 import type { Method } from './descriptors.ts'
 
 export interface MethodMetrics {
   /** Calls that ended with a code. */
   ended(code: string): { inc(): void }
   /** The trace is that of the call: its exemplar where it is recorded. */
-  readonly seconds: Labelled
+  readonly seconds: LabelledHistogram
 }
 
 const begun = (counter: { inc(by?: number): void }) => {

@@ -51,7 +51,7 @@ export interface ServerParts {
   services: readonly BoundServer[]
   verifier: Verifier
   /** Counts who is refused, for the audit log. */
-  refusals?: DenialCounter | undefined
+  denials?: DenialCounter | undefined
   health: Health
   /** Where it is set, only services are spoken to that prove their name with a certificate. */
   tls?: Tls | undefined

@@ -4,7 +4,7 @@
  */
 import type { KeyObject } from 'node:crypto'
 import { errors } from 'jose'
-import { keyEndsRememberedMs } from '../api-key.ts'
+import { keyEndRetentionMs } from '../api-key.ts'
 import { meshErrors } from '../errors.ts'
 import type { Caller } from '../grpc/caller.ts'
 import { publicKeyOf } from './ed25519.ts'
@@ -127,7 +127,7 @@ export class CallerTokens {
   #revoke({ keyId, notAfterMs }: Revocation): void {
     // The earliest counts: a key that was to run out is revoked, and never the other way round.
     const fromMs = Math.min(notAfterMs, this.#revoked.get(keyId)?.fromMs ?? Infinity)
-    this.#revoked.set(keyId, { fromMs, keptUntilMs: Math.max(notAfterMs, this.#now()) + keyEndsRememberedMs })
+    this.#revoked.set(keyId, { fromMs, keptUntilMs: Math.max(notAfterMs, this.#now()) + keyEndRetentionMs })
   }
 
   /** Revocations that nothing can be of any more. */

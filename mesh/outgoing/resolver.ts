@@ -67,11 +67,11 @@ const maxFileBytes = 4 * 1024 * 1024
 
 type LookupResult = { addresses: readonly string[]; ttlMs: number } | { code: LookupCode }
 
-interface UnderWay {
+interface PendingLookup {
   answer: Promise<LookupResult>
   /** Ends it once the last of those who wait for it has gone. */
   readonly control: AbortController
-  waiting: number
+  waiters: number
 }
 
 export class NameResolver {
@@ -79,7 +79,7 @@ export class NameResolver {
   readonly #slots: FairSlots
   readonly #hosts
   readonly #search
-  readonly #inFlight = new Map<string, UnderWay>()
+  readonly #inFlight = new Map<string, PendingLookup>()
   /** The least recently asked for first. */
   readonly #kept = new Map<string, { answer: LookupResult; until: number }>()
 
@@ -109,7 +109,7 @@ export class NameResolver {
     let found = this.#inFlight.get(key)
     if (found === undefined || found.control.signal.aborted) {
       const control = new AbortController()
-      const begun: UnderWay = { control, waiting: 0, answer: this.#ask(hostname, tenant, control.signal) }
+      const begun: PendingLookup = { control, waiters: 0, answer: this.#ask(hostname, tenant, control.signal) }
       found = begun
       this.#inFlight.set(key, begun)
       const done = () => {
@@ -122,12 +122,12 @@ export class NameResolver {
       }, done)
     }
     const { answer: response, control } = found
-    found.waiting += 1
+    found.waiters += 1
     return new Promise((resolve, reject) => {
       const leave = () => {
         signal.removeEventListener('abort', stop)
-        found.waiting -= 1
-        if (found.waiting === 0) control.abort()
+        found.waiters -= 1
+        if (found.waiters === 0) control.abort()
       }
       const stop = () => {
         leave()

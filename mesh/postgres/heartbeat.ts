@@ -7,7 +7,7 @@
  *     steady_since timestamptz NOT NULL
  *   );
  */
-import type { Beat, Timing } from '../heartbeat.ts'
+import type { HeartbeatResult, Timing } from '../heartbeat.ts'
 import type { Queries } from './database.ts'
 import type { Statement, statementMaker } from './statement.ts'
 
@@ -26,7 +26,7 @@ export const beatStatement = (statement: ReturnType<typeof statementMaker>): Sta
   )
 
 /** `statement` is one of beatStatement. */
-export async function beat(queries: Queries, statement: Statement, { gapMs, restMs }: Timing): Promise<Beat> {
+export async function beat(queries: Queries, statement: Statement, { gapMs, restMs }: Timing): Promise<HeartbeatResult> {
   const [row] = await queries.query<{ after_gap: boolean }>(statement, [gapMs, restMs])
   return { afterGap: row?.after_gap ?? false }
 }
@@ -36,7 +36,7 @@ export async function beat(queries: Queries, statement: Statement, { gapMs, rest
  * the length of a lease. It is one moment for both: a server that stands still in the middle of this takes nothing that it would not have
  * before. `lease` and `gap` are parameters in milliseconds, such as `$2`.
  */
-export const steadyFor = ({ lease, gap }: { lease: string; gap: string }): string =>
+export const hasBeatenFor = ({ lease, gap }: { lease: string; gap: string }): string =>
   `now AS MATERIALIZED (SELECT clock_timestamp() AS at),
    steady AS MATERIALIZED (
      SELECT at FROM now, heartbeat WHERE at - beat_at ${within(gap)} AND steady_since <= at - ${lease}::float8 * interval '1 millisecond')`

@@ -15,7 +15,7 @@ export interface Exemplar {
 
 type Labels = Readonly<Partial<Record<string, string | number>>>
 
-export interface Labelled {
+export interface LabelledHistogram {
   /** The trace is remembered where it is recorded: nobody finds another. */
   observe(seconds: number, trace?: TraceContext): void
 }
@@ -35,7 +35,7 @@ export class LatencyHistogram<L extends string = string> {
   }
 
   /** Its series begins here, at 0. To be kept by whoever observes often: to look labels up costs more than to count. */
-  labels(labels: Record<L, string>): Labelled {
+  labels(labels: Record<L, string>): LabelledHistogram {
     const counted = this.#histogram.labels(labels)
     const exemplars = this.#begun(labels)
     return {

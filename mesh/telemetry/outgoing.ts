@@ -5,11 +5,11 @@
 import { formatTraceparent } from './trace-context.ts'
 import { withSpan } from './tracing.ts'
 
-export interface Outgoing {
+export interface TracedRequest {
   /** To send along; empty where the trace is not recorded. */
   readonly headers: Readonly<Record<string, string>>
   /** Is told the status of the answer. */
-  answered(status: number): void
+  setStatus(status: number): void
 }
 
 /** `peer`: what it is in the map of services. Of few: a host that callers choose is not among them. */
@@ -17,7 +17,7 @@ export function withRequestSpan<T>(
   peer: string,
   method: string,
   { hostname, port, protocol }: URL,
-  send: (outgoing: Outgoing) => Promise<T>,
+  send: (outgoing: TracedRequest) => Promise<T>,
 ): Promise<T> {
   const to = {
     'peer.service': peer,
@@ -27,7 +27,7 @@ export function withRequestSpan<T>(
   return withSpan({ name: method, kind: 'client', attributes: { 'http.request.method': method, ...to } }, (span) =>
     send({
       headers: span === undefined ? {} : { traceparent: formatTraceparent(span.trace) },
-      answered(status) {
+      setStatus(status) {
         span?.set({ 'http.response.status_code': status })
         if (status >= 400) span?.fail(String(status))
       },

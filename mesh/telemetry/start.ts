@@ -10,7 +10,7 @@ try {
   const config = readConfig(telemetryVariables)
   if (recordsTraces(config)) {
     const { openTelemetry } = await import('./open-telemetry.ts')
-    offerRecording((about) => openTelemetry({ ...about, endpoint: config.tracesTo!, sampleRatio: config.traceShare }))
+    offerRecording((about) => openTelemetry({ ...about, endpoint: config.tracesTo!, sampleRatio: config.traceSampleRatio }))
   }
 } catch (error) {
   // The process says it itself, with all else that is wrong.

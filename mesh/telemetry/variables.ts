@@ -29,7 +29,7 @@ export const telemetryVariables = {
     'Further attributes of this process in traces, key=value,…; its service.instance.id is also in log lines and metrics',
     { default: '' },
   ),
-  traceShare: sampleRatio('OTEL_TRACES_SAMPLER_ARG', 'The share of traces that is recorded, 0 to 1; decided where a trace begins', {
+  traceSampleRatio: sampleRatio('OTEL_TRACES_SAMPLER_ARG', 'The share of traces that is recorded, 0 to 1; decided where a trace begins', {
     default: '1',
   }),
 }

@@ -121,7 +121,7 @@ export class Tls {
       Object.defineProperty(socket, 'getPeerCertificate', { value: () => certificate })
       parts.accept(socket)
     })
-    server.on('tlsClientError', refusals(parts.log))
+    server.on('tlsClientError', handshakeErrors(parts.log))
     return new Promise((resolve, reject) => {
       server.once('error', reject).listen(address.port, address.host, () => {
         this.#servers.add(server)
@@ -192,7 +192,7 @@ export class Tls {
 }
 
 /** Says which connections did not come to be, once a second at the most: anybody can make them. */
-function refusals(log: Logger): (error: Error & { code?: string }, socket: TLSSocket) => void {
+function handshakeErrors(log: Logger): (error: Error & { code?: string }, socket: TLSSocket) => void {
   let [saidAt, unsaid] = [-Infinity, 0]
   return ({ code, message }, socket) => {
     // What OpenSSL thinks of the certificate; where it saw none, what became of the connection.

@@ -26,7 +26,7 @@ const comment = z.object({ id: z.int().positive(), html_url: link, body: z.strin
 export const githubCommentAction = (options: OnceOptions): Adapter<Comment> =>
   onceAdapter(options, {
     action: 'github.comment_issue',
-    connects: { provider: 'github', scopes: [], warn: scopeWarnings },
+    requires: { provider: 'github', scopes: [], warn: scopeWarnings },
     readError: readGithubError,
     description: 'Comments on an issue or a pull request in a GitHub repository, as the connected account.',
     guarantee:

@@ -27,7 +27,7 @@ const issue = z.object({ number: z.int().positive(), html_url: link, body: z.str
 export const githubIssueAction = (options: OnceOptions): Adapter<Issue> =>
   onceAdapter(options, {
     action: 'github.create_issue',
-    connects: { provider: 'github', scopes: [], warn: (granted) => scopeWarnings(granted) },
+    requires: { provider: 'github', scopes: [], warn: (granted) => scopeWarnings(granted) },
     readError: readGithubError,
     description: 'Creates an issue in a GitHub repository, as the connected account.',
     guarantee:

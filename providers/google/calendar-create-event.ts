@@ -23,7 +23,7 @@ const htmlWarning = 'Google Calendar reads the description as HTML: what looks l
 export const googleCalendarAdapter = (options: CalendarOptions): Adapter<CalendarEvent> =>
   calendarAdapter(options, {
     action: 'google_calendar.create_event',
-    connects: { provider: 'google', scopes: [scope] },
+    requires: { provider: 'google', scopes: [scope] },
     readError: readGoogleError,
     description: 'Makes an event in the primary calendar of the connected Google account and invites its attendees.',
     guarantee:
@@ -34,7 +34,10 @@ export const googleCalendarAdapter = (options: CalendarOptions): Adapter<Calenda
     async make(event, run, api, point) {
       const json = toGoogle(event, eventIdOf(run.runId))
       const insert = { ...primary, sendUpdates: 'all', requestBody: json }
-      const asked = await googleClient('calendar', api).ask(run, ({ events }, via) => events.insert(insert, via), { effect: true, point })
+      const asked = await googleClient('calendar', api).request(run, ({ events }, via) => events.insert(insert, via), {
+        effect: true,
+        point,
+      })
       return toMade(asked.json)
     },
 
@@ -42,7 +45,7 @@ export const googleCalendarAdapter = (options: CalendarOptions): Adapter<Calenda
       try {
         // Also an event that its owner has deleted since is there, with the status "cancelled".
         const event = { ...primary, eventId: eventIdOf(run.runId) }
-        return toMade((await googleClient('calendar', api).ask(run, ({ events }, via) => events.get(event, via))).json)
+        return toMade((await googleClient('calendar', api).request(run, ({ events }, via) => events.get(event, via))).json)
       } catch (error) {
         if (error instanceof ApiFailure && error.reason === 'PROVIDER_NOT_FOUND') return undefined
         throw error

@@ -6,7 +6,7 @@
 import type { calendar_v3 } from '@googleapis/calendar'
 import type { gmail_v1 } from '@googleapis/gmail'
 import type { RunHandle } from '../../services/actions/adapter.ts'
-import { type ApiAnswer, type ApiCall, ApiFailure, type ProviderApi } from '../../services/actions/adapters/provider-http.ts'
+import { type ApiResponse, type ApiCall, ApiFailure, type ProviderApi } from '../../services/actions/adapters/provider-http.ts'
 
 interface Clients {
   gmail: gmail_v1.Gmail
@@ -27,19 +27,19 @@ interface Options {
 }
 
 /** What a request waits for, and records, before it leaves. */
-export type Waits = Pick<ApiCall, 'effect' | 'point'>
+export type RequestOptions = Pick<ApiCall, 'effect' | 'point'>
 
 export interface GoogleClient<Client> {
   /** One request, made by the client; the response is to be parsed. Throws as ProviderApi.call does. */
-  ask(run: RunHandle, request: (client: Client, options: Options) => Promise<unknown>, waits?: Waits): Promise<ApiAnswer>
+  request(run: RunHandle, request: (client: Client, options: Options) => Promise<unknown>, waits?: RequestOptions): Promise<ApiResponse>
 }
 
 export function googleClient<Name extends keyof Clients>(name: Name, api: ProviderApi): GoogleClient<Clients[Name]> {
   return {
-    async ask(run, request, waits = {}) {
+    async request(run, request, waits = {}) {
       loaded[name] ??= loaders[name]() as (typeof loaded)[Name]
       const client = (await loaded[name]) as Clients[Name]
-      let answer: ApiAnswer | undefined
+      let answer: ApiResponse | undefined
       let failure: { error: unknown } | undefined
       const adapter: Options['adapter'] = async (prepared) => {
         const { url, method = 'GET', data } = prepared

@@ -14,7 +14,7 @@ import { z } from 'zod'
 import type { Adapter, Outcome, RunHandle } from '../../services/actions/adapter.ts'
 import { type Mail, compose, mailParams, messageIdOf, showMail } from '../../services/actions/adapters/mail.ts'
 import {
-  type ApiAnswer,
+  type ApiResponse,
   ApiFailure,
   type ApiReason,
   type ApiParts,
@@ -83,7 +83,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
       'At most one mail per run: a draft is created first, and after a lost response Relay looks up what became of it. Where the account has not granted gmail.compose and gmail.metadata, the outcome stays unknown.',
     reasons: googleMailReasons,
     params: mailParams,
-    connects: { provider: 'google', scopes: [scope('compose'), scope('metadata')], warn: scopeWarnings },
+    requires: { provider: 'google', scopes: [scope('compose'), scope('metadata')], warn: scopeWarnings },
     unavailable: () => connections.unavailable,
 
     async preview(params, { connection }) {
@@ -125,7 +125,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
   async function byDraft(mail: Mail, run: RunHandle, raw: string, date: Date): Promise<Outcome> {
     let draft: z.output<typeof draftAnswer>
     try {
-      const asked = await gmail.ask(run, ({ users }, via) => users.drafts.create({ ...me, requestBody: { message: { raw } } }, via))
+      const asked = await gmail.request(run, ({ users }, via) => users.drafts.create({ ...me, requestBody: { message: { raw } } }, via))
       draft = read(draftAnswer, asked)
     } catch (error) {
       if (error instanceof ApiFailure && error.kind === 'unclear') await discardStrays(mail, run)
@@ -141,7 +141,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
     for (let sends = 1; ; sends += 1) {
       try {
         const send = { ...me, requestBody: { id: known.draft_id } }
-        return sent(read(message, await gmail.ask(run, ({ users }, via) => users.drafts.send(send, via), { effect: true })))
+        return sent(read(message, await gmail.request(run, ({ users }, via) => users.drafts.send(send, via), { effect: true })))
       } catch (failure) {
         if (!(failure instanceof ApiFailure)) throw failure
         const unclear = failure.kind === 'unclear'
@@ -157,7 +157,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
   /** Takes the draft back, so that `failed` stays true. */
   async function withdraw(run: RunHandle, known: DraftPoint, why: ApiFailure, alone: boolean): Promise<Outcome> {
     try {
-      await gmail.ask(run, ({ users }, via) => users.drafts.delete({ ...me, id: known.draft_id }, via), { effect: true })
+      await gmail.request(run, ({ users }, via) => users.drafts.delete({ ...me, id: known.draft_id }, via), { effect: true })
       return ended('failed', why.reason, `${why.message} Nothing was sent; the draft was deleted.`)
     } catch (error) {
       if (!(error instanceof ApiFailure)) throw error
@@ -170,7 +170,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
 
   async function lookUp(run: RunHandle, known: DraftPoint): Promise<Whereabouts> {
     try {
-      await gmail.ask(run, ({ users }, via) => users.drafts.get({ ...me, id: known.draft_id, format: 'minimal' }, via))
+      await gmail.request(run, ({ users }, via) => users.drafts.get({ ...me, id: known.draft_id, format: 'minimal' }, via))
       return { at: 'drafts' }
     } catch (error) {
       if (!(error instanceof ApiFailure)) throw error
@@ -178,7 +178,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
     }
     try {
       const thread = { ...me, id: known.thread_id, format: 'minimal' }
-      const { messages = [] } = read(threadAnswer, await gmail.ask(run, ({ users }, via) => users.threads.get(thread, via)))
+      const { messages = [] } = read(threadAnswer, await gmail.request(run, ({ users }, via) => users.threads.get(thread, via)))
       const out = messages.find(({ labelIds = [] }) => labelIds.includes('SENT'))
       return out === undefined ? { at: 'nowhere' } : { at: 'sent', messageId: out.id }
     } catch (error) {
@@ -195,13 +195,13 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
     const own = messageIdOf(mail, run.runId)
     try {
       const query = { ...me, q: `rfc822msgid:${own.slice(1, -1)}`, maxResults: 5 }
-      const { drafts = [] } = read(draftsAnswer, await gmail.ask(run, ({ users }, via) => users.drafts.list(query, via)))
+      const { drafts = [] } = read(draftsAnswer, await gmail.request(run, ({ users }, via) => users.drafts.list(query, via)))
       for (const draft of drafts) {
         const one = { ...me, id: draft.id }
-        const asked = await gmail.ask(run, ({ users }, via) => users.drafts.get({ ...one, format: 'metadata' }, via))
+        const asked = await gmail.request(run, ({ users }, via) => users.drafts.get({ ...one, format: 'metadata' }, via))
         const { message: found } = read(headersAnswer, asked)
         const mine = found.payload.headers.some(({ name, value }) => name.toLowerCase() === 'message-id' && value === own)
-        if (mine) await gmail.ask(run, ({ users }, via) => users.drafts.delete(one, via), { effect: true })
+        if (mine) await gmail.request(run, ({ users }, via) => users.drafts.delete(one, via), { effect: true })
       }
     } catch (error) {
       // What is left is a draft that nobody sends.
@@ -213,7 +213,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
     const point = { via: 'send', date: date.toISOString() }
     try {
       const send = { ...me, requestBody: { raw } }
-      return sent(read(message, await gmail.ask(run, ({ users }, via) => users.messages.send(send, via), { effect: true, point })))
+      return sent(read(message, await gmail.request(run, ({ users }, via) => users.messages.send(send, via), { effect: true, point })))
     } catch (error) {
       if (error instanceof ApiFailure && error.kind === 'unclear') return lost(`${error.message} Whether the mail was sent is not known.`)
       throw error
@@ -221,7 +221,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
   }
 
   /** An answer in the shape that it must have: any other says nothing. */
-  function read<T>(shape: z.ZodType<T>, response: ApiAnswer): T {
+  function read<T>(shape: z.ZodType<T>, response: ApiResponse): T {
     const parsed = shape.safeParse(response.json)
     if (parsed.success) return parsed.data
     throw new ApiFailure('unclear', 'PROVIDER_GARBLED', `google answered ${response.status}, but not what it says it answers.`, {

@@ -9,7 +9,7 @@ import type { Adapter } from '../../services/actions/adapter.ts'
 import { type CalendarEvent, type EventTime, instantOf } from '../../services/actions/adapters/calendar-event.ts'
 import { type CalendarOptions, type CreatedEvent, calendarAdapter, link } from '../../services/actions/adapters/calendar.ts'
 import { immutableIds, runFilter, runProperty } from './graph-item.ts'
-import { formatWall, momentOf, parseWall } from '../../services/actions/adapters/local-time.ts'
+import { formatWall, localInstantOf, parseWall } from '../../services/actions/adapters/local-time.ts'
 import { plainName } from '../../services/actions/adapters/plain-text.ts'
 import { ApiFailure } from '../../services/actions/adapters/provider-http.ts'
 import { readGraphError } from './errors.ts'
@@ -23,7 +23,7 @@ const responses = z.object({ value: z.array(response) })
 export const graphCalendarAdapter = (options: CalendarOptions): Adapter<CalendarEvent> =>
   calendarAdapter(options, {
     action: 'outlook_calendar.create_event',
-    connects: { provider: 'microsoft', scopes: ['Calendars.ReadWrite'] },
+    requires: { provider: 'microsoft', scopes: ['Calendars.ReadWrite'] },
     readError: readGraphError,
     description: 'Makes an event in the calendar of the connected Microsoft account and invites its attendees.',
     guarantee:
@@ -80,6 +80,6 @@ function toGraph({ title, description, location, start, end, attendees }: Calend
 function time(at: EventTime) {
   if ('date' in at) return { dateTime: `${at.date}T00:00:00`, timeZone: 'UTC' }
   const wall = parseWall(at.date_time)!
-  if (momentOf(wall, at.time_zone).kind === 'once') return { dateTime: formatWall(wall), timeZone: at.time_zone }
+  if (localInstantOf(wall, at.time_zone).kind === 'once') return { dateTime: formatWall(wall), timeZone: at.time_zone }
   return { dateTime: formatWall(instantOf(at)), timeZone: 'UTC' }
 }

@@ -10,7 +10,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
 import type { Adapter, Outcome, RunHandle } from '../../services/actions/adapter.ts'
-import type { Connects } from '../../services/actions/connections.ts'
+import type { AccountRequirement } from '../../services/actions/connections.ts'
 import { immutableIds, runFilter, runProperty } from './graph-item.ts'
 import { typeSent } from '../../services/actions/adapters/attachment.ts'
 import { type Address, type Mail, mailParams, showMail } from '../../services/actions/adapters/mail.ts'
@@ -36,7 +36,7 @@ export interface GraphMailOptions extends ApiParts {
 const messages = '/v1.0/me/messages'
 const [sendScope, draftScope] = ['Mail.Send', 'Mail.ReadWrite']
 
-const connects: Connects = {
+const requires: AccountRequirement = {
   provider: 'microsoft',
   scopes: [sendScope, draftScope],
   warn: (granted) => {
@@ -58,13 +58,13 @@ export function graphMailAdapter(options: GraphMailOptions): Adapter<Mail> {
 
   return {
     action: 'outlook.send_email',
-    provider: connects.provider,
+    provider: requires.provider,
     description: 'Sends a mail from the connected Microsoft account.',
     guarantee:
       'At most one mail per run: a draft with an id that stays is created first, and after a lost response Relay looks up what became of it.',
     reasons: graphMailReasons,
     params: mailParams,
-    connects,
+    requires,
     unavailable: () => connections.unavailable,
 
     preview: (asked, { connection }) => showMail(asked, connection?.account),

@@ -58,7 +58,7 @@ const beforeMs = 60_000
 export const slackMessageAction = (options: OnceOptions): Adapter<Message> =>
   onceAdapter(options, {
     action: 'slack.post_message',
-    connects: { provider: 'slack', scopes: ['chat:write', 'channels:history', 'groups:history'] },
+    requires: { provider: 'slack', scopes: ['chat:write', 'channels:history', 'groups:history'] },
     readError: readSlackError,
     readRefusal: readSlackRefusal,
     description: 'Posts a message to a Slack channel, as the Relay app of the connected workspace.',

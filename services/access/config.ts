@@ -4,7 +4,7 @@ import { identityVariables } from '#mesh/identity/variables.ts'
 import { weaknessOf } from '#mesh/secrets.ts'
 import { checkSignatureSecrets, rootVariable } from '#mesh/signature-variables.ts'
 import { databaseVariables, grpcVariables } from '#mesh/variables.ts'
-import { SealBroken } from './tokens/key-pair.ts'
+import { KeyDecryptionError } from './tokens/key-pair.ts'
 import { maxTokenMs } from './tokens/signing-keys.ts'
 
 /** The variables that the service and relay-access.cli.ts need for API keys. */
@@ -118,7 +118,7 @@ export function checkConfig(config: Config<typeof variables> & { environment: st
 
 /** If this secret does not decrypt the keys, an operator must decide before anything is signed. Throws ConfigError. */
 export function wrongSecret(error: unknown): never {
-  if (!(error instanceof SealBroken)) throw error
+  if (!(error instanceof KeyDecryptionError)) throw error
   throw new ConfigError(
     'ACCESS_SIGNING_SECRET does not decrypt the signing key in the database, which was encrypted with a different secret: restore that secret, ' +
       'or create a new key with this one (relay-access rotate-signing-key), which signs after ten seconds',

@@ -8,7 +8,7 @@ import { run, serveGrpc } from '#mesh/serve.ts'
 import { CallerTokenSource } from '#mesh/token-exchange.ts'
 import { signatureKeysOf } from '#mesh/signature-variables.ts'
 import { auditService } from './audit/service.ts'
-import { auditTrail } from './audit/audit-pipeline.ts'
+import { auditPipeline } from './audit/audit-pipeline.ts'
 import { checkConfig, serviceNames, variables, wrongSecret } from './config.ts'
 import { authorizationService } from './envoy/service.ts'
 import { keyHash } from './keys/key.ts'
@@ -20,7 +20,7 @@ import { instruments as counted } from './metrics.ts'
 import { signaturesService } from './signatures/service.ts'
 import { Signatures } from './signatures/signatures.ts'
 import { openStores } from './store.postgres.ts'
-import { accessService, exchangeHere, followHere } from './tokens/service.ts'
+import { accessService, localExchange, localFollow } from './tokens/service.ts'
 import { tokens } from './tokens/tokens.ts'
 
 await run('access', variables, async (runtime) => {
@@ -41,23 +41,23 @@ await run('access', variables, async (runtime) => {
     keyHash(config.pepper.reveal()),
     counted(metrics, [...config.peers.keys()]),
   ]
-  const { auditLog, heads, retaining } = auditTrail({ ...config, ...stores, instruments, log })
+  const { auditLog, heads, retaining } = auditPipeline({ ...config, ...stores, instruments, log })
   begin({ 'audit heads': heads, 'audit retention': retaining })
-  const { refusals, relay } = auditing(runtime, (events) => auditLog.append(events))
+  const { denials, relay } = auditing(runtime, (events) => auditLog.append(events))
   const acted = relay(stores.database)
 
   const lastUsed = new LastUsed({ store: stores.keys, log })
   const signatureKeys = signatureKeysOf(config)
-  const parts = { ...config, ...stores, signatureKeys, env, hash, used: lastUsed.note, refusals, instruments, log }
+  const parts = { ...config, ...stores, signatureKeys, env, hash, used: lastUsed.note, denials, instruments, log }
   const { exchange, feed, loop } = await tokens(parts).catch(wrongSecret)
-  const own = new AccessFeed({ follow: followHere(feed), log, metrics })
+  const own = new AccessFeed({ follow: localFollow(feed), log, metrics })
   begin({ 'last used': lastUsed, 'key retention': keyRetention({ ...config, ...stores, log }), 'signing keys': loop, 'own feed': own })
 
   const verifier = { caller: (token: string) => own.tokens.caller(token), peer: (token: string) => peers.peer(token) }
-  const envoy = authorizationService({ signIn: new CallerTokenSource({ exchange: exchangeHere(exchange), verifier, env }), refusals })
+  const envoy = authorizationService({ tokenSource: new CallerTokenSource({ exchange: localExchange(exchange), verifier, env }), denials })
   const keys = keysService({ keys: new Keys({ store: stores.keys, env, hash }), instruments, acted })
   const signatures = signaturesService({ signatures: new Signatures({ store: stores.signatures, keys: signatureKeys }), acted })
   const services = [accessService({ exchange, feed }), keys, signatures, auditService({ log: auditLog, store: stores.audit }), envoy]
   const health = new Health({ services: serviceNames, checks: { postgres: () => stores.database.ping() } })
-  return serveGrpc(runtime, { services, verifier, refusals, health, tls })
+  return serveGrpc(runtime, { services, verifier, denials, health, tls })
 })

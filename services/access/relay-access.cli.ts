@@ -10,7 +10,7 @@ import { UsageError, command, runProgram, withDatabase } from '#mesh/program.ts'
 import { processVariables } from '#mesh/variables.ts'
 import { keyVariables, signingVariables } from './config.ts'
 import { keyHash } from './keys/key.ts'
-import { type KeyMaker, Keys } from './keys/keys.ts'
+import { type KeyCreator, Keys } from './keys/keys.ts'
 import { postgresKeyStore } from './keys/store.postgres.ts'
 import { rotateSigningKey } from './tokens/rotate-signing-key.ts'
 import { signingKeyStore } from './tokens/store.postgres.ts'
@@ -39,7 +39,7 @@ function lifeOf(option: string | undefined): number | undefined {
 const workspaceOf = (options: Record<string, unknown>): string => text(options, 'workspace', /^[\w.:@-]{1,128}$/)
 
 /** An operator has all rights in the workspace, and no key. */
-const operatorOf = (workspace: string): KeyMaker => {
+const operatorOf = (workspace: string): KeyCreator => {
   const principal = { workspace, actor: 'operator', keyId: '', requestId: randomUUID(), traceId: '', source: 'cli' }
   return { ...principal, may: () => true, operator: true }
 }
@@ -135,5 +135,5 @@ await runProgram({
   name,
   variables: { ...creating, ...signingVariables },
   commands: { 'create-key': createKey, 'list-keys': listKeys, 'revoke-key': revokeKey, 'rotate-signing-key': newSigningKey },
-  refusals: { noTables: 'The database at DATABASE_URL has no tables yet. Start the access service once' },
+  messages: { noTables: 'The database at DATABASE_URL has no tables yet. Start the access service once' },
 })

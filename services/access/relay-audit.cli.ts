@@ -168,7 +168,7 @@ await runProgram({
   // A monitor must be able to rely on 1 meaning tampering and nothing else.
   codes: { 0: 'done, and intact', 1: 'tampered with', 2: 'invalid command, or the database is unreachable or denied access' },
   failed: 2,
-  refusals: {
+  messages: {
     unavailable: 'Postgres does not answer',
     notLetIn: 'Postgres denies this role access to this database',
     noTables: 'The database has no audit log yet. Start the access service once',

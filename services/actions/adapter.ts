@@ -9,7 +9,7 @@
  */
 import type { Context } from '#mesh/grpc/call.ts'
 import type { z } from 'zod'
-import type { ConnectedAccount, Connects } from './connections.ts'
+import type { ConnectedAccount, AccountRequirement } from './connections.ts'
 
 export interface Adapter<Params = unknown> {
   /** The public name, e.g. "webhook.save". */
@@ -24,7 +24,7 @@ export interface Adapter<Params = unknown> {
   /** Every reason that an outcome of it may have for not being a success. */
   readonly reasons: readonly string[]
   /** Whose account acts; absent where none is needed. What is wrong with the connection itself is said by preview.ts and execute.ts. */
-  readonly connects?: Connects
+  readonly requires?: AccountRequirement
   /** What to configure, where the action cannot be offered here now. */
   unavailable?(): string | undefined
   /** Says what would happen. Throws a MeshError of the actions table where it must not. */

@@ -48,7 +48,7 @@ export class Catalog {
   }
 
   #unavailable(adapter: Adapter): string | undefined {
-    return adapter.unavailable?.() ?? (adapter.connects && this.#providers.unavailable(adapter.connects.provider))
+    return adapter.unavailable?.() ?? (adapter.requires && this.#providers.unavailable(adapter.requires.provider))
   }
 
   /** Whatever its state; undefined for an action that this code does not know (any longer). */

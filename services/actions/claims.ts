@@ -2,7 +2,7 @@
 import type { Context } from '#mesh/grpc/call.ts'
 import type { RunKey } from './runs/run.ts'
 
-export interface ClaimAsk {
+export interface ClaimInput {
   key: RunKey
   /** Absent: only look. */
   fingerprint: Buffer | undefined
@@ -22,7 +22,7 @@ export type Claim =
 
 /** Any failure is DEPENDENCY_UNAVAILABLE: without a claim nothing may happen. */
 export interface Claims {
-  claim(ask: ClaimAsk, context: Context): Promise<Claim>
+  claim(ask: ClaimInput, context: Context): Promise<Claim>
   /** Gives the key back; only for work that was certainly not begun. */
   release(key: RunKey, token: string, context: Context): Promise<void>
   /** Says that the run has ended. Safe to repeat. */

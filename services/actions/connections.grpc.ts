@@ -11,7 +11,7 @@ import { FollowedProviders, type Providers } from './providers.ts'
 const tokenMs = 15_000
 
 /** What the oauth service at an address says: of accounts when it is asked, of providers all along. */
-export function throughOauth(
+export function connectionsThroughOauth(
   runtime: Pick<Runtime, 'log' | 'onStop'>,
   channelTo: (service: string, address: string) => Channel,
   address: string | undefined,

@@ -14,7 +14,7 @@ export interface Owner {
 }
 
 /** What an action needs of an account. */
-export interface Connects {
+export interface AccountRequirement {
   readonly provider: ProviderName
   /** What the account must have granted for all that the action does. */
   readonly scopes: readonly string[]
@@ -80,7 +80,7 @@ export function requireConfigured(provider: Provider, found: ConnectionLookup): 
 
 /** What a preview says of the connection it was made with. Pure. */
 export function connectionWarnings(
-  { provider, scopes, warn }: Connects,
+  { provider, scopes, warn }: AccountRequirement,
   { connection, authorizePath }: ConnectionLookup & { configured: true },
 ): string[] {
   if (connection === undefined) {

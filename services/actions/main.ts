@@ -1,5 +1,5 @@
 import { auditing } from '#mesh/audit.ts'
-import { appendThrough } from '#mesh/audit/client.ts'
+import { appendClient } from '#mesh/audit/client.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { run, serveGrpc } from '#mesh/serve.ts'
@@ -10,7 +10,7 @@ import { Catalog } from './catalog.ts'
 import { channels } from './channels.grpc.ts'
 import { grpcClaims } from './claims.grpc.ts'
 import { apis, checkConfig, variables } from './config.ts'
-import { throughOauth } from './connections.grpc.ts'
+import { connectionsThroughOauth } from './connections.grpc.ts'
 import { RunExecutor } from './runs/run-executor.ts'
 import { Execution } from './runs/execute.ts'
 import { ActionMetrics, outgoingMetrics } from './metrics.ts'
@@ -30,22 +30,22 @@ await run('actions', variables, async (runtime) => {
   const stores = await openStores(runtime)
   const channelTo = channels(runtime, own)
   const claims = grpcClaims(channelTo('idempotency', config.idempotencyAddress))
-  const { connections, providers } = throughOauth(runtime, channelTo, config.oauthAddress)
+  const { connections, providers } = connectionsThroughOauth(runtime, channelTo, config.oauthAddress)
   const verifier = followAccess(runtime, own, { address: config.accessAddress })
-  const { refusals, relay } = auditing(runtime, appendThrough(verifier.access))
+  const { denials, relay } = auditing(runtime, appendClient(verifier.access))
   const keyring = signatureKeyring(config, verifier, runtime)!
   const signingKeys = (workspace: string, signal: AbortSignal) => keyring.soon('outbound', workspace, signal)
   const webhook = { signingKeys, defaultUrl: config.webhookUrl, policy, timeoutMs: config.webhookMs }
   const catalog = new Catalog(builtinActions({ webhook, connections, ...apis(config), counts: outgoingMetrics(instruments) }), providers)
   const { store, settlements } = stores.acting(relay(stores.reserved))
   const metrics = new ActionMetrics(instruments, store, catalog.list())
-  const watch = new RunWaiter((runId) => store.findEndedRun(runId))
+  const waiter = new RunWaiter((runId) => store.findEndedRun(runId))
   const leaseMs = config.runLeaseMs
   const outbox = new Outbox({ store, claims, log, intervalMs: config.outboxMs, strandedAfterMs: config.runActMs + leaseMs })
-  const driver = new RunExecutor({ store, catalog, outbox, watch, metrics, log, leaseMs, actMs: config.runActMs })
+  const executor = new RunExecutor({ store, catalog, outbox, waiter, metrics, log, leaseMs, actMs: config.runActMs })
   const reconciler = new Reconciler({
     store,
-    driver,
+    executor,
     metrics,
     log,
     leaseMs,
@@ -54,13 +54,13 @@ await run('actions', variables, async (runtime) => {
   })
   outbox.start()
   runtime.onStop('outbox', () => outbox.stop())
-  runtime.onStop('runs under way', () => driver.drain())
+  runtime.onStop('runs under way', () => executor.drain())
   runtime.mayTake('runs', config.runActMs)
   reconciler.start()
   runtime.onStop('reconciler', () => reconciler.stop())
   const previews = new Previews({ catalog, store, connections, ttlMs: config.previewMs })
-  const execution = new Execution({ store, claims, catalog, connections, driver, watch, leaseMs, waitMs: config.waitMs })
+  const execution = new Execution({ store, claims, catalog, connections, executor, waiter, leaseMs, waitMs: config.waitMs })
   const service = actionsService({ enabled: config.enabled, catalog, previews, execution, runs: stores.runs, settlements, metrics })
   const health = new Health({ services: ['relay.actions.v1.ActionsService'], checks: { postgres: stores.ping } })
-  return serveGrpc(runtime, { services: [service], verifier, tls: own.tls, refusals, health })
+  return serveGrpc(runtime, { services: [service], verifier, tls: own.tls, denials, health })
 })

@@ -5,10 +5,10 @@ import type { Context } from '#mesh/grpc/call.ts'
 import type { Catalog } from './catalog.ts'
 import { parseParams } from './catalog.ts'
 import { canonicalBytes, parseCanonical } from './canonical.ts'
-import { type Connections, type Connects, connectionWarnings, requireConfigured } from './connections.ts'
+import { type Connections, type AccountRequirement, connectionWarnings, requireConfigured } from './connections.ts'
 import type { Store } from './store.ts'
 
-export interface PreviewAsk {
+export interface PreviewInput {
   action: string
   params: unknown
   principal: Principal
@@ -38,12 +38,12 @@ export class Previews {
     this.#ttlMs = parts.ttlMs
   }
 
-  async preview({ action, params, principal, context }: PreviewAsk): Promise<PreviewResult> {
+  async preview({ action, params, principal, context }: PreviewInput): Promise<PreviewResult> {
     const { workspace, actor } = principal
     const adapter = this.#catalog.require(action)
     // Canonical before it is parsed: the adapter sees what the stored bytes say, nothing that a decoder made beside them.
     const asked = parseParams(adapter, parseCanonical(canonicalBytes(params)))
-    const { connection, aboutIt } = await this.#connected(adapter.connects, principal, context)
+    const { connection, aboutIt } = await this.#connected(adapter.requires, principal, context)
     const shown = await adapter.preview(asked, { workspace, actor, signal: context.signal, connection })
     const bytes = canonicalBytes(shown.params)
     const previewId = randomUUID()
@@ -67,11 +67,11 @@ export class Previews {
   }
 
   /** The account that would act, and what there is to say of it. Throws PROVIDER_NOT_CONFIGURED. */
-  async #connected(connects: Connects | undefined, { workspace, actor }: Principal, context: Context) {
-    if (connects === undefined) return { connection: undefined, aboutIt: [] }
-    const { provider } = connects
+  async #connected(requires: AccountRequirement | undefined, { workspace, actor }: Principal, context: Context) {
+    if (requires === undefined) return { connection: undefined, aboutIt: [] }
+    const { provider } = requires
     const found = await this.#connections.find({ workspace, actor, provider }, context)
     requireConfigured(provider, found)
-    return { connection: found.connection, aboutIt: connectionWarnings(connects, found) }
+    return { connection: found.connection, aboutIt: connectionWarnings(requires, found) }
   }
 }

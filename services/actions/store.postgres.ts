@@ -1,9 +1,9 @@
 import type { Database } from '#mesh/postgres/database.ts'
-import { beat, beatStatement, steadyFor } from '#mesh/postgres/heartbeat.ts'
+import { beat, beatStatement, hasBeatenFor } from '#mesh/postgres/heartbeat.ts'
 import { statementMaker } from '#mesh/postgres/statement.ts'
-import { type RunRow, noLongerKept, runColumns, toRun } from './runs/run-row.ts'
+import { type RunRow, detailsExpired, runColumns, toRun } from './runs/run-row.ts'
 import { type RunKey, type RunStatus, hasEnded, isVoid } from './runs/run.ts'
-import type { Begin, BeginResult, NewPreview, Preview, Store } from './store.ts'
+import type { NewRun, BeginResult, NewPreview, Preview, Store } from './store.ts'
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 const statement = statementMaker('actions.')
@@ -98,7 +98,7 @@ const endLate = statement(
    ended AS (
      UPDATE runs SET status = $3, error_reason = $5, ended_at = coalesce(ended_at, clock_timestamp()),
        result = CASE WHEN details_removed_at IS NULL THEN $4 END,
-       error = CASE WHEN details_removed_at IS NULL THEN $6 ELSE $5 || '${noLongerKept}' END
+       error = CASE WHEN details_removed_at IS NULL THEN $6 ELSE $5 || '${detailsExpired}' END
      FROM found WHERE run_id = found_id RETURNING ${runColumns}, was),
    telling AS (
      INSERT INTO outbox (run_id, workspace, key_kind, key, due_at)
@@ -109,7 +109,7 @@ const endLate = statement(
 const beatRow = beatStatement(statement)
 const claimExpiredRuns = statement(
   'claim-expired-runs',
-  `WITH ${steadyFor({ lease: '$2', gap: '$3' })}
+  `WITH ${hasBeatenFor({ lease: '$2', gap: '$3' })}
    UPDATE runs SET epoch = epoch + 1, lease_until = ${inMs('$2::float8')} WHERE run_id IN (
      SELECT run_id FROM runs WHERE status = 'executing' AND lease_until < (SELECT at FROM steady) AND run_id <> ALL ($4::uuid[])
      ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED)
@@ -183,7 +183,7 @@ export function postgresStore(database: Database, audited: () => void = () => un
       return (await reserved.query(deletePreviews, [olderThanMs, limit])).length
     },
 
-    async begin({ runId, attemptId, previewId, key, leaseMs, principal, spanId }: Begin): Promise<BeginResult> {
+    async begin({ runId, attemptId, previewId, key, leaseMs, principal, spanId }: NewRun): Promise<BeginResult> {
       const inserted = await database.query<RunRow>(begin, [
         runId,
         previewId,

@@ -1,7 +1,7 @@
 import type { Database } from '#mesh/postgres/database.ts'
 import { statementMaker } from '#mesh/postgres/statement.ts'
 import type { RunPruner } from './retention.ts'
-import { noLongerKept } from './runs/run-row.ts'
+import { detailsExpired } from './runs/run-row.ts'
 
 const statement = statementMaker('actions.')
 
@@ -13,7 +13,7 @@ const longOver = `ended_at < (SELECT clock_timestamp() - $1::float8 * interval '
 /** In a form that the release before reads as it reads every run. */
 const removeDetails = statement(
   'remove-run-details',
-  `UPDATE runs SET params = '{}', result = NULL, recovery = NULL, error = error_reason || '${noLongerKept}',
+  `UPDATE runs SET params = '{}', result = NULL, recovery = NULL, error = error_reason || '${detailsExpired}',
      settled_reason = left(settled_reason, 0), details_removed_at = clock_timestamp()
    WHERE run_id = ANY (ARRAY (
      SELECT run_id FROM runs WHERE details_removed_at IS NULL AND ${longOver} ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED))

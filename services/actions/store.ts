@@ -3,7 +3,7 @@
  * are written in one step: both are there or neither.
  */
 import type { AuditEvent, Principal } from '#mesh/audit/event.ts'
-import type { Beat, Timing } from '#mesh/heartbeat.ts'
+import type { HeartbeatResult, Timing } from '#mesh/heartbeat.ts'
 import type { Run, RunKey, RunStatus } from './runs/run.ts'
 
 export interface Preview {
@@ -26,7 +26,7 @@ export interface NewPreview extends Omit<Preview, 'expiresAt' | 'expired'> {
   event: AuditEvent
 }
 
-export interface Begin {
+export interface NewRun {
   runId: string
   attemptId: string
   previewId: string
@@ -62,7 +62,7 @@ export interface End {
 }
 
 /** What an earlier holder knows of its own attempt, told after somebody else took the run over. */
-export type LateEnd = Omit<End, 'acted'> & { status: 'success' | 'failed' }
+export type LateResult = Omit<End, 'acted'> & { status: 'success' | 'failed' }
 
 /** An end that the idempotency service has not heard of. */
 export interface PendingNotification extends Pick<Run, 'runId' | 'traceId' | 'spanId'> {
@@ -80,7 +80,7 @@ export interface Store {
 
   /** Write-ahead: inserts the run with the preview's bytes and consumes the preview, in one step. Safe to repeat: an attempt that finds
    *  its own row has begun. */
-  begin(begin: Begin): Promise<BeginResult>
+  begin(begin: NewRun): Promise<BeginResult>
   /**
    * Makes sure that a run which was claimed and does not exist never will: a begin that comes later, or is under way, gets `given-up`. Says
    * what there is: nothing for good, a run under way, or one that ended.
@@ -101,9 +101,9 @@ export interface Store {
    * replaces `unknown`. A failure says only that the earlier attempt had no effect: it replaces `unknown` where the holder right after that
    * one ended the run without having acted. Whatever else is known, or was settled, stays; undefined then. `was`: what it was before.
    */
-  endLate(end: LateEnd): Promise<{ run: Run; was: RunStatus } | undefined>
+  endLate(end: LateResult): Promise<{ run: Run; was: RunStatus } | undefined>
   /** Says that the store can be written to. */
-  beat(timing: Timing): Promise<Beat>
+  beat(timing: Timing): Promise<HeartbeatResult>
   /**
    * Takes over runs whose lease ran out, each by one taker: none unless the store was beaten without a gap for `leaseMs`, so that a holder
    * that is alive would have renewed its lease. `except` are those this process still holds.

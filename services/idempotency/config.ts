@@ -12,5 +12,5 @@ export const variables = {
   connections: integer('DATABASE_CONNECTIONS', 'Maximum Postgres connections', { default: '10', min: 1, max: 100 }),
   leaseMs: duration('CLAIM_LEASE', 'Lease of a grant without renewal, if the caller does not specify one', { default: '30s' }),
   retentionMs: duration('CLAIM_RETENTION', 'Time for which a completed claim is kept', { default: '24h' }),
-  reapEveryMs: duration('REAP_EVERY', 'Interval at which completed claims are removed after their retention', { default: '1m' }),
+  reapIntervalMs: duration('REAP_EVERY', 'Interval at which completed claims are removed after their retention', { default: '1m' }),
 }

@@ -1,6 +1,6 @@
 /** The idempotency service as a process. */
 import { auditing } from '#mesh/audit.ts'
-import { appendThrough } from '#mesh/audit/client.ts'
+import { appendClient } from '#mesh/audit/client.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { Database } from '#mesh/postgres/database.ts'
@@ -23,13 +23,13 @@ await run('idempotency', variables, async (runtime) => {
 
   const store = new PostgresClaimStore({ database, retentionMs: config.retentionMs })
   const counted = instruments(metrics)
-  const reaping = reaper({ store, intervalMs: config.reapEveryMs, instruments: counted, log })
+  const reaping = reaper({ store, intervalMs: config.reapIntervalMs, instruments: counted, log })
   reaping.start()
   runtime.onStop('reaper', () => reaping.stop())
 
   const verifier = followAccess(runtime, own, { address: config.accessAddress })
-  const { refusals } = auditing(runtime, appendThrough(verifier.access))
+  const { denials } = auditing(runtime, appendClient(verifier.access))
   const health = new Health({ services: ['relay.idempotency.v1.IdempotencyService'], checks: { postgres: () => database.ping() } })
   const service = idempotencyService({ store, leaseMs: config.leaseMs, instruments: counted })
-  return serveGrpc(runtime, { services: [service], verifier, tls: own.tls, refusals, health })
+  return serveGrpc(runtime, { services: [service], verifier, tls: own.tls, denials, health })
 })

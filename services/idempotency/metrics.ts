@@ -12,5 +12,5 @@ export const instruments = (metrics: Metrics) => ({
   }),
   reaped: metrics.counter('idempotency_reaped_total', 'Completed claims removed after their retention period'),
   expiredClaims: metrics.gauge('idempotency_expired_claims', 'Claims in flight whose lease has expired'),
-  oldestLapsed: metrics.gauge('idempotency_oldest_expired_seconds', 'Time since the oldest of those leases expired'),
+  oldestExpired: metrics.gauge('idempotency_oldest_expired_seconds', 'Time since the oldest of those leases expired'),
 })

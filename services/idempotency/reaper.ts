@@ -24,7 +24,7 @@ export function reaper({ store, intervalMs, instruments, log, max = 1000 }: Reap
     if (removed === max) return true
     const { count, oldestMs } = await store.expiredClaims()
     instruments.expiredClaims.set(count)
-    instruments.oldestLapsed.set(oldestMs / 1000)
+    instruments.oldestExpired.set(oldestMs / 1000)
     return false
   }
   return new Loop({ name: 'reaper', intervalMs, log, work })

@@ -32,7 +32,7 @@ interface Grant {
   readonly leaseMs: number
 }
 
-interface Ending {
+interface CompletionRow {
   readonly key: ClaimKey
   readonly completion: Completion
 }
@@ -43,14 +43,14 @@ export class PostgresClaimStore implements ClaimStore {
   /** The assumption for the first write: no claim, as for most keys. Its time is 0, because what is written is a duration from then. */
   readonly #nothing: VersionedRow
   readonly #insert: (grant: Grant) => Promise<boolean>
-  readonly #end: (ending: Ending) => Promise<boolean>
+  readonly #end: (ending: CompletionRow) => Promise<boolean>
 
   constructor(parts: { database: Database; retentionMs: number }) {
     this.#database = parts.database
     this.#retentionMs = parts.retentionMs
     this.#nothing = { claim: undefined, version: 0, at: { now: 0, retentionMs: parts.retentionMs } }
-    this.#insert = batch((grants) => this.#insertAll(grants), { max: maxRows })
-    this.#end = batch((endings) => this.#endAll(endings), { max: maxRows })
+    this.#insert = batch((grants) => this.#insertAll(grants), { maxBatchSize: maxRows })
+    this.#end = batch((endings) => this.#endAll(endings), { maxBatchSize: maxRows })
   }
 
   claim(key: ClaimKey, asked: ClaimRequest): Promise<Decision> {
@@ -144,7 +144,7 @@ export class PostgresClaimStore implements ClaimStore {
     return grants.map(({ claim: { token } }) => tokens.has(token))
   }
 
-  async #endAll(endings: readonly Ending[]): Promise<boolean[]> {
+  async #endAll(endings: readonly CompletionRow[]): Promise<boolean[]> {
     const ended = await this.#database.query<{ place: number }>(statements.end, [
       ...keyColumns(endings),
       endings.map(({ completion: { runId } }) => runId),

@@ -1,8 +1,8 @@
 /** The parts of the service, put together over whichever stores there are, and what runs beside the calls. */
 import type { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
-import { Connecting } from './connect/connect.ts'
-import { Disconnecting } from './connect/disconnect.ts'
+import { ConnectFlow } from './connect/connect.ts'
+import { Disconnector } from './connect/disconnect.ts'
 import type { ConnectStore } from './connect/store.ts'
 import { Connections } from './connections/connections.ts'
 import type { ConnectionStore } from './connections/store.ts'
@@ -10,7 +10,7 @@ import type { Instruments } from './metrics.ts'
 import type { Protocol } from './providers/protocol.ts'
 import type { Providers } from './providers/registry.ts'
 import { retention } from './retention.ts'
-import { Revoking } from './revocations/revoking.ts'
+import { TokenRevoker } from './revocations/token-revoker.ts'
 import type { RevocationStore } from './revocations/store.ts'
 import type { TokenCache } from './connections/token-cache.ts'
 import { connectionHeartbeat } from './tokens/heartbeat.ts'
@@ -44,16 +44,16 @@ export interface AssemblyParts {
 export function assemble(all: AssemblyParts) {
   const { connections: store, revocations, steps, stepsToExpire, providers, instruments, providerMs } = all
   const connections = new Connections({ ...all, store })
-  const revoking = new Revoking({ ...all, store: revocations })
+  const tokenRevoker = new TokenRevoker({ ...all, store: revocations })
   // The provider may have to be discovered first; the rest is for writing what it gave.
-  const refresh = new Refresh({ ...all, store, revoking, leaseMs: 2 * providerMs + 2000, waitMs: providerMs })
+  const refresh = new Refresh({ ...all, store, tokenRevoker, leaseMs: 2 * providerMs + 2000, waitMs: providerMs })
   const tokens = new Tokens({ ...all, store, refresh, provider: (name) => providers.get(name) })
   const onStep = (step: string, outcome: string) => instruments.steps.inc({ step, outcome })
-  const connecting = new Connecting({ ...all, store: steps, connections, revoking, onStep })
+  const connectFlow = new ConnectFlow({ ...all, store: steps, connections, tokenRevoker, onStep })
   const loops: Readonly<Record<string, Pick<Loop, 'start' | 'stop'>>> = {
     heartbeat: connectionHeartbeat({ ...all, store }),
-    revocations: revoking,
+    revocations: tokenRevoker,
     retention: retention({ ...all, steps: stepsToExpire, connections }),
   }
-  return { connections, connecting, disconnecting: new Disconnecting({ connections, revoking }), refresh, tokens, loops }
+  return { connections, connectFlow, disconnector: new Disconnector({ connections, tokenRevoker }), refresh, tokens, loops }
 }

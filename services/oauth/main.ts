@@ -1,6 +1,6 @@
 /** The oauth service as a process. */
 import { auditing } from '#mesh/audit.ts'
-import { appendThrough } from '#mesh/audit/client.ts'
+import { appendClient } from '#mesh/audit/client.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { Database } from '#mesh/postgres/database.ts'
@@ -34,12 +34,12 @@ await run('oauth', variables, async (runtime) => {
   onStop('redis', () => redis?.disconnect())
   if (redis !== undefined) await redisReady(redis, 1000)
   const verifier = followAccess(runtime, own, { address: config.accessAddress })
-  const { refusals, relay } = auditing(runtime, appendThrough(verifier.access))
+  const { denials, relay } = auditing(runtime, appendClient(verifier.access))
 
   const onFailure = () => instruments.cacheFailures.inc()
   const stepsToExpire = postgresConnectStore(database)
-  const parts = { providers, protocol, instruments, log, acted: relay(database), keyStands: verifier.keyStands, stepsToExpire }
-  const { connections, connecting, disconnecting, refresh, tokens, loops } = assemble({
+  const parts = { providers, protocol, instruments, log, acted: relay(database), keyStands: verifier.isKeyActive, stepsToExpire }
+  const { connections, connectFlow, disconnector, refresh, tokens, loops } = assemble({
     ...config,
     ...parts,
     connections: postgresConnectionStore(database),
@@ -57,12 +57,12 @@ await run('oauth', variables, async (runtime) => {
   const checks = { postgres: () => database.ping(), redis: async () => void (await redis?.ping()) }
   const health = new Health({ services: ['relay.oauth.v1.OAuthService'], checks, optional: ['redis'], timeoutMs: 2000 })
   // A step of connecting asks whether its key stands, and does not wait to be told: a replica serves when it can tell.
-  await verifier.firstReading
+  await verifier.ready
   return serveGrpc(runtime, {
-    services: [oauthService({ connecting, disconnecting, connections, tokens, providers })],
+    services: [oauthService({ connectFlow, disconnector, connections, tokens, providers })],
     verifier,
     tls: own.tls,
-    refusals,
+    denials,
     health,
   })
 })

@@ -1,15 +1,15 @@
 /** What the oauth service counts. */
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
-import { refusals } from './connect/pages.ts'
+import { pageErrors } from './connect/pages.ts'
 
 export type Instruments = ReturnType<typeof instruments>
 
 /** By step of connecting an account: what may become of it. */
 export const stepOutcomes = {
   authorize: ['begun'],
-  start: ['shown', ...refusals],
-  continue: ['sent', ...refusals],
-  callback: ['connected', 'reconsent', ...refusals],
+  start: ['shown', ...pageErrors],
+  continue: ['sent', ...pageErrors],
+  callback: ['connected', 'reconsent', ...pageErrors],
 } as const
 
 function connectSteps(metrics: Metrics) {

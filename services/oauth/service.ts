@@ -5,26 +5,26 @@ import { meshErrors } from '#mesh/errors.ts'
 import { type Call, principalOf, callerOf } from '#mesh/grpc/call.ts'
 import { type BoundServer, served } from '#mesh/grpc/server.ts'
 import { annotate } from '#mesh/telemetry/scope.ts'
-import type { Visit } from './connect/callback.ts'
-import type { Connecting } from './connect/connect.ts'
-import type { Disconnecting } from './connect/disconnect.ts'
+import type { BrowserCall } from './connect/callback.ts'
+import type { ConnectFlow } from './connect/connect.ts'
+import type { Disconnector } from './connect/disconnect.ts'
 import { type Connections, authorizePath } from './connections/connections.ts'
 import type { Connection } from './connections/store.ts'
 import type { ProviderLookup as ProviderFound, Providers } from './providers/registry.ts'
 import type { Tokens } from './tokens/tokens.ts'
 
 export interface ServiceParts {
-  connecting: Connecting
-  disconnecting: Disconnecting
+  connectFlow: ConnectFlow
+  disconnector: Disconnector
   connections: Pick<Connections, 'find' | 'list'>
   tokens: Pick<Tokens, 'token'>
   providers: Pick<Providers, 'find' | 'list'>
 }
 
-export function oauthService({ connecting, disconnecting, connections, tokens, providers }: ServiceParts): BoundServer {
+export function oauthService({ connectFlow, disconnector, connections, tokens, providers }: ServiceParts): BoundServer {
   return served(OAuthServiceService, {
     async authorize({ provider, scopes, returnTo, sessionSha256: session }, call) {
-      const begun = await connecting.authorize(principalOf(call), {
+      const begun = await connectFlow.authorize(principalOf(call), {
         provider,
         scopes,
         returnTo,
@@ -40,12 +40,12 @@ export function oauthService({ connecting, disconnecting, connections, tokens, p
       }
     },
 
-    start: ({ ticket, cookie }, call) => connecting.start(ticket, cookie, visitOf(call)),
+    start: ({ ticket, cookie }, call) => connectFlow.start(ticket, cookie, visitOf(call)),
 
-    continue: (sent, call) => connecting.proceed(sent, visitOf(call)),
+    continue: (sent, call) => connectFlow.proceed(sent, visitOf(call)),
 
     callback({ provider, state, code, iss, error, cookie }, call) {
-      return connecting.callback({ provider, state, code, iss, error, cookie }, visitOf(call))
+      return connectFlow.callback({ provider, state, code, iss, error, cookie }, visitOf(call))
     },
 
     async listConnections(_, call) {
@@ -55,7 +55,7 @@ export function oauthService({ connecting, disconnecting, connections, tokens, p
     },
 
     async disconnect({ connectionId }, call) {
-      const { revoked } = await disconnecting.disconnect(principalOf(call), connectionId)
+      const { revoked } = await disconnector.disconnect(principalOf(call), connectionId)
       return { revoked, requestId: call.requestId }
     },
 
@@ -86,7 +86,7 @@ export function oauthService({ connecting, disconnecting, connections, tokens, p
 }
 
 /** Of a call whose caller, if it has one, is not whom it is about. */
-const visitOf = ({ requestId, trace, source = '' }: Call): Visit => ({ requestId, traceId: trace.traceId, source })
+const visitOf = ({ requestId, trace, source = '' }: Call): BrowserCall => ({ requestId, traceId: trace.traceId, source })
 
 /** A peer says whose connection it means: work without a caller, such as a reconciler's, has one too. */
 function required<Owner extends { workspace: string }>(owner: Owner | undefined): Owner {

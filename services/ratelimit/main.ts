@@ -1,6 +1,6 @@
 /** The ratelimit service: backend → limiter → serve. */
 import { auditing } from '#mesh/audit.ts'
-import { appendThrough } from '#mesh/audit/client.ts'
+import { appendClient } from '#mesh/audit/client.ts'
 import { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import { openRedis, redisReady } from '#mesh/redis/redis.ts'
@@ -29,7 +29,7 @@ await run('ratelimit', variables, async (runtime) => {
           onFallback: (reason) => metrics.fellBack(reason),
           onChange: (change) =>
             change.closed
-              ? log.warn({ away_ms: change.unavailableMs }, 'Redis responds again; limits are shared again')
+              ? log.warn({ unavailable_ms: change.unavailableMs }, 'Redis responds again; limits are shared again')
               : log.warn({ reason: change.reason }, 'Redis does not respond; deciding from in-process buckets'),
         })
   const metrics = rateLimitMetrics(runtime.metrics, () => shared?.up ?? true)
@@ -50,6 +50,6 @@ await run('ratelimit', variables, async (runtime) => {
   })
   const service = rateLimitService({ limiter, onDecided: (decided, hits) => metrics.decided(decided, hits) })
   const verifier = followAccess(runtime, own, { address: config.accessAddress })
-  const { refusals } = auditing(runtime, appendThrough(verifier.access))
-  return serveGrpc(runtime, { services: [service], verifier, tls: own.tls, refusals, health })
+  const { denials } = auditing(runtime, appendClient(verifier.access))
+  return serveGrpc(runtime, { services: [service], verifier, tls: own.tls, denials, health })
 })

@@ -8,7 +8,7 @@ import { postgresConnectionStore } from '../../services/oauth/connections/store.
 import {
   type ConnectionStore,
   type LeasedConnection,
-  type MadeConnection,
+  type NewConnection,
   type SealedTokens,
   gapMs,
 } from '../../services/oauth/connections/store.ts'
@@ -41,7 +41,7 @@ describe('connections in Postgres', () => {
     accessExpiresAt: new Date('2030-01-02T03:04:05.678Z'),
     refresh,
   })
-  const newOne = (more: Partial<MadeConnection> = {}): MadeConnection => ({
+  const newOne = (more: Partial<NewConnection> = {}): NewConnection => ({
     connectionId: randomUUID(),
     workspace: 'acme',
     actor: randomUUID(),
@@ -51,7 +51,7 @@ describe('connections in Postgres', () => {
     tokens: tokensOf('the first'),
     ...more,
   })
-  const added = async (more?: Partial<MadeConnection>): Promise<LeasedConnection> => {
+  const added = async (more?: Partial<NewConnection>): Promise<LeasedConnection> => {
     const made = newOne(more)
     await store.upsert(made, eventOf())
     return (await store.find(made))!

@@ -2,7 +2,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
 import type { NewKey, StoredKey } from '../../services/access/keys/key.ts'
-import type { KeyStore, RevokeResult, Revoking, Rotation } from '../../services/access/keys/store.ts'
+import type { KeyStore, RevokeResult, RevokeInput, Rotation } from '../../services/access/keys/store.ts'
 
 export interface Engine {
   readonly store: KeyStore
@@ -59,7 +59,7 @@ export function given<T extends object>(value: T | string | undefined): T {
 
 export const added = async (store: KeyStore, key: NewKey = newKey()): Promise<StoredKey> => given(await store.add(key, eventOf()))
 
-export const revokingOf = ({ workspace, keyId }: Pick<StoredKey, 'workspace' | 'keyId'>, over: Partial<Revoking> = {}): Revoking => ({
+export const revokingOf = ({ workspace, keyId }: Pick<StoredKey, 'workspace' | 'keyId'>, over: Partial<RevokeInput> = {}): RevokeInput => ({
   workspace,
   keyId,
   keepChildren: false,

@@ -9,7 +9,7 @@ import { Channel } from '#mesh/grpc/client.ts'
 import type { Health } from '#mesh/grpc/health.ts'
 import { followAccess, identity } from '#mesh/identity.ts'
 import type { Runtime } from '#mesh/serve.ts'
-import { CallerTokenSource, exchangeThrough } from '#mesh/token-exchange.ts'
+import { CallerTokenSource, exchangeClient } from '#mesh/token-exchange.ts'
 import { signatureKeyring } from '#mesh/signature-variables.ts'
 import { createLogger } from '#mesh/telemetry/log.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
@@ -62,12 +62,23 @@ export async function startGateway(env: NodeJS.ProcessEnv = {}, parts: Partial<A
   // Of its own: a test may put another service where routes find access.
   const channel = new Channel({ address: access.address, peerToken: own.peerToken })
   stops.push(() => channel.close())
-  const signIn = new CallerTokenSource({ exchange: exchangeThrough(channel), verifier, env: 'test' })
+  const tokenSource = new CallerTokenSource({ exchange: exchangeClient(channel), verifier, env: 'test' })
   const refused: Denial[] = []
-  const refusals = { note: (refusal: Denial) => void refused.push(refusal) }
+  const denials = { note: (refusal: Denial) => void refused.push(refusal) }
   const health = readiness({ upstreams, optional: config.optionalUpstreams, verifier, redis: undefined })
   const signatures = signatureKeyring(config, verifier, { log, metrics })
-  const app = await createApp({ config, log, metrics, signIn, signatures, refusals, upstreams, health, limiter: undefined, ...parts })
+  const app = await createApp({
+    config,
+    log,
+    metrics,
+    tokenSource,
+    signatures,
+    denials,
+    upstreams,
+    health,
+    limiter: undefined,
+    ...parts,
+  })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo
   const url = `http://127.0.0.1:${port}`

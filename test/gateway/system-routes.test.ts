@@ -207,7 +207,7 @@ describe('a start', () => {
       ...gateway,
       config,
       log: gateway.app.log as never,
-      signIn: { caller: unknown },
+      tokenSource: { caller: unknown },
       upstreams: new Map(),
       limiter: undefined,
     }

@@ -15,7 +15,7 @@ const turn = () => new Promise((resolve) => setImmediate(resolve))
 describe('a batch', () => {
   test('runs together what arrives within one turn of the event loop, and gives each its own result', async () => {
     const { begun, run } = rounds()
-    const call = batch(run, { max: 10 })
+    const call = batch(run, { maxBatchSize: 10 })
     const results = Promise.all([call(1), call(2), Promise.resolve().then(() => call(3))])
     await turn()
     expect(begun.map(({ items }) => items)).toEqual([[1, 2, 3]])
@@ -25,14 +25,14 @@ describe('a batch', () => {
 
   test('runs one that is alone in the very next turn', async () => {
     const { begun, run } = rounds()
-    void batch(run, { max: 10 })(7)
+    void batch(run, { maxBatchSize: 10 })(7)
     await turn()
     expect(begun.map(({ items }) => items)).toEqual([[7]])
   })
 
   test('gathers while as many rounds as it may have are under way, and goes on when one ends', async () => {
     const { begun, run } = rounds()
-    const call = batch(run, { max: 3, concurrency: 1 })
+    const call = batch(run, { maxBatchSize: 3, concurrency: 1 })
     void call(1)
     await turn()
     for (const item of [2, 3, 4, 5]) void call(item)
@@ -48,7 +48,7 @@ describe('a batch', () => {
 
   test('tells every item of a round what went wrong, and no other, and works on', async () => {
     const { begun, run } = rounds()
-    const call = batch(run, { max: 2 })
+    const call = batch(run, { maxBatchSize: 2 })
     const calls = [1, 2, 3, 4].map((item) => call(item).catch((error: Error) => error.message))
     await turn()
     begun[0]!.fail(new Error('lost'))
@@ -65,21 +65,21 @@ describe('a batch', () => {
       () => {
         throw new Error('at once')
       },
-      { max: 2 },
+      { maxBatchSize: 2 },
     )
     await expect(call(1)).rejects.toThrow('at once')
   })
 
   test('results that are not one for each item fail the round', async () => {
-    await expect(batch(async () => ['only one'], { max: 5 })(1)).resolves.toBe('only one')
-    const call = batch(async () => ['only one'], { max: 5 })
+    await expect(batch(async () => ['only one'], { maxBatchSize: 5 })(1)).resolves.toBe('only one')
+    const call = batch(async () => ['only one'], { maxBatchSize: 5 })
     const failed = await Promise.allSettled([call(1), call(2)])
     expect(failed.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
   })
 
   test('refuses what there is no room to wait for, and takes more when there is', async () => {
     const { begun, run } = rounds()
-    const call = batch(run, { max: 1, concurrency: 1, room: 2 })
+    const call = batch(run, { maxBatchSize: 1, concurrency: 1, maxQueueSize: 2 })
     const first = call(0)
     await turn()
     const waiting = [call(1), call(2)]
@@ -115,7 +115,7 @@ describe('a batch', () => {
               inFlight -= 1
               return items.map((item) => -item)
             },
-            { max, concurrency: atOnce },
+            { maxBatchSize: max, concurrency: atOnce },
           )
           const calls: Promise<number>[] = []
           for (const count of arrivals) {

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { Secret } from '#mesh/config.ts'
 import { SignatureKeys } from '#mesh/signature-keys.ts'
-import { SignatureKeyring, SignatureStates, type StateNews } from '#mesh/signature-states.ts'
+import { SignatureKeyring, SignatureStates, type SignatureStatesUpdate } from '#mesh/signature-states.ts'
 import { signatureKeyring } from '#mesh/signature-variables.ts'
 import { createLogger } from '#mesh/telemetry/log.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
@@ -14,7 +14,13 @@ beforeEach(() => {
   lines = []
 })
 const log = createLogger('tested', 'info', { write: (line: string) => void lines.push(line) })
-const news = (over: Partial<StateNews> = {}): StateNews => ({ states: [], sequence: 0, more: false, rootId: '', ...over })
+const news = (over: Partial<SignatureStatesUpdate> = {}): SignatureStatesUpdate => ({
+  states: [],
+  sequence: 0,
+  more: false,
+  rootId: '',
+  ...over,
+})
 const acme = { workspace: 'acme', purpose: 'outbound' }
 const keyring = (given: Partial<typeof secrets> = secrets) => {
   const keys = new SignatureKeys({ root: given.root, legacy: given.legacy })

@@ -4,7 +4,7 @@ import { newApiKey } from '#mesh/api-key.ts'
 import { meshErrors } from '#mesh/errors.ts'
 import { type Context, ownContext } from '#mesh/grpc/call.ts'
 import { CallerTokens } from '#mesh/identity/caller-tokens.ts'
-import { type NotSignedIn, CallerTokenSource, type SignInParts, type SignedIn } from '#mesh/token-exchange.ts'
+import { type Rejection, CallerTokenSource, type CallerTokenSourceParts, type Authenticated } from '#mesh/token-exchange.ts'
 import { type FakeCaller, type FakeMesh, fakeMesh } from '../fakes/identity.ts'
 
 export const minute = 60_000
@@ -21,14 +21,14 @@ export interface Harness {
   requests: { request: ExchangeRequest; context: Context }[]
   /** What access answers. */
   answer: (request: ExchangeRequest) => Promise<ExchangeResponse>
-  signIn: CallerTokenSource
+  tokenSource: CallerTokenSource
   granted(caller?: FakeCaller, more?: Partial<ExchangeResponse>): ExchangeResponse
-  use(source?: string, apiKey?: string): Promise<SignedIn | NotSignedIn>
+  use(source?: string, apiKey?: string): Promise<Authenticated | Rejection>
   /** Until what was begun in the background has ended. */
   settled(): Promise<void>
 }
 
-export function openHarness(more: Partial<SignInParts> = {}): Harness {
+export function openHarness(more: Partial<CallerTokenSourceParts> = {}): Harness {
   const mesh = fakeMesh()
   const tokens = new CallerTokens()
   tokens.update({ signingKeys: mesh.signingKeys })
@@ -44,7 +44,7 @@ export function openHarness(more: Partial<SignInParts> = {}): Harness {
     tokens,
     requests: [],
     answer: async () => harness.granted(),
-    signIn: new CallerTokenSource({
+    tokenSource: new CallerTokenSource({
       exchange: (request, context) => {
         harness.requests.push({ request, context })
         return began(harness.answer(request))
@@ -65,7 +65,7 @@ export function openHarness(more: Partial<SignInParts> = {}): Harness {
       allowedSources: [],
       ...response,
     }),
-    use: async (source, apiKey = key) => harness.signIn.caller(apiKey, from(source)),
+    use: async (source, apiKey = key) => harness.tokenSource.caller(apiKey, from(source)),
     async settled() {
       for (let waitedFor = -1; waitedFor < begun.length;) {
         waitedFor = begun.length

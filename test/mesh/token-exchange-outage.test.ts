@@ -16,7 +16,7 @@ describe('a key that was good', () => {
     revoke()
     harness.answer = unknown
     expect(await harness.use()).toMatchObject({ reason: 'KEY_REFUSED', of: { workspace: 'acme', actor: 'ann', keyId: 'key-of-ann' } })
-    expect(harness.signIn.caller(key, from())).toMatchObject({ reason: 'KEY_REFUSED', of: { keyId: 'key-of-ann' }, counted: false })
+    expect(harness.tokenSource.caller(key, from())).toMatchObject({ reason: 'KEY_REFUSED', of: { keyId: 'key-of-ann' }, counted: false })
     expect(harness.requests).toHaveLength(2)
   })
 
@@ -34,7 +34,7 @@ describe('a key that was good', () => {
     harness.tokens.update({ signingKeys: harness.mesh.signingKeys })
     expect((await harness.use()).caller?.actor).toBe('ann')
     expect(harness.requests).toHaveLength(2)
-    expect(harness.signIn.caller(key, from())).not.toBeInstanceOf(Promise)
+    expect(harness.tokenSource.caller(key, from())).not.toBeInstanceOf(Promise)
   })
 
   test('and is refused when it is renewed is dropped', async () => {
@@ -43,7 +43,7 @@ describe('a key that was good', () => {
     harness.answer = unknown
     expect((await harness.use()).caller?.actor).toBe('ann')
     await harness.settled()
-    expect(harness.signIn.caller(key, from())).toMatchObject({ reason: 'KEY_REFUSED', of: { keyId: 'key-of-ann' } })
+    expect(harness.tokenSource.caller(key, from())).toMatchObject({ reason: 'KEY_REFUSED', of: { keyId: 'key-of-ann' } })
   })
 })
 

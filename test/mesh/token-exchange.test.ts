@@ -26,7 +26,7 @@ describe('a key that access knows', () => {
 
   test('is a caller at once from then on', async () => {
     await harness.use()
-    const signedIn = harness.signIn.caller(key, from())
+    const signedIn = harness.tokenSource.caller(key, from())
     expect(signedIn).not.toBeInstanceOf(Promise)
     expect(signedIn).toMatchObject({ caller: { workspace: 'acme', actor: 'ann', keyId: 'key-of-ann' } })
     expect(harness.requests).toHaveLength(1)
@@ -35,7 +35,7 @@ describe('a key that access knows', () => {
   test('is asked for under the request that brought it, and not ended with that request', async () => {
     const gone = new AbortController()
     const context = { ...from('192.0.2.1'), signal: gone.signal, deadline: harness.now, callerToken: 'another' }
-    await harness.signIn.caller(key, context)
+    await harness.tokenSource.caller(key, context)
     expect(harness.requests[0]!.request.source).toBe('192.0.2.1')
     expect(harness.requests[0]!.context).toEqual({ requestId: context.requestId, trace: context.trace, source: '192.0.2.1' })
   })
@@ -58,11 +58,11 @@ describe('a key that access knows', () => {
     harness.now += 1
     const next = harness.mesh.callerToken({ actor: 'ann', claims: { jti: 'second' } })
     harness.answer = async () => harness.granted({}, { token: next })
-    expect(harness.signIn.caller(key, from())).toMatchObject({ token: first.token })
-    expect(harness.signIn.caller(key, from())).toMatchObject({ token: first.token })
+    expect(harness.tokenSource.caller(key, from())).toMatchObject({ token: first.token })
+    expect(harness.tokenSource.caller(key, from())).toMatchObject({ token: first.token })
     await harness.settled()
     expect(harness.requests).toHaveLength(2)
-    expect(harness.signIn.caller(key, from())).toMatchObject({ token: next })
+    expect(harness.tokenSource.caller(key, from())).toMatchObject({ token: next })
     harness.now += 4 * minute - 1
     await harness.use()
     expect(harness.requests).toHaveLength(2)
@@ -75,7 +75,7 @@ describe('a key that access knows', () => {
     harness.answer = async () => harness.granted({ by: newer })
     await harness.use()
     await harness.settled()
-    expect(harness.signIn.caller(key, from())).toMatchObject({ caller: { actor: 'ann' } })
+    expect(harness.tokenSource.caller(key, from())).toMatchObject({ caller: { actor: 'ann' } })
   })
 
   test('that ends soon is renewed in the second half of its life, and never kept beyond five minutes', async () => {
@@ -117,7 +117,7 @@ describe('a key that is refused', () => {
     ['that is a caller token', () => harness.mesh.callerToken()],
   ])('%s never reaches access', async (_what, shown) => {
     const text = typeof shown === 'string' ? shown : shown()
-    expect(harness.signIn.caller(text, from())).toMatchObject({
+    expect(harness.tokenSource.caller(text, from())).toMatchObject({
       reason: 'KEY_MALFORMED',
       error: { code: 'UNAUTHENTICATED' },
       counted: false,
@@ -129,7 +129,7 @@ describe('a key that is refused', () => {
     harness.answer = unknown
     expect(await harness.use()).toMatchObject({ reason: 'KEY_REFUSED', error: { code: 'UNAUTHENTICATED', message: 'no such key' } })
     harness.now += 9_999
-    expect(harness.signIn.caller(key, from('192.0.2.9'))).toMatchObject({ reason: 'KEY_REFUSED', error: { message: 'no such key' } })
+    expect(harness.tokenSource.caller(key, from('192.0.2.9'))).toMatchObject({ reason: 'KEY_REFUSED', error: { message: 'no such key' } })
     expect(harness.requests).toHaveLength(1)
     harness.now += 1
     await harness.use()
@@ -152,7 +152,7 @@ describe('a key that is refused', () => {
     expect(thief).toMatchObject({ reason: 'SOURCE_REFUSED', error: { code: 'PERMISSION_DENIED' } })
     expect(owner.caller?.actor).toBe('ann')
 
-    harness.signIn.forget(key)
+    harness.tokenSource.forget(key)
     expect(await harness.use('198.51.100.1')).toMatchObject({ reason: 'SOURCE_REFUSED' })
     expect(harness.requests).toHaveLength(2)
     expect((await harness.use('192.0.2.1')).caller).toBeDefined()
@@ -178,22 +178,22 @@ describe('a service with a key of its own', () => {
   })
 
   test('gets a token, the same until it ends', async () => {
-    const token = await harness.signIn.token(key)
+    const token = await harness.tokenSource.token(key)
     expect(await harness.tokens.caller(token)).toMatchObject({ actor: 'ann' })
-    expect(await harness.signIn.token(key)).toBe(token)
+    expect(await harness.tokenSource.token(key)).toBe(token)
     expect(harness.requests).toHaveLength(1)
   })
 
   test('gets another after it says that the first is believed no longer', async () => {
-    await harness.signIn.token(key)
-    harness.signIn.forget(key)
-    await harness.signIn.token(key)
+    await harness.tokenSource.token(key)
+    harness.tokenSource.forget(key)
+    await harness.tokenSource.token(key)
     expect(harness.requests).toHaveLength(2)
   })
 
   test('is told why it gets none, and the key is in no error', async () => {
     harness.answer = unknown
-    const refused = await harness.signIn.token(key).catch((error: Error) => error)
+    const refused = await harness.tokenSource.token(key).catch((error: Error) => error)
     expect(refused).toMatchObject({ code: 'UNAUTHENTICATED' })
     expect(JSON.stringify(refused, Object.getOwnPropertyNames(refused))).not.toContain(key)
   })

@@ -2,12 +2,12 @@
 import type { DatabaseServer } from './databases.ts'
 import type { MeshOptions } from '../mesh-options.ts'
 import { startPostgres, type Postgres } from './server.ts'
-import { timed, type Say } from '../processes/steps.ts'
+import { timed, type ProgressLog } from '../processes/steps.ts'
 
 /** A Postgres of its own is started again when it dies; `fail` hears of it where that fails. */
 export async function databaseServer(
   { folder, databaseUrl, durable }: MeshOptions,
-  say: Say,
+  say: ProgressLog,
   fail: (error: Error) => void,
 ): Promise<{ server: DatabaseServer; own: Postgres | undefined }> {
   if (databaseUrl !== undefined) {

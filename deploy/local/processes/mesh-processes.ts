@@ -3,13 +3,13 @@ import { join } from 'node:path'
 import { startProcess, type Listening, type MeshProcess } from './child.ts'
 import { isFree, keepPort, storedPort } from '../state/state-dir.ts'
 import { writeRoster } from './pid-file.ts'
-import { all, timed, type Say } from './steps.ts'
+import { all, timed, type ProgressLog } from './steps.ts'
 
 export interface ProcessesParts {
   folder: string
   /** Where their sources are. */
   root: string
-  say: Say
+  say: ProgressLog
   /** Called whenever one runs again. */
   onStart: () => void
   /** Called when one died too often to go on. */

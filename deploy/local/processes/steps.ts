@@ -1,9 +1,9 @@
 /** Steps of a start: said, timed, and waited for. */
 
-export type Say = (line: string) => void
+export type ProgressLog = (line: string) => void
 
 /** Runs a step and says how long it took; `done` says what came of it. */
-export async function timed<T>(say: Say, doing: string, step: () => Promise<T>, done: (value: T) => string): Promise<T> {
+export async function timed<T>(say: ProgressLog, doing: string, step: () => Promise<T>, done: (value: T) => string): Promise<T> {
   say(`${doing} …`)
   const start = performance.now()
   const value = await step()

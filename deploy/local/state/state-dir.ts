@@ -116,7 +116,7 @@ export interface Lock {
   release(): void
 }
 
-export class HeldError extends Error {
+export class InUseError extends Error {
   override readonly name = 'HeldError'
   readonly pid: number
   constructor(path: string, pid: number) {
@@ -141,7 +141,7 @@ export function takeLock(path: string): Lock {
       }
       const [pid, ...identity] = (readOrEmpty(path) || '0').split(' ')
       const holder = Number(pid)
-      if (holder > 0 && identityOf(holder) === identity.join(' ')) throw new HeldError(path, holder)
+      if (holder > 0 && identityOf(holder) === identity.join(' ')) throw new InUseError(path, holder)
       rmSync(path, { force: true })
     }
   } finally {

@@ -23,11 +23,11 @@ export interface InterceptorParts {
   log: Logger
   metrics: Metrics
   verifier: Verifier
-  refusals?: DenialCounter | undefined
+  denials?: DenialCounter | undefined
   /** Those that are served: each is counted from 0. */
   methods?: readonly Method[]
 }
 
-export function interceptors({ log, metrics, verifier, refusals, methods }: InterceptorParts): readonly Interceptor[] {
-  return [observe(metrics, log, methods), errors(), deadline(), policy(verifier, refusals), validate()]
+export function interceptors({ log, metrics, verifier, denials, methods }: InterceptorParts): readonly Interceptor[] {
+  return [observe(metrics, log, methods), errors(), deadline(), policy(verifier, denials), validate()]
 }

@@ -13,9 +13,9 @@ import type { Interceptor } from './interceptor.ts'
  * `refusals` is told of every refusal here, and of those that a handler makes of a caller whom the contract let through. An open method
  * knows better than this who asked, and tells of its own.
  */
-export function policy(verifier: Verifier, refusals?: DenialCounter): Interceptor {
+export function policy(verifier: Verifier, denials?: DenialCounter): Interceptor {
   const refuse = (call: Call, error: MeshError): MeshError => {
-    refusals?.note(refusalOf(call, error))
+    denials?.note(refusalOf(call, error))
     return error
   }
   const unauthenticated = (call: Call, message?: string) => refuse(call, meshErrors.UNAUTHENTICATED({ message }))
@@ -56,10 +56,10 @@ export function policy(verifier: Verifier, refusals?: DenialCounter): Intercepto
 
 /** A peer that calls for itself stands under its name; of who is not known nothing is said but the address. */
 function refusalOf({ caller, callerToken, peer, requestId, trace, source = '' }: Call, { code, reason }: MeshError): Denial {
-  const signIn = code === 'UNAUTHENTICATED'
+  const isUnauthenticated = code === 'UNAUTHENTICATED'
   // A caller token that is none says nothing of the peer that carries it.
-  const itself = peer !== undefined && (callerToken === undefined || !signIn)
+  const itself = peer !== undefined && (callerToken === undefined || !isUnauthenticated)
   const { workspace, actor, keyId } = caller ?? { workspace: '', actor: itself ? `peer:${peer}` : '', keyId: '' }
-  const action = signIn ? 'sign_in.refused' : 'permission.refused'
+  const action = isUnauthenticated ? 'sign_in.refused' : 'permission.refused'
   return { workspace, actor, keyId, requestId, traceId: trace.traceId, source, action, reason }
 }

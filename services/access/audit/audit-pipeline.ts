@@ -3,7 +3,7 @@ import type { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { Chain } from './chain.ts'
 import { appendHeads } from './heads-file.ts'
-import { Heads } from './heads.ts'
+import { ChainHeads } from './heads.ts'
 import { AuditLog, type AuditLogParts } from './log.ts'
 import { retention } from './retention.ts'
 import type { AuditStore, ChainCutter, ChainReader } from './store.ts'
@@ -27,17 +27,17 @@ export interface AuditPipelineParts {
 export interface AuditPipeline {
   readonly auditLog: AuditLog
   /** Stop it once nothing is added any more. Neither it nor the next is started yet. */
-  readonly heads: Heads
+  readonly heads: ChainHeads
   readonly retaining: Loop | undefined
 }
 
 /** How often retention looks for expired entries. */
 const retainEveryMs = 3_600_000
 
-export function auditTrail({ chain, audit, chains, cutter, instruments, log, ...config }: AuditPipelineParts): AuditPipeline {
+export function auditPipeline({ chain, audit, chains, cutter, instruments, log, ...config }: AuditPipelineParts): AuditPipeline {
   const { auditHeadsIntervalMs, auditHeadsFile: file, auditRetentionMs: ageMs, auditAnonymousRetentionMs: anonymousMs } = config
   const keep = file === undefined ? undefined : (lines: readonly string[]) => appendHeads(file, lines)
-  const heads = new Heads({ chain, reader: chains, intervalMs: auditHeadsIntervalMs, keep, log })
+  const heads = new ChainHeads({ chain, reader: chains, intervalMs: auditHeadsIntervalMs, keep, log })
   const periods = [{ workspace: '', ageMs: anonymousMs }, ...(ageMs === undefined ? [] : [{ ageMs }])]
   if (cutter === undefined)
     log.warn('AUDIT_RETENTION_DATABASE_URL is not set: old audit entries are never removed, not even those of unknown callers')

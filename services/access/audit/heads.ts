@@ -24,7 +24,7 @@ export interface HeadsParts {
   now?: () => Date
 }
 
-export class Heads {
+export class ChainHeads {
   readonly #parts: HeadsParts
   readonly #log: Logger
   readonly #loop: Loop

@@ -14,9 +14,9 @@ export interface AuditLogParts {
 }
 
 /** Maximum events per transaction. */
-const max = 500
+const maxBatchSize = 500
 /** Maximum queued events. If a caller is rejected, some of its events may still be appended. */
-const room = 20_000
+const maxQueueSize = 20_000
 
 export class AuditLog {
   readonly #parts: AuditLogParts
@@ -25,7 +25,7 @@ export class AuditLog {
   constructor(parts: AuditLogParts) {
     this.#parts = parts
     // One round at a time: two would mostly wait for the same chains.
-    this.#take = batch((events) => this.#takeAll(events), { max, room, concurrency: 1 })
+    this.#take = batch((events) => this.#takeAll(events), { maxBatchSize, maxQueueSize, concurrency: 1 })
   }
 
   /**

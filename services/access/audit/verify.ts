@@ -17,7 +17,7 @@ export interface Finding {
 }
 
 /** A chain that is intact. */
-export interface Whole {
+export interface IntactChain {
   readonly last: Link
   readonly lastEventId: string | undefined
   /** The sequence of its first entry. */
@@ -36,7 +36,12 @@ export interface ChainedEntry {
 }
 
 /** `seen` is called for each entry. */
-export async function verifyChain(chain: Chain, workspace: string, chained: ChainedEntry, seen?: () => void): Promise<Whole | Finding> {
+export async function verifyChain(
+  chain: Chain,
+  workspace: string,
+  chained: ChainedEntry,
+  seen?: () => void,
+): Promise<IntactChain | Finding> {
   let start = chain.origin(workspace)
   for await (const checkpoint of chained.checkpoints) {
     if (!chain.isGenuine('checkpoint', checkpoint)) {
@@ -113,7 +118,7 @@ class Doubt {
 }
 
 /** Compares an intact chain with a head; `mac` is that of the entry at its sequence. */
-export function verifyHead(chain: Chain, head: Statement, whole: Whole, mac: Buffer | undefined): Finding | undefined {
+export function verifyHead(chain: Chain, head: Statement, whole: IntactChain, mac: Buffer | undefined): Finding | undefined {
   const { workspace, sequence, at } = head
   const { start, last, lastEventId } = whole
   if (!chain.isGenuine('head', head)) {
@@ -155,7 +160,7 @@ export interface Verdict {
 
 export async function verifyLog({ chain, view, workspace: only, heads = [], seen }: LogParts): Promise<Verdict> {
   const findings = new Map<string, Finding>()
-  const wholes = new Map<string, Whole>()
+  const wholes = new Map<string, IntactChain>()
   let entries = 0
   for await (const workspace of only === undefined ? view.workspaces() : [only]) {
     const chained = { checkpoints: view.checkpoints(workspace), entries: view.entries(workspace) }

@@ -10,15 +10,15 @@ import { bearerToken } from '#mesh/grpc/caller.ts'
 import { type BoundServer, served } from '#mesh/grpc/server.ts'
 import { parseSource } from '#mesh/grpc/source.ts'
 import { toProblem } from '#mesh/problem.ts'
-import type { NotSignedIn, CallerTokenSource } from '#mesh/token-exchange.ts'
+import type { Rejection, CallerTokenSource } from '#mesh/token-exchange.ts'
 import { key as header } from '#mesh/telemetry/names.ts'
 
 export interface ServiceParts {
-  signIn: Pick<CallerTokenSource, 'caller'>
-  refusals: DenialCounter
+  tokenSource: Pick<CallerTokenSource, 'caller'>
+  denials: DenialCounter
 }
 
-export function authorizationService({ signIn, refusals }: ServiceParts): BoundServer {
+export function authorizationService({ tokenSource, denials }: ServiceParts): BoundServer {
   return served(AuthorizationService, {
     async check({ attributes }, call) {
       const headers = attributes?.request?.http?.headers ?? {}
@@ -27,9 +27,9 @@ export function authorizationService({ signIn, refusals }: ServiceParts): BoundS
       try {
         const apiKey = bearerToken(headers[header.authorization])
         if (apiKey === undefined) throw meshErrors.UNAUTHENTICATED()
-        const response = await signIn.caller(apiKey, context)
+        const response = await tokenSource.caller(apiKey, context)
         if (response.caller === undefined) {
-          if (!response.counted) note(response, context, refusals)
+          if (!response.counted) note(response, context, denials)
           throw response.error
         }
         return allowed(response.token, source, Object.keys(headers))
@@ -76,6 +76,6 @@ function requestIdIn(headers: Readonly<Record<string, string>>): string | undefi
   return id !== undefined && /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id) ? id : undefined
 }
 
-function note({ reason, of }: NotSignedIn, { requestId, trace, source = '' }: Context, refusals: DenialCounter): void {
-  refusals.note({ ...of, requestId, traceId: trace.traceId, source, action: 'sign_in.refused', reason })
+function note({ reason, of }: Rejection, { requestId, trace, source = '' }: Context, denials: DenialCounter): void {
+  denials.note({ ...of, requestId, traceId: trace.traceId, source, action: 'sign_in.refused', reason })
 }

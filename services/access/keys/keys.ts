@@ -17,7 +17,7 @@ import { canonicalSource } from './sources.ts'
 import type { FoundKey, KeyPage, KeyStore, RevokeResult, RotateResult } from './store.ts'
 
 /** The caller and its permissions. */
-export interface KeyMaker extends Principal {
+export interface KeyCreator extends Principal {
   may(permission: string): boolean
   /** Undefined for an operator who runs the programs of this service: such keys have no parent. */
   readonly operator?: true
@@ -50,7 +50,7 @@ export class Keys {
   }
 
   /** `apiKey` is the key itself, which is not stored. */
-  async create(by: KeyMaker, wanted: CreateKeyRequest): Promise<{ key: StoredKey; apiKey: string }> {
+  async create(by: KeyCreator, wanted: CreateKeyRequest): Promise<{ key: StoredKey; apiKey: string }> {
     const rights = rightsOf(wanted)
     const { name, actor = by.actor, previewOnly, lifetimeMs } = wanted
     if (actor !== by.actor && !by.may('keys:admin')) throw errors.ACTOR_NOT_YOURS()
@@ -66,12 +66,12 @@ export class Keys {
     return { key, apiKey }
   }
 
-  list(by: KeyMaker, page: Pick<KeyPage, 'limit' | 'after'>): Promise<{ keys: StoredKey[]; next: KeyPage['after'] }> {
+  list(by: KeyCreator, page: Pick<KeyPage, 'limit' | 'after'>): Promise<{ keys: StoredKey[]; next: KeyPage['after'] }> {
     return this.#parts.store.list({ ...page, workspace: by.workspace, actor: by.may('keys:admin') ? undefined : by.actor })
   }
 
   /** The successor can do what the old key can, so handing it out needs the same rights as creating it. */
-  async rotate(by: KeyMaker, keyId: string, overlapMs: number): Promise<RotateResult & { apiKey: string }> {
+  async rotate(by: KeyCreator, keyId: string, overlapMs: number): Promise<RotateResult & { apiKey: string }> {
     const key = await this.#find(by, keyId)
     refuseWider(by, key.actor, key.permissions)
     const parent = await this.#parentOf(by)
@@ -96,7 +96,7 @@ export class Keys {
   }
 
   /** Also revokes its descendants, unless they are to be kept. */
-  async revoke(by: KeyMaker, keyId: string, { keepChildren = false } = {}): Promise<RevokeResult> {
+  async revoke(by: KeyCreator, keyId: string, { keepChildren = false } = {}): Promise<RevokeResult> {
     await this.#find(by, keyId)
     const childrenOf = by.may('keys:admin') ? undefined : by.actor
     const event = (id: string) => told(by, 'keys.revoke', id)
@@ -107,14 +107,14 @@ export class Keys {
   }
 
   /** The calling key; undefined for an operator. */
-  async #parentOf(by: KeyMaker): Promise<FoundKey | undefined> {
+  async #parentOf(by: KeyCreator): Promise<FoundKey | undefined> {
     if (by.operator === true) return undefined
     const parent = await this.#parts.store.find(by.workspace, by.keyId)
     if (parent?.status !== 'active') throw errors.CALLING_KEY_ENDED()
     return parent
   }
 
-  async #find(by: KeyMaker, keyId: string): Promise<StoredKey> {
+  async #find(by: KeyCreator, keyId: string): Promise<StoredKey> {
     const key = await this.#parts.store.find(by.workspace, keyId)
     if (key === undefined || (key.actor !== by.actor && !by.may('keys:admin'))) throw errors.KEY_NOT_FOUND()
     return key
@@ -122,7 +122,7 @@ export class Keys {
 }
 
 /** A key for another actor reads that actor's runs and their results, so its creator must be able to read all runs. */
-function refuseWider(by: KeyMaker, actor: string, permissions: readonly string[]): void {
+function refuseWider(by: KeyCreator, actor: string, permissions: readonly string[]): void {
   const others = actor !== by.actor && permissions.some((permission) => permission.startsWith('actions:')) ? ['runs:read_all'] : []
   const beyond = [...new Set([...permissions, ...others])].filter((permission) => !by.may(permission))
   if (beyond.length > 0) throw errors.SCOPE_TOO_WIDE({ metadata: { missing: beyond.join(' ') } })

@@ -5,7 +5,7 @@ import { type BoundServer, served } from '#mesh/grpc/server.ts'
 import { readPageToken, writePageToken } from '#mesh/page-token.ts'
 import type { Instruments } from '../metrics.ts'
 import type { StoredKey } from './key.ts'
-import type { KeyMaker, Keys } from './keys.ts'
+import type { KeyCreator, Keys } from './keys.ts'
 
 export interface ServiceParts {
   keys: Keys
@@ -51,7 +51,7 @@ export function keysService({ keys, instruments, acted = () => {} }: ServicePart
   })
 }
 
-const makerOf = (call: Call): KeyMaker => ({ ...principalOf(call), may: (permission) => callerOf(call).may(permission) })
+const makerOf = (call: Call): KeyCreator => ({ ...principalOf(call), may: (permission) => callerOf(call).may(permission) })
 
 const toMessage = (key: StoredKey): KeyMessage => ({
   keyId: key.keyId,

@@ -24,7 +24,7 @@ export interface KeyStore {
    * Ends a key now, and all its active descendants unless they are kept, in one step, so that none of them creates another one meanwhile.
    * Each has its event. A key that was revoked before stays as it is, and has none. Undefined: the key does not exist.
    */
-  revoke(revoking: Revoking, event: (keyId: string) => AuditEvent): Promise<RevokeResult | 'children of others' | undefined>
+  revoke(revoking: RevokeInput, event: (keyId: string) => AuditEvent): Promise<RevokeResult | 'children of others' | undefined>
   /**
    * Removes one batch of keys that ended longer ago than this, children before their parents, and of revocations of that age. Returns how
    * many were removed.
@@ -71,7 +71,7 @@ export interface RotateResult {
   readonly previous: StoredKey
 }
 
-export interface Revoking {
+export interface RevokeInput {
   readonly workspace: string
   readonly keyId: string
   /** Ends this key alone. */

@@ -26,7 +26,7 @@ export interface ExchangeParts {
   issue: Issue
   /** Records that a key was used. */
   used: (keyId: string) => void
-  refusals: { note(refusal: Principal & { readonly action: 'sign_in.refused'; readonly reason: string }): void }
+  denials: { note(refusal: Principal & { readonly action: 'sign_in.refused'; readonly reason: string }): void }
   instruments: Instruments
   log: Logger
 }
@@ -52,7 +52,7 @@ interface ExchangeRefusal {
 }
 
 export function exchange(parts: ExchangeParts): Exchange {
-  const { env, limiter, hash, keys, issue, used, refusals, instruments, log } = parts
+  const { env, limiter, hash, keys, issue, used, denials, instruments, log } = parts
 
   const check = async (apiKey: string, source: string | undefined): Promise<FoundKey | ExchangeRefusal> => {
     const retryAfterMs = limiter.look(source ?? '')
@@ -76,7 +76,7 @@ export function exchange(parts: ExchangeParts): Exchange {
       const line = { [field.requestId]: requestId, [field.reason]: reason, [field.keyId]: keyId, [field.source]: source }
       // During a flood, the log line of the call itself is enough.
       if (reason !== 'SIGN_IN_LIMITED') log.info(line, 'sign-in rejected')
-      refusals.note({ workspace, actor, keyId, source: source ?? '', action: 'sign_in.refused', reason, requestId, traceId })
+      denials.note({ workspace, actor, keyId, source: source ?? '', action: 'sign_in.refused', reason, requestId, traceId })
       throw checked.error
     }
     const issued = await issue(checked)

@@ -1,21 +1,21 @@
 /** What verifiers need to verify caller tokens: the public signing keys, and the revoked API keys. */
-import { keyEndsRememberedMs } from '#mesh/api-key.ts'
+import { keyEndRetentionMs } from '#mesh/api-key.ts'
 import type { Revocation } from '../keys/key.ts'
 import type { KeyStore } from '../keys/store.ts'
 import type { KeyRing, PublicKey } from './key-ring.ts'
 import type { SignatureStore } from '../signatures/store.ts'
 
-export interface News {
+export interface FeedUpdate {
   readonly signingKeys: readonly PublicKey[]
   /** In order. */
   readonly revocations: readonly Revocation[]
   /** The sequence to continue from. */
   readonly sequence: number
-  readonly signatures: SignatureNews
+  readonly signatures: SignatureUpdate
 }
 
 /** Changes of the valid signature keys, and the root secret that they belong to. */
-export interface SignatureNews extends Awaited<ReturnType<SignatureStore['changedAfter']>> {
+export interface SignatureUpdate extends Awaited<ReturnType<SignatureStore['changedAfter']>> {
   readonly rootId: string
 }
 
@@ -23,7 +23,7 @@ export interface SignatureNews extends Awaited<ReturnType<SignatureStore['change
  * All signing keys; the revocations after a sequence that can still concern a valid token; and the states of signature keys after a
  * sequence.
  */
-export type Feed = (after: { revocations: number; signatures: number }) => Promise<News>
+export type Feed = (after: { revocations: number; signatures: number }) => Promise<FeedUpdate>
 
 export interface FeedParts {
   ring: Pick<KeyRing, 'published'>
@@ -37,7 +37,7 @@ export function feed(parts: FeedParts): Feed {
   return async (after) => {
     const [signingKeys, { revocations, sequence }, signatures] = await Promise.all([
       parts.ring.published(),
-      parts.keys.revocationsAfter(after.revocations, keyEndsRememberedMs),
+      parts.keys.revocationsAfter(after.revocations, keyEndRetentionMs),
       parts.signatures.changedAfter(after.signatures),
     ])
     return { signingKeys, revocations, sequence, signatures: { ...signatures, rootId: parts.rootId } }

@@ -16,7 +16,7 @@ export interface SealedPair {
 }
 
 /** A private half that was sealed with another secret, or changed since. */
-export class SealBroken extends Error {
+export class KeyDecryptionError extends Error {
   override readonly name = 'SealBroken'
   constructor(kid: string) {
     super(`the signing key ${kid} cannot be decrypted with this secret`)
@@ -55,7 +55,7 @@ export class Sealer {
       const seed = Buffer.concat([opening.update(sealed.subarray(1 + nonceBytes, -tagBytes)), opening.final()])
       return createPrivateKey({ format: 'jwk', key: { kty: 'OKP', crv: 'Ed25519', x, d: seed.toString('base64url') } })
     } catch {
-      throw new SealBroken(kid)
+      throw new KeyDecryptionError(kid)
     }
   }
 }

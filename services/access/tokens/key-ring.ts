@@ -7,8 +7,8 @@ import { meshErrors } from '#mesh/errors.ts'
 import { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { Sealer } from './key-pair.ts'
-import { isDue, leadMs, publishedOf, signerOf, signersToCome, signsFromOf } from './signing-keys.ts'
-import type { KeysThen, SigningKey, SigningKeyStore } from './store.ts'
+import { isDue, leadMs, publishedOf, signerOf, futureSigners, signsFromOf } from './signing-keys.ts'
+import type { SigningKeySnapshot, SigningKey, SigningKeyStore } from './store.ts'
 
 export interface KeyRingParts {
   store: SigningKeyStore
@@ -34,7 +34,7 @@ export interface PublicKey {
 /** Half of what is allowed, so that even a slow read is in time. */
 const freshMs = leadMs / 2
 
-interface Read extends KeysThen {
+interface Read extends SigningKeySnapshot {
   /** The start of the read by this process's clock: the result was true then or later. */
   readonly at: number
 }
@@ -54,7 +54,7 @@ export class KeyRing {
   /** Await this before anything is signed. Throws SealBroken if a key that signs, now or later, cannot be opened. */
   async begin(): Promise<void> {
     const { keys, now } = await this.#current()
-    for (const key of signersToCome(keys, now)) this.#open(key)
+    for (const key of futureSigners(keys, now)) this.#open(key)
     await this.#keepUp()
   }
 
@@ -97,7 +97,7 @@ export class KeyRing {
   }
 
   /** The known state, adjusted to now; it is read first if it is too old. */
-  async #current(): Promise<KeysThen> {
+  async #current(): Promise<SigningKeySnapshot> {
     const last = this.#last !== undefined && this.#now() - this.#last.at < freshMs ? this.#last : await this.#read()
     const ageMs = this.#now() - last.at
     if (ageMs >= leadMs) throw meshErrors.DEPENDENCY_UNAVAILABLE()
@@ -110,7 +110,7 @@ export class KeyRing {
     return this.#reading
   }
 
-  async #remember(ask: () => Promise<KeysThen>): Promise<Read> {
+  async #remember(ask: () => Promise<SigningKeySnapshot>): Promise<Read> {
     const at = this.#now()
     const read = { ...(await ask()), at }
     // Of two concurrent reads the one that began later knows more.

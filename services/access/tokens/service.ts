@@ -15,7 +15,7 @@ import type { Exchange } from './exchange.ts'
 import type { Feed } from './feed.ts'
 
 export function accessService({ exchange, feed }: { exchange: Exchange; feed: Feed }): BoundServer {
-  const response = exchangeHere(exchange)
+  const response = localExchange(exchange)
   return served(AccessServiceService, {
     exchange(request, call) {
       const { requestId, trace, peer } = call
@@ -25,12 +25,12 @@ export function accessService({ exchange, feed }: { exchange: Exchange; feed: Fe
       return response(request, { requestId, trace, source })
     },
 
-    follow: followHere(feed),
+    follow: localFollow(feed),
   })
 }
 
 /** The exchange in the contract's messages, for use within this process. */
-export const exchangeHere =
+export const localExchange =
   (exchange: Exchange) =>
   async ({ apiKey }: ExchangeRequest, context: Context): Promise<ExchangeResponse> => {
     const { token, expiresAt, expiresInMs, key } = await exchange(apiKey, context)
@@ -49,7 +49,7 @@ export const exchangeHere =
   }
 
 /** The feed in the contract's messages, for use within this process. */
-export const followHere =
+export const localFollow =
   (feed: Feed) =>
   async ({ after, signaturesAfter }: FollowRequest): Promise<FollowResponse> => {
     const { signingKeys, revocations, sequence, signatures } = await feed({ revocations: after, signatures: signaturesAfter })

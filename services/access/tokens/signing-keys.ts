@@ -19,7 +19,7 @@ export const maxTokenMs = 5 * 60_000
 const graceMs = 30_000
 
 /** How long after its signing a token may still be accepted. */
-export const believedMs = maxTokenMs + graceMs
+export const acceptedMs = maxTokenMs + graceMs
 
 export interface Signing {
   readonly kid: string
@@ -35,7 +35,7 @@ export const signerOf = <Key extends Signing>(keys: readonly Key[], now: number)
   inOrder(keys).findLast(({ signsFrom }) => signsFrom <= now)
 
 /** The keys that sign now or later: a signer needs their private halves. */
-export function signersToCome<Key extends Signing>(keys: readonly Key[], now: number): Key[] {
+export function futureSigners<Key extends Signing>(keys: readonly Key[], now: number): Key[] {
   const signer = signerOf(keys, now)
   return keys.filter((key) => key === signer || key.signsFrom > now)
 }
@@ -45,7 +45,7 @@ export function publishedOf<Key extends Signing>(keys: readonly Key[], now: numb
   const ordered = inOrder(keys)
   return ordered.filter((_, place) => {
     const next = ordered[place + 1]
-    return next === undefined || now <= next.signsFrom + believedMs
+    return next === undefined || now <= next.signsFrom + acceptedMs
   })
 }
 

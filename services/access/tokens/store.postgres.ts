@@ -1,6 +1,6 @@
 import type { Database, Queries } from '#mesh/postgres/database.ts'
 import { statementMaker } from '#mesh/postgres/statement.ts'
-import type { KeysThen, SigningKey, SigningKeyStore } from './store.ts'
+import type { SigningKeySnapshot, SigningKey, SigningKeyStore } from './store.ts'
 
 export function signingKeyStore(database: Database): SigningKeyStore {
   return {
@@ -20,7 +20,7 @@ export function signingKeyStore(database: Database): SigningKeyStore {
 }
 
 /** At least one row: the time, and a key per row if there are any. */
-async function read(queries: Queries): Promise<KeysThen> {
+async function read(queries: Queries): Promise<SigningKeySnapshot> {
   const rows = await queries.query<Row>(statements.read)
   return { now: rows[0]!.now, keys: rows.flatMap(keyOf) }
 }

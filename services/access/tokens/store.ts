@@ -5,7 +5,7 @@ import type { Signing } from './signing-keys.ts'
 export interface SigningKey extends SealedPair, Signing {}
 
 /** All keys, as of a moment of the store's clock (epoch milliseconds). */
-export interface KeysThen {
+export interface SigningKeySnapshot {
   readonly keys: readonly SigningKey[]
   readonly now: number
 }
@@ -17,9 +17,9 @@ export interface Change {
 }
 
 export interface SigningKeyStore {
-  read(): Promise<KeysThen>
+  read(): Promise<SigningKeySnapshot>
   /**
    * Decides on the current keys and writes the change under a lock: each of several concurrent calls sees the changes of those before it.
    */
-  change(decide: (then: KeysThen) => Change): Promise<KeysThen>
+  change(decide: (then: SigningKeySnapshot) => Change): Promise<SigningKeySnapshot>
 }

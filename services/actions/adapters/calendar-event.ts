@@ -1,6 +1,6 @@
 /** A calendar event as it is asked for, shown and made: typed, and validated whole. It does not repeat. Pure. */
 import { z } from 'zod'
-import { type Wall, formatOffset, formatWall, isTimeZone, momentOf, offsetAt, parseWall } from './local-time.ts'
+import { type WallTime, formatOffset, formatWall, isTimeZone, localInstantOf, offsetAt, parseWall } from './local-time.ts'
 import { type Address, address, domainOf, said } from './mail.ts'
 import { plainName } from './plain-text.ts'
 
@@ -68,18 +68,18 @@ export type CalendarEvent = z.output<typeof eventParams>
 /** Why an end is none: where the clocks change, what they show does not say it. */
 function notLater(start: EventTime, end: EventTime): string {
   const changes = [...clockWarnings('start', start), ...clockWarnings('end', end)]
-  const twice = !('date' in end) && momentOf(wallOf(end), end.time_zone).kind === 'twice'
+  const twice = !('date' in end) && localInstantOf(wallOf(end), end.time_zone).kind === 'twice'
   if (changes.length === 0) return 'must be later than the start'
   return ['must be later than the start.', ...changes, ...(twice ? ['To mean the second one, give it in UTC.'] : [])].join(' ')
 }
 
 /** Milliseconds since 1970; of a day its beginning, taken at UTC. */
 export function instantOf(at: EventTime): number {
-  return 'date' in at ? wallOf(at) : momentOf(wallOf(at), at.time_zone).instant
+  return 'date' in at ? wallOf(at) : localInstantOf(wallOf(at), at.time_zone).instant
 }
 
 /** What was validated before, so that it is a time. */
-const wallOf = (at: EventTime): Wall => parseWall('date' in at ? at.date : at.date_time) ?? NaN
+const wallOf = (at: EventTime): WallTime => parseWall('date' in at ? at.date : at.date_time) ?? NaN
 
 /** `+02:00`: how far the clocks are ahead of UTC then. */
 export const offsetOf = (at: Exclude<EventTime, { date: string }>): string => formatOffset(offsetAt(instantOf(at), at.time_zone))
@@ -94,7 +94,7 @@ export function settled<E extends CalendarEvent>(event: E): E {
 
 function settledTime(at: EventTime): EventTime {
   if ('date' in at) return at
-  const { instant } = momentOf(wallOf(at), at.time_zone)
+  const { instant } = localInstantOf(wallOf(at), at.time_zone)
   return { ...at, date_time: formatWall(instant + offsetAt(instant, at.time_zone)) }
 }
 
@@ -116,13 +116,13 @@ export function eventSummary(event: CalendarEvent, account: string | undefined, 
 const dayFormat = new Intl.DateTimeFormat('en-GB', { timeZone: 'UTC', weekday: 'short', day: 'numeric', month: 'short', year: 'numeric' })
 
 /** The year with four digits: Intl writes the year 50 as 50, and the year 0 as 1. */
-const dayText = (wall: Wall) =>
+const dayText = (wall: WallTime) =>
   dayFormat
     .formatToParts(wall)
     .map(({ type, value }) => (type === 'year' ? formatWall(wall).slice(0, 4) : value))
     .join('')
 
-const clockText = (wall: Wall) => formatWall(wall).slice(11).replace(/:00$/, '')
+const clockText = (wall: WallTime) => formatWall(wall).slice(11).replace(/:00$/, '')
 
 function spanText({ start, end }: CalendarEvent): string {
   if ('date' in start || 'date' in end) {
@@ -161,7 +161,7 @@ export function eventWarnings(asked: CalendarEvent, account: string | undefined,
 
 function clockWarnings(which: string, at: EventTime): string[] {
   if ('date' in at) return []
-  const { kind } = momentOf(wallOf(at), at.time_zone)
+  const { kind } = localInstantOf(wallOf(at), at.time_zone)
   if (kind === 'skipped') {
     const shown = settledTime(at) as typeof at
     return [

@@ -1,7 +1,7 @@
 /** Making one event in a provider's calendar, once (once.ts). Who is invited is told by the provider, once it is there. */
 import { z } from 'zod'
 import type { Adapter, RunHandle } from '../adapter.ts'
-import type { Connects } from '../connections.ts'
+import type { AccountRequirement } from '../connections.ts'
 import { type CalendarEvent, eventParams, eventSummary, eventWarnings, settled } from './calendar-event.ts'
 import { type OnceOptions, beginningOf, onceAdapter } from './once.ts'
 import { plainLine } from './plain-text.ts'
@@ -26,7 +26,7 @@ export const link = z
 
 export interface CalendarParts {
   action: string
-  connects: Connects
+  requires: AccountRequirement
   readError: ErrorReader
   description: string
   guarantee: string
@@ -44,10 +44,10 @@ export type CalendarOptions = OnceOptions
 
 export function calendarAdapter(options: CalendarOptions, parts: CalendarParts): Adapter<CalendarEvent> {
   const { now = Date.now } = options
-  const { action, connects, readError, description, guarantee, invites, warn = () => [], make, find } = parts
+  const { action, requires, readError, description, guarantee, invites, warn = () => [], make, find } = parts
   return onceAdapter(options, {
     action,
-    connects,
+    requires,
     readError,
     description,
     guarantee,

@@ -8,17 +8,17 @@ import { parseTime } from '#mesh/rfc3339.ts'
 const dayMs = 24 * 60 * 60 * 1000
 
 /** What a wall clock shows, as if the clock were at UTC: milliseconds since 1970. */
-export type Wall = number
+export type WallTime = number
 
 /** Of `YYYY-MM-DD` or `YYYY-MM-DDTHH:MM[:SS]`; undefined where that is no time of any day. */
-export function parseWall(text: string): Wall | undefined {
+export function parseWall(text: string): WallTime | undefined {
   const found = /^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2})(:\d{2})?)?$/.exec(text)
   if (found === null) return undefined
   return parseTime(`${found[1]}T${found[2] ?? '00:00'}${found[3] ?? ':00'}Z`)?.getTime()
 }
 
 /** `YYYY-MM-DDTHH:MM:SS`. */
-export const formatWall = (wall: Wall): string => new Date(wall).toISOString().slice(0, 19)
+export const formatWall = (wall: WallTime): string => new Date(wall).toISOString().slice(0, 19)
 
 /** A name such as "Europe/Berlin" or "UTC": not an offset, nor a name in other letter cases, which providers may not know. */
 export function isTimeZone(name: string): boolean {
@@ -47,9 +47,9 @@ export function offsetAt(instant: number, zone: string): number {
 }
 
 /** What the zone's clocks show at that instant. */
-export const wallAt = (instant: number, zone: string): Wall => instant + offsetAt(instant, zone)
+export const wallAt = (instant: number, zone: string): WallTime => instant + offsetAt(instant, zone)
 
-export interface Moment {
+export interface LocalInstant {
   /** Milliseconds since 1970. */
   instant: number
   /** `skipped`: the clocks never show this time, and it is read as if they had not gone forward yet; `twice`: the earlier of two. */
@@ -57,7 +57,7 @@ export interface Moment {
 }
 
 /** Reads a time that does not exist, or exists twice, as RFC 5545 does (3.3.5). */
-export function momentOf(wall: Wall, zone: string): Moment {
+export function localInstantOf(wall: WallTime, zone: string): LocalInstant {
   // No zone changes its clocks twice within two days.
   const [before, after] = [offsetAt(wall - dayMs, zone), offsetAt(wall + dayMs, zone)]
   const named = [...new Set([before, after])].map((offset) => wall - offset).filter((instant) => wallAt(instant, zone) === wall)

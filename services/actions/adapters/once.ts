@@ -4,7 +4,7 @@
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
-import type { Connects } from '../connections.ts'
+import type { AccountRequirement } from '../connections.ts'
 import { ApiFailure, type ApiOptions, type ApiParts, type ProviderApi, apiReasons, providerApi } from './provider-http.ts'
 
 /** What it is called in sentences: "The event was not made: … it is not in the calendar." */
@@ -33,7 +33,7 @@ export interface OnceParts<Params>
   extends
     Pick<Adapter<Params>, 'action' | 'description' | 'params' | 'guarantee' | 'preview'>,
     Pick<ApiOptions, 'readError' | 'readRefusal'> {
-  connects: Connects
+  requires: AccountRequirement
   words: ThingWords
   reasons: OnceReasons
   /** What a person looks for, in a few words. */
@@ -49,18 +49,18 @@ const settledAfterMs = 10 * 60_000
 
 export function onceAdapter<Params>(options: OnceOptions, parts: OnceParts<Params>): Adapter<Params> {
   const { connections, pollIntervalMs = [0, 1_000, 3_000, 6_000], now = Date.now, ...rest } = options
-  const { action, connects, readError, readRefusal, description, guarantee, params, preview, words, reasons, brief, create, find } = parts
+  const { action, requires, readError, readRefusal, description, guarantee, params, preview, words, reasons, brief, create, find } = parts
   const { thing, made, place } = words
-  const api = providerApi({ provider: connects.provider, readError, readRefusal, connections, ...rest })
+  const api = providerApi({ provider: requires.provider, readError, readRefusal, connections, ...rest })
 
   return {
     action,
-    provider: connects.provider,
+    provider: requires.provider,
     description,
     guarantee,
     reasons: [...apiReasons, reasons.notMade, reasons.lost],
     params,
-    connects,
+    requires,
     unavailable: () => connections.unavailable,
     preview,
     execute: ask,

@@ -64,7 +64,7 @@ export interface ApiCall {
   point?: Record<string, unknown>
 }
 
-export interface ApiAnswer {
+export interface ApiResponse {
   /** 200 to 299. */
   status: number
   /** Undefined where the body is empty. To be parsed: it is the other side's. */
@@ -122,7 +122,7 @@ export interface ProviderApi {
   /** What the account has granted, as it stands now. Throws ApiFailure: not sent. */
   scopes(run: RunHandle): Promise<readonly string[]>
   /** Throws ApiFailure; and what `assertHeld` throws, where `effect` is set: then nothing was sent. */
-  call(run: RunHandle, call: ApiCall): Promise<ApiAnswer>
+  call(run: RunHandle, call: ApiCall): Promise<ApiResponse>
 }
 
 const connectMs = 5_000
@@ -205,13 +205,13 @@ export function providerApi(options: ApiOptions): ProviderApi {
     }
   }
 
-  async function once(run: RunHandle, call: ApiCall, token: string): Promise<ApiAnswer> {
+  async function once(run: RunHandle, call: ApiCall, token: string): Promise<ApiResponse> {
     const release = await turn(run)
     const started = performance.now()
     let status: number | undefined
     let counted = true
     try {
-      return await withRequestSpan(provider, call.method, baseUrl, async ({ headers: trace, answered }) => {
+      return await withRequestSpan(provider, call.method, baseUrl, async ({ headers: trace, setStatus: answered }) => {
         const connection = await readyConnection(run, call).catch((error: unknown) => {
           counted = error instanceof ApiFailure && error.reason === 'PROVIDER_UNREACHABLE'
           throw error
@@ -252,7 +252,7 @@ export function providerApi(options: ApiOptions): ProviderApi {
   }
 
   /** A status was read: it says what came of the request, whatever became of the rest. */
-  function judge({ status, headers, bytes, complete }: ExchangeResponse): ApiAnswer {
+  function judge({ status, headers, bytes, complete }: ExchangeResponse): ApiResponse {
     if (status < 200 || status >= 300)
       throw refusal(provider, status, errorCodeIn(complete ? bytes.toString('utf8') : '', readError), headers['retry-after'])
     let json: unknown
@@ -286,7 +286,7 @@ export function providerApi(options: ApiOptions): ProviderApi {
     }
   }
 
-  async function freshened(run: RunHandle, call: ApiCall): Promise<ApiAnswer> {
+  async function freshened(run: RunHandle, call: ApiCall): Promise<ApiResponse> {
     const { accessToken } = await tokenOf(run)
     try {
       return await once(run, call, accessToken)

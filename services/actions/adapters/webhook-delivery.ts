@@ -11,7 +11,7 @@ export interface Delivery {
   body: Uint8Array
 }
 
-export interface Answer {
+export interface WebhookResponse {
   status: number
   location: string | undefined
   /** UTF-8 with what is invalid replaced by U+FFFD, and with it every control character but tabs and line ends. */
@@ -30,10 +30,10 @@ export async function deliver(
   { target, socket }: Connection,
   { method, headers, body }: Delivery,
   { maxResponseBytes: maxBytes, signal }: { maxResponseBytes: number; signal: AbortSignal },
-): Promise<Answer> {
+): Promise<WebhookResponse> {
   const connection = new HttpConnection(socket, target.url.origin)
   try {
-    const response = await withRequestSpan('webhook', method, target.url, ({ headers: trace, answered }) => {
+    const response = await withRequestSpan('webhook', method, target.url, ({ headers: trace, setStatus: answered }) => {
       const path = target.url.pathname + target.url.search
       return connection.request({ method, path, headers: { ...headers, ...trace }, body, signal, maxBytes, last: true, onStatus: answered })
     })

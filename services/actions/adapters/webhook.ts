@@ -12,7 +12,7 @@ import { ConnectError } from '#mesh/outgoing/connect.ts'
 import { ExchangeError, headerLimits } from '#mesh/outgoing/exchange.ts'
 import type { Lookup } from '#mesh/outgoing/resolver.ts'
 import { sign, standardWebhookHeaders } from '#mesh/signature.ts'
-import type { CountingKeys } from '#mesh/signature-states.ts'
+import type { ActiveSignatureKeys } from '#mesh/signature-states.ts'
 import packageJson from '../../../package.json' with { type: 'json' }
 import { type Adapter, type Outcome, type RunHandle, RunStopped } from '../adapter.ts'
 import type { TargetPolicy } from '../egress/egress-policy.ts'
@@ -22,7 +22,7 @@ import type { Connection } from '../egress/outgoing.ts'
 import { shownText } from './plain-text.ts'
 import { busySentence, deliverySlots } from './slots.ts'
 import { deliver } from './webhook-delivery.ts'
-import type { Answer, Delivery } from './webhook-delivery.ts'
+import type { WebhookResponse, Delivery } from './webhook-delivery.ts'
 
 const methods = ['POST', 'PUT', 'PATCH', 'DELETE', 'GET'] as const
 
@@ -64,7 +64,7 @@ export type DeliveryOutcome = 'success' | (typeof deliveryReasons)[number]
 
 export interface WebhookOptions {
   /** What signs for a workspace now; rejects where that is not known before the signal is aborted. */
-  signingKeys: (workspace: string, signal: AbortSignal) => Promise<CountingKeys>
+  signingKeys: (workspace: string, signal: AbortSignal) => Promise<ActiveSignatureKeys>
   /** WEBHOOK_URL: the target of a preview that names none. */
   defaultUrl?: string | undefined
   policy: TargetPolicy
@@ -225,7 +225,7 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
     }
   }
 
-  function signedDelivery({ method, body }: WebhookParams, run: RunHandle, { newest, previous }: CountingKeys): Delivery {
+  function signedDelivery({ method, body }: WebhookParams, run: RunHandle, { newest, previous }: ActiveSignatureKeys): Delivery {
     const bytes = bodyBytes(body)
     // One value by inheritance: receivers that know no list go on with the key that they have until the overlap ends.
     const signature = sign(previous ?? newest, bytes)
@@ -298,7 +298,7 @@ function noTurn({ why }: NoSlot, run: RunHandle): DeliveryResult {
   return ended('failed', 'OUTGOING_BUSY', `Nothing was sent: ${busySentence(why)}`)
 }
 
-function classifyResponse({ status, location, text, truncated, unknownCoding }: Answer, url: URL): DeliveryResult {
+function classifyResponse({ status, location, text, truncated, unknownCoding }: WebhookResponse, url: URL): DeliveryResult {
   const result = {
     status_code: status,
     response: text,

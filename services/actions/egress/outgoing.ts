@@ -18,7 +18,7 @@ export interface Connection {
   socket: net.Socket
 }
 
-export interface Outgoing {
+export interface Egress {
   /**
    * Whether a request of this workspace may go there, for a preview: opens no connection. A name that does not resolve is a warning, for
    * it may by then. Throws TARGET_REFUSED.
@@ -31,7 +31,7 @@ export interface Outgoing {
 /** A preview waits this long for a name, in milliseconds. */
 const previewLookupMs = 2_000
 
-export function outgoing({ policy, lookup = new NameResolver().lookup }: { policy: TargetPolicy; lookup?: Lookup | undefined }): Outgoing {
+export function outgoing({ policy, lookup = new NameResolver().lookup }: { policy: TargetPolicy; lookup?: Lookup | undefined }): Egress {
   return {
     async check(url, workspace, signal) {
       const target = parseTarget(url, policy)

@@ -15,9 +15,9 @@ import { type Connections, connectionRefusal } from '../connections.ts'
 import { errors } from '../errors.ts'
 import type { RunWaiter } from './run-waiter.ts'
 import { type Run, type RunKey, hasEnded, isVoid } from './run.ts'
-import type { Begin, BeginResult, Store } from '../store.ts'
+import type { NewRun, BeginResult, Store } from '../store.ts'
 
-export interface ExecuteAsk {
+export interface ExecuteInput {
   previewId: string
   idempotencyKey: string | undefined
   principal: Principal
@@ -35,8 +35,8 @@ export interface ExecuteParts {
   claims: Claims
   catalog: Catalog
   connections: Connections
-  driver: RunExecutor
-  watch: RunWaiter
+  executor: RunExecutor
+  waiter: RunWaiter
   leaseMs: number
   /** How long a call waits for a run that another one is doing. */
   waitMs: number
@@ -59,7 +59,7 @@ export class Execution {
     this.#parts = parts
   }
 
-  async execute(ask: ExecuteAsk): Promise<ExecuteResult> {
+  async execute(ask: ExecuteInput): Promise<ExecuteResult> {
     const { claims } = this.#parts
     const { workspace } = ask.principal
     const key: RunKey =
@@ -90,14 +90,14 @@ export class Execution {
    * Whether this preview may run now, by its own state, its action's and its account's. A store that is away is no refusal but an error; an
    * oauth service that is away is a refusal, for a key that knows its run is answered without it.
    */
-  async #allowed({ previewId, principal: { workspace, actor }, context }: ExecuteAsk): Promise<Permission> {
+  async #allowed({ previewId, principal: { workspace, actor }, context }: ExecuteInput): Promise<Permission> {
     const { store, catalog, connections } = this.#parts
     const preview = await store.findPreview(previewId, workspace)
     if (preview === undefined) return { refusal: errors.PREVIEW_INVALID() }
     const asked = fingerprint(preview.action, preview.params, preview.connectionId)
     if (preview.actor !== actor || preview.expired) return { refusal: errors.PREVIEW_INVALID(), compare: asked }
     try {
-      const provider = catalog.require(preview.action).connects?.provider
+      const provider = catalog.require(preview.action).requires?.provider
       if (provider !== undefined) {
         const refusal = connectionRefusal(provider, preview.connectionId, await connections.find({ workspace, actor, provider }, context))
         if (refusal !== undefined) return { refusal, compare: asked }
@@ -109,9 +109,9 @@ export class Execution {
     return { fingerprint: asked }
   }
 
-  async #begin(ask: ExecuteAsk, key: RunKey, attemptId: string, grant: { runId: string; token: string }): Promise<ExecuteResult> {
-    const { driver, claims, leaseMs } = this.#parts
-    const begin: Begin = {
+  async #begin(ask: ExecuteInput, key: RunKey, attemptId: string, grant: { runId: string; token: string }): Promise<ExecuteResult> {
+    const { executor, claims, leaseMs } = this.#parts
+    const begin: NewRun = {
       runId: grant.runId,
       attemptId,
       previewId: ask.previewId,
@@ -125,12 +125,12 @@ export class Execution {
     const begun = await this.#writeAhead(begin)
     switch (begun.outcome) {
       case 'begun': {
-        const run = await driver.drive(begun.run, since)
+        const run = await executor.drive(begun.run, since)
         return hasEnded(run) ? { run, replayed: false } : this.#answerFrom(run, ask)
       }
       case 'run-exists':
         // The claim was taken over, and an earlier attempt got as far as the run; or this one did, and was too late to hold it.
-        if (begun.run.attemptId === attemptId) driver.disown(begun.run.runId, attemptId)
+        if (begun.run.attemptId === attemptId) executor.disown(begun.run.runId, attemptId)
         return this.#answerFrom(begun.run, ask)
       case 'preview-taken':
         await claims.release(key, grant.token, ownContext())
@@ -151,8 +151,8 @@ export class Execution {
    * waits for the first one's transaction, and finds its own row if that landed. While it stays open the claim is kept: nothing is
    * released, and whoever takes the claim over gets this same run id. A row that did land ends as failed, since this attempt does not act.
    */
-  async #writeAhead(begin: Begin): Promise<BeginResult> {
-    const { store, driver } = this.#parts
+  async #writeAhead(begin: NewRun): Promise<BeginResult> {
+    const { store, executor } = this.#parts
     try {
       return await store.begin(begin)
     } catch (error) {
@@ -161,7 +161,7 @@ export class Execution {
     try {
       return await store.begin(begin)
     } catch (error) {
-      if (isUnavailable(error)) driver.disown(begin.runId, begin.attemptId)
+      if (isUnavailable(error)) executor.disown(begin.runId, begin.attemptId)
       throw error
     }
   }
@@ -177,12 +177,12 @@ export class Execution {
   }
 
   /** The run's current outcome if it has ended or ends soon; otherwise the caller is asked to come back. */
-  async #answerFrom(run: Run | string, { context }: ExecuteAsk): Promise<ExecuteResult> {
+  async #answerFrom(run: Run | string, { context }: ExecuteInput): Promise<ExecuteResult> {
     const runId = typeof run === 'string' ? run : run.runId
     annotate({ runId })
     if (typeof run !== 'string' && hasEnded(run)) return { run, replayed: true }
     const left = context.deadline === undefined ? Infinity : context.deadline - Date.now() - 100
-    const ended = await this.#parts.watch.ended(runId, Math.max(0, Math.min(this.#parts.waitMs, left)))
+    const ended = await this.#parts.waiter.ended(runId, Math.max(0, Math.min(this.#parts.waitMs, left)))
     if (ended !== undefined && !isVoid(ended)) return { run: ended, replayed: true }
     throw errors.IN_PROGRESS({ retryAfterMs, metadata: { run_id: runId } })
   }

@@ -34,14 +34,14 @@ const retryShare = 1 / 15
  * Both clocks of this machine, since each misses something: the monotonic one stands still while the machine sleeps, the other can be set.
  * Both count on while the process is stopped.
  */
-interface Moment {
+interface LeaseTime {
   monotonic: number
   wall: number
 }
 
 export class Lease {
   readonly #parts: LeaseParts
-  #held: Moment
+  #held: LeaseTime
   #lost = false
   #stopped = false
   #next: NodeJS.Timeout | undefined
@@ -85,7 +85,7 @@ export class Lease {
     return performance.now() < this.#held.monotonic && Date.now() < this.#held.wall
   }
 
-  #until(from: Moment): Moment {
+  #until(from: LeaseTime): LeaseTime {
     const heldMs = this.#parts.leaseMs * (1 - marginShare)
     return { monotonic: from.monotonic + heldMs, wall: from.wall + heldMs }
   }

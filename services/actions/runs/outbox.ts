@@ -16,7 +16,7 @@ import { StrandedClaims } from './stranded-claims.ts'
 /** How long the first telling has before the relay takes over. */
 export const notifyAfterMs = 5000
 const retryMs = 10_000
-const max = 100
+const maxBatchSize = 100
 
 export class Outbox {
   readonly #store: Store
@@ -38,7 +38,7 @@ export class Outbox {
         await parts.store.told([...runIds])
         return runIds.map(() => undefined)
       },
-      { max },
+      { maxBatchSize },
     )
     this.#loop = new Loop({ name: 'outbox', intervalMs: parts.intervalMs, log: parts.log, work: () => this.relay() })
     this.#stranded = new StrandedClaims({ ...parts, intervalMs: 5 * parts.intervalMs, expiredForMs: parts.strandedAfterMs })
@@ -71,11 +71,11 @@ export class Outbox {
 
   /** Tells what is due; true when there may be more. */
   async relay(): Promise<boolean> {
-    const due = await this.#store.claimPending({ limit: max, retryMs })
+    const due = await this.#store.claimPending({ limit: maxBatchSize, retryMs })
     if (due.length === 0) return false
     const start = { name: 'outbox relay', kind: 'internal', links: due.flatMap(traceOf) } as const
     const heard = await withRootSpan(start, { requestId: randomUUID() }, () => this.#notifyAgain(due))
-    return due.length === max && heard === due.length
+    return due.length === maxBatchSize && heard === due.length
   }
 
   /** Resolves to how many have been heard of. */

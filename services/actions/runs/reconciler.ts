@@ -10,7 +10,7 @@ import type { Store } from '../store.ts'
 
 export interface ReconcilerParts {
   store: Store
-  driver: RunExecutor
+  executor: RunExecutor
   metrics: ActionMetrics
   log: Logger
   leaseMs: number
@@ -47,14 +47,14 @@ export class Reconciler {
 
   /** True when there may be more. */
   async round(): Promise<boolean> {
-    const { store, driver, metrics, log, leaseMs, keepPreviewsMs } = this.#parts
+    const { store, executor, metrics, log, leaseMs, keepPreviewsMs } = this.#parts
     const since = performance.now()
-    const lost = await store.claimExpiredRuns({ limit: max, leaseMs, gapMs: gapMs(leaseMs), except: driver.held() })
+    const lost = await store.claimExpiredRuns({ limit: max, leaseMs, gapMs: gapMs(leaseMs), except: executor.held() })
     await Promise.all(
       lost.map((run) =>
         withRootSpan({ name: 'reconcile run', kind: 'internal', attributes: aboutRun(run), links: traceOf(run) }, workOn(run), async () => {
           metrics.takenOver(run)
-          const ended = await driver.drive(run, since)
+          const ended = await executor.drive(run, since)
           log.warn({ action: run.action, attempt: run.epoch, status: ended.status }, 'reconciled a lost run')
         }),
       ),

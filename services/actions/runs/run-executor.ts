@@ -23,7 +23,7 @@ export interface RunExecutorParts {
   store: Store
   catalog: Catalog
   outbox: Outbox
-  watch: RunWaiter
+  waiter: RunWaiter
   metrics: ActionMetrics
   log: Logger
   leaseMs: number
@@ -191,12 +191,12 @@ export class RunExecutor {
 
   /** Tries until it is written, however long the store is away: nobody else knows this outcome. Runs cannot begin meanwhile, so that few wait. */
   async #end(run: Run, outcome: Outcome, acted: boolean): Promise<Run> {
-    const { store, outbox, watch, metrics, log } = this.#parts
+    const { store, outbox, waiter, metrics, log } = this.#parts
     const end = { runId: run.runId, epoch: run.epoch, notifyAfterMs, acted, event: endEvent(run, outcome), ...ending(outcome) }
     const ended = await this.#written(end, () => store.endRun(end))
     if (ended !== undefined) {
       metrics.ended(ended, currentScope()?.trace)
-      watch.tell(ended)
+      waiter.tell(ended)
       outbox.tell(ended)
       return ended
     }
@@ -206,7 +206,7 @@ export class RunExecutor {
 
   /** What this holder knows may be more than whoever took the run over could find out. */
   async #endLate(run: Run, outcome: Outcome): Promise<Run | undefined> {
-    const { store, outbox, watch, metrics, log } = this.#parts
+    const { store, outbox, waiter, metrics, log } = this.#parts
     const { status } = outcome
     if (status === 'unknown') return undefined
     const end = { runId: run.runId, epoch: run.epoch, notifyAfterMs, event: endEvent(run, outcome), ...ending(outcome), status }
@@ -216,7 +216,7 @@ export class RunExecutor {
         log.warn({ run_id: run.runId, outcome: status, was: late.was }, 'the outcome that an earlier holder knows is written')
         metrics.endedLate(late.run)
         if (late.was === 'executing') metrics.ended(late.run, currentScope()?.trace)
-        watch.tell(late.run)
+        waiter.tell(late.run)
         outbox.tell(late.run)
         return late.run
       }

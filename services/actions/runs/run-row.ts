@@ -41,7 +41,7 @@ export const runColumns = `run_id, preview_id, attempt_id, workspace, actor, act
   ${settlementColumns}`
 
 /** What stands behind the reason of an error whose text was removed. */
-export const noLongerKept = ': what happened is no longer kept.'
+export const detailsExpired = ': what happened is no longer kept.'
 
 export const fromJson = (text: string | null) => (text === null ? undefined : (JSON.parse(text) as Record<string, unknown>))
 

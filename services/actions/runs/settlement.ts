@@ -17,7 +17,7 @@ export interface Settlement {
 }
 
 /** What the run becomes. */
-export interface Settle extends Omit<Settlement, 'settledAt'> {
+export interface SettlementRow extends Omit<Settlement, 'settledAt'> {
   runId: string
   workspace: string
   status: RunStatus
@@ -31,7 +31,7 @@ export interface SettlementStore {
    * Settles a run of that workspace that ended as unknown and was not settled, together with the audit event; undefined where there is none
    * such. The first one to commit wins; nothing that a holder of the run knows changes it any more.
    */
-  settle(settle: Settle): Promise<Run | undefined>
+  settle(settle: SettlementRow): Promise<Run | undefined>
   find(runId: string): Promise<Run | undefined>
 }
 
@@ -46,10 +46,10 @@ const notDone = { errorReason: 'SETTLED', error: 'SETTLED: the outcome was unkno
 const becomes = {
   happened: { status: 'success', errorReason: undefined, error: undefined },
   did_not_happen: { status: 'failed', ...notDone },
-} as const satisfies Record<Verdict, Pick<Settle, 'status' | 'errorReason' | 'error'>>
+} as const satisfies Record<Verdict, Pick<SettlementRow, 'status' | 'errorReason' | 'error'>>
 
 /** The event has the verdict and not the reason: what people write is not kept in the audit log. */
-function settleOf({ runId, verdict, reason, principal }: SettleRequest): Settle {
+function settleOf({ runId, verdict, reason, principal }: SettleRequest): SettlementRow {
   const { workspace, actor } = principal
   const event = auditEvent('actions', principal, {
     action: 'actions.settle',

@@ -6,7 +6,7 @@ import { isSameAccount } from '../connections/account.ts'
 import type { Connections } from '../connections/connections.ts'
 import type { AccountGrant, Protocol } from '../providers/protocol.ts'
 import { ProviderError, registeredCode } from '../providers/provider-error.ts'
-import { type Provider, asksOffline, isIssuer, missingScopes } from '../providers/provider.ts'
+import { type Provider, requestsOfflineAccess, isIssuer, missingScopes } from '../providers/provider.ts'
 import { replacedBy } from '../revocations/revocation.ts'
 import { type Vault, VaultError } from '../vault/vault.ts'
 import { redirectUri } from './addresses.ts'
@@ -15,7 +15,7 @@ import { type PageResponse, type PageError, connectedPage, reconsentPage, redire
 import { readStateToken } from './state-token.ts'
 import { returnUrl } from './return-to.ts'
 import { type PendingState, readState } from './pending-authorization.ts'
-import type { Revoking } from '../revocations/revoking.ts'
+import type { TokenRevoker } from '../revocations/token-revoker.ts'
 import type { ConnectStore } from './store.ts'
 import { issueTicket, leftMs } from './ticket.ts'
 
@@ -24,7 +24,7 @@ export interface CallbackParts {
   readonly store: ConnectStore
   readonly vault: Pick<Vault, 'seal' | 'open'>
   readonly connections: Pick<Connections, 'find' | 'made'>
-  readonly revoking: Pick<Revoking, 'dropped'>
+  readonly tokenRevoker: Pick<TokenRevoker, 'dropped'>
   /** Whether a key stands. Throws DEPENDENCY_UNAVAILABLE where that cannot be told now. */
   readonly keyStands: (keyId: string) => boolean
   readonly cookies: Cookies
@@ -37,7 +37,7 @@ export interface CallbackParts {
 }
 
 /** What a browser brings back; empty where it has none of it. */
-export interface CameBack {
+export interface CallbackRequest {
   readonly provider: string
   readonly state: string
   readonly code: string
@@ -47,7 +47,7 @@ export interface CameBack {
 }
 
 /** Of the call that a browser makes: whom it is for stands in the step. */
-export type Visit = Pick<Principal, 'requestId' | 'traceId' | 'source'>
+export type BrowserCall = Pick<Principal, 'requestId' | 'traceId' | 'source'>
 
 /** How it ended: `outcome` is for counting. */
 interface CallbackEnd {
@@ -63,26 +63,26 @@ export class Callback {
     this.#parts = parts
   }
 
-  async receive(back: CameBack, visit: Visit): Promise<CallbackEnd> {
+  async receive(request: CallbackRequest, visit: BrowserCall): Promise<CallbackEnd> {
     const { store, cookies, isKnown } = this.#parts
-    if (!isKnown(back.provider)) return refused('unknownProvider')
-    const reference = readStateToken(back.state)
+    if (!isKnown(request.provider)) return refused('unknownProvider')
+    const reference = readStateToken(request.state)
     if (reference === undefined) return refused('malformed')
     const key = { kind: 'state', ...reference } as const
     const pending = readState((await store.find(key)) ?? '')
     if (pending === undefined) return refused('ended')
     // Whoever has not the cookie, be it a program that looks at links, uses nothing up.
-    if (!cookies.holds(back.cookie, reference.hash, pending.cookieHash)) return refused('otherBrowser')
+    if (!cookies.holds(request.cookie, reference.hash, pending.cookieHash)) return refused('otherBrowser')
     // What a key began ends with the key.
     if (!this.#mayGoOn(pending)) return refused('ended')
     // Whatever comes of it, this state has been used.
     const done = [cookies.clear(reference.hash)]
     if ((await store.take(key)) === undefined) return refused('ended', done)
     const provider = this.#parts.provider(pending.provider)
-    const refusal = this.#refusal(back, pending, provider)
+    const refusal = this.#refusal(request, pending, provider)
     if (refusal !== undefined || provider === undefined) return refused(refusal ?? 'unavailable', done)
     try {
-      return await this.#finish({ back, pending, provider, stateHash: reference.hash, visit, done })
+      return await this.#finish({ request, pending, provider, stateHash: reference.hash, visit, done })
     } catch (error) {
       return refused(this.#failed(error, provider, visit), done)
     }
@@ -103,13 +103,13 @@ export class Callback {
   }
 
   /** What speaks against an answer before anybody is asked. */
-  #refusal(back: CameBack, pending: PendingState, provider: Provider | undefined): PageError | undefined {
-    if (pending.provider !== back.provider) return 'refused'
+  #refusal(request: CallbackRequest, pending: PendingState, provider: Provider | undefined): PageError | undefined {
+    if (pending.provider !== request.provider) return 'refused'
     if (provider === undefined) return 'unavailable'
     // Also of an error: one that another server sent says nothing (RFC 9207, 2.4).
-    if (back.iss !== '' && !isIssuer(provider, back.iss)) return 'refused'
-    if (back.error !== '') return this.#denied(back.error, provider)
-    return back.code === '' ? 'malformed' : undefined
+    if (request.iss !== '' && !isIssuer(provider, request.iss)) return 'refused'
+    if (request.error !== '') return this.#denied(request.error, provider)
+    return request.code === '' ? 'malformed' : undefined
   }
 
   /** RFC 6749, 4.1.2.1. */
@@ -123,18 +123,25 @@ export class Callback {
     return 'unavailable'
   }
 
-  async #finish(its: { back: CameBack; pending: PendingState; provider: Provider; stateHash: string; visit: Visit; done: string[] }) {
-    const { back, pending, provider, stateHash, visit, done: setCookies } = its
-    const { protocol, vault, connections, revoking, publicUrl, returnOrigins, log } = this.#parts
+  async #finish(its: {
+    request: CallbackRequest
+    pending: PendingState
+    provider: Provider
+    stateHash: string
+    visit: BrowserCall
+    done: string[]
+  }) {
+    const { request, pending, provider, stateHash, visit, done: setCookies } = its
+    const { protocol, vault, connections, tokenRevoker, publicUrl, returnOrigins, log } = this.#parts
     const { asker, scopes, nonce } = pending
     const { workspace, actor } = asker
     const verifier = vault.open({ workspace, connectionId: stateHash, kind: 'verifier' }, pending.verifier)
-    const parts = { code: back.code, iss: back.iss, redirectUri: redirectUri(publicUrl, provider), verifier, nonce, scopes }
+    const parts = { code: request.code, iss: request.iss, redirectUri: redirectUri(publicUrl, provider), verifier, nonce, scopes }
     const connected = await protocol.exchangeCode(provider, parts)
 
     const owner = { workspace, actor, provider: provider.name }
     const { account, issuer, subject } = connected
-    const drop = () => revoking.dropped(connected, { ...owner, connectionId: randomUUID(), issuer, subject })
+    const drop = () => tokenRevoker.dropped(connected, { ...owner, connectionId: randomUUID(), issuer, subject })
     const before = await connections.find(owner)
     // Last: from here on nothing is waited for but the store of what is made.
     if (!this.#mayConnect(pending)) {
@@ -143,7 +150,7 @@ export class Callback {
     }
     // The same account stays the same connection: what was previewed with it can still be executed.
     const same = before !== undefined && isSameAccount(before, connected) ? before : undefined
-    if (connected.refreshToken === undefined && same?.tokens.refresh === undefined && asksOffline(provider, scopes)) {
+    if (connected.refreshToken === undefined && same?.tokens.refresh === undefined && requestsOfflineAccess(provider, scopes)) {
       if (pending.reconsent) {
         log.error(
           { provider: provider.name, request_id: visit.requestId },
@@ -181,7 +188,7 @@ export class Callback {
   }
 
   /** What a person hears where something did not work; whoever operates this hears it by the log. */
-  #failed(error: unknown, { name: provider }: Pick<Provider, 'name'>, { requestId: request_id }: Visit): PageError {
+  #failed(error: unknown, { name: provider }: Pick<Provider, 'name'>, { requestId: request_id }: BrowserCall): PageError {
     const { log } = this.#parts
     if (error instanceof VaultError) {
       log.error({ reason: error.reason, request_id }, 'the verifier of a state does not open')

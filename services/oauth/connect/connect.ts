@@ -14,22 +14,22 @@ import { ProviderError } from '../providers/provider-error.ts'
 import { type Provider, isScope, withIdentity } from '../providers/provider.ts'
 import type { Providers } from '../providers/registry.ts'
 import type { Vault } from '../vault/vault.ts'
-import { Callback, type CameBack, type Visit } from './callback.ts'
+import { Callback, type CallbackRequest, type BrowserCall } from './callback.ts'
 import { cookies as cookiesOf } from './cookie.ts'
 import { type PageResponse, type PageError, errorPage } from './pages.ts'
 import { returnUrl } from './return-to.ts'
-import type { Revoking } from '../revocations/revoking.ts'
+import type { TokenRevoker } from '../revocations/token-revoker.ts'
 import { Start } from './start.ts'
 import type { ConnectStore } from './store.ts'
 import { connectMs, issueTicket, leftMs } from './ticket.ts'
 
-export interface ConnectingParts {
+export interface ConnectFlowParts {
   providers: Pick<Providers, 'find' | 'get'>
   protocol: Pick<Protocol, 'authorizationUrl' | 'exchangeCode'>
   store: ConnectStore
   vault: Pick<Vault, 'seal' | 'open'>
   connections: Pick<Connections, 'find' | 'made' | 'hasRoom'>
-  revoking: Pick<Revoking, 'dropped'>
+  tokenRevoker: Pick<TokenRevoker, 'dropped'>
   /** Whether a key stands that began to connect. Throws DEPENDENCY_UNAVAILABLE where that cannot be told now. */
   keyStands: (keyId: string) => boolean
   /** Where browsers reach this; https, but for http on loopback. */
@@ -62,12 +62,12 @@ export interface AuthorizeResult {
   readonly expiresAt: Date
 }
 
-export class Connecting {
-  readonly #parts: ConnectingParts
+export class ConnectFlow {
+  readonly #parts: ConnectFlowParts
   readonly #start: Start
   readonly #callback: Callback
 
-  constructor(parts: ConnectingParts) {
+  constructor(parts: ConnectFlowParts) {
     this.#parts = parts
     const { providers, publicUrl } = parts
     const provider = (name: string): Provider | undefined => {
@@ -102,22 +102,22 @@ export class Connecting {
   }
 
   /** The page of a ticket. It uses nothing up. */
-  start(ticket: string, cookie: string, visit: Visit): Promise<PageResponse> {
+  start(ticket: string, cookie: string, visit: BrowserCall): Promise<PageResponse> {
     return this.#answer('start', visit, async () => ended('shown', await this.#start.show(ticket, cookie)))
   }
 
   /** What that page's form leads to: the provider. */
-  proceed({ ticket, formToken, cookie }: { ticket: string; formToken: string; cookie: string }, visit: Visit): Promise<PageResponse> {
+  proceed({ ticket, formToken, cookie }: { ticket: string; formToken: string; cookie: string }, visit: BrowserCall): Promise<PageResponse> {
     return this.#answer('continue', visit, async () => ended('sent', await this.#start.proceed(ticket, formToken, cookie)))
   }
 
   /** Takes back the browser that was sent off. */
-  callback(back: CameBack, visit: Visit): Promise<PageResponse> {
-    return this.#answer('callback', visit, () => this.#callback.receive(back, visit))
+  callback(request: CallbackRequest, visit: BrowserCall): Promise<PageResponse> {
+    return this.#answer('callback', visit, () => this.#callback.receive(request, visit))
   }
 
   /** A browser is answered with a page, also where a part of this is away. */
-  async #answer(step: Step, visit: Visit, work: () => Promise<FinishedConnect>): Promise<PageResponse> {
+  async #answer(step: Step, visit: BrowserCall, work: () => Promise<FinishedConnect>): Promise<PageResponse> {
     const { log } = this.#parts
     const request_id = visit.requestId
     const { outcome, answer: response } = await work().catch((error: unknown) => {

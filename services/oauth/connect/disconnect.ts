@@ -3,26 +3,26 @@ import type { Principal } from '#mesh/audit/event.ts'
 import type { Connections } from '../connections/connections.ts'
 import { errors } from '../errors.ts'
 import { type Revocation, revocationOf } from '../revocations/revocation.ts'
-import type { Revoking } from '../revocations/revoking.ts'
+import type { TokenRevoker } from '../revocations/token-revoker.ts'
 
-export interface DisconnectingParts {
+export interface DisconnectorParts {
   connections: Pick<Connections, 'remove'>
-  revoking: Pick<Revoking, 'now'>
+  tokenRevoker: Pick<TokenRevoker, 'now'>
 }
 
-export class Disconnecting {
-  readonly #parts: DisconnectingParts
+export class Disconnector {
+  readonly #parts: DisconnectorParts
 
-  constructor(parts: DisconnectingParts) {
+  constructor(parts: DisconnectorParts) {
     this.#parts = parts
   }
 
   /** Whether the provider confirmed at once that it forgot the tokens. Throws CONNECTION_NOT_FOUND, also for another's. */
   async disconnect(by: Principal, connectionId: string): Promise<{ revoked: boolean }> {
-    const { connections, revoking } = this.#parts
+    const { connections, tokenRevoker } = this.#parts
     let revocation: Revocation | undefined
     const held = await connections.remove(by, connectionId, (before) => (revocation = revocationOf(before)))
     if (held === undefined || revocation === undefined) throw errors.CONNECTION_NOT_FOUND()
-    return { revoked: await revoking.now(revocation) }
+    return { revoked: await tokenRevoker.now(revocation) }
   }
 }

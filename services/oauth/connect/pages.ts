@@ -55,7 +55,7 @@ export const words = {
 } as const satisfies Record<string, Words>
 
 export type PageError = keyof typeof words
-export const refusals = Object.keys(words) as readonly PageError[]
+export const pageErrors = Object.keys(words) as readonly PageError[]
 
 export function errorPage(refusal: PageError, requestId: string, setCookies: string[] = []): PageResponse {
   const { status, title, text } = words[refusal]

@@ -4,7 +4,7 @@ import { type Principal, type AuditEvent, auditEvent } from '#mesh/audit/event.t
 import { errors } from '../errors.ts'
 import type { Revokes } from '../revocations/revocation.ts'
 import type { TokenCache } from './token-cache.ts'
-import type { Connection, ConnectionStore, LeasedConnection, MadeConnection, Owner } from './store.ts'
+import type { Connection, ConnectionStore, LeasedConnection, NewConnection, Owner } from './store.ts'
 
 export interface ConnectionsParts {
   readonly store: ConnectionStore
@@ -36,7 +36,7 @@ export class Connections {
   }
 
   /** Keeps what a provider granted, in the place of the owner's earlier connection; what is to be revoked of that one is written with it. */
-  async made(made: MadeConnection, by: Principal, revokes?: Revokes): Promise<Connection> {
+  async made(made: NewConnection, by: Principal, revokes?: Revokes): Promise<Connection> {
     const { store, cache, acted } = this.#parts
     const connection = await store.upsert(made, connectionEvent(by, 'connection.made', made), revokes)
     // What stood before it, not what may be read from now on.

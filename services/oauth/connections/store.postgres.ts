@@ -1,7 +1,7 @@
 /** Connections in Postgres: each change is one statement that names the epoch it knows, or a short transaction; nothing is held between. */
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import type { Database, Queries } from '#mesh/postgres/database.ts'
-import { beat, beatStatement, steadyFor } from '#mesh/postgres/heartbeat.ts'
+import { beat, beatStatement, hasBeatenFor } from '#mesh/postgres/heartbeat.ts'
 import { statementMaker } from '#mesh/postgres/statement.ts'
 import { addRevocation } from '../revocations/store.postgres.ts'
 import { type Connection, type ConnectionStore, type LeasedConnection, gapMs, maxOfWorkspace } from './store.ts'
@@ -240,7 +240,7 @@ const statements = {
   isFull: statement('is full', `SELECT count(*) >= $2 AS full FROM (SELECT FROM connections WHERE workspace = $1 LIMIT $2) AS own`),
   takeRefresh: statement(
     'take refresh',
-    `WITH ${steadyFor({ lease: '$3', gap: '$4' })}
+    `WITH ${hasBeatenFor({ lease: '$3', gap: '$4' })}
      UPDATE connections SET ${nextEpoch}, lease_until = ${inMs('$3')}
      WHERE ${holding} AND (lease_until IS NULL OR lease_until <= (SELECT at FROM steady)) RETURNING epoch`,
   ),

@@ -7,7 +7,7 @@
  * A store that cannot be reached throws DEPENDENCY_UNAVAILABLE, and the outcome of a change is then not known.
  */
 import type { AuditEvent } from '#mesh/audit/event.ts'
-import type { Beat } from '#mesh/heartbeat.ts'
+import type { HeartbeatResult } from '#mesh/heartbeat.ts'
 import type { Revokes } from '../revocations/revocation.ts'
 import type { Identity } from './account.ts'
 
@@ -57,7 +57,7 @@ export interface LeasedConnection extends Connection {
 }
 
 /** What a provider granted. Whoever seals the tokens needs the id before: the one that stands where the account is the same. */
-export interface MadeConnection extends Owner, Identity {
+export interface NewConnection extends Owner, Identity {
   readonly connectionId: string
   readonly account: string
   readonly scopes: readonly string[]
@@ -79,7 +79,7 @@ export interface ConnectionStore {
    * Makes the owner's connection, or puts this one in the place of it. The event commits with it, and what is to be revoked of the one that
    * was there.
    */
-  upsert(made: MadeConnection, event: AuditEvent, revokes?: Revokes): Promise<Connection>
+  upsert(made: NewConnection, event: AuditEvent, revokes?: Revokes): Promise<Connection>
   find(owner: Owner): Promise<LeasedConnection | undefined>
   /** By provider. */
   list(workspace: string, actor: string): Promise<Connection[]>
@@ -117,7 +117,7 @@ export interface ConnectionStore {
   expireAccess(connectionId: string, access: string): Promise<boolean>
 
   /** Says that the database can be written to now. */
-  beat(): Promise<Beat>
+  beat(): Promise<HeartbeatResult>
 
   /** Seals tokens anew, in the order of ids; nobody changes them in between. */
   rotateBatch(batch: RotationBatch, reseal: Reseal): Promise<RotatedBatch>

@@ -63,7 +63,7 @@ export function boundedFetch({ provider, allowHttp, endpoints, requestMs, connec
             body: body?.toString(),
             signal,
             maxBytes,
-            onStatus: outgoing.answered,
+            onStatus: outgoing.setStatus,
           })
         } finally {
           pool.give(connection)

@@ -25,7 +25,7 @@ export function withIdentity({ scopes }: Pick<Provider, 'scopes'>, wanted: reado
 }
 
 /** Whether a refresh token is asked for: by OpenID Connect's scope (Core, 11), or by Google's parameter. */
-export const asksOffline = ({ parameters }: Pick<Provider, 'parameters'>, scopes: readonly string[]): boolean =>
+export const requestsOfflineAccess = ({ parameters }: Pick<Provider, 'parameters'>, scopes: readonly string[]): boolean =>
   scopes.includes('offline_access') || parameters.access_type === 'offline'
 
 export const speaksOpenId = (scopes: readonly string[]): boolean => scopes.includes('openid')
@@ -43,7 +43,7 @@ export function permissionsOf(provider: Pick<Provider, 'permissions' | 'paramete
   const named = scopes
     .filter((scope) => scope !== 'offline_access')
     .map((scope) => (Object.hasOwn(words, scope) ? words[scope]! : `Use the permission ${scope}`))
-  return asksOffline(provider, scopes) ? [...named, lasting] : named
+  return requestsOfflineAccess(provider, scopes) ? [...named, lasting] : named
 }
 
 /** Scopes as they were asked for, whatever way the provider writes them: separated by spaces (RFC 6749, 3.3), or by commas (Slack, GitHub). */

@@ -1,7 +1,7 @@
 /** Tokens that their provider is to forget: which, and when that would take more than it should. Pure. */
 import { randomUUID } from 'node:crypto'
 import { type Identity, isOtherAccount } from '../connections/account.ts'
-import type { LeasedConnection, MadeConnection } from '../connections/store.ts'
+import type { LeasedConnection, NewConnection } from '../connections/store.ts'
 import type { Provider } from '../providers/provider.ts'
 
 export interface Revocation extends Identity {
@@ -38,7 +38,7 @@ export function revocationOf(held: Revocable): Revocation {
  * it would end the new one too.
  */
 export const replacedBy =
-  (made: MadeConnection, { revocationEnds }: Pick<Provider, 'revocationEnds'>): Revokes =>
+  (made: NewConnection, { revocationEnds }: Pick<Provider, 'revocationEnds'>): Revokes =>
   (before) => {
     const isReplaced = before.connectionId !== made.connectionId || made.tokens.refresh !== undefined
     const isSafe = revocationEnds === 'grant' || isOtherAccount(before, made)

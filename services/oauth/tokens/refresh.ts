@@ -20,10 +20,10 @@ import { ProviderError } from '../providers/provider-error.ts'
 import type { Provider } from '../providers/provider.ts'
 import { type Vault, VaultError } from '../vault/vault.ts'
 import type { TokenCache } from '../connections/token-cache.ts'
-import { Keep, type KeepParts } from './keep.ts'
+import { TokenWriter, type TokenWriterParts } from './token-writer.ts'
 import { type ReauthReason, outcomeOf, restMs } from './outcome.ts'
 
-export interface RefreshParts extends KeepParts {
+export interface RefreshParts extends TokenWriterParts {
   readonly store: ConnectionStore
   readonly cache: TokenCache
   readonly vault: Vault
@@ -48,11 +48,11 @@ export class Refresh {
   readonly #flights = new Map<string, Promise<LeasedConnection>>()
   /** Of providers that are slow: nobody waits for them any longer. */
   readonly #late = new Set<Promise<unknown>>()
-  readonly #keep: Keep
+  readonly #writer: TokenWriter
 
   constructor(parts: RefreshParts) {
     this.#parts = parts
-    this.#keep = new Keep(parts)
+    this.#writer = new TokenWriter(parts)
   }
 
   /**
@@ -72,7 +72,7 @@ export class Refresh {
 
   /** Resolves when none is under way. What cannot be written is given up after a while. */
   async drain(): Promise<void> {
-    this.#keep.stop()
+    this.#writer.stop()
     while (this.#flights.size + this.#late.size > 0) await Promise.allSettled([...this.#flights.values(), ...this.#late])
   }
 
@@ -89,7 +89,7 @@ export class Refresh {
       if (current.restMs > 0) throw errors.PROVIDER_UNAVAILABLE({ retryAfterMs: current.restMs })
       if (current.leasedMs > 0) await pause(Math.min(current.leasedMs, pollIntervalMs * (0.75 + Math.random() / 2)))
       else {
-        const recovered = current.unfinished ? await this.#keep.recovered(current, by) : undefined
+        const recovered = current.unfinished ? await this.#writer.recovered(current, by) : undefined
         if (recovered !== undefined) return recovered
         const taken = await store.takeRefresh(held.connectionId, current.epoch, leaseMs)
         const fresh = taken && (await this.#ask({ ...current, epoch: taken.epoch }, provider, by))
@@ -123,7 +123,7 @@ export class Refresh {
       throw error
     }
     instruments.clientRejected.set({ provider: provider.name }, 0)
-    return this.#keep.granted(granted, lease, provider, by)
+    return this.#writer.granted(granted, lease, provider, by)
   }
 
   /**
@@ -137,7 +137,7 @@ export class Refresh {
       'the provider is slow to refresh a token; its answer is kept when it comes',
     )
     const kept = asking.then(
-      (granted) => this.#keep.granted(granted, lease, provider, by),
+      (granted) => this.#writer.granted(granted, lease, provider, by),
       (error: unknown) => (error instanceof ProviderError ? this.#failed(error, lease, provider, by) : this.#release(lease)),
     )
     // Each says itself what went wrong.
@@ -186,7 +186,7 @@ export class Refresh {
     const now = await store.find(lease)
     if (now?.connectionId !== connectionId || now.epoch !== epoch) return undefined
     // The refresh token may be refused because another replica exchanged it, and could not say so.
-    const recovered = await this.#keep.recovered(now, by)
+    const recovered = await this.#writer.recovered(now, by)
     if (recovered !== undefined) return undefined
     const event = connectionEvent(by, 'connection.reauth_required', lease, reason)
     if (!(await store.failRefresh(connectionId, epoch, reason, event))) return undefined

@@ -3,7 +3,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseEnv } from 'node:util'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { HeldError } from '../../../deploy/local/state/state-dir.ts'
+import { InUseError } from '../../../deploy/local/state/state-dir.ts'
 import { startMesh, type Mesh, type MeshOptions } from '../../../deploy/local/mesh.ts'
 import { isAlive, until } from '../../../deploy/local/processes/process.ts'
 import { sharedPostgres } from '../../setup/database.ts'
@@ -260,7 +260,7 @@ test('without a sandbox nobody is told of one, and a provider’s secret goes to
 
 test('one folder has one mesh at a time', async () => {
   await start()
-  await expect(start()).rejects.toThrow(HeldError)
+  await expect(start()).rejects.toThrow(InUseError)
 })
 
 test('the gateway takes another port when the wanted one is taken, and says so', async () => {

@@ -1,12 +1,12 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { MeshError } from '#mesh/errors.ts'
-import type { Done, Verdict } from '../../../gateway/rate-limit/quota-lease.ts'
+import type { OnVerdict, Verdict } from '../../../gateway/rate-limit/quota-lease.ts'
 import { addressLimit, rateLimitPlugin } from '../../../gateway/plugins/rate-limit.ts'
 
 let app: FastifyInstance
 let requests: string[]
-let decide: (done: Done) => void
+let decide: (done: OnVerdict) => void
 
 const verdict = (more: Partial<Verdict> = {}): Verdict => ({
   allowed: true,
@@ -34,7 +34,7 @@ describe('the limit of a workspace', () => {
       done()
     })
     const limiter = {
-      decide(workspace: string, done: Done) {
+      decide(workspace: string, done: OnVerdict) {
         requests.push(workspace)
         decide(done)
       },

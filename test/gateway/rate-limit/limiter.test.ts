@@ -7,7 +7,7 @@ import { Health } from '#mesh/grpc/health.ts'
 import { GrpcServer, served } from '#mesh/grpc/server.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
 import type { QuotaDecision, Verdict } from '../../../gateway/rate-limit/quota-lease.ts'
-import { type Check, Limiter, checkThrough } from '../../../gateway/rate-limit/limiter.ts'
+import { type Check, Limiter, checkClient } from '../../../gateway/rate-limit/limiter.ts'
 import { fakeMesh } from '../../fakes/identity.ts'
 
 const minute = 60_000
@@ -179,7 +179,7 @@ describe('over gRPC', () => {
     const channel = new Channel({ address: `127.0.0.1:${service.port}`, peerToken: mesh.peerToken('gateway') })
     limiter.stop()
     metrics = new Metrics('gateway')
-    limiter = start(checkThrough(channel), { now: () => performance.now() })
+    limiter = start(checkClient(channel), { now: () => performance.now() })
     try {
       await limiter.warm(50)
       const verdicts = await decideMany(5)

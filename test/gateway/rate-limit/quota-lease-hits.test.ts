@@ -1,17 +1,17 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type QuotaDecision, Lease, type Verdict } from '../../../gateway/rate-limit/quota-lease.ts'
+import { type QuotaDecision, QuotaLease, type Verdict } from '../../../gateway/rate-limit/quota-lease.ts'
 import { Window, response, minute } from '../windows.ts'
 
 describe('a request that counts as several', () => {
-  const arrive = (lease: Lease, now: number, hits: number): Verdict[] => {
+  const arrive = (lease: QuotaLease, now: number, hits: number): Verdict[] => {
     const verdicts: Verdict[] = []
     lease.arrive(now, (verdict) => verdicts.push(verdict), hits)
     return verdicts
   }
 
   test('is asked for with all of them, and takes them of what is held', () => {
-    const lease = new Lease()
+    const lease = new QuotaLease()
     const large = arrive(lease, 0, 17)
     const small = arrive(lease, 0, 1)
     expect(lease.question(0)).toBe(18)
@@ -20,7 +20,7 @@ describe('a request that counts as several', () => {
   })
 
   test('is refused where the window has not enough for it, and what it has is for those who take less', () => {
-    const lease = new Lease()
+    const lease = new QuotaLease()
     const large = arrive(lease, 0, 17)
     const small = arrive(lease, 0, 1)
     expect(lease.question(0)).toBe(18)
@@ -32,7 +32,7 @@ describe('a request that counts as several', () => {
   })
 
   test('takes the whole limit where it counts for more than that', () => {
-    const [lease, window] = [new Lease(), new Window(10)]
+    const [lease, window] = [new QuotaLease(), new Window(10)]
     const first = arrive(lease, 0, 17)
     lease.answered(window.take(lease.question(0), 0), 0)
     expect(first).toMatchObject([{ allowed: true, remaining: 0 }])
@@ -52,7 +52,7 @@ describe('a request that counts as several', () => {
     )
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 2000 }), fc.array(step, { maxLength: 80 }), (limit, steps) => {
-        const [lease, window] = [new Lease(), new Window(limit)]
+        const [lease, window] = [new QuotaLease(), new Window(limit)]
         let [now, taken, asked, told] = [minute, 0, 0, 0]
         let under: QuotaDecision | undefined
         const ask = () => {

@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type QuotaDecision, Lease, type Verdict } from '../../../gateway/rate-limit/quota-lease.ts'
+import { type QuotaDecision, QuotaLease, type Verdict } from '../../../gateway/rate-limit/quota-lease.ts'
 import { Window, response, minute } from '../windows.ts'
 
-function arrivals(lease: Lease, now: number, count: number): Verdict[] {
+function arrivals(lease: QuotaLease, now: number, count: number): Verdict[] {
   const verdicts: Verdict[] = []
   for (let index = 0; index < count; index += 1) lease.arrive(now, (verdict) => verdicts.push(verdict))
   return verdicts
@@ -11,7 +11,7 @@ function arrivals(lease: Lease, now: number, count: number): Verdict[] {
 
 describe('a lease', () => {
   test('asks one question at a time, for all who came meanwhile', () => {
-    const lease = new Lease()
+    const lease = new QuotaLease()
     arrivals(lease, 0, 1)
     expect(lease.question(0)).toBe(1)
     const later = arrivals(lease, 1, 5)
@@ -24,7 +24,7 @@ describe('a lease', () => {
   })
 
   test('is exact below a limit of 100: nothing is asked for ahead, however many come', () => {
-    const lease = new Lease()
+    const lease = new QuotaLease()
     for (let now = 0; now < 5000; now += 5) {
       arrivals(lease, now, 1)
       expect(lease.question(now)).toBe(1)
@@ -33,7 +33,7 @@ describe('a lease', () => {
   })
 
   test('asks ahead by at most 1 % of the limit, renews it before it runs out, and then nobody waits', () => {
-    const lease = new Lease()
+    const lease = new QuotaLease()
     let waited = 0
     for (let now = 0; now < 10_000; now += 1) {
       if (arrivals(lease, now, 1).length === 0) waited += 1
@@ -46,7 +46,7 @@ describe('a lease', () => {
   })
 
   test('asks for less ahead where less is asked of it', () => {
-    const lease = new Lease()
+    const lease = new QuotaLease()
     for (let now = 0; now < 10_000; now += 250) {
       arrivals(lease, now, 1)
       const hits = lease.question(now)
@@ -56,7 +56,7 @@ describe('a lease', () => {
   })
 
   test('does not use in one window what was granted in another', () => {
-    const lease = new Lease()
+    const lease = new QuotaLease()
     arrivals(lease, 0, 100)
     lease.answered(response(lease.question(0), { resetMs: 2000 }), 0)
     arrivals(lease, 500, 1)
@@ -68,7 +68,7 @@ describe('a lease', () => {
   })
 
   test('refuses by itself once the window is exhausted, until it ends', () => {
-    const lease = new Lease()
+    const lease = new QuotaLease()
     const first = arrivals(lease, 0, 3)
     lease.question(0)
     lease.answered(response(1, { remaining: 0, resetMs: 1000 }), 10)
@@ -80,7 +80,7 @@ describe('a lease', () => {
   })
 
   test('drops what it holds of a window that ended while it asked', () => {
-    const lease = new Lease()
+    const lease = new QuotaLease()
     arrivals(lease, 0, 1)
     lease.question(0)
     lease.answered(response(1), 0)
@@ -94,7 +94,7 @@ describe('a lease', () => {
   })
 
   test('refuses, with those it asked for in vain, those who came since', () => {
-    const lease = new Lease()
+    const lease = new QuotaLease()
     const first = arrivals(lease, 0, 2)
     lease.question(0)
     const since = arrivals(lease, 5, 2)
@@ -104,7 +104,7 @@ describe('a lease', () => {
   })
 
   test('refuses only those it asked for in vain when the window is over by then, and asks for those who came since', () => {
-    const lease = new Lease()
+    const lease = new QuotaLease()
     const first = arrivals(lease, 0, 2)
     lease.question(0)
     const since = arrivals(lease, 5, 2)
@@ -117,7 +117,7 @@ describe('a lease', () => {
   })
 
   test('lets everything through where no rule limits it, and asks again after a while', () => {
-    const lease = new Lease()
+    const lease = new QuotaLease()
     const first = arrivals(lease, 0, 2)
     lease.question(0)
     lease.answered(response(0, { limited: false }), 0)
@@ -132,7 +132,7 @@ describe('a lease', () => {
   })
 
   test('hands over who waits in order, and keeps what a late answer brings', () => {
-    const lease = new Lease()
+    const lease = new QuotaLease()
     arrivals(lease, 0, 3)
     lease.question(0)
     expect(lease.handOver()).toHaveLength(3)
@@ -153,7 +153,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 test('whatever happens: never more than was granted, in order of arrival, nobody lost, at most 1 % unused', () => {
   fc.assert(
     fc.property(fc.oneof(fc.nat(99), fc.integer({ min: 100, max: 5000 })), fc.array(step, { maxLength: 120 }), (limit, steps) => {
-      const [lease, window] = [new Lease(), new Window(limit)]
+      const [lease, window] = [new QuotaLease(), new Window(limit)]
       let [now, next, handedOver, decided] = [1_000_000, 0, 0, 0]
       let pending: { hits: number; answer: QuotaDecision } | undefined
       const waiting: number[] = []
@@ -221,7 +221,7 @@ test('whatever happens: never more than was granted, in order of arrival, nobody
 test('below a limit of 100 a gateway grants exactly the limit in a window, with answers that take their time', () => {
   fc.assert(
     fc.property(fc.nat(99), fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 30, maxLength: 60 }), (limit, bursts) => {
-      const [lease, window] = [new Lease(), new Window(limit)]
+      const [lease, window] = [new QuotaLease(), new Window(limit)]
       let [now, allowed, arrived] = [minute, 0, 0]
       const under: QuotaDecision[] = []
       const ask = () => {

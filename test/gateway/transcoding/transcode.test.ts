@@ -3,10 +3,10 @@ import { describe, expect, test } from 'vitest'
 import type { MeshError } from '#mesh/errors.ts'
 import { methodOf } from '#mesh/grpc/descriptors.ts'
 import { routesOf } from '../../../gateway/contract/route-table.ts'
-import { type Incoming, requestReader } from '../../../gateway/transcoding/transcode.ts'
+import { type HttpRequest, requestReader } from '../../../gateway/transcoding/transcode.ts'
 import { type Rule, Type, contract } from '../contracts.ts'
 
-type Words = Partial<Omit<Incoming, 'body'>> & { body?: unknown }
+type Words = Partial<Omit<HttpRequest, 'body'>> & { body?: unknown }
 
 /** Reads a request by a method of the contracts; gives the message as protobuf's JSON has it. */
 function reader(methods: Parameters<typeof routesOf>[0]) {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { AuditServiceService, type AuditEvent as EventMessage } from '#gen/relay/access/v1/audit.ts'
 import { deliver } from '#mesh/audit/delivery.ts'
-import { appendThrough } from '#mesh/audit/client.ts'
+import { appendClient } from '#mesh/audit/client.ts'
 import type { PeerToken } from '#mesh/grpc/caller.ts'
 import { Channel } from '#mesh/grpc/client.ts'
 import { Health } from '#mesh/grpc/health.ts'
@@ -46,7 +46,7 @@ beforeEach(() => (taken = []))
 const appending = (peerToken?: PeerToken) => {
   const channel = new Channel({ address, service: 'access', peerToken })
   channels.push(channel)
-  return appendThrough(channel)
+  return appendClient(channel)
 }
 
 describe('events on their way to access', () => {

@@ -2,7 +2,7 @@ import { Writable } from 'node:stream'
 import { pino } from 'pino'
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { AuditEvent } from '#mesh/audit/event.ts'
-import { type Denial, Refusals, others } from '#mesh/audit/denials.ts'
+import { type Denial, Denials, others } from '#mesh/audit/denials.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
 import { FakeLog, principal } from './events.ts'
 
@@ -10,16 +10,16 @@ const minute = 60_000
 let now: number
 let audit: FakeLog
 let lines: Record<string, unknown>[]
-let refusals: Refusals
+let denials: Denials
 const log = pino({}, new Writable({ write: (line, _, done) => (lines.push(JSON.parse(String(line))), done()) }))
 const open = (parts: { max?: number } = {}) =>
-  new Refusals({ service: 'gateway', append: audit.append, log, metrics: new Metrics('test'), now: () => now, ...parts })
+  new Denials({ service: 'gateway', append: audit.append, log, metrics: new Metrics('test'), now: () => now, ...parts })
 
 beforeEach(() => {
   now = Date.UTC(2030, 0, 1, 12, 0, 10)
   audit = new FakeLog()
   lines = []
-  refusals = open()
+  denials = open()
 })
 
 const refusal = (over: Partial<Denial> = {}): Denial => ({
@@ -37,10 +37,10 @@ describe('refusals', () => {
   test('of one kind from one source within a minute are one event with their count', async () => {
     for (let index = 0; index < 10_000; index += 1) {
       now += 4
-      refusals.note(unknown('192.0.2.66'))
+      denials.note(unknown('192.0.2.66'))
     }
     now += minute
-    await refusals.flush()
+    await denials.flush()
     expect(told()).toEqual([
       expect.objectContaining({
         service: 'gateway',
@@ -55,10 +55,10 @@ describe('refusals', () => {
   })
 
   test('from one IPv6 network are one event, which names the network where several of its addresses came', async () => {
-    for (let host = 1; host <= 5000; host += 1) refusals.note(unknown(`2001:db8:1:2::${host.toString(16)}`))
-    for (let count = 0; count < 3; count += 1) refusals.note(unknown('2001:db8:1:3::7'))
+    for (let host = 1; host <= 5000; host += 1) denials.note(unknown(`2001:db8:1:2::${host.toString(16)}`))
+    for (let count = 0; count < 3; count += 1) denials.note(unknown('2001:db8:1:3::7'))
     now += minute
-    await refusals.flush()
+    await denials.flush()
     expect(told().map(({ source, count }) => [source, count])).toEqual([
       ['2001:db8:1:2::', 5000],
       ['2001:db8:1:3::7', 3],
@@ -69,9 +69,9 @@ describe('refusals', () => {
     let noted = 0
     const flood = async (minutes: number) => {
       for (let passed = 0; passed < minutes; passed += 1) {
-        for (let index = 0; index < 500; index += 1, noted += 1) refusals.note(unknown(`10.${index >> 8}.${index & 255}.${noted % 200}`))
+        for (let index = 0; index < 500; index += 1, noted += 1) denials.note(unknown(`10.${index >> 8}.${index & 255}.${noted % 200}`))
         now += minute
-        await refusals.flush()
+        await denials.flush()
       }
     }
     await flood(60)
@@ -81,9 +81,9 @@ describe('refusals', () => {
     expect(told().length).toBeLessThanOrEqual(460)
     expect(total(told())).toBe(noted)
     // Whose key it is, is still told.
-    refusals.note(refusal({ action: 'sign_in.refused', reason: 'KEY_REVOKED', source: '198.51.100.1' }))
+    denials.note(refusal({ action: 'sign_in.refused', reason: 'KEY_REVOKED', source: '198.51.100.1' }))
     now += minute
-    await refusals.flush()
+    await denials.flush()
     expect(told().at(-1)).toMatchObject({ workspace: principal.workspace, keyId: principal.keyId, reason: 'KEY_REVOKED' })
   })
 
@@ -95,42 +95,42 @@ describe('refusals', () => {
     ['action', { action: 'sign_in.refused' }],
     ['reason', { reason: 'SCOPE_TOO_WIDE' }],
   ] as const)('that differ in their %s are told apart', async (_, over) => {
-    refusals.note(refusal())
-    refusals.note(refusal(over))
-    refusals.note(refusal())
+    denials.note(refusal())
+    denials.note(refusal(over))
+    denials.note(refusal())
     now += minute
-    await refusals.flush()
+    await denials.flush()
     expect(told().map(({ count }) => count)).toEqual([2, 1])
     expect(told()[1]).toMatchObject(over)
   })
 
   test('carry the request id and the trace of the first of them', async () => {
-    for (const requestId of ['first', 'second']) refusals.note(refusal({ requestId, traceId: requestId }))
+    for (const requestId of ['first', 'second']) denials.note(refusal({ requestId, traceId: requestId }))
     now += minute
-    await refusals.flush()
+    await denials.flush()
     expect(told()).toEqual([expect.objectContaining({ requestId: 'first', traceId: 'first', count: 2 })])
   })
 
   test('are told of when their minute is over and not before, each minute in its own event', async () => {
-    refusals.note(refusal())
-    await refusals.flush()
+    denials.note(refusal())
+    await denials.flush()
     expect(told()).toEqual([])
     now += minute
-    refusals.note(refusal())
-    await refusals.flush()
+    denials.note(refusal())
+    await denials.flush()
     expect(told().map(({ count }) => count)).toEqual([1])
     now += minute
-    await refusals.flush()
+    await denials.flush()
     expect(told().map(({ count }) => count)).toEqual([1, 1])
   })
 
   test('from more sources than are told apart are counted together, and every one of them', async () => {
-    refusals = open({ max: 100 })
-    for (let index = 0; index < 5000; index += 1) refusals.note(unknown(`198.51.100.${index}`))
+    denials = open({ max: 100 })
+    for (let index = 0; index < 5000; index += 1) denials.note(unknown(`198.51.100.${index}`))
     // Those that are known already still count for themselves.
-    refusals.note(unknown('198.51.100.7'))
+    denials.note(unknown('198.51.100.7'))
     now += minute
-    await refusals.flush()
+    await denials.flush()
     expect(told()).toHaveLength(101)
     expect(total(told())).toBe(5001)
     expect(told().find(({ source }) => source === '198.51.100.7')).toMatchObject({ count: 2 })
@@ -138,29 +138,29 @@ describe('refusals', () => {
   })
 
   test('of more callers than are told apart keep to the bound too', async () => {
-    refusals = open({ max: 100 })
-    for (let index = 0; index < 5000; index += 1) refusals.note(refusal({ actor: `a${index}`, keyId: `k${index}`, source: `s${index}` }))
+    denials = open({ max: 100 })
+    for (let index = 0; index < 5000; index += 1) denials.note(refusal({ actor: `a${index}`, keyId: `k${index}`, source: `s${index}` }))
     now += minute
-    await refusals.flush()
+    await denials.flush()
     expect(told().length).toBeLessThanOrEqual(201)
     expect(total(told())).toBe(5000)
     expect(told().at(-1)).toMatchObject({ workspace: '', actor: '', keyId: '', source: others, count: 4800 })
   })
 
   test('are kept while the log is away, for as long as it takes, within the bound; none is lost and none told twice', async () => {
-    refusals = open({ max: 50 })
+    denials = open({ max: 50 })
     audit.away = true
     let noted = 0
     for (let passed = 0; passed < 60; passed += 1) {
-      for (let index = 0; index < 200; index += 1, noted += 1) refusals.note(unknown(`192.0.2.${index}`))
+      for (let index = 0; index < 200; index += 1, noted += 1) denials.note(unknown(`192.0.2.${index}`))
       now += minute
-      await expect(refusals.flush()).rejects.toMatchObject({ reason: 'DEPENDENCY_UNAVAILABLE' })
+      await expect(denials.flush()).rejects.toMatchObject({ reason: 'DEPENDENCY_UNAVAILABLE' })
     }
     audit.away = false
-    await refusals.flush()
+    await denials.flush()
     // What went on counting meanwhile is a minute of its own.
     now += minute
-    await refusals.flush()
+    await denials.flush()
     expect(total(told())).toBe(noted)
     expect(new Set(audit.came).size).toBe(audit.came.length)
     expect(told().length).toBeLessThanOrEqual(4 * 50)
@@ -169,7 +169,7 @@ describe('refusals', () => {
   test('that the log took although its answer was lost are told again under the same ids', async () => {
     const { append } = audit
     let lost = true
-    refusals = new Refusals({
+    denials = new Denials({
       service: 'gateway',
       log,
       metrics: new Metrics('test'),
@@ -179,37 +179,37 @@ describe('refusals', () => {
         if (lost) throw new Error('the answer was lost')
       },
     })
-    refusals.note(refusal())
+    denials.note(refusal())
     now += minute
-    await expect(refusals.flush()).rejects.toThrow('the answer was lost')
+    await expect(denials.flush()).rejects.toThrow('the answer was lost')
     lost = false
-    refusals.note(refusal())
-    await refusals.flush()
+    denials.note(refusal())
+    await denials.flush()
     expect(audit.came).toHaveLength(2)
     expect(told()).toEqual([expect.objectContaining({ count: 1 })])
   })
 
   test('that the log refuses for what they are do not hold up the others', async () => {
-    refusals.note(refusal({ action: 'NOT an action' as 'sign_in.refused' }))
-    refusals.note(refusal())
+    denials.note(refusal({ action: 'NOT an action' as 'sign_in.refused' }))
+    denials.note(refusal())
     now += minute
-    await refusals.flush()
+    await denials.flush()
     expect(told()).toEqual([expect.objectContaining({ action: 'permission.refused' })])
     expect(lines).toEqual([expect.objectContaining({ level: 50, count: 1, reason: 'PERMISSION_DENIED' })])
   })
 
   test('of the minute under way are told of at the stop', async () => {
-    refusals.start()
-    refusals.note(refusal())
-    await refusals.stop()
+    denials.start()
+    denials.note(refusal())
+    await denials.stop()
     expect(told()).toEqual([expect.objectContaining({ count: 1 })])
   })
 
   test('do not keep a process from stopping when the log is away or does not answer; the loss is logged', async () => {
     audit.away = true
-    refusals.note(refusal())
-    await refusals.stop()
-    const silent = new Refusals({
+    denials.note(refusal())
+    await denials.stop()
+    const silent = new Denials({
       service: 'gateway',
       log,
       metrics: new Metrics('test'),

@@ -18,7 +18,7 @@ let noted: Denial[]
 const clients: TestClient[] = []
 beforeAll(async () => {
   server = await startServer({
-    refusals: { note: (refusal) => void noted.push(refusal) },
+    denials: { note: (refusal) => void noted.push(refusal) },
     actions: {
       getRun: () => Promise.reject(errors.SCOPE_TOO_WIDE()),
       listRuns: () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE()),

@@ -127,7 +127,7 @@ describe('a batch of the work of several', () => {
         rounds.push({ items, requestId: scope?.work.requestId, spanId: scope?.trace.spanId })
         return items.map((item) => `${item} for ${currentScope()?.work.requestId}`)
       },
-      { max: 10 },
+      { maxBatchSize: 10 },
     )
     return { spans, rounds, call }
   }
@@ -175,7 +175,7 @@ describe('a batch of the work of several', () => {
         await held.promise
         return items.map(() => undefined)
       },
-      { max: 1, concurrency: 1 },
+      { maxBatchSize: 1, concurrency: 1 },
     )
     const calls = ['a', 'b'].map((name) => runInScope(by(name, false), () => call(name)))
     const apart = call('c')

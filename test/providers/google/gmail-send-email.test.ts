@@ -346,7 +346,7 @@ describe('a preview', () => {
   })
 
   test('says of the scopes that were granted what they cannot do', () => {
-    const { warn } = harness.adapter.connects!
+    const { warn } = harness.adapter.requires!
     expect(warn!(all)).toEqual([])
     expect(warn!([gmailScopes.full])).toEqual([])
     expect(warn!([gmailScopes.compose])[0]).toMatch(/gmail\.metadata/)

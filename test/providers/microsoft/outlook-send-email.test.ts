@@ -268,10 +268,10 @@ describe('with the scope to send alone', () => {
   })
 
   test('the preview says so', () => {
-    const { connects } = graphMailAdapter({ connections, baseUrl: new URL('http://127.0.0.1:9') })
-    expect(connects?.warn?.(['Mail.Send'])).toEqual([expect.stringContaining('has not granted Mail.ReadWrite')])
-    expect(connects?.warn?.([])).toEqual([expect.stringContaining('cannot be sent')])
-    expect(connects?.warn?.(scopes)).toEqual([])
+    const { requires } = graphMailAdapter({ connections, baseUrl: new URL('http://127.0.0.1:9') })
+    expect(requires?.warn?.(['Mail.Send'])).toEqual([expect.stringContaining('has not granted Mail.ReadWrite')])
+    expect(requires?.warn?.([])).toEqual([expect.stringContaining('cannot be sent')])
+    expect(requires?.warn?.(scopes)).toEqual([])
   })
 })
 

@@ -6,7 +6,7 @@ import { ownContext } from '#mesh/grpc/call.ts'
 import type { Verifier } from '#mesh/grpc/caller.ts'
 import { Channel } from '#mesh/grpc/client.ts'
 import { createLogger } from '#mesh/telemetry/log.ts'
-import { grpcConnections, throughOauth } from '../../../services/actions/connections.grpc.ts'
+import { grpcConnections, connectionsThroughOauth } from '../../../services/actions/connections.grpc.ts'
 import { type Connections, noConnections } from '../../../services/actions/connections.ts'
 import { type OAuthStandIn, startOAuth, usual } from '../../fakes/oauth-service.ts'
 import { until } from '../../fixtures/mesh/until.ts'
@@ -87,7 +87,7 @@ test('of its providers it says which are not configured, as a peer and about nob
       { name: 'microsoft', configured: false, missing: ['MICROSOFT_CLIENT_ID'] },
     ],
   })
-  const { providers } = throughOauth(runtime, () => channel, oauth.address)
+  const { providers } = connectionsThroughOauth(runtime, () => channel, oauth.address)
   try {
     await until('they are known', () => providers.unavailable('microsoft') !== undefined)
     expect(providers.unavailable('microsoft')).toContain('set MICROSOFT_CLIENT_ID')
@@ -97,7 +97,7 @@ test('of its providers it says which are not configured, as a peer and about nob
   } finally {
     for (const stop of stops) await stop()
   }
-  expect(throughOauth(runtime, () => channel, undefined)).toMatchObject({ connections: noConnections })
+  expect(connectionsThroughOauth(runtime, () => channel, undefined)).toMatchObject({ connections: noConnections })
 })
 
 test('without a channel nothing can be connected', () => {

@@ -20,7 +20,7 @@ const refusal = (reason: string, metadata: object = {}) => expect.objectContaini
 let harness: Harness
 beforeEach(async () => {
   harness = await openHarness()
-  harness.ledger.connects = { provider: 'google', scopes: ['write'] }
+  harness.ledger.requires = { provider: 'google', scopes: ['write'] }
   harness.connections.found = found(account)
 })
 afterEach(() => harness.close())
@@ -119,7 +119,7 @@ describe('a preview', () => {
   })
 
   test('of an action without an account asks nobody', async () => {
-    harness.ledger.connects = undefined
+    harness.ledger.requires = undefined
     harness.connections.away = true
     expect((await preview()).warnings).toEqual([])
   })

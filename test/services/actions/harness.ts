@@ -15,7 +15,7 @@ import { newTrace } from '#mesh/telemetry/trace-context.ts'
 import type { Adapter, Outcome, RunHandle } from '../../../services/actions/adapter.ts'
 import { Catalog } from '../../../services/actions/catalog.ts'
 import type { Claim, Claims } from '../../../services/actions/claims.ts'
-import type { Connections, Connects, ConnectionLookup } from '../../../services/actions/connections.ts'
+import type { Connections, AccountRequirement, ConnectionLookup } from '../../../services/actions/connections.ts'
 import { RunExecutor } from '../../../services/actions/runs/run-executor.ts'
 import { type ExecuteResult, Execution } from '../../../services/actions/runs/execute.ts'
 import { ActionMetrics } from '../../../services/actions/metrics.ts'
@@ -53,7 +53,7 @@ export class Ledger implements Adapter<{ note: string }> {
   }
   onReconcile: (run: RunHandle) => Promise<Outcome> = async () => ({ status: 'unknown', error: { reason: 'LOST', message: 'who knows' } })
   missing: string | undefined
-  connects: Connects | undefined
+  requires: AccountRequirement | undefined
 
   unavailable() {
     return this.missing
@@ -138,7 +138,7 @@ export class StageConnections implements Connections {
 export interface Replica {
   store: Store
   execution: Execution
-  driver: RunExecutor
+  executor: RunExecutor
   outbox: Outbox
   reconciler: Reconciler
   stranded: StrandedClaims
@@ -208,13 +208,13 @@ export async function openHarness({ adapters = [], connections: given }: StageOp
     replica({ leaseMs = 15_000, waitMs = 2000, actMs = 20_000, database: own, store: wrap = (each: Store) => each }: ReplicaOptions = {}) {
       const store = wrap(own === undefined ? real : postgresStore(own))
       const metrics = new ActionMetrics(new Metrics('test'), store)
-      const watch = new RunWaiter((runId) => store.findEndedRun(runId))
+      const waiter = new RunWaiter((runId) => store.findEndedRun(runId))
       const outbox = new Outbox({ store, claims, log, intervalMs: 50, strandedAfterMs: 3_600_000 })
-      const driver = new RunExecutor({ store, catalog, outbox, watch, metrics, log, leaseMs, actMs })
-      const reconciler = new Reconciler({ store, driver, metrics, log, leaseMs, intervalMs: 50, keepPreviewsMs: 3_600_000 })
-      const execution = new Execution({ store, claims, catalog, connections, driver, watch, leaseMs, waitMs })
+      const executor = new RunExecutor({ store, catalog, outbox, waiter, metrics, log, leaseMs, actMs })
+      const reconciler = new Reconciler({ store, executor, metrics, log, leaseMs, intervalMs: 50, keepPreviewsMs: 3_600_000 })
+      const execution = new Execution({ store, claims, catalog, connections, executor, waiter, leaseMs, waitMs })
       const stranded = new StrandedClaims({ store, claims, log, intervalMs: 50, expiredForMs: 0 })
-      const replica = { store, execution, driver, outbox, reconciler, stranded }
+      const replica = { store, execution, executor, outbox, reconciler, stranded }
       replicas.push(replica)
       return replica
     },
@@ -225,10 +225,10 @@ export async function openHarness({ adapters = [], connections: given }: StageOp
     preview: (note = 'milk', who = {}) => previewOf('ledger.add', { note }, who),
     previewOf,
     async close() {
-      for (const { reconciler, driver, outbox, stranded } of replicas) {
+      for (const { reconciler, executor, outbox, stranded } of replicas) {
         await stranded.stop()
         await reconciler.stop()
-        await driver.drain()
+        await executor.drain()
         await outbox.stop()
       }
       await database.close()

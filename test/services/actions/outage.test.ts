@@ -135,7 +135,7 @@ describe.concurrent('who may take over', () => {
       holder.way.restore()
       second.open()
       expect(await executed).toMatchObject({ run: { status: 'unknown', errorReason: 'WEBHOOK_OUTCOME_LOST', epoch: 2 } })
-      expect(other.driver.held()).toEqual([])
+      expect(other.executor.held()).toEqual([])
       expect(receiver.deliveries).toHaveLength(2)
     } finally {
       first.open()

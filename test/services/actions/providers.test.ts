@@ -66,10 +66,10 @@ describe('the catalog', () => {
     reconcile: () => Promise.reject(new Error('nobody reconciles here')),
     ...more,
   })
-  const connects = { provider: 'google', scopes: [] } as const
+  const requires = { provider: 'google', scopes: [] } as const
   let unavailable: string | undefined = said
   const catalog = new Catalog(
-    [action('needs an account', { connects }), action('needs none'), action('is off', { connects, unavailable: () => 'Set OAUTH_ADDR.' })],
+    [action('needs an account', { requires }), action('needs none'), action('is off', { requires, unavailable: () => 'Set OAUTH_ADDR.' })],
     { unavailable: () => unavailable },
   )
 

@@ -7,7 +7,7 @@ import { Secret } from '#mesh/config.ts'
 import { Database } from '#mesh/postgres/database.ts'
 import { canonicalBytes } from '../../../services/actions/canonical.ts'
 import { postgresStore } from '../../../services/actions/store.postgres.ts'
-import type { Begin, Store } from '../../../services/actions/store.ts'
+import type { NewRun, Store } from '../../../services/actions/store.ts'
 import { type FreshDatabase, freshDatabase } from '../../setup/database.ts'
 import { principalOf, steady } from './harness.ts'
 
@@ -15,7 +15,7 @@ export const params = canonicalBytes({ url: 'https://example.com/', body: { b: 1
 
 export const event = () => auditEvent('actions', principalOf(), { action: 'actions.test', outcome: 'success' })
 
-export const beginOf = (previewId: string, over: Partial<Begin> = {}): Begin => ({
+export const beginOf = (previewId: string, over: Partial<NewRun> = {}): NewRun => ({
   runId: randomUUID(),
   spanId: 'b7ad6b7169203331',
   attemptId: randomUUID(),
@@ -63,7 +63,7 @@ export class StoreStage {
     return previewId
   }
 
-  async begun(over: Partial<Begin> = {}) {
+  async begun(over: Partial<NewRun> = {}) {
     const result = await this.store.begin(beginOf(await this.preview(), over))
     if (result.outcome !== 'begun') throw new Error(`expected a run, got ${result.outcome}`)
     return result.run

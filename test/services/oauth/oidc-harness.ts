@@ -4,9 +4,9 @@ import { Secret } from '#mesh/config.ts'
 import { Database } from '#mesh/postgres/database.ts'
 import { createLogger } from '#mesh/telemetry/log.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
-import type { CameBack } from '../../../services/oauth/connect/callback.ts'
-import { Connecting } from '../../../services/oauth/connect/connect.ts'
-import { Disconnecting } from '../../../services/oauth/connect/disconnect.ts'
+import type { CallbackRequest } from '../../../services/oauth/connect/callback.ts'
+import { ConnectFlow } from '../../../services/oauth/connect/connect.ts'
+import { Disconnector } from '../../../services/oauth/connect/disconnect.ts'
 import type { ConnectStore } from '../../../services/oauth/connect/store.ts'
 import { postgresConnectStore } from '../../../services/oauth/connect/store.postgres.ts'
 import { Connections } from '../../../services/oauth/connections/connections.ts'
@@ -16,7 +16,7 @@ import { oauthProtocol } from '../../../services/oauth/providers/protocol.ts'
 import { parseProviders } from '../../../services/oauth/providers/providers-file.ts'
 import { Providers } from '../../../services/oauth/providers/registry.ts'
 import { noCache } from '../../../services/oauth/connections/token-cache.ts'
-import { Revoking } from '../../../services/oauth/revocations/revoking.ts'
+import { TokenRevoker } from '../../../services/oauth/revocations/token-revoker.ts'
 import { postgresRevocationStore } from '../../../services/oauth/revocations/store.postgres.ts'
 import { noJournal } from '../../../services/oauth/tokens/journal.ts'
 import { Refresh } from '../../../services/oauth/tokens/refresh.ts'
@@ -73,15 +73,15 @@ export async function openOidcStage() {
   const [store, steps] = [postgresConnectionStore(database), postgresConnectStore(database)]
   const connections = new Connections({ store, cache: noCache })
   const base = { providers, protocol, vault, connections, log }
-  const revoking = new Revoking({ ...base, store: postgresRevocationStore(database), instruments: counted(new Metrics('oauth')) })
+  const tokenRevoker = new TokenRevoker({ ...base, store: postgresRevocationStore(database), instruments: counted(new Metrics('oauth')) })
   const connectingWith = (over: { publicUrl?: URL; store?: ConnectStore } = {}) =>
-    new Connecting({ ...base, revoking, keyStands: () => true, publicUrl, store: steps, returnOrigins: [], ...over })
-  const connecting = connectingWith()
+    new ConnectFlow({ ...base, tokenRevoker, keyStands: () => true, publicUrl, store: steps, returnOrigins: [], ...over })
+  const connectFlow = connectingWith()
 
   /** What hands out tokens in another process. */
   const replica = (of: Providers = providers) => {
     const parts = { store, cache: noCache, vault, protocol, log, instruments: counted(new Metrics('oauth')) }
-    const refresh = new Refresh({ ...parts, journal: noJournal, revoking, waitMs: 5000, leaseMs: 15_000 })
+    const refresh = new Refresh({ ...parts, journal: noJournal, tokenRevoker, waitMs: 5000, leaseMs: 15_000 })
     return new Tokens({ ...parts, refresh, provider: (name) => of.get(name) })
   }
   const tokens = replica()
@@ -95,36 +95,39 @@ export async function openOidcStage() {
     server,
     database,
     vault,
-    connecting,
+    connectFlow,
     connectingWith,
     steps,
-    disconnecting: new Disconnecting({ connections, revoking }),
+    disconnector: new Disconnector({ connections, tokenRevoker }),
     logged: () => logged,
     find,
     principalOf: principalOf,
 
     /** Up to the provider. */
     async sentOff(actor: string, provider = 'strict') {
-      const { startUrl } = await connecting.authorize(principalOf(actor), { provider, scopes: [], returnTo: '' })
+      const { startUrl } = await connectFlow.authorize(principalOf(actor), { provider, scopes: [], returnTo: '' })
       return this.started(startUrl)
     },
     async started(startUrl: string) {
       const ticket = startUrl.slice(startUrl.lastIndexOf('/') + 1)
       const cookieOf = (setCookies: string[]) => setCookies[0]?.split(';')[0] ?? ''
-      const shown = await connecting.start(ticket, '', visit)
+      const shown = await connectFlow.start(ticket, '', visit)
       const formToken = /name="form_token" value="([^"]*)"/.exec(shown.html)?.[1] ?? ''
-      const { forward: location, setCookies } = await connecting.proceed({ ticket, formToken, cookie: cookieOf(shown.setCookies) }, visit)
+      const { forward: location, setCookies } = await connectFlow.proceed({ ticket, formToken, cookie: cookieOf(shown.setCookies) }, visit)
       return { location, cookie: cookieOf(setCookies) }
     },
     /** Up to the callback. */
-    async cameBack(actor: string, { provider = 'strict', ...person }: { provider?: string } & Partial<Person> = {}): Promise<CameBack> {
+    async cameBack(
+      actor: string,
+      { provider = 'strict', ...person }: { provider?: string } & Partial<Person> = {},
+    ): Promise<CallbackRequest> {
       const { location, cookie } = await this.sentOff(actor, provider)
       return { provider, cookie, ...(await server.consent(location, { account: actor, ...person })) }
     },
-    callback: (back: CameBack) => connecting.callback(back, visit),
+    callback: (back: CallbackRequest) => connectFlow.callback(back, visit),
     /** All the way: the connection, and what it opens. */
     async connected(actor: string) {
-      const { status } = await connecting.callback(await this.cameBack(actor), visit)
+      const { status } = await connectFlow.callback(await this.cameBack(actor), visit)
       if (status !== 200) throw new Error(`not connected: ${status}`)
       return this.opened(actor)
     },

@@ -136,10 +136,10 @@ describe('a callback that comes twice', () => {
     const back = await harness.cameBack('dave')
     let kept: string | undefined
     const find = async (key: StepKey) => (kept ??= await harness.steps.find(key))
-    const connecting = harness.connectingWith({ store: { ...harness.steps, find, take: async () => kept } })
-    expect((await connecting.callback(back, visit)).status).toBe(200)
+    const connectFlow = harness.connectingWith({ store: { ...harness.steps, find, take: async () => kept } })
+    expect((await connectFlow.callback(back, visit)).status).toBe(200)
     const { connectionId, access } = await harness.opened('dave')
-    expect(await connecting.callback(back, visit)).toEqual(page('ended'))
+    expect(await connectFlow.callback(back, visit)).toEqual(page('ended'))
     expect(harness.server.refused).toEqual(['invalid_grant: authorization code already consumed'])
     expect(harness.server.ended).toHaveLength(1)
     expect(await harness.server.accepts(access)).toBe(false)
@@ -240,7 +240,7 @@ test('disconnecting ends the grant at the provider: no token of it, however old,
   const { connectionId, access } = await harness.connected('mallory')
   const { accessToken } = await harness.token('mallory', connectionId, { refused: sha256(access) })
   const { refresh } = await harness.opened('mallory')
-  expect(await harness.disconnecting.disconnect(harness.principalOf('mallory'), connectionId)).toEqual({ revoked: true })
+  expect(await harness.disconnector.disconnect(harness.principalOf('mallory'), connectionId)).toEqual({ revoked: true })
   // Not the access token's alone, which may have expired long since.
   expect(harness.server.ended).toHaveLength(1)
   for (const token of [access, accessToken]) expect(await harness.server.accepts(token)).toBe(false)

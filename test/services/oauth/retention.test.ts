@@ -30,7 +30,7 @@ const count = async (table: string) => Number((await harness.database.pool.query
 const sql = (text: string) => harness.database.pool.query(text)
 
 test('steps that have ended are forgotten, and none that has not', async () => {
-  await harness.connecting.authorize(principal, { provider: 'example', scopes: [], returnTo: '' })
+  await harness.connectFlow.authorize(principal, { provider: 'example', scopes: [], returnTo: '' })
   await sql(
     `INSERT INTO connect_steps SELECT 'state', 'acme', sha256(n::text::bytea), 'x', clock_timestamp() - interval '1 s', 'bob' FROM generate_series(1, 450) n`,
   )
@@ -41,7 +41,7 @@ test('steps that have ended are forgotten, and none that has not', async () => {
 
 test('a connection whose owner has had to connect anew for 90 days is forgotten, with an event; one that works never is', async () => {
   for (const actor of ['working', 'ended', 'ended-lately', 'ended-by-older-code']) {
-    expect((await harness.connecting.callback(await harness.cameBack({ actor }, { account: `${actor}@example.com` }), visit)).status).toBe(
+    expect((await harness.connectFlow.callback(await harness.cameBack({ actor }, { account: `${actor}@example.com` }), visit)).status).toBe(
       200,
     )
     if (actor === 'working') continue
@@ -75,9 +75,9 @@ test('a workspace that has as many connections as it may connects no further one
      SELECT gen_random_uuid(), 'full', 'actor-' || n, 'example', 'x', '{}', 'x', clock_timestamp() FROM generate_series(1, ${maxOfWorkspace}) n`,
   )
   const wanted = { provider: 'example', scopes: [], returnTo: '' }
-  await expect(harness.connecting.authorize({ ...principal, workspace: 'full' }, wanted)).rejects.toMatchObject({
+  await expect(harness.connectFlow.authorize({ ...principal, workspace: 'full' }, wanted)).rejects.toMatchObject({
     reason: 'CONNECTION_LIMIT',
   })
-  await harness.connecting.authorize({ ...principal, workspace: 'full', actor: 'actor-7' }, wanted)
-  await harness.connecting.authorize(principal, wanted)
+  await harness.connectFlow.authorize({ ...principal, workspace: 'full', actor: 'actor-7' }, wanted)
+  await harness.connectFlow.authorize(principal, wanted)
 })

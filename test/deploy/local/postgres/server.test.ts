@@ -8,7 +8,7 @@ import { Client } from 'pg'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { canReach } from '../../../../deploy/local/postgres/account.ts'
 import { createServiceDatabase } from '../../../../deploy/local/postgres/databases.ts'
-import { HeldError } from '../../../../deploy/local/state/state-dir.ts'
+import { InUseError } from '../../../../deploy/local/state/state-dir.ts'
 import { startPostgres, type Postgres } from '../../../../deploy/local/postgres/server.ts'
 import { isAlive, until } from '../../../../deploy/local/processes/process.ts'
 import { checkout, temporaryFolder } from '../../folder.ts'
@@ -119,7 +119,7 @@ test('a service’s further roles may enter its database and do nothing there th
 
 test('one folder has one Postgres at a time', async () => {
   await start()
-  await expect(startPostgres({ folder: folder.path })).rejects.toThrow(HeldError)
+  await expect(startPostgres({ folder: folder.path })).rejects.toThrow(InUseError)
 })
 
 test('a death that nobody asked for is told, with the end of the log', async () => {

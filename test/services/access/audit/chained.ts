@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import type { AuditEvent, AuditOutcome } from '#mesh/audit/event.ts'
 import { Chain, type Entry, type Link, type Statement } from '../../../../services/access/audit/chain.ts'
-import { type Finding, type Whole, verifyChain } from '../../../../services/access/audit/verify.ts'
+import { type Finding, type IntactChain, verifyChain } from '../../../../services/access/audit/verify.ts'
 
 export const secret = 'what the chains of these tests are made with'
 export const chain = new Chain(secret)
@@ -37,7 +37,7 @@ export const times = <T>(count: number, make: (index: number) => T): T[] => Arra
 
 export const longChain = (length: number): Entry[] => chained(times(length, () => eventOf()))
 
-export const verified = (entries: readonly Entry[], checkpoints: readonly Statement[] = []): Promise<Whole | Finding> =>
+export const verified = (entries: readonly Entry[], checkpoints: readonly Statement[] = []): Promise<IntactChain | Finding> =>
   verifyChain(chain, workspace, { entries, checkpoints })
 
 const time = fc.date({ min: new Date(0), max: new Date('9999-12-31T23:59:59.999Z'), noInvalidDate: true }).map((date) => date.toISOString())

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createLogger } from '#mesh/telemetry/log.ts'
 import type { Entry, Statement } from '../../../../services/access/audit/chain.ts'
 import { appendHeads } from '../../../../services/access/audit/heads-file.ts'
-import { type End, Heads, headLine, parseHead } from '../../../../services/access/audit/heads.ts'
+import { type End, ChainHeads, headLine, parseHead } from '../../../../services/access/audit/heads.ts'
 import type { ChainReader, ChainView } from '../../../../services/access/audit/store.ts'
 import { until } from '../../../fixtures/mesh/until.ts'
 import { chain, longChain, workspace } from './chained.ts'
@@ -32,8 +32,8 @@ describe('heads', () => {
   })
   // At a level at which little is logged.
   const log = () => createLogger('access', 'error', { write: (line) => void lines.push(JSON.parse(line)) })
-  const open = (over: Partial<ConstructorParameters<typeof Heads>[0]> = {}) =>
-    new Heads({
+  const open = (over: Partial<ConstructorParameters<typeof ChainHeads>[0]> = {}) =>
+    new ChainHeads({
       chain,
       intervalMs: 3_600_000,
       log: log(),

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Entry } from '../../../../services/access/audit/chain.ts'
-import { type Whole, verifyHead } from '../../../../services/access/audit/verify.ts'
+import { type IntactChain, verifyHead } from '../../../../services/access/audit/verify.ts'
 import { anyChain, chain, chained, eventOf, longChain, times, verified, workspace } from './chained.ts'
 
 const at = '2026-02-01T00:00:00.000Z'
@@ -155,7 +155,7 @@ describe('verifying a chain that was cut at a checkpoint', () => {
 describe('a head', () => {
   const headOf = (entry: Entry) => chain.state('head', workspace, entry, at)
   const compare = async (entries: readonly Entry[], head: ReturnType<typeof headOf>) => {
-    const whole = (await verified(entries)) as Whole
+    const whole = (await verified(entries)) as IntactChain
     return verifyHead(chain, head, whole, entries.find(({ sequence }) => sequence === head.sequence)?.mac)
   }
 
@@ -194,7 +194,7 @@ describe('a head', () => {
   test('says of what retention cut no more than where it was cut', async () => {
     const entries = longChain(6)
     const checkpoint = chain.state('checkpoint', workspace, entries[3]!, at)
-    const whole = (await verified(entries.slice(4), [checkpoint])) as Whole
+    const whole = (await verified(entries.slice(4), [checkpoint])) as IntactChain
     expect(verifyHead(chain, headOf(entries[1]!), whole, undefined)).toBeUndefined()
     expect(verifyHead(chain, headOf(entries[3]!), whole, undefined)).toBeUndefined()
     expect(verifyHead(chain, headOf(longChain(4)[3]!), whole, undefined)).toMatchObject({ fault: 'cut from the end', sequence: 4 })

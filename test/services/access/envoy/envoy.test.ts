@@ -12,7 +12,7 @@ import { CallerTokens } from '#mesh/identity/caller-tokens.ts'
 import { CallerTokenSource } from '#mesh/token-exchange.ts'
 import { freePort } from '../../../../deploy/local/state/state-dir.ts'
 import { authorizationService } from '../../../../services/access/envoy/service.ts'
-import { exchangeHere } from '../../../../services/access/tokens/service.ts'
+import { localExchange } from '../../../../services/access/tokens/service.ts'
 import { fakeMesh } from '../../../fakes/identity.ts'
 import { idOf, meshCertificates } from '../../../fakes/mesh-certificates.ts'
 import { type TestServer, startServer } from '../../../fixtures/mesh/server.ts'
@@ -109,8 +109,8 @@ describe('a real Envoy that asks access', needs('envoy'), () => {
   beforeAll(async () => {
     at = openHarness({ perMinute: 1000 })
     verifier.update({ signingKeys: [at.signer] })
-    const signIn = new CallerTokenSource({ exchange: exchangeHere(at.exchange), verifier, env: 'test' })
-    const service = authorizationService({ signIn, refusals: { note: () => undefined } })
+    const tokenSource = new CallerTokenSource({ exchange: localExchange(at.exchange), verifier, env: 'test' })
+    const service = authorizationService({ tokenSource, denials: { note: () => undefined } })
     access = await startServer({ more: [service], verifier: mesh.verifierFor('access'), tls: certificates.open('access') })
     backend.listen(0, '127.0.0.1')
     await once(backend, 'listening')

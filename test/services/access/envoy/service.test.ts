@@ -13,7 +13,7 @@ import { fromServiceError } from '#mesh/grpc/status.ts'
 import { CallerTokens } from '#mesh/identity/caller-tokens.ts'
 import { CallerTokenSource } from '#mesh/token-exchange.ts'
 import { authorizationService } from '../../../../services/access/envoy/service.ts'
-import { exchangeHere } from '../../../../services/access/tokens/service.ts'
+import { localExchange } from '../../../../services/access/tokens/service.ts'
 import { fakeMesh } from '../../../fakes/identity.ts'
 import { type TestServer, failureOf, startServer } from '../../../fixtures/mesh/server.ts'
 import { type Harness, openHarness } from '../tokens/harness.ts'
@@ -25,7 +25,7 @@ describe('what Envoy is told of a request', () => {
   let at: Harness
   let verifier: CallerTokens
   let server: TestServer
-  let refusals: Denial[]
+  let denials: Denial[]
   let away = false
   let envoy: Client
   /** As Envoy calls it, with what it shows of itself. */
@@ -42,14 +42,14 @@ describe('what Envoy is told of a request', () => {
   beforeEach(async () => {
     at = openHarness({ perMinute: 10 })
     away = false
-    refusals = []
+    denials = []
     verifier = new CallerTokens()
     verifier.update({ signingKeys: [at.signer] })
-    const exchange = exchangeHere((apiKey, asking) =>
+    const exchange = localExchange((apiKey, asking) =>
       away ? Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE()) : at.exchange(apiKey, asking),
     )
-    const signIn = new CallerTokenSource({ exchange, verifier, env: 'test' })
-    const service = authorizationService({ signIn, refusals: { note: (refusal) => refusals.push(refusal) } })
+    const tokenSource = new CallerTokenSource({ exchange, verifier, env: 'test' })
+    const service = authorizationService({ tokenSource, denials: { note: (refusal) => denials.push(refusal) } })
     server = await startServer({ more: [service], verifier: mesh.verifierFor('access') })
     envoy = new Client(server.address, credentials.createInsecure())
   })
@@ -151,20 +151,20 @@ describe('what Envoy is told of a request', () => {
     at.revoke(apiKey)
     verifier.update({ revocations: [{ keyId: 'k1', notAfterMs: 0 }] })
     expect(denied(await check(bearer(apiKey))).status).toBe(401)
-    expect(at.refusals).toEqual([expect.objectContaining({ reason: 'KEY_REVOKED', keyId: 'k1' })])
+    expect(at.denials).toEqual([expect.objectContaining({ reason: 'KEY_REVOKED', keyId: 'k1' })])
   })
 
   test('every refusal is counted once: by the exchange where it looked, here where it did not', async () => {
     const apiKey = newApiKey('test')
     for (let request = 0; request < 3; request += 1) denied(await check(bearer(apiKey)))
     denied(await check(bearer('nonsense')))
-    expect([...at.refusals, ...refusals].map(({ reason, source }) => [reason, source])).toEqual([
+    expect([...at.denials, ...denials].map(({ reason, source }) => [reason, source])).toEqual([
       ['KEY_UNKNOWN', '198.51.100.7'],
       ['KEY_REFUSED', '198.51.100.7'],
       ['KEY_REFUSED', '198.51.100.7'],
       ['KEY_MALFORMED', '198.51.100.7'],
     ])
-    expect(refusals[0]).toMatchObject({ action: 'sign_in.refused', requestId })
+    expect(denials[0]).toMatchObject({ action: 'sign_in.refused', requestId })
   })
 
   test('only Envoy asks', async () => {

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { MeshError } from '#mesh/errors.ts'
 import { type NewKey, type StoredKey, keyHash } from '../../../../services/access/keys/key.ts'
-import { type KeyMaker, Keys } from '../../../../services/access/keys/keys.ts'
+import { type KeyCreator, Keys } from '../../../../services/access/keys/keys.ts'
 import { roles } from '../../../../services/access/keys/roles.ts'
 import type { FoundKey, KeyStore } from '../../../../services/access/keys/store.ts'
 
@@ -17,7 +17,7 @@ const stored = (key: NewKey): FoundKey => ({
   status: 'active',
 })
 
-const maker = (permissions: readonly string[], actor = 'ann'): KeyMaker => ({
+const maker = (permissions: readonly string[], actor = 'ann'): KeyCreator => ({
   workspace: 'acme',
   actor,
   keyId: 'k',

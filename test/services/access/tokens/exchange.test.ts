@@ -58,17 +58,17 @@ describe('the exchange of a key', () => {
     const error = await failureOf(at.exchange(apiKey, from(source)))
     expect({ code: error.code, reason: error.reason, message: error.message, metadata: error.metadata }).toEqual({ ...says, metadata: {} })
     expect(at.asked()).toBe(asked)
-    expect(at.refusals).toEqual([expect.objectContaining({ action: 'sign_in.refused', reason, source: source ?? '' })])
+    expect(at.denials).toEqual([expect.objectContaining({ action: 'sign_in.refused', reason, source: source ?? '' })])
     expect(at.lines).toEqual([expect.objectContaining({ msg: 'sign-in rejected', reason })])
     expect(at.used).toEqual([])
-    if (apiKey !== '') expect(JSON.stringify([at.lines, at.refusals])).not.toContain(apiKey)
+    if (apiKey !== '') expect(JSON.stringify([at.lines, at.denials])).not.toContain(apiKey)
   })
 
   test('says whose key it refused, where it has an owner, and nobody where it has none', async () => {
     const at = openHarness()
     await failureOf(at.exchange(at.add({ status: 'revoked', keyId: 'k1' }), from('192.0.2.1')))
     await failureOf(at.exchange(newApiKey('test'), from('192.0.2.1')))
-    expect(at.refusals).toEqual([
+    expect(at.denials).toEqual([
       expect.objectContaining({ workspace: 'acme', actor: 'ann', keyId: 'k1' }),
       expect.objectContaining({ workspace: '', actor: '', keyId: '' }),
     ])
@@ -98,7 +98,7 @@ describe('the exchange of a key', () => {
     expect(expiresInMs).toBeGreaterThan(298_000)
     expect(expiresInMs).toBeLessThanOrEqual(300_000)
     expect(at.used).toEqual(['k1'])
-    expect(at.refusals).toEqual([])
+    expect(at.denials).toEqual([])
   })
 
   test.each([
@@ -156,13 +156,13 @@ describe('the exchange of a key', () => {
     expect(error.retryAfterMs).toBeGreaterThan(0)
     expect(at.asked()).toBe(asked)
     await expect(at.exchange(good, from('192.0.2.2'))).resolves.toBeDefined()
-    expect(at.refusals.at(-1)).toMatchObject({ reason: 'SIGN_IN_LIMITED', source: '192.0.2.1' })
+    expect(at.denials.at(-1)).toMatchObject({ reason: 'SIGN_IN_LIMITED', source: '192.0.2.1' })
   })
 
   test('is no verdict on the key where the store is away', async () => {
     const at = openHarness({ find: () => Promise.reject(Object.assign(new Error('away'), { reason: 'DEPENDENCY_UNAVAILABLE' })) })
     expect(await failureOf(at.exchange(newApiKey('test'), from('192.0.2.1')))).toMatchObject({ reason: 'DEPENDENCY_UNAVAILABLE' })
-    expect(at.refusals).toEqual([])
+    expect(at.denials).toEqual([])
   })
 
   test('is counted by how it ended', async () => {

@@ -6,7 +6,7 @@ import { Metrics } from '#mesh/telemetry/metrics.ts'
 import { postgresKeyStore } from '../../../../services/access/keys/store.postgres.ts'
 import type { KeyStore } from '../../../../services/access/keys/store.ts'
 import { feed } from '../../../../services/access/tokens/feed.ts'
-import { followHere } from '../../../../services/access/tokens/service.ts'
+import { localFollow } from '../../../../services/access/tokens/service.ts'
 import { added, eventOf, revokeIn } from '../../../contracts/key-requests.ts'
 import { fakeMesh } from '../../../fakes/identity.ts'
 import { until } from '../../../fixtures/mesh/until.ts'
@@ -35,7 +35,7 @@ const advance = (ms: number) =>
 async function startedLate(): Promise<(keyId: string) => boolean> {
   const ring = { published: async () => [...signingKeys] }
   const signatures = { changedAfter: async () => ({ states: [], sequence: 0, more: false }) }
-  const follow = followHere(feed({ ring, keys, signatures, rootId: '' }))
+  const follow = localFollow(feed({ ring, keys, signatures, rootId: '' }))
   const late = new AccessFeed({ follow, log: createLogger('tested', 'silent'), metrics: new Metrics('tested') })
   const keyStands = (keyId: string) => late.keyStands(keyId)
   late.start()

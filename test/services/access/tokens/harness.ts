@@ -16,7 +16,7 @@ const pepper = 'the pepper of these tests'
 export interface Harness {
   readonly exchange: Exchange
   readonly signer: { readonly kid: string; readonly x: string }
-  readonly refusals: Denial[]
+  readonly denials: Denial[]
   readonly lines: Record<string, unknown>[]
   /** Ids of keys whose use was noted. */
   readonly used: string[]
@@ -37,7 +37,7 @@ export function openHarness(
   const metrics = new Metrics('access')
   const hash = keyHash(pepper)
   const keys = new Map<string, FoundKey>()
-  const [refusals, lines, used]: [Denial[], Record<string, unknown>[], string[]] = [[], [], []]
+  const [denials, lines, used]: [Denial[], Record<string, unknown>[], string[]] = [[], [], []]
   let asked = 0
   return {
     exchange: exchange({
@@ -52,12 +52,12 @@ export function openHarness(
       },
       issue: issuer({ ring: { signer: async () => ({ kid: 'the-kid', privateKey }) }, ttlMs, now }),
       used: (keyId) => used.push(keyId),
-      refusals: { note: (refusal) => refusals.push(refusal) },
+      denials: { note: (refusal) => denials.push(refusal) },
       instruments: instruments(metrics),
       log: createLogger('access', 'info', { write: (line) => void lines.push(JSON.parse(line)) }),
     }),
     signer: { kid: 'the-kid', x: x! },
-    refusals,
+    denials,
     lines,
     used,
     asked: () => asked,

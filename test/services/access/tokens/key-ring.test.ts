@@ -2,7 +2,7 @@ import { pino } from 'pino'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { Secret } from '#mesh/config.ts'
 import { Database } from '#mesh/postgres/database.ts'
-import { SealBroken, Sealer } from '../../../../services/access/tokens/key-pair.ts'
+import { KeyDecryptionError, Sealer } from '../../../../services/access/tokens/key-pair.ts'
 import { KeyRing } from '../../../../services/access/tokens/key-ring.ts'
 import { signingKeyStore } from '../../../../services/access/tokens/store.postgres.ts'
 import type { SigningKeyStore } from '../../../../services/access/tokens/store.ts'
@@ -90,7 +90,7 @@ describe('the signing keys of several replicas on one Postgres', () => {
   test('with another secret it does not begin, and changes nothing, however due a successor is', async () => {
     await ring().begin()
     await age(2 * lifetimeMs)
-    await expect(ring({ sealer: new Sealer('another secret') }).begin()).rejects.toThrow(SealBroken)
+    await expect(ring({ sealer: new Sealer('another secret') }).begin()).rejects.toThrow(KeyDecryptionError)
     expect(await stored()).toHaveLength(1)
   })
 

@@ -40,7 +40,7 @@ describe('AccessService over gRPC', () => {
     return methodsOf(AccessServiceService, channel)
   }
   let outsider: ReturnType<typeof clientOf>
-  const lastSource = () => at.refusals.at(-1)!.source
+  const lastSource = () => at.denials.at(-1)!.source
 
   test('anybody may exchange a key; whoever keeps the token learns where the key may be used from', async () => {
     const apiKey = at.add({ keyId: 'k1', permissions: ['actions:read'], allowedSources: ['127.0.0.0/8'] })

@@ -2,13 +2,13 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
   type Signing,
-  believedMs,
+  acceptedMs,
   isDue,
   leadMs,
   maxTokenMs,
   publishedOf,
   signerOf,
-  signersToCome,
+  futureSigners,
   signsFromOf,
 } from '../../../../services/access/tokens/signing-keys.ts'
 
@@ -20,7 +20,7 @@ const step = fc.record({
   afterMs: fc.oneof(
     fc.constantFrom(0, 1, leadMs - 2, leadMs - 1, leadMs, maxTokenMs),
     fc.nat(leadMs),
-    fc.nat(2 * believedMs),
+    fc.nat(2 * acceptedMs),
     fc.nat(lifetimeMs),
   ),
   what: fc.constantFrom('read', 'keep up', 'sign', 'sign', 'sign', 'rotate'),
@@ -110,12 +110,12 @@ describe('the life of signing keys, step by step', () => {
     const keys = [second, first]
     expect(signerOf(keys, lifetimeMs - 1)).toBe(first)
     expect(signerOf(keys, lifetimeMs)).toBe(second)
-    expect(kids(publishedOf(keys, lifetimeMs + believedMs))).toEqual(['first', 'second'])
-    expect(kids(publishedOf(keys, lifetimeMs + believedMs + 1))).toEqual(['second'])
+    expect(kids(publishedOf(keys, lifetimeMs + acceptedMs))).toEqual(['first', 'second'])
+    expect(kids(publishedOf(keys, lifetimeMs + acceptedMs + 1))).toEqual(['second'])
   })
 
   test('private halves are needed of what signs and will sign, no longer of what has signed', () => {
-    expect(kids(signersToCome([first, second], lifetimeMs - 1))).toEqual(['first', 'second'])
-    expect(kids(signersToCome([first, second], lifetimeMs))).toEqual(['second'])
+    expect(kids(futureSigners([first, second], lifetimeMs - 1))).toEqual(['first', 'second'])
+    expect(kids(futureSigners([first, second], lifetimeMs))).toEqual(['second'])
   })
 })

@@ -78,7 +78,7 @@ describe('the key first', () => {
       'of another account than is connected now',
       async () => {
         const previewId = await harness.preview('bread')
-        harness.ledger.connects = { provider: 'google', scopes: [], warn: () => [] }
+        harness.ledger.requires = { provider: 'google', scopes: [], warn: () => [] }
         return previewId
       },
     ],

@@ -94,11 +94,11 @@ const run = (status: Run['status']): Run => ({ runId: 'r1', status }) as Run
 test('all who wait for a run share one look', async () => {
   let looks = 0
   let status: Run['status'] = 'executing'
-  const watch = new RunWaiter(async () => {
+  const waiter = new RunWaiter(async () => {
     looks += 1
     return run(status)
   })
-  const waiting = Array.from({ length: 50 }, () => watch.ended('r1', 5000))
+  const waiting = Array.from({ length: 50 }, () => waiter.ended('r1', 5000))
   await vi.waitFor(() => expect(looks).toBeGreaterThan(2))
   expect(looks).toBeLessThan(20)
   status = 'success'
@@ -106,19 +106,19 @@ test('all who wait for a run share one look', async () => {
 })
 
 test('a run that ends here is told at once, without another look', async () => {
-  const watch = new RunWaiter(async () => run('executing'))
-  const waiting = watch.ended('r1', 60_000)
-  watch.tell(run('failed'))
+  const waiter = new RunWaiter(async () => run('executing'))
+  const waiting = waiter.ended('r1', 60_000)
+  waiter.tell(run('failed'))
   expect((await waiting)?.status).toBe('failed')
 })
 
 test('nobody waits longer than asked, and a store that is away is asked again', async () => {
   let looks = 0
-  const watch = new RunWaiter(async () => {
+  const waiter = new RunWaiter(async () => {
     looks += 1
     if (looks === 1) throw new Error('away')
     return run('success')
   })
-  expect((await watch.ended('r1', 5000))?.status).toBe('success')
+  expect((await waiter.ended('r1', 5000))?.status).toBe('success')
   expect(await new RunWaiter(async () => undefined).ended('r2', 30)).toBeUndefined()
 })

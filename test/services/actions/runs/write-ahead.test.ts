@@ -119,6 +119,6 @@ test('a process that drains writes the end of its run although the store is away
   const executed = execute(replica, await harness.preview(), 'k1')
   await vi.waitFor(() => expect(harness.ledger.effects).toHaveLength(1))
   draining = true
-  await replica.driver.drain()
+  await replica.executor.drain()
   expect(await executed).toMatchObject({ run: { status: 'success', epoch: 1 } })
 })

@@ -17,25 +17,25 @@ const wanted = { provider: 'example', scopes: [], returnTo: '' }
 
 describe('authorizing', () => {
   test('answers a link on our own origin, for ten minutes, with what will be asked for', async () => {
-    const begun = await harness.connecting.authorize(principal, wanted)
+    const begun = await harness.connectFlow.authorize(principal, wanted)
     expect(begun.startUrl).toMatch(/^https:\/\/relay\.example\.com\/oauth\/start\/YWNtZQ\.[A-Za-z0-9_-]{43}$/)
     expect(begun).toMatchObject({ provider: 'example', scopes: ['openid', 'email', 'offline_access', 'mail'] })
     expect(Math.abs(begun.expiresAt.getTime() - Date.now() - 600_000)).toBeLessThan(5000)
   })
 
   test('asks for fewer scopes where fewer are wanted, but always whose account it is and for how long', async () => {
-    const { scopes } = await harness.connecting.authorize(principal, { ...wanted, scopes: ['mail.send'] })
+    const { scopes } = await harness.connectFlow.authorize(principal, { ...wanted, scopes: ['mail.send'] })
     expect(scopes).toEqual(['openid', 'email', 'offline_access', 'mail.send'])
   })
 
   test('refuses a provider that is unknown, one that is not configured, by name of what is missing, and what is no scope', async () => {
-    await expect(harness.connecting.authorize(principal, { ...wanted, provider: 'nobody' })).rejects.toThrow(refusal('UNKNOWN_PROVIDER'))
-    await expect(harness.connecting.authorize(principal, { ...wanted, provider: 'unset' })).rejects.toMatchObject({
+    await expect(harness.connectFlow.authorize(principal, { ...wanted, provider: 'nobody' })).rejects.toThrow(refusal('UNKNOWN_PROVIDER'))
+    await expect(harness.connectFlow.authorize(principal, { ...wanted, provider: 'unset' })).rejects.toMatchObject({
       reason: 'OAUTH_NOT_CONFIGURED',
       message: expect.stringContaining('UNSET_ID and UNSET_SECRET') as string,
       metadata: { missing: 'UNSET_ID UNSET_SECRET' },
     })
-    await expect(harness.connecting.authorize(principal, { ...wanted, scopes: ['fine', 'a b'] })).rejects.toMatchObject({
+    await expect(harness.connectFlow.authorize(principal, { ...wanted, scopes: ['fine', 'a b'] })).rejects.toMatchObject({
       reason: 'INVALID_REQUEST',
       violations: [{ field: 'scopes.1', description: expect.stringContaining('scopes=a&scopes=b') as string }],
     })
@@ -44,11 +44,11 @@ describe('authorizing', () => {
   test('sends a browser on to origins of the list alone', async () => {
     const elsewhere = ['https://evil.example.com/', `${returnOrigin}.evil.example.com/`, '//studio.example.com/', 'javascript:alert(1)']
     for (const returnTo of elsewhere) {
-      await expect(harness.connecting.authorize(principal, { ...wanted, returnTo }), returnTo).rejects.toThrow(
+      await expect(harness.connectFlow.authorize(principal, { ...wanted, returnTo }), returnTo).rejects.toThrow(
         refusal('RETURN_NOT_ALLOWED'),
       )
     }
-    await harness.connecting.authorize(principal, { ...wanted, returnTo: `${returnOrigin}/settings` })
+    await harness.connectFlow.authorize(principal, { ...wanted, returnTo: `${returnOrigin}/settings` })
   })
 })
 
@@ -56,7 +56,7 @@ describe('coming back', () => {
   test('connects: sealed tokens, what was granted, an event of who asked, and the browser goes where it was to go', async () => {
     const returnTo = `${returnOrigin}/settings?tab=accounts#top`
     const back = await harness.cameBack({ returnTo, actor: 'happy' }, { refreshToken: 'the-refresh-token', account: 'happy@example.com' })
-    const response = await harness.connecting.callback(back, visit)
+    const response = await harness.connectFlow.callback(back, visit)
     const found = (await harness.connections.find({ ...owner, actor: 'happy' }))!
     expect(response).toMatchObject({ status: 303, html: '' })
     expect(response.location).toBe(`${returnOrigin}/settings?tab=accounts&connected=example&connection_id=${found.connectionId}#top`)
@@ -72,7 +72,7 @@ describe('coming back', () => {
 
   test('shows a page of ours where there is nowhere to go, with what was not granted', async () => {
     const back = await harness.cameBack({ provider: 'second', actor: 'page' }, { scopes: 'openid', account: '<b>&"@example.com' })
-    const { status, html } = await harness.connecting.callback(back, visit)
+    const { status, html } = await harness.connectFlow.callback(back, visit)
     expect(status).toBe(200)
     expect(html).toContain('<h1>&lt;Second&gt; &amp; &quot;co&quot; is connected</h1>')
     expect(html).toContain('&lt;b&gt;&amp;&quot;@example.com is connected')
@@ -83,7 +83,7 @@ describe('coming back', () => {
   test('the same account keeps its connection and its refresh token where none came; another account is another one', async () => {
     const actor = 'again'
     const connect = async (grant: object) => {
-      expect((await harness.connecting.callback(await harness.cameBack({ actor }, grant), visit)).status).toBe(200)
+      expect((await harness.connectFlow.callback(await harness.cameBack({ actor }, grant), visit)).status).toBe(200)
       return (await harness.connections.find({ ...owner, actor }))!
     }
     const first = await connect({ refreshToken: 'first-refresh' })
@@ -98,7 +98,7 @@ describe('coming back', () => {
 
   test('without any refresh token asks for consent once more, and connects then', async () => {
     const actor = 'reconsent'
-    const response = await harness.connecting.callback(await harness.cameBack({ actor }, { refreshToken: null }), visit)
+    const response = await harness.connectFlow.callback(await harness.cameBack({ actor }, { refreshToken: null }), visit)
     expect(response.status).toBe(200)
     expect(await harness.connections.find({ ...owner, actor })).toBeUndefined()
     const startUrl = /href="([^"]+)"/.exec(response.html)![1]!
@@ -106,14 +106,14 @@ describe('coming back', () => {
     const { answer: again, cookie } = await harness.continued(startUrl)
     expect(new URL(again.forward).searchParams.get('prompt')).toBe('consent')
     const back = { provider: 'example', error: '', cookie, ...harness.server.consent(again.forward) }
-    expect((await harness.connecting.callback(back, visit)).status).toBe(200)
+    expect((await harness.connectFlow.callback(back, visit)).status).toBe(200)
     expect(await harness.connections.find({ ...owner, actor })).toMatchObject({ status: 'connected' })
   })
 
   test('is done once, also by many at the same time', async () => {
     const back = await harness.cameBack({ actor: 'once' })
     const before = harness.server.tokenRequests.length
-    const responses = await Promise.all(Array.from({ length: 50 }, () => harness.connecting.callback(back, visit)))
+    const responses = await Promise.all(Array.from({ length: 50 }, () => harness.connectFlow.callback(back, visit)))
     expect(responses.map(({ status }) => status).toSorted()).toEqual([200, ...Array.from({ length: 49 }, () => 410)])
     expect(harness.server.tokenRequests.length).toBe(before + 1)
   })
@@ -141,48 +141,48 @@ describe('coming back is refused', () => {
     ]
     for (const variant of variants) {
       const came = await back()
-      const response = await harness.connecting.callback({ ...came, cookie: variant(came.cookie) }, visit)
+      const response = await harness.connectFlow.callback({ ...came, cookie: variant(came.cookie) }, visit)
       expect(response).toEqual(page('otherBrowser'))
       expect(response.setCookies).toEqual([])
       await nothingHappened()
-      expect((await harness.connecting.callback(came, visit)).status).toBe(200)
+      expect((await harness.connectFlow.callback(came, visit)).status).toBe(200)
       const { connectionId } = (await harness.connections.find({ ...owner, actor: 'refused' }))!
-      await harness.disconnecting.disconnect({ ...principal, actor: 'refused' }, connectionId)
+      await harness.disconnector.disconnect({ ...principal, actor: 'refused' }, connectionId)
     }
   })
 
   test('with a state that is none, was never given, or is another workspace’s', async () => {
     const came = await back()
     const [, nonce] = came.state.split('.')
-    expect(await harness.connecting.callback({ ...came, state: '' }, visit)).toEqual(page('malformed'))
-    expect(await harness.connecting.callback({ ...came, state: `${came.state}A` }, visit)).toEqual(page('malformed'))
-    expect(await harness.connecting.callback({ ...came, state: writeReference('acme', newNonce()) }, visit)).toEqual(page('ended'))
-    expect(await harness.connecting.callback({ ...came, state: writeReference('other', nonce ?? '') }, visit)).toEqual(page('ended'))
+    expect(await harness.connectFlow.callback({ ...came, state: '' }, visit)).toEqual(page('malformed'))
+    expect(await harness.connectFlow.callback({ ...came, state: `${came.state}A` }, visit)).toEqual(page('malformed'))
+    expect(await harness.connectFlow.callback({ ...came, state: writeReference('acme', newNonce()) }, visit)).toEqual(page('ended'))
+    expect(await harness.connectFlow.callback({ ...came, state: writeReference('other', nonce ?? '') }, visit)).toEqual(page('ended'))
     await nothingHappened()
     // None of that took it from its owner.
-    expect((await harness.connecting.callback({ ...came, provider: 'example' }, visit)).status).toBe(200)
+    expect((await harness.connectFlow.callback({ ...came, provider: 'example' }, visit)).status).toBe(200)
     const { connectionId } = (await harness.connections.find({ ...owner, actor: 'refused' }))!
-    await harness.disconnecting.disconnect({ ...principal, actor: 'refused' }, connectionId)
+    await harness.disconnector.disconnect({ ...principal, actor: 'refused' }, connectionId)
   })
 
   test('after ten minutes', async () => {
     const came = await back()
     await harness.database.pool.query(`UPDATE connect_steps SET expires_at = expires_at - interval '600 seconds'`)
-    expect(await harness.connecting.callback(came, visit)).toEqual(page('ended'))
+    expect(await harness.connectFlow.callback(came, visit)).toEqual(page('ended'))
     await nothingHappened()
   })
 
   test('at another provider than it was sent to, or at one that there is not', async () => {
     const came = await back()
-    expect(await harness.connecting.callback({ ...came, provider: 'nobody' }, visit)).toEqual(page('unknownProvider'))
-    expect(await harness.connecting.callback({ ...came, provider: 'second' }, visit)).toEqual(page('refused'))
+    expect(await harness.connectFlow.callback({ ...came, provider: 'nobody' }, visit)).toEqual(page('unknownProvider'))
+    expect(await harness.connectFlow.callback({ ...came, provider: 'second' }, visit)).toEqual(page('refused'))
     await nothingHappened()
   })
 
   test('from another issuer, also where it says that it went wrong', async () => {
     const iss = 'https://evil.example.com'
-    expect(await harness.connecting.callback({ ...(await back()), iss }, visit)).toEqual(page('refused'))
-    expect(await harness.connecting.callback({ ...(await back()), iss, code: '', error: 'access_denied' }, visit)).toEqual(page('refused'))
+    expect(await harness.connectFlow.callback({ ...(await back()), iss }, visit)).toEqual(page('refused'))
+    expect(await harness.connectFlow.callback({ ...(await back()), iss, code: '', error: 'access_denied' }, visit)).toEqual(page('refused'))
     await nothingHappened()
   })
 
@@ -193,7 +193,7 @@ describe('coming back is refused', () => {
     ['invalid_scope', 'unavailable'],
     ['<script>alert(1)</script>', 'unavailable'],
   ] as const)('with the error %s, of which a page shows nothing', async (error, which) => {
-    const response = await harness.connecting.callback({ ...(await back()), code: '', error }, visit)
+    const response = await harness.connectFlow.callback({ ...(await back()), code: '', error }, visit)
     expect(response).toEqual(page(which))
     expect(response.html).not.toContain(error)
     expect(response.setCookies).toHaveLength(1)
@@ -201,13 +201,13 @@ describe('coming back is refused', () => {
   })
 
   test('without a code', async () => {
-    expect(await harness.connecting.callback({ ...(await back()), code: '' }, visit)).toEqual(page('malformed'))
+    expect(await harness.connectFlow.callback({ ...(await back()), code: '' }, visit)).toEqual(page('malformed'))
     await nothingHappened()
   })
 
   test('with a code that is not of this authorization', async () => {
     const [one, other] = [await back(), await back()]
-    expect(await harness.connecting.callback({ ...one, code: other.code }, visit)).toEqual(page('ended'))
+    expect(await harness.connectFlow.callback({ ...one, code: other.code }, visit)).toEqual(page('ended'))
     expect(await harness.connections.find({ ...owner, actor: 'refused' })).toBeUndefined()
   })
 
@@ -218,7 +218,7 @@ describe('coming back is refused', () => {
     ['says that the code has ended', json(400, { error: 'invalid_grant' }), 'ended'],
   ] as const)('while the provider %s', async (_, response, which) => {
     harness.server.next('/token', response)
-    expect(await harness.connecting.callback(await back(), visit)).toEqual(page(which))
+    expect(await harness.connectFlow.callback(await back(), visit)).toEqual(page(which))
     expect(await harness.connections.find({ ...owner, actor: 'refused' })).toBeUndefined()
   })
 
@@ -232,7 +232,7 @@ describe('coming back is refused', () => {
       `UPDATE connect_steps SET content = jsonb_set(content::jsonb, '{verifier}',
          (SELECT content::jsonb->'verifier' FROM connect_steps WHERE hash = ${hash(other.state)}))::text WHERE hash = ${hash(came.state)}`,
     )
-    expect(await harness.connecting.callback(came, visit)).toEqual(page('refused'))
+    expect(await harness.connectFlow.callback(came, visit)).toEqual(page('refused'))
     expect(harness.logged()).toContain('"reason":"context_mismatch"')
     await nothingHappened()
   })
@@ -256,8 +256,8 @@ describe('on plain http, which loopback alone may have', () => {
     const { answer: response } = await local.sentOff()
     expect(response.setCookies[0]).toMatch(/^relay-oauth-[0-9a-f]{8}=[A-Za-z0-9_-]{43}; Path=\/; HttpOnly; SameSite=Lax; Max-Age=600$/)
     const came = await local.cameBack()
-    expect((await local.connecting.callback({ ...came, cookie: `a=b; ${came.cookie}; c=d` }, visit)).status).toBe(200)
-    expect(await local.connecting.callback({ ...(await local.cameBack()), cookie: '' }, visit)).toEqual(page('otherBrowser'))
+    expect((await local.connectFlow.callback({ ...came, cookie: `a=b; ${came.cookie}; c=d` }, visit)).status).toBe(200)
+    expect(await local.connectFlow.callback({ ...(await local.cameBack()), cookie: '' }, visit)).toEqual(page('otherBrowser'))
     await local.close()
   })
 })

@@ -4,9 +4,9 @@ import { expect } from 'vitest'
 import { createLogger } from '#mesh/telemetry/log.ts'
 import { Secret } from '#mesh/config.ts'
 import { Database } from '#mesh/postgres/database.ts'
-import type { CameBack } from '../../../../services/oauth/connect/callback.ts'
-import { Connecting, type ConnectingParts } from '../../../../services/oauth/connect/connect.ts'
-import { Disconnecting } from '../../../../services/oauth/connect/disconnect.ts'
+import type { CallbackRequest } from '../../../../services/oauth/connect/callback.ts'
+import { ConnectFlow, type ConnectFlowParts } from '../../../../services/oauth/connect/connect.ts'
+import { Disconnector } from '../../../../services/oauth/connect/disconnect.ts'
 import { type PageResponse, words } from '../../../../services/oauth/connect/pages.ts'
 import { postgresConnectStore } from '../../../../services/oauth/connect/store.postgres.ts'
 import { Connections } from '../../../../services/oauth/connections/connections.ts'
@@ -16,7 +16,7 @@ import { oauthProtocol } from '../../../../services/oauth/providers/protocol.ts'
 import { type DeclaredProvider, Providers } from '../../../../services/oauth/providers/registry.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
 import { instruments } from '../../../../services/oauth/metrics.ts'
-import { Revoking } from '../../../../services/oauth/revocations/revoking.ts'
+import { TokenRevoker } from '../../../../services/oauth/revocations/token-revoker.ts'
 import { postgresRevocationStore } from '../../../../services/oauth/revocations/store.postgres.ts'
 import { noCache } from '../../../../services/oauth/connections/token-cache.ts'
 import { Vault } from '../../../../services/oauth/vault/vault.ts'
@@ -83,13 +83,20 @@ export async function openHarness(over: { publicUrl?: string } = {}) {
   const protocol = oauthProtocol({ requestMs: 1000 })
   const store = postgresConnectStore(database)
   const revocations = postgresRevocationStore(database)
-  const revoking = new Revoking({ store: revocations, providers, protocol, vault, instruments: instruments(new Metrics('oauth')), log })
+  const tokenRevoker = new TokenRevoker({
+    store: revocations,
+    providers,
+    protocol,
+    vault,
+    instruments: instruments(new Metrics('oauth')),
+    log,
+  })
   const publicUrl = new URL(over.publicUrl ?? 'https://relay.example.com')
   const told: string[] = []
   const revokedKeys = new Set<string>()
   const keyStands = (keyId: string) => !revokedKeys.has(keyId)
-  const parts = { providers, protocol, store, vault, connections, revoking, keyStands, publicUrl, returnOrigins: [returnOrigin], log }
-  const connecting = new Connecting({ ...parts, onStep: (step, outcome) => void told.push(`${step} ${outcome}`) })
+  const parts = { providers, protocol, store, vault, connections, tokenRevoker, keyStands, publicUrl, returnOrigins: [returnOrigin], log }
+  const connectFlow = new ConnectFlow({ ...parts, onStep: (step, outcome) => void told.push(`${step} ${outcome}`) })
 
   const ticketOf = (startUrl: string) => startUrl.slice(startUrl.lastIndexOf('/') + 1)
   const cookieOf = ({ setCookies }: PageResponse) => setCookies[0]?.split(';')[0] ?? ''
@@ -99,38 +106,38 @@ export async function openHarness(over: { publicUrl?: string } = {}) {
     server,
     database,
     connections,
-    connecting,
+    connectFlow,
     providers,
     vault,
     told,
     /** Ids of keys that do not stand any more. */
     revokedKeys,
-    revoking,
-    disconnecting: new Disconnecting({ connections, revoking }),
+    tokenRevoker,
+    disconnector: new Disconnector({ connections, tokenRevoker }),
     logged: () => logged,
     ticketOf,
     cookieOf,
     formTokenOf,
     /** The same service with another store, key or provider. */
-    with: (changed: Partial<Pick<ConnectingParts, 'store' | 'vault' | 'providers' | 'connections' | 'keyStands'>>) =>
-      new Connecting({ ...parts, ...changed }),
+    with: (changed: Partial<Pick<ConnectFlowParts, 'store' | 'vault' | 'providers' | 'connections' | 'keyStands'>>) =>
+      new ConnectFlow({ ...parts, ...changed }),
     providersWithout: () => new Providers(all, () => undefined),
 
     /** Up to the provider: what a browser was sent off with. */
     async sentOff({ provider = 'example', scopes = [], returnTo = '', actor = 'ann', session }: Wish = {}) {
-      const { startUrl } = await connecting.authorize({ ...principal, actor }, { provider, scopes, returnTo, session })
+      const { startUrl } = await connectFlow.authorize({ ...principal, actor }, { provider, scopes, returnTo, session })
       return this.continued(startUrl)
     },
     /** A person who reads the page of a link, and continues from it. */
     async continued(startUrl: string) {
       const ticket = ticketOf(startUrl)
-      const shown = await connecting.start(ticket, '', visit)
-      const response = await connecting.proceed({ ticket, formToken: formTokenOf(shown), cookie: cookieOf(shown) }, visit)
+      const shown = await connectFlow.start(ticket, '', visit)
+      const response = await connectFlow.proceed({ ticket, formToken: formTokenOf(shown), cookie: cookieOf(shown) }, visit)
       return { answer: response, cookie: cookieOf(response) }
     },
 
     /** Up to the callback: what the browser would come back with after consent. */
-    async cameBack(wanted: Wish = {}, grant: Grant = {}): Promise<CameBack> {
+    async cameBack(wanted: Wish = {}, grant: Grant = {}): Promise<CallbackRequest> {
       const { answer: response, cookie } = await this.sentOff(wanted)
       return { provider: wanted.provider ?? 'example', error: '', cookie, ...server.consent(response.forward, grant) }
     },

@@ -1,6 +1,6 @@
 /** What a key began ends with the key: its links, the way to the provider and back, and what the provider granted meanwhile. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import { keyEndsRememberedMs } from '#mesh/api-key.ts'
+import { keyEndRetentionMs } from '#mesh/api-key.ts'
 import { meshErrors } from '#mesh/errors.ts'
 import { maxLifetimeS } from '#mesh/identity/token-rules.ts'
 import { postgresConnectStore } from '../../../../services/oauth/connect/store.postgres.ts'
@@ -27,21 +27,21 @@ const linkIn = (html: string) => /href="([^"]+)"/.exec(html)![1]!
 
 describe('a key that is revoked', () => {
   test('leaves no link behind: it shows nothing and leads nowhere', async () => {
-    const { startUrl } = await harness.connecting.authorize({ ...principal, actor }, wanted)
+    const { startUrl } = await harness.connectFlow.authorize({ ...principal, actor }, wanted)
     const ticket = harness.ticketOf(startUrl)
-    const shown = await harness.connecting.start(ticket, '', visit)
+    const shown = await harness.connectFlow.start(ticket, '', visit)
     expect(shown.status).toBe(200)
     revoke()
-    expect(await harness.connecting.start(ticket, '', visit)).toEqual(page('ended'))
+    expect(await harness.connectFlow.start(ticket, '', visit)).toEqual(page('ended'))
     const sent = { ticket, formToken: harness.formTokenOf(shown), cookie: harness.cookieOf(shown) }
-    expect(await harness.connecting.proceed(sent, visit)).toEqual(page('ended'))
+    expect(await harness.connectFlow.proceed(sent, visit)).toEqual(page('ended'))
   })
 
   test('connects nobody who is at the provider: no code is exchanged', async () => {
     const back = await harness.cameBack({ actor })
     const before = harness.server.tokenRequests.length
     revoke()
-    expect(await harness.connecting.callback(back, visit)).toEqual(page('ended'))
+    expect(await harness.connectFlow.callback(back, visit)).toEqual(page('ended'))
     expect(harness.server.tokenRequests).toHaveLength(before)
     expect(await connection()).toBeUndefined()
   })
@@ -49,8 +49,8 @@ describe('a key that is revoked', () => {
   test('while the code is exchanged keeps nothing of it: the provider is told to forget what it granted', async () => {
     const back = await harness.cameBack({ actor }, { refreshToken: `granted-too-late-${actor}` })
     let asked = 0
-    const connecting = harness.with({ keyStands: () => (asked += 1) === 1 })
-    expect(await connecting.callback(back, visit)).toEqual(page('ended'))
+    const connectFlow = harness.with({ keyStands: () => (asked += 1) === 1 })
+    expect(await connectFlow.callback(back, visit)).toEqual(page('ended'))
     expect(await connection()).toBeUndefined()
     expect(harness.server.revoked).toContain(`refresh_token granted-too-late-${actor}`)
   })
@@ -58,7 +58,7 @@ describe('a key that is revoked', () => {
   test('just before the connection would be made leaves nothing of it', async () => {
     const back = await harness.cameBack({ actor }, { refreshToken: `granted-too-late-${actor}` })
     const { connections } = harness
-    const revoking = {
+    const tokenRevoker = {
       hasRoom: connections.hasRoom.bind(connections),
       made: connections.made.bind(connections),
       find: async (owner: Parameters<typeof connections.find>[0]) => {
@@ -67,14 +67,14 @@ describe('a key that is revoked', () => {
         return before
       },
     }
-    expect(await harness.with({ connections: revoking }).callback(back, visit)).toEqual(page('ended'))
+    expect(await harness.with({ connections: tokenRevoker }).callback(back, visit)).toEqual(page('ended'))
     expect(await connection()).toBeUndefined()
     expect(harness.server.revoked).toContain(`refresh_token granted-too-late-${actor}`)
   })
 
   test('leaves the connection that its owner had before as it is', async () => {
     const account = `${actor}@example.com`
-    await harness.connecting.callback(await harness.cameBack({ actor }, { account, refreshToken: `first-${actor}` }), visit)
+    await harness.connectFlow.callback(await harness.cameBack({ actor }, { account, refreshToken: `first-${actor}` }), visit)
     const back = await harness.cameBack({ actor }, { account, refreshToken: `second-${actor}` })
     let asked = 0
     await harness.with({ keyStands: () => (asked += 1) === 1 }).callback(back, visit)
@@ -92,35 +92,35 @@ describe('a key that is revoked', () => {
     })
     expect(await blind.callback(back, visit)).toEqual(page('unavailable'))
     expect(await connection()).toBeUndefined()
-    expect((await harness.connecting.callback(back, visit)).status).toBe(200)
+    expect((await harness.connectFlow.callback(back, visit)).status).toBe(200)
     expect(await connection()).toMatchObject({ status: 'connected' })
   })
 
   test('does not go on by the link that asks for consent once more', async () => {
-    const { html } = await harness.connecting.callback(await harness.cameBack({ actor }, { refreshToken: null }), visit)
+    const { html } = await harness.connectFlow.callback(await harness.cameBack({ actor }, { refreshToken: null }), visit)
     revoke()
-    expect(await harness.connecting.start(harness.ticketOf(linkIn(html)), '', visit)).toEqual(page('ended'))
+    expect(await harness.connectFlow.start(harness.ticketOf(linkIn(html)), '', visit)).toEqual(page('ended'))
   })
 })
 
 describe('connecting ends', () => {
   test('with the key that began it, when that expires first', async () => {
     const keyExpiresAtMs = Date.now() + 60_000
-    const begun = await harness.connecting.authorize({ ...principal, actor }, { ...wanted, keyExpiresAtMs })
+    const begun = await harness.connectFlow.authorize({ ...principal, actor }, { ...wanted, keyExpiresAtMs })
     expect(begun.expiresAt.getTime()).toBe(keyExpiresAtMs)
     const ticket = harness.ticketOf(begun.startUrl)
-    expect((await harness.connecting.start(ticket, '', visit)).status).toBe(200)
+    expect((await harness.connectFlow.start(ticket, '', visit)).status).toBe(200)
     vi.useFakeTimers({ toFake: ['Date'], now: keyExpiresAtMs })
-    expect(await harness.connecting.start(ticket, '', visit)).toEqual(page('ended'))
+    expect(await harness.connectFlow.start(ticket, '', visit)).toEqual(page('ended'))
   })
 
   test('before it begins for a key that has just expired: it is given no link', async () => {
-    const late = harness.connecting.authorize({ ...principal, actor }, { ...wanted, keyExpiresAtMs: Date.now() })
+    const late = harness.connectFlow.authorize({ ...principal, actor }, { ...wanted, keyExpiresAtMs: Date.now() })
     await expect(late).rejects.toMatchObject({ reason: 'UNAUTHENTICATED' })
   })
 
   test('while its key is still remembered: what an old token of the key began just before the end, too', () => {
-    expect(keyEndsRememberedMs).toBeGreaterThan(connectMs + 1000 * maxLifetimeS)
+    expect(keyEndRetentionMs).toBeGreaterThan(connectMs + 1000 * maxLifetimeS)
   })
 
   test('twenty minutes after it began, whatever was begun anew on the way', async () => {
@@ -129,19 +129,19 @@ describe('connecting ends', () => {
     const { answer, cookie } = await harness.sentOff({ actor })
     vi.setSystemTime(began + 9 * 60_000)
     const back = { provider: 'example', error: '', cookie, ...harness.server.consent(answer.forward, { refreshToken: null }) }
-    const { html } = await harness.connecting.callback(back, visit)
+    const { html } = await harness.connectFlow.callback(back, visit)
     const ticket = harness.ticketOf(linkIn(html))
     vi.setSystemTime(began + 20 * 60_000 - 1)
-    expect((await harness.connecting.start(ticket, '', visit)).status).toBe(200)
+    expect((await harness.connectFlow.start(ticket, '', visit)).status).toBe(200)
     vi.setSystemTime(began + 20 * 60_000)
-    expect(await harness.connecting.start(ticket, '', visit)).toEqual(page('ended'))
+    expect(await harness.connectFlow.start(ticket, '', visit)).toEqual(page('ended'))
   })
 
   test('when the provider grants no refresh token even after it asked for consent: there is no third time', async () => {
-    const { html } = await harness.connecting.callback(await harness.cameBack({ actor }, { refreshToken: null }), visit)
+    const { html } = await harness.connectFlow.callback(await harness.cameBack({ actor }, { refreshToken: null }), visit)
     const { answer, cookie } = await harness.continued(linkIn(html))
     const back = { provider: 'example', error: '', cookie, ...harness.server.consent(answer.forward, { refreshToken: null }) }
-    expect(await harness.connecting.callback(back, visit)).toEqual(page('unavailable'))
+    expect(await harness.connectFlow.callback(back, visit)).toEqual(page('unavailable'))
     expect(await connection()).toBeUndefined()
     expect(harness.logged()).toContain('grants no refresh token')
   })
@@ -158,13 +158,13 @@ describe('a link of the release before, which has no end of its own,', () => {
   test('connects', async () => {
     const { answer, cookie } = await harness.continued(await legacyLink())
     const back = { provider: 'example', error: '', cookie, ...harness.server.consent(answer.forward) }
-    expect((await harness.connecting.callback(back, visit)).status).toBe(200)
+    expect((await harness.connectFlow.callback(back, visit)).status).toBe(200)
     expect(await connection()).toMatchObject({ status: 'connected' })
   })
 
   test('ends with its key', async () => {
     const startUrl = await legacyLink()
     revoke()
-    expect(await harness.connecting.start(harness.ticketOf(startUrl), '', visit)).toEqual(page('ended'))
+    expect(await harness.connectFlow.start(harness.ticketOf(startUrl), '', visit)).toEqual(page('ended'))
   })
 })

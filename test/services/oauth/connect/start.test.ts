@@ -15,17 +15,17 @@ const wanted = { provider: 'example', scopes: [], returnTo: '' }
 
 describe('a link', () => {
   const link = async (more: object = {}) =>
-    harness.ticketOf((await harness.connecting.authorize(principal, { ...wanted, ...more })).startUrl)
-  const show = (ticket: string, cookie = '') => harness.connecting.start(ticket, cookie, visit)
+    harness.ticketOf((await harness.connectFlow.authorize(principal, { ...wanted, ...more })).startUrl)
+  const show = (ticket: string, cookie = '') => harness.connectFlow.start(ticket, cookie, visit)
   const opened = async (ticket: string, cookie = '') => {
     const shown = await show(ticket, cookie)
     return { ticket, formToken: harness.formTokenOf(shown), cookie: harness.cookieOf(shown) }
   }
-  const proceed = (sent: { ticket: string; formToken: string; cookie: string }) => harness.connecting.proceed(sent, visit)
+  const proceed = (sent: { ticket: string; formToken: string; cookie: string }) => harness.connectFlow.proceed(sent, visit)
 
   test('leads to a page that says whose workspace and actor it is for, at which provider, and what they could do', async () => {
     const by = { ...principal, workspace: 'acme & <co>', actor: 'ann\u202e"' }
-    const { startUrl } = await harness.connecting.authorize(by, wanted)
+    const { startUrl } = await harness.connectFlow.authorize(by, wanted)
     const { status, html, form, setCookies, location, forward } = await show(harness.ticketOf(startUrl))
     expect({ status, form, location, forward }).toEqual({ status: 200, form: true, location: '', forward: '' })
     for (const text of [

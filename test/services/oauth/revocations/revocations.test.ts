@@ -11,17 +11,17 @@ afterAll(() => harness.close())
 
 const ownerOf = (actor: string, provider = 'example') => ({ workspace: 'acme', actor, provider })
 async function connect(actor: string, grant: object, provider = 'example') {
-  const response = await harness.connecting.callback(await harness.cameBack({ actor, provider }, grant), visit)
+  const response = await harness.connectFlow.callback(await harness.cameBack({ actor, provider }, grant), visit)
   expect(response.status).toBe(200)
   return (await harness.connections.find(ownerOf(actor, provider)))!
 }
-const disconnect = (actor: string, connectionId: string) => harness.disconnecting.disconnect({ ...principal, actor }, connectionId)
+const disconnect = (actor: string, connectionId: string) => harness.disconnector.disconnect({ ...principal, actor }, connectionId)
 const isRevoked = (token: string) => harness.server.revoked.includes(`refresh_token ${token}`)
 const waiting = async () => (await harness.database.pool.query<{ sealed: string }>('SELECT sealed FROM revocations')).rows
 /** As if all that waits were due. */
 const round = async () => {
   await harness.database.pool.query('UPDATE revocations SET due_at = clock_timestamp()')
-  await harness.revoking.round()
+  await harness.tokenRevoker.round()
 }
 
 describe('the same account', () => {
@@ -101,7 +101,7 @@ describe('what is of no use here any more', () => {
       { ...principal, actor: 'eve' },
       { ...principal, actor: 'leaving', workspace: 'other' },
     ]) {
-      await expect(harness.disconnecting.disconnect(other, connectionId)).rejects.toMatchObject({ reason: 'CONNECTION_NOT_FOUND' })
+      await expect(harness.disconnector.disconnect(other, connectionId)).rejects.toMatchObject({ reason: 'CONNECTION_NOT_FOUND' })
     }
     harness.server.next('/revoke', json(503, {}))
     expect(await disconnect('leaving', connectionId)).toEqual({ revoked: false })

@@ -13,7 +13,7 @@ import type { TokenGrant } from '../../../../services/oauth/providers/protocol.t
 import { ProviderError, type ProviderFailure } from '../../../../services/oauth/providers/provider-error.ts'
 import type { Provider } from '../../../../services/oauth/providers/provider.ts'
 import { type TokenCache, noCache } from '../../../../services/oauth/connections/token-cache.ts'
-import { Revoking } from '../../../../services/oauth/revocations/revoking.ts'
+import { TokenRevoker } from '../../../../services/oauth/revocations/token-revoker.ts'
 import { postgresRevocationStore } from '../../../../services/oauth/revocations/store.postgres.ts'
 import { connectionHeartbeat } from '../../../../services/oauth/tokens/heartbeat.ts'
 import { type TokenJournal, noJournal } from '../../../../services/oauth/tokens/journal.ts'
@@ -116,7 +116,7 @@ export function openReplica(url: string, provider: FakeProvider, options: Replic
   const database = new Database({ url: new Secret(url), log, statementMs: 1500 })
   const [store, vault] = [change(postgresConnectionStore(database)), new Vault([vaultKey])]
   const providers = { find: () => ({ provider: google }) }
-  const revoking = new Revoking({
+  const tokenRevoker = new TokenRevoker({
     store: postgresRevocationStore(database),
     providers,
     protocol: provider,
@@ -134,7 +134,7 @@ export function openReplica(url: string, provider: FakeProvider, options: Replic
     log,
     leaseMs: lease,
     waitMs,
-    revoking,
+    tokenRevoker,
   })
   const beating = connectionHeartbeat({ store, instruments: counted, log })
   beating.start()

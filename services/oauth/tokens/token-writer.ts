@@ -13,12 +13,12 @@ import type { ConnectionStore, LeasedConnection, SealedTokens } from '../connect
 import type { Instruments } from '../metrics.ts'
 import type { TokenGrant } from '../providers/protocol.ts'
 import type { Provider } from '../providers/provider.ts'
-import type { Revoking } from '../revocations/revoking.ts'
+import type { TokenRevoker } from '../revocations/token-revoker.ts'
 import type { Vault } from '../vault/vault.ts'
 import type { TokenCache } from '../connections/token-cache.ts'
 import type { TokenJournal } from './journal.ts'
 
-export interface KeepParts {
+export interface TokenWriterParts {
   readonly store: ConnectionStore
   readonly cache: TokenCache
   readonly journal: TokenJournal
@@ -28,7 +28,7 @@ export interface KeepParts {
   /** Called after each act: its audit event waits to be told. */
   readonly acted?: () => void
   /** Of what is of no use any more: for the provider to forget. */
-  readonly revoking: Pick<Revoking, 'dropped'>
+  readonly tokenRevoker: Pick<TokenRevoker, 'dropped'>
 }
 
 /** Between attempts to write while the database is away. */
@@ -36,12 +36,12 @@ const [firstPauseMs, maxPauseMs] = [100, 500]
 /** How long a process that is told to end goes on trying. */
 const stoppingMs = 5000
 
-export class Keep {
-  readonly #parts: KeepParts
+export class TokenWriter {
+  readonly #parts: TokenWriterParts
   /** When to give up, by performance.now(). */
   #until = Infinity
 
-  constructor(parts: KeepParts) {
+  constructor(parts: TokenWriterParts) {
     this.#parts = parts
   }
 
@@ -62,7 +62,7 @@ export class Keep {
     if (kept !== undefined) return kept
     const now = await this.#insisting(lease, () => this.#parts.store.find(lease))
     // An attempt before may have written it, and lost the answer alone.
-    if (now?.connectionId !== connectionId) await this.#parts.revoking.dropped(granted, lease)
+    if (now?.connectionId !== connectionId) await this.#parts.tokenRevoker.dropped(granted, lease)
     return undefined
   }
 

@@ -13,7 +13,7 @@ import { type Vault, VaultError } from '../vault/vault.ts'
 import { type Revocable, type Revocation, revocationOf } from './revocation.ts'
 import type { RevocationStore } from './store.ts'
 
-export interface RevokingParts {
+export interface TokenRevokerParts {
   readonly store: RevocationStore
   readonly providers: Pick<Providers, 'find'>
   readonly protocol: Pick<Protocol, 'revoke'>
@@ -30,11 +30,11 @@ const concurrency = 10
 /** How long somebody who disconnects waits for the provider, in milliseconds. */
 const waitMs = 3000
 
-export class Revoking {
-  readonly #parts: RevokingParts
+export class TokenRevoker {
+  readonly #parts: TokenRevokerParts
   readonly #loop: Loop
 
-  constructor(parts: RevokingParts) {
+  constructor(parts: TokenRevokerParts) {
     this.#parts = parts
     this.#loop = new Loop({ name: 'revocations', intervalMs: intervalMs, failingMs, log: parts.log, work: () => this.round() })
   }
