@@ -5,6 +5,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { BufferGarbage } from '#mesh/buffer-garbage.ts'
 import { maxBodyBytes } from './plugins/rate-limit.ts'
 
 /** In bytes: a smaller body is discarded at once. */
@@ -36,6 +37,7 @@ interface QueuedBody {
 
 export class UnreadBodies {
   readonly #limits: UnreadLimits
+  readonly #garbage = new BufferGarbage()
   #reading = 0
   /** In order of arrival. */
   readonly #waiting = new Map<Socket, QueuedBody>()
@@ -88,6 +90,7 @@ export class UnreadBodies {
 
   #read(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request
+    const before = socket.bytesRead
     this.#reading += 1
     let isOver = false
     const over = () => {
@@ -97,6 +100,7 @@ export class UnreadBodies {
       socket.off('close', over)
       this.#reading -= 1
       response.end()
+      this.#garbage.add(socket.bytesRead - before)
       this.#next()
     }
     const late = setTimeout(() => socket.destroy(), this.#limits.turnMs)

@@ -62,6 +62,22 @@ describe('a large body that nobody reads', () => {
     expect(new Set(await refused)).toEqual(new Set([401]))
   })
 
+  test('is freed soon: discarding 32 of 1 MB starts at least three minor collections', async () => {
+    const collections: unknown[] = []
+    const { gc } = globalThis
+    globalThis.gc = ((options: unknown) => void collections.push(options)) as never
+    try {
+      for (let sent = 0; sent < 32; sent += 1) {
+        const headers = { 'content-type': 'application/json' }
+        await (await fetch(`${gateway.url}/actions/preview`, { method: 'POST', headers, body })).text()
+      }
+      await expect.poll(() => collections.length).toBeGreaterThanOrEqual(3)
+    } finally {
+      globalThis.gc = gc
+    }
+    expect(collections).toContainEqual({ type: 'minor' })
+  })
+
   test('that never comes is waited for only so long', { timeout: 20_000 }, async () => {
     const socket = connect(gateway.port, '127.0.0.1')
     socket.on('error', () => undefined)
