@@ -6,7 +6,8 @@ const tooDeep = '[deep]'
 const deepest = 5
 const widest = 100
 /** Names of fields that are never written, wherever an object has them; values of Secret hide themselves as well. */
-const secretName = /(?:authorization|cookie|password|secret|token|signature|(?:api|private|static)[-_]?key|connection[-_]?string)$/i
+const secretName =
+  /(?:authorization|bearer|cookie|password|passwd|pwd|passcode|passphrase|secret|token|otp|signature|credentials?|(?:access|api|client|private|signing|static)[-_]?key|connection[-_]?string)$/i
 
 /** The same value, fit to be written. Objects are copied, never changed. */
 export function redact(value: unknown, depth = 0): unknown {

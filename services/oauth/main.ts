@@ -12,7 +12,7 @@ import { checkConfig, providersOf, variables } from './config.ts'
 import { postgresConnectStore } from './connect/store.postgres.ts'
 import { redisConnectStore } from './connect/store.redis.ts'
 import { postgresConnectionStore } from './connections/store.postgres.ts'
-import { instruments as counted } from './metrics.ts'
+import { instruments as counted, showPendingRevocations } from './metrics.ts'
 import { oauthProtocol } from './providers/protocol.ts'
 import { postgresRevocationStore } from './revocations/store.postgres.ts'
 import { oauthService } from './service.ts'
@@ -37,13 +37,15 @@ await run('oauth', variables, async (runtime) => {
   const { denials, relay } = auditing(runtime, appendClient(verifier.access))
 
   const onFailure = () => instruments.cacheFailures.inc()
+  const revocations = postgresRevocationStore(database)
+  showPendingRevocations(metrics, () => revocations.pending())
   const stepsToExpire = postgresConnectStore(database)
   const parts = { providers, protocol, instruments, log, acted: relay(database), keyStands: verifier.isKeyActive, stepsToExpire }
   const { connections, connectFlow, disconnector, refresh, tokens, loops } = assemble({
     ...config,
     ...parts,
     connections: postgresConnectionStore(database),
-    revocations: postgresRevocationStore(database),
+    revocations,
     steps: redis === undefined ? stepsToExpire : redisConnectStore({ redis }),
     cache: redis === undefined ? noCache : redisTokenCache({ redis, onFailure }),
     journal: redis === undefined ? noJournal : redisTokenJournal({ redis, onFailure }),

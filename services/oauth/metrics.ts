@@ -1,4 +1,5 @@
 /** What the oauth service counts. */
+import { type Backlog, backlogReader } from '#mesh/telemetry/backlog.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
 import { pageErrors } from './connect/pages.ts'
 
@@ -52,3 +53,14 @@ export const instruments = (metrics: Metrics, providers: readonly string[] = [])
   heartbeatGaps: metrics.counter('heartbeat_gaps_total', 'Times that no replica could write its heartbeat to the database'),
   cacheFailures: metrics.counter('oauth_cache_failures_total', 'Token cache operations that failed because Redis did not respond'),
 })
+
+/** The gauges of revocations that have not succeeded yet. `look` reads the store. */
+export function showPendingRevocations(metrics: Metrics, look: () => Promise<Backlog>): void {
+  const read = backlogReader(look, { count: 0, lagMs: 0 })
+  metrics.gauge('oauth_revocations_pending', 'Token revocations that have not succeeded yet', [], async (gauge) =>
+    gauge.set((await read()).count),
+  )
+  metrics.gauge('oauth_revocations_lag_seconds', 'Time since the oldest of these was requested', [], async (gauge) =>
+    gauge.set((await read()).lagMs / 1000),
+  )
+}

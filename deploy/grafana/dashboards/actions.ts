@@ -190,6 +190,13 @@ export const actions = dashboard({
           ],
         }),
         stat({
+          title: 'Revocations pending',
+          description: 'Token revocations that have not succeeded yet.',
+          unit: 'short',
+          width: 4,
+          queries: [{ expr: 'max(oauth_revocations_pending)', legend: '' }],
+        }),
+        stat({
           title: 'Client credentials rejected',
           description: 'On: the provider rejects our client id or secret.',
           unit: 'bool_on_off',

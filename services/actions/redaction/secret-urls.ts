@@ -3,11 +3,15 @@ import { isSecretParameter } from './secret-names.ts'
 
 /** Browsers and Node read either slash, and any number of them. */
 const start = /^\s*https?:[/\\]+/i
+/** A URL within a longer text: it ends where a URL would have to be encoded. */
+const within = /https?:[/\\]+[^\s"'<>`]+/gi
 
-/** Everything else stays as it is written. `found` is told of each text that was hidden. */
+/** Everything else stays as it is written. Calls `found` with each text that was hidden. */
 export function hideInUrl(text: string, redacted: string, found: (secret: string) => void): string {
   const scheme = start.exec(text)?.[0]
-  return scheme === undefined ? text : scheme + hideParameters(hideUser(text.slice(scheme.length), redacted, found), redacted, found)
+  // A text that begins as a URL is one to its end, whatever stands in it.
+  if (scheme === undefined) return text.replace(within, (url) => hideInUrl(url, redacted, found))
+  return scheme + hideParameters(hideUser(text.slice(scheme.length), redacted, found), redacted, found)
 }
 
 function hideUser(text: string, redacted: string, found: (secret: string) => void): string {

@@ -31,6 +31,10 @@ export function postgresRevocationStore(database: Database): RevocationStore {
     async expire(olderThanMs, limit) {
       return (await database.query(statements.expire, [olderThanMs, limit])).length
     },
+    async pending() {
+      const [row] = await database.query<{ count: number; lag: number }>(statements.pending)
+      return { count: row!.count, lagMs: row!.lag }
+    },
   }
 }
 
@@ -85,5 +89,10 @@ const statements = {
        SELECT revocation_id FROM revocations WHERE created_at < (SELECT clock_timestamp() - $1::float8 * interval '1 millisecond')
        ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))
      RETURNING revocation_id`,
+  ),
+  pending: statement(
+    'pending',
+    `SELECT count(*)::int AS count, greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(created_at)) * 1000, 0))::float8 AS lag
+     FROM (SELECT created_at FROM revocations ORDER BY created_at LIMIT 10000) AS oldest`,
   ),
 }

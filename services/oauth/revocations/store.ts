@@ -1,4 +1,5 @@
 /** Revocations that wait. Those that a change of a connection makes are written with it. */
+import type { Backlog } from '#mesh/telemetry/backlog.ts'
 import type { Revocation } from './revocation.ts'
 
 export interface RevocationStore {
@@ -11,4 +12,6 @@ export interface RevocationStore {
   stands(revocation: Revocation): Promise<boolean>
   /** Gives up what is older than so many milliseconds; how many. */
   expire(olderThanMs: number, limit: number): Promise<number>
+  /** How many are pending, counting at most 10,000, and the age of the oldest in milliseconds. */
+  pending(): Promise<Backlog>
 }

@@ -43,6 +43,12 @@ describe('a log line', () => {
     'X-Signature',
     'connectionString',
     'ACTIONS_SIGNING_SECRET',
+    'passphrase',
+    'db_pwd',
+    'bearer',
+    'totp',
+    'credentials',
+    'accessKey',
   ])('hides what is called %s, at every depth', (name) => {
     const { log, written } = logger()
     const value = { [name]: 'sesame' }

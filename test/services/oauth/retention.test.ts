@@ -59,6 +59,19 @@ test('a connection whose owner has had to connect anew for 90 days is forgotten,
   expect((await sql(`SELECT FROM connections WHERE status = 'reauth_required' AND ended_at IS NULL`)).rows).toEqual([])
 })
 
+test('pending revocations are counted, with the age of the oldest', async () => {
+  const pending = () => postgresRevocationStore(harness.database).pending()
+  expect(await pending()).toEqual({ count: 0, lagMs: 0 })
+  await sql(
+    `INSERT INTO revocations SELECT gen_random_uuid(), 'acme', gen_random_uuid(), 'example', NULL, NULL, 'refresh', 'x', false, 9, 'infinity',
+       clock_timestamp() - n * interval '1 hour' FROM generate_series(1, 3) n`,
+  )
+  const { count: counted, lagMs } = await pending()
+  expect(counted).toBe(3)
+  expect(lagMs / 3_600_000).toBeCloseTo(3, 1)
+  await sql('DELETE FROM revocations')
+})
+
 test('a revocation that a provider does not take for a day is given up, and counted', async () => {
   await sql(
     `INSERT INTO revocations SELECT gen_random_uuid(), 'acme', gen_random_uuid(), 'example', NULL, NULL, 'refresh', 'x', false, 9, 'infinity',

@@ -56,6 +56,13 @@ const urls = [
   'A',
   '\\',
 ]
+test.each(['https:', 'https://', 'https://a ', 'http', 'https:// ', 'https://@ ', 'https://?token=abcdef '])(
+  'a text of nothing but "%s" costs what its length costs',
+  (text) => {
+    expectLinear((size) => run({ params: { body: `x ${filled(text, size)}` } }), maxParams)
+  },
+)
+
 test.each(urls)('a URL of nothing but "%s" costs what its length costs, as a parameter and as an answer', (text) => {
   expectLinear((size) => run({ params: { body: `https://a/${filled(text, size)}` } }), maxParams)
   expectLinear((size) => run({ params: { body: `https://${filled(text, size)}` } }), maxParams)

@@ -76,6 +76,24 @@ describe('what a run shows', () => {
     expect(shown({ url }).params).toEqual({ url: expected })
   })
 
+  test.each([
+    ['See https://ada:hunter2222@example.com/a today', `See https://${redacted}@example.com/a today`],
+    ['<a href="https://example.com/?token=abcdefgh">reset</a>', `<a href="https://example.com/?token=${redacted}">reset</a>`],
+    [
+      'one\nhttps://a.example/?sig=abc\nHTTP://b.example/?key=def x=1',
+      `one\nhttps://a.example/?sig=${redacted}\nHTTP://b.example/?key=${redacted} x=1`,
+    ],
+    ['a token=abc is no URL, nor is https: //a?token=abc', 'a token=abc is no URL, nor is https: //a?token=abc'],
+    ['see https://example.com/?page=2.', 'see https://example.com/?page=2.'],
+  ])('hides what is secret in URLs within the text %j', (text, expected) => {
+    expect(shown({ text }).params).toEqual({ text: expected })
+  })
+
+  test('hides a secret of a URL within a text where the answer repeats it', () => {
+    const { result } = shown({ text: 'Reset: https://example.com/?token=abcdefgh now' }, { response: 'got abcdefgh' })
+    expect(result).toEqual({ response: `got ${redacted}` })
+  })
+
   test('hides a secret that the answer or the error repeats, and nothing else of them', () => {
     const { result, error } = shown(
       { headers: { Authorization: 'Bearer abcdefgh' } },
