@@ -5,7 +5,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { BufferGarbage } from '#mesh/buffer-garbage.ts'
+import { BufferGarbage } from './buffer-garbage.ts'
 import { maxBodyBytes } from './plugins/rate-limit.ts'
 
 /** In bytes: a smaller body is discarded at once. */

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { serviceNames } from '../deploy/local/mesh-options.ts'
+import { serviceNames } from '../deploy/services.ts'
 
 const page = readFileSync(join(import.meta.dirname, '../docs/mtls.md'), 'utf8')
 const processes = [...serviceNames, 'gateway'].toSorted()

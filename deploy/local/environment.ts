@@ -1,19 +1,14 @@
 /** What the processes of the mesh are told beside where they listen and whom they call: of the secrets, each only those that it needs. */
 import { storedSecret } from './state/state-dir.ts'
 import { identityKey } from './state/identities.ts'
+import { type ProcessName, needsOf, processNames } from '../services.ts'
 
-/** Who needs which secret. They are made at the first start, under their names in lower case, unless they were given. */
-const secrets: Readonly<Record<string, readonly string[]>> = {
-  ACTIONS_SIGNING_SECRET: ['actions', 'gateway'],
-  SIGNATURE_ROOT_SECRET: ['access', 'actions', 'gateway'],
-  ACCESS_KEY_PEPPER: ['access'],
-  ACCESS_SIGNING_SECRET: ['access'],
-  AUDIT_HMAC_KEY: ['access'],
-}
+/** Secrets that are created at the first start, under their names in lower case, unless they were given. */
+const created = new Set(processNames.flatMap((name) => needsOf(name).secrets ?? []))
 
-/** Who may know what the launcher was given and the mesh does not make: a provider's secret is the oauth service's alone. */
-const mayKnow = (service: string, name: string): boolean =>
-  !(name in secrets) && (service === 'oauth' || !(name === 'OAUTH_ENCRYPTION_KEY' || name.endsWith('_CLIENT_SECRET')))
+/** Whether a process may know a variable that the launcher was given and does not create: only oauth may know a provider's secret. */
+const mayKnow = (service: ProcessName, name: string): boolean =>
+  !created.has(name) && (service === 'oauth' || !(name === 'OAUTH_ENCRYPTION_KEY' || name.endsWith('_CLIENT_SECRET')))
 
 export interface EnvironmentOptions {
   folder: string
@@ -23,9 +18,9 @@ export interface EnvironmentOptions {
 }
 
 /** The environment of the processes of a service. */
-export function environment(service: string, { folder, given, peersFile }: EnvironmentOptions): Record<string, string> {
+export function environment(service: ProcessName, { folder, given, peersFile }: EnvironmentOptions): Record<string, string> {
   const set = (entry: [string, string | undefined]): entry is [string, string] => entry[1] !== undefined
-  const own = Object.entries(secrets).filter(([, services]) => services.includes(service))
+  const own = needsOf(service).secrets ?? []
   return {
     PATH: process.env.PATH ?? '',
     LOG_LEVEL: 'info',
@@ -38,7 +33,7 @@ export function environment(service: string, { folder, given, peersFile }: Envir
         .filter(set)
         .filter(([name]) => mayKnow(service, name)),
     ),
-    ...Object.fromEntries(own.map(([name]) => [name, given[name] || storedSecret(folder, name.toLowerCase())])),
+    ...Object.fromEntries(own.map((name) => [name, given[name] || storedSecret(folder, name.toLowerCase())])),
     RELAY_ENV: 'local',
     MESH_IDENTITY_KEY: identityKey(folder, service),
     MESH_PEERS_FILE: peersFile,

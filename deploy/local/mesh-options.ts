@@ -1,4 +1,6 @@
-/** What a mesh is started with, and what it is made of. */
+/** The options of a local mesh. */
+import type { ProcessName } from '../services.ts'
+
 export interface MeshOptions {
   /** Where secrets, ports, logs and data are kept; two meshes never share one. */
   folder: string
@@ -31,11 +33,3 @@ export interface MeshOptions {
   /** Where the processes' sources are, instead of this checkout. */
   root?: string | undefined
 }
-
-export const serviceNames = ['access', 'idempotency', 'ratelimit', 'oauth', 'actions'] as const
-export type ServiceName = (typeof serviceNames)[number]
-export type ProcessName = ServiceName | 'gateway'
-
-/** By program: whose it is. */
-export const programs = { 'relay-access': 'access', 'relay-audit': 'access', 'relay-oauth': 'oauth' } as const
-export type OperatorProgram = keyof typeof programs

@@ -2,60 +2,41 @@
  * The whole mesh on the loopback address as separate processes, with a Postgres of its own unless one is given. `make up` and the journeys
  * under test/ start it here.
  */
-import { existsSync, realpathSync } from 'node:fs'
+import { realpathSync } from 'node:fs'
 import { join } from 'node:path'
-import { accessEnvironment, writeOperatorsFile } from './access.ts'
+import {
+  addressVariable,
+  needsOf,
+  serviceNames,
+  serviceOf,
+  startOrder,
+  withDatabase,
+  processNames,
+  type OperatorProgram,
+  type ProcessName,
+  type ServiceName,
+} from '../services.ts'
+import { migrationVariable } from '../migration-variables.ts'
 import type { MeshProcess } from './processes/child.ts'
 import { databaseServer } from './postgres/database-server.ts'
-import { createServiceDatabase, type DatabaseServer } from './postgres/databases.ts'
+import { createDatabases, type DatabaseServer, type DatabaseUrls } from './postgres/databases.ts'
 import { environment } from './environment.ts'
 import { isFree, storedPort, portOrAny, prepareHome, reservePort, takeLock } from './state/state-dir.ts'
 import { writePeers } from './state/identities.ts'
 import { adminKey, createKey, usableAdminKey, type AdminKey, type KeyRequest } from './state/keys.ts'
-import { programs, serviceNames, type MeshOptions, type OperatorProgram, type ProcessName, type ServiceName } from './mesh-options.ts'
+import type { MeshOptions } from './mesh-options.ts'
 import { fillCompileCache, runNode, type ProcessExit } from './processes/node-process.ts'
-import { oauthEnvironment, writeOauthFile } from './oauth.ts'
+import { ownVariables, writeProgramVariables } from './own-variables.ts'
 import type { Postgres } from './postgres/server.ts'
 import { Processes } from './processes/mesh-processes.ts'
 import { waitForExit } from './processes/pid-file.ts'
-import { sandboxClients, sandboxEnvironment } from './sandbox.ts'
+import type { Mesh, ServiceState } from './running-mesh.ts'
+import { sandboxEnvironment } from './sandbox.ts'
 import { all, type ProgressLog } from './processes/steps.ts'
 
-export type { MeshOptions, ServiceName } from './mesh-options.ts'
-
-export interface ServiceState {
-  grpc: string
-  admin: string
-  pid: number
-}
-
-export interface Mesh {
-  /** The gateway's URL. */
-  readonly gateway: string
-  /** The URLs of all gateways, that one first. */
-  readonly gateways: readonly string[]
-  /** Where the gateway's own health and metrics are, as host:port. */
-  readonly gatewayAdmin: string
-  /** An admin's, in the workspace "default". */
-  readonly apiKey: string
-  /** Whether this start made it; else an earlier one did. */
-  readonly apiKeyIsNew: boolean
-  /** By name; further replicas are "actions-2" and so on. */
-  readonly services: Readonly<Record<string, ServiceState>>
-  /** The sandbox's URL, where there is one. */
-  readonly sandbox: string | undefined
-  readonly folder: string
-  /** Our own, where no databaseUrl was given. */
-  readonly postgres: Postgres | undefined
-  /** One process of the mesh: "gateway", "actions", "actions-2" … */
-  process(name: string): MeshProcess
-  /** Runs one of the programs for operators, as its service is run. */
-  operate(program: OperatorProgram, ...args: string[]): Promise<ProcessExit>
-  /** Makes a further key. */
-  createKey(request: KeyRequest): Promise<string>
-  /** Drains and stops everything in the reverse order of its start. */
-  stop(): Promise<void>
-}
+export type { MeshOptions } from './mesh-options.ts'
+export type { Mesh } from './running-mesh.ts'
+export type { ServiceName } from '../services.ts'
 
 type Variables = Record<string, string>
 
@@ -63,7 +44,7 @@ const mainOf = (name: ProcessName): string => (name === 'gateway' ? 'gateway/mai
 const sandboxMain = 'deploy/sandbox/main.ts'
 const checkout = join(import.meta.dirname, '../..')
 
-/** Starts everything, or throws with nothing left running. HeldError: another launcher has this folder. */
+/** Starts everything, or throws with nothing left running. InUseError: another launcher has this folder. */
 export async function startMesh(options: MeshOptions): Promise<Mesh> {
   prepareHome(options.folder)
   const mesh = new LocalMesh({ ...options, folder: realpathSync(options.folder) })
@@ -84,8 +65,8 @@ class LocalMesh implements Mesh {
   readonly #lock: ReturnType<typeof takeLock>
   readonly #processes: Processes
   readonly #peersFile: string
-  /** What a service is told beside its environment, where its programs are told it too. */
-  readonly #further: Record<(typeof programs)[OperatorProgram], Variables> = { access: {}, oauth: {} }
+  /** The variables of one service alone, which its operator programs get too. */
+  readonly #own = new Map<ServiceName, Variables>()
   #postgres: Postgres | undefined
   #admin: AdminKey = { key: '', isNew: false }
   #stopping: Promise<void> | undefined
@@ -98,7 +79,7 @@ class LocalMesh implements Mesh {
     this.#log = log
     this.#lock = takeLock(join(folder, 'lock'))
     this.#processes = new Processes({ folder, root, say: log, onStart, onFailure: (error) => this.#fail(error) })
-    this.#peersFile = writePeers(folder, [...serviceNames, 'gateway'])
+    this.#peersFile = writePeers(folder, processNames)
   }
 
   get gateway(): string {
@@ -141,9 +122,9 @@ class LocalMesh implements Mesh {
   }
 
   operate(program: OperatorProgram, ...args: string[]): Promise<ProcessExit> {
-    const service = programs[program]
+    const service = serviceOf(program)
     const main = join(this.#root, `services/${service}/${program}.cli.ts`)
-    return runNode([main, ...args], { ...this.#environmentOf(service), ...this.#further[service] })
+    return runNode([main, ...args], { ...this.#environmentOf(service), ...this.#own.get(service) })
   }
 
   createKey(request: KeyRequest): Promise<string> {
@@ -158,7 +139,7 @@ class LocalMesh implements Mesh {
   async start(): Promise<void> {
     await waitForExit(this.folder, this.#log)
     const { sandbox, gatewayPort } = this.#options
-    const mains = [...[...serviceNames, 'gateway' as const].map(mainOf), ...(sandbox === true ? [sandboxMain] : [])]
+    const mains = [...processNames.map(mainOf), ...(sandbox === true ? [sandboxMain] : [])]
     await fillCompileCache(mains.map((main) => join(this.#root, main)))
     const { server, own } = await databaseServer(this.#options, this.#log, (error) => this.#fail(error))
     this.#postgres = own
@@ -173,57 +154,51 @@ class LocalMesh implements Mesh {
     }
   }
 
-  /** In their order: whoever calls another one is told at its start where that listens. */
+  /** Each service starts as soon as its database exists and the services that it calls listen. */
   async #startAll(server: DatabaseServer, reserved: Awaited<ReturnType<typeof reservePort>>): Promise<void> {
-    const { redisUrl, env: given = {}, databasePrefix: prefix = 'relay', signal } = this.#options
+    const { redisUrl, env: given = {}, databasePrefix = 'relay', signal } = this.#options
     const publicUrl = given.PUBLIC_URL || `http://127.0.0.1:${reserved.port}`
-    const toRedis: Variables = redisUrl === undefined ? {} : { REDIS_URL: redisUrl }
-    const limits = given.RATELIMIT_FILE ?? join(this.#root, 'deploy/local/limits.yaml')
-
-    this.#further.access = await accessEnvironment(server, `${prefix}_access`)
-    writeOperatorsFile(this.folder, { ...this.#environmentOf('access'), ...this.#further.access })
-    // The others are told where it listens; while it starts they get their databases. Who starts before its tables are there waits for them.
-    const [access, databases] = await all([
-      this.#startService('access', this.#further.access),
-      otherDatabases(server, prefix, publicUrl, given),
-      this.#migrate({ ACCESS_DATABASE_URL: this.#further.access.MIGRATION_DATABASE_URL! }),
-    ])
-    const migrated = this.#migrate({
-      ACTIONS_DATABASE_URL: databases.actions.owner,
-      IDEMPOTENCY_DATABASE_URL: databases.idempotency.owner,
-      OAUTH_DATABASE_URL: databases.oauth.DATABASE_URL!,
+    const databases = createDatabases(server, databasePrefix)
+    const sandbox = this.#startSandbox(publicUrl)
+    const listening = new Map<ServiceName, Promise<string>>()
+    const connections = async (name: ProcessName): Promise<Variables> => ({
+      ...(await this.#addressesFor(name, listening)),
+      ...(needsOf(name).redis && redisUrl !== undefined ? { REDIS_URL: redisUrl } : {}),
     })
-    const toAccess = { ACCESS_ADDR: access }
-    this.#further.oauth = databases.oauth
-    writeOauthFile(this.folder, { ...this.#environmentOf('oauth'), ...this.#further.oauth })
-
-    const startingSandbox = this.#startSandbox(publicUrl)
-    const startOauth = async () => {
-      const toSandbox = await startingSandbox
-      const clients = 'RELAY_SANDBOX' in toSandbox ? sandboxClients(this.folder) : {}
-      return this.#startService('oauth', { ...toAccess, ...toRedis, ...toSandbox, ...clients, ...this.#further.oauth })
+    const start = async (name: ServiceName): Promise<string> => {
+      const toSandbox = needsOf(name).providers ? await sandbox : {}
+      const database = (await databases.get(name)) ?? {}
+      const hasSandbox = 'RELAY_SANDBOX' in toSandbox
+      const own = ownVariables(name, { folder: this.folder, root: this.#root, database, publicUrl, hasSandbox, given })
+      this.#own.set(name, own)
+      writeProgramVariables(name, this.folder, { ...this.#environmentOf(name), ...own })
+      return this.#startService(name, { ...(await connections(name)), ...toSandbox, ...own })
     }
-    const [toSandbox, storedKey, oauth, idempotency, ratelimit] = await all([
-      startingSandbox,
-      adminKey(this.folder, this.#relayAccess),
-      startOauth(),
-      this.#startService('idempotency', { ...toAccess, DATABASE_URL: databases.idempotency.owner }),
-      this.#startService('ratelimit', { ...toAccess, ...toRedis, ...(existsSync(limits) ? { RATELIMIT_FILE: limits } : {}) }),
-      migrated,
-    ])
-    const owns = { DATABASE_URL: databases.actions.owner, IDEMPOTENCY_ADDR: idempotency, OAUTH_ADDR: oauth }
-    const actions = await this.#startService('actions', { ...toAccess, ...toSandbox, ...owns })
+    for (const name of startOrder().flat()) if (name !== 'gateway') listening.set(name, start(name))
+    const storedKey = listening.get('access')!.then(() => adminKey(this.folder, this.#relayAccess))
+    // A service waits for its tables. Those of access are the first: every other service waits for access.
+    const [first, ...others] = withDatabase.map((name) => [name, databases.get(name)!] as const)
+    await all([...listening.values(), sandbox, storedKey, this.#migrate([first!]), this.#migrate(others)])
 
     signal?.throwIfAborted()
     await reserved.release()
-    const UPSTREAMS = `access=${access},actions=${actions},idempotency=${idempotency},oauth=${oauth},ratelimit=${ratelimit}`
-    await this.#startGateway({ ...toAccess, ...toRedis, UPSTREAMS }, reserved.port)
-    await this.#admit(storedKey)
+    await this.#startGateway(await connections('gateway'), reserved.port)
+    await this.#admit(await storedKey)
+  }
+
+  /** The variables that tell a process where the services that it calls listen. */
+  async #addressesFor(name: ProcessName, listening: ReadonlyMap<ServiceName, Promise<string>>): Promise<Variables> {
+    const { calls } = needsOf(name)
+    const addresses = await Promise.all(calls.map(async (called) => [called, await listening.get(called)!] as const))
+    if (name !== 'gateway') return Object.fromEntries(addresses.map(([called, address]) => [addressVariable(called), address]))
+    const upstreams = addresses.map(([called, address]) => `${called}=${address}`).toSorted()
+    return { UPSTREAMS: upstreams.join(','), ACCESS_ADDR: await listening.get('access')! }
   }
 
   /** As an operator does before a release. */
-  async #migrate(databases: Variables): Promise<void> {
-    const { code, stderr } = await runNode([join(this.#root, 'deploy/relay-migrate.ts'), 'run'], databases)
+  async #migrate(databases: readonly (readonly [service: ServiceName, urls: Promise<DatabaseUrls>])[]): Promise<void> {
+    const urls = await Promise.all(databases.map(async ([service, created]) => [migrationVariable(service), (await created).owner]))
+    const { code, stderr } = await runNode([join(this.#root, 'deploy/relay-migrate.ts'), 'run'], Object.fromEntries(urls) as Variables)
     if (code !== 0) throw new Error(`relay-migrate failed:\n${stderr}`)
   }
 
@@ -276,12 +251,9 @@ class LocalMesh implements Mesh {
   }
 
   async #stopAll(): Promise<void> {
-    await this.#processes.stop('gateway')
-    await this.#processes.stop('actions')
-    await this.#processes.stop('oauth', 'idempotency', 'ratelimit')
+    // Access is in the last group: until then it takes the audit events of the others.
+    for (const group of startOrder().toReversed()) await this.#processes.stop(...group)
     await this.#processes.stop('sandbox')
-    // The last: what the others have to say of their last minute goes into its audit log.
-    await this.#processes.stop('access')
     if (this.#postgres !== undefined) {
       await this.#postgres.stop()
       this.#log('  postgres stopped')
@@ -304,14 +276,5 @@ class LocalMesh implements Mesh {
   #fail(error: Error): void {
     this.#log(error.message)
     this.#options.onFailure?.(error)
-  }
-}
-
-/** Those of the services that start after access. One after the other: they change the same catalog rows. */
-async function otherDatabases(server: DatabaseServer, prefix: string, gateway: string, given: NonNullable<MeshOptions['env']>) {
-  return {
-    idempotency: await createServiceDatabase(server, `${prefix}_idempotency`),
-    oauth: await oauthEnvironment({ server, database: `${prefix}_oauth`, gateway, given }),
-    actions: await createServiceDatabase(server, `${prefix}_actions`),
   }
 }

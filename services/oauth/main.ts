@@ -22,8 +22,8 @@ import { redisTokenCache, redisTokenJournal } from './tokens/store.redis.ts'
 
 await run('oauth', variables, async (runtime) => {
   const { config, log, metrics, onStop } = runtime
-  const { redisUrl, databaseUrl } = config
   checkConfig(config)
+  const { redisUrl, databaseUrl } = config
   const [own, providers, protocol] = [identity('oauth', config), providersOf(config), oauthProtocol({ requestMs: config.providerMs })]
   const instruments = counted(metrics, [...providers.list().keys()])
   await prepareDatabase(databaseUrl, new URL('./migrations/', import.meta.url), log, config)
@@ -60,11 +60,6 @@ await run('oauth', variables, async (runtime) => {
   const health = new Health({ services: ['relay.oauth.v1.OAuthService'], checks, optional: ['redis'], timeoutMs: 2000 })
   // A step of connecting asks whether its key stands, and does not wait to be told: a replica serves when it can tell.
   await verifier.ready
-  return serveGrpc(runtime, {
-    services: [oauthService({ connectFlow, disconnector, connections, tokens, providers })],
-    verifier,
-    tls: own.tls,
-    denials,
-    health,
-  })
+  const service = oauthService({ connectFlow, disconnector, connections, tokens, providers })
+  return serveGrpc(runtime, { services: [service], verifier, tls: own.tls, denials, health })
 })

@@ -1,6 +1,7 @@
 import { chmodSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { serviceNames } from '../../deploy/services.ts'
 
 export const checkout = join(import.meta.dirname, '../..')
 
@@ -13,8 +14,7 @@ export function temporaryFolder(): { path: string; remove(): void } {
 
 /** Puts stand-ins where a checkout has the mains of the mesh. */
 export function placeStandIns(root: string): void {
-  const services = ['access', 'idempotency', 'ratelimit', 'oauth', 'actions']
-  const mains = ['gateway', 'deploy/sandbox', ...services.map((service) => `services/${service}`)]
+  const mains = ['gateway', 'deploy/sandbox', ...serviceNames.map((service) => `services/${service}`)]
   const places: [string, string][] = mains.map((folder) => [`${folder}/main.ts`, 'stand-in.ts'])
   const programs = [
     ['services/access/relay-access.cli.ts', 'stand-in-keys.ts'],
@@ -31,6 +31,7 @@ export function placeStandIns(root: string): void {
 export function placeLauncher(root: string): string {
   placeStandIns(root)
   cpSync(join(checkout, 'deploy/local'), join(root, 'deploy/local'), { recursive: true })
+  for (const file of ['services.ts', 'migration-variables.ts']) cpSync(join(checkout, 'deploy', file), join(root, 'deploy', file))
   mkdirSync(join(root, 'mesh/identity'), { recursive: true })
   for (const file of ['mesh/config.ts', 'mesh/identity/ed25519.ts']) copyFileSync(join(checkout, file), join(root, file))
   // What every process loads before its main.

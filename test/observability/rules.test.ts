@@ -2,7 +2,7 @@ import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { targetsOf } from '../../deploy/prometheus/targets.ts'
-import { serviceNames } from '../../deploy/local/mesh-options.ts'
+import { serviceNames } from '../../deploy/services.ts'
 import { knownSeries, strangersIn } from './metric-names.ts'
 import { root, ruleTests, rules, yaml } from './provisioned.ts'
 

@@ -1,5 +1,6 @@
 /** A database and login roles for each service, so that none can read another's tables. */
 import { Client, escapeIdentifier, escapeLiteral } from 'pg'
+import { type ServiceName, services, withDatabase } from '../../services.ts'
 import { storedSecret } from '../state/state-dir.ts'
 
 export interface DatabaseServer {
@@ -8,6 +9,9 @@ export interface DatabaseServer {
   /** Where the passwords are kept. */
   readonly folder: string
 }
+
+/** The URLs of one database: its owner's, and those of further roles by their names. */
+export type DatabaseUrls = Record<'owner' | (string & {}), string>
 
 const duplicate = new Set(['42710', '42P04', '23505'])
 
@@ -74,4 +78,16 @@ export async function createServiceDatabase<Further extends string = never>(
     }
   })
   return urls
+}
+
+/** The databases of all services, by service. One after the other, because they change the same catalog rows. */
+export function createDatabases(server: DatabaseServer, prefix: string): ReadonlyMap<ServiceName, Promise<DatabaseUrls>> {
+  const created = new Map<ServiceName, Promise<DatabaseUrls>>()
+  let last: Promise<unknown> = Promise.resolve()
+  for (const name of withDatabase) {
+    const next = last.then(() => createServiceDatabase(server, `${prefix}_${name}`, services[name].database.roles))
+    created.set(name, next)
+    last = next
+  }
+  return created
 }

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 
 /** Discards 400 MB in pieces of 64 KB. Prints the most that buffers held at once, in MB. */
 const program = (report: boolean) => `
-  const { BufferGarbage } = await import(${JSON.stringify(new URL('../../mesh/buffer-garbage.ts', import.meta.url).href)})
+  const { BufferGarbage } = await import(${JSON.stringify(new URL('../../gateway/buffer-garbage.ts', import.meta.url).href)})
   const garbage = new BufferGarbage()
   let max = 0
   for (let body = 0; body < 400; body += 1) {
