@@ -101,6 +101,9 @@ export class MeshError extends Error {
   }
 }
 
+/** Whether another attempt may succeed: the code says so, whatever the reason. */
+export const isUnavailable = (error: unknown): error is MeshError => error instanceof MeshError && error.code === 'UNAVAILABLE'
+
 /** The message as it is sent with so many of its violations. */
 export function messageListing({ message, violationCount }: MeshError, listed: number): string {
   const more = violationCount - listed

@@ -1,5 +1,6 @@
 /** Work that comes round again: with jitter, so that replicas do not march in step; at once while there is more; quietly when it fails. */
 import { setTimeout as pause } from 'node:timers/promises'
+import { doublingMs } from './backoff.ts'
 import type { Logger } from './telemetry/log.ts'
 
 export interface LoopParts {
@@ -54,7 +55,7 @@ export class Loop {
         this.#failures += 1
       }
       if (more) continue
-      const waitMs = Math.min(intervalMs * 2 ** Math.max(0, this.#failures - 1), Math.max(intervalMs, failingMs))
+      const waitMs = doublingMs(this.#failures, intervalMs, Math.max(intervalMs, failingMs))
       await pause(waitMs * (0.75 + Math.random() / 2), undefined, { signal: this.#pause.signal }).catch(() => undefined)
     }
   }

@@ -1,6 +1,6 @@
 /**
- * What tokens proved, by token: only so many. Two generations, so that a look-up changes nothing: what is used goes into the young one, and
- * when that has half of all, it becomes the old one, and what was in the old one and not used since is gone.
+ * A map of limited size that forgets what was not used for longest, roughly: it has two generations, so that a look-up changes nothing. What
+ * is used goes into the young one. When that has half of the limit, it becomes the old one, and the former old one is forgotten.
  */
 export class LruCache<Value> {
   readonly #half: number
@@ -11,25 +11,25 @@ export class LruCache<Value> {
     this.#half = Math.ceil(max / 2)
   }
 
-  get(token: string): Value | undefined {
-    const found = this.#young.get(token)
+  get(key: string): Value | undefined {
+    const found = this.#young.get(key)
     if (found !== undefined) return found
-    const aged = this.#old.get(token)
-    if (aged !== undefined) this.set(token, aged)
+    const aged = this.#old.get(key)
+    if (aged !== undefined) this.set(key, aged)
     return aged
   }
 
-  set(token: string, proven: Value): void {
-    this.#old.delete(token)
-    if (this.#young.size >= this.#half && !this.#young.has(token)) {
+  set(key: string, value: Value): void {
+    this.#old.delete(key)
+    if (this.#young.size >= this.#half && !this.#young.has(key)) {
       this.#old = this.#young
       this.#young = new Map()
     }
-    this.#young.set(token, proven)
+    this.#young.set(key, value)
   }
 
-  delete(token: string): void {
-    this.#young.delete(token)
-    this.#old.delete(token)
+  delete(key: string): void {
+    this.#young.delete(key)
+    this.#old.delete(key)
   }
 }

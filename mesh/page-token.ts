@@ -3,6 +3,7 @@
  * times apart by, and its id.
  */
 import { meshErrors } from './errors.ts'
+import { isUuid } from './uuid.ts'
 
 export interface PageEnd {
   /** Microseconds since 1970, in decimal. */
@@ -18,8 +19,8 @@ export const writePageToken = (end: PageEnd | undefined): string =>
 /** Undefined for the first page. Throws INVALID_REQUEST for what `writePageToken` did not write. */
 export function readPageToken(token: string): PageEnd | undefined {
   if (token === '') return undefined
-  const match = /^(\d{1,16}) ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/.exec(Buffer.from(token, 'base64url').toString())
-  if (match === null) throw notAPageToken()
+  const match = /^(\d{1,16}) ([0-9a-f-]{36})$/.exec(Buffer.from(token, 'base64url').toString())
+  if (match === null || !isUuid(match[2]!)) throw notAPageToken()
   return { atUs: match[1]!, id: match[2]! }
 }
 

@@ -1,5 +1,6 @@
 /** Which listeners and which stores would put credentials on a network in the clear. Pure. */
 import { type Config, type ListenAddress, Secret, type Spec, formatAddress } from './config.ts'
+import { isLoopback } from './loopback.ts'
 
 /** What decides it, of any process. */
 interface Transport {
@@ -14,10 +15,6 @@ const remedies = {
   tokens: 'set MESH_TLS_CA, MESH_TLS_CERT and MESH_TLS_KEY (docs/mtls.md)',
   keys: 'put a proxy that terminates TLS in front of it on this machine',
 }
-
-/** Whether nothing outside this machine reaches it. */
-export const isLoopback = (host: string): boolean =>
-  host === 'localhost' || /^(::ffff:)?127(\.\d{1,3}){3}$/i.test(host) || /^(0{0,4}:){2,7}0{0,3}1$/.test(host)
 
 /**
  * A sentence for each listener of the spec that production refuses: one on an address that others reach, where callers' keys or tokens

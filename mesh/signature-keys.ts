@@ -9,6 +9,7 @@
  * Which generations count is not decided here: access says so (signature-states.ts).
  */
 import { type KeyObject, createSecretKey, hkdfSync } from 'node:crypto'
+import { LruCache } from './lru-cache.ts'
 
 /** `outbound`: what Relay sends. `inbound`: what clients send. */
 export type Purpose = 'outbound' | 'inbound'
@@ -29,7 +30,7 @@ const cachedKeys = 1000
 export class SignatureKeys {
   readonly #root: string | undefined
   readonly #legacy: string | undefined
-  readonly #cache = new Map<string, KeyObject>()
+  readonly #cache = new LruCache<KeyObject>(cachedKeys)
   /** Tells whether two processes have the same root, without telling the root; empty where there is none. */
   readonly rootId: string
 
@@ -42,12 +43,10 @@ export class SignatureKeys {
   /** Undefined where the secret that it is made of is not configured. */
   key(purpose: Purpose, workspace: string, generation: number): KeyObject | undefined {
     const name = JSON.stringify([generation === legacyGeneration ? '' : purpose, workspace, generation])
-    const key = this.#cache.get(name) ?? this.#derive(purpose, workspace, generation)
-    if (key === undefined) return undefined
-    // A Map keeps the order of insertion: the first is the one longest unused.
-    this.#cache.delete(name)
-    this.#cache.set(name, key)
-    if (this.#cache.size > cachedKeys) this.#cache.delete(this.#cache.keys().next().value!)
+    const cached = this.#cache.get(name)
+    if (cached !== undefined) return cached
+    const key = this.#derive(purpose, workspace, generation)
+    if (key !== undefined) this.#cache.set(name, key)
     return key
   }
 

@@ -1,5 +1,6 @@
 /** Which failed calls may be made again, and when. Pure but for chance. */
 import { Metadata, type ServiceError, status } from '@grpc/grpc-js'
+import { fullJitterMs } from '../backoff.ts'
 import { MeshError, meshErrors } from '../errors.ts'
 import { key } from '../telemetry/names.ts'
 import { fromServiceError } from './status.ts'
@@ -64,6 +65,5 @@ const isServiceError = (thrown: unknown): thrown is ServiceError =>
 export function waitBefore({ error, unprocessed }: Failure, attempt: number, attempts: number): number | undefined {
   const max = unprocessed ? Math.max(attempts, maxUnprocessed) : attempts
   if (error.code !== 'UNAVAILABLE' || attempt >= max) return undefined
-  // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-  return Math.random() * 25 * 2 ** attempt
+  return fullJitterMs(25 * 2 ** attempt)
 }

@@ -1,5 +1,6 @@
 /** Microsoft accounts, as https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow has them. README.md says what each scope is for. */
 import { text } from '#mesh/config.ts'
+import { isUuid } from '#mesh/uuid.ts'
 import { oauthFacet } from '../oauth.ts'
 
 export const oauth = oauthFacet({
@@ -7,7 +8,7 @@ export const oauth = oauthFacet({
   server({ tenant }, sandbox) {
     const base = `https://login.microsoftonline.com/${encodeURIComponent(tenant)}`
     const at = (host: string, path: string) => new URL(sandbox ? `${sandbox.origin}${path}` : `${host}${path}`)
-    const ofTenant = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(tenant) ? tenant.toLowerCase() : '{tenantid}'
+    const ofTenant = isUuid(tenant) ? tenant.toLowerCase() : '{tenantid}'
     return {
       issuer: sandbox ? `${sandbox.origin}/{tenantid}/v2.0` : `https://login.microsoftonline.com/${ofTenant}/v2.0`,
       endpoints: {

@@ -3,6 +3,7 @@ import { type Config, ConfigError, type Spec, duration, flag, integer, list, opt
 import { accessVariables, identityVariables } from '#mesh/identity/variables.ts'
 import { checkSignatureSecrets, signatureVariables } from '#mesh/signature-variables.ts'
 import { databaseVariables, grpcVariables } from '#mesh/variables.ts'
+import { isLoopback } from '#mesh/loopback.ts'
 import { providers } from '#providers/list.ts'
 
 /** What can be done at each provider: nothing of how accounts are connected is loaded here. */
@@ -74,7 +75,7 @@ export function checkConfig(config: Config<typeof variables> & { environment: st
   checkSignatureSecrets(config)
   if (config.signatureRoot === undefined && config.signingSecret === undefined) throw new ConfigError('SIGNATURE_ROOT_SECRET is not set')
   if (config.environment === 'production' && config.sandbox !== undefined) throw new ConfigError('RELAY_SANDBOX is not for production')
-  if (config.sandbox !== undefined && !isLoopback(config.sandbox)) throw new ConfigError('RELAY_SANDBOX is not on this machine')
+  if (config.sandbox !== undefined && !isLoopback(config.sandbox.hostname)) throw new ConfigError('RELAY_SANDBOX is not on this machine')
   // A run is given up before its one request would be, and then it stays unknown what came of that.
   for (const [name, ms] of [
     ['PROVIDER_TIMEOUT', config.providerMs],
@@ -85,13 +86,11 @@ export function checkConfig(config: Config<typeof variables> & { environment: st
   // Tokens go there.
   for (const { variable: name } of builtIn.map(({ baseUrl }) => baseUrl)) {
     const at = urlsIn(config)[name]!
-    const plain = at.protocol === 'http:' && (config.environment === 'production' || !isLoopback(at))
+    const plain = at.protocol === 'http:' && (config.environment === 'production' || !isLoopback(at.hostname))
     if (plain) throw new ConfigError(`${name} is plain http, which is only for this machine, and never for production`)
     if (at.username !== '' || at.search !== '' || at.hash !== '') throw new ConfigError(`${name} is more than a scheme, a host and a path`)
   }
 }
-
-const isLoopback = ({ hostname }: URL): boolean => hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.\d+){3}$/.test(hostname)
 
 /** Where the providers' APIs are, how long one request to them may take, and how many requests leave at once. */
 export const apis = (config: Config<typeof variables>) => ({

@@ -1,11 +1,11 @@
 import type { Database } from '#mesh/postgres/database.ts'
 import { beat, beatStatement, hasBeatenFor } from '#mesh/postgres/heartbeat.ts'
 import { statementMaker } from '#mesh/postgres/statement.ts'
+import { isUuid } from '#mesh/uuid.ts'
 import { type RunRow, detailsExpired, runColumns, toRun } from './runs/run-row.ts'
 import { type RunKey, type RunStatus, hasEnded, isVoid } from './runs/run.ts'
 import type { NewRun, BeginResult, NewPreview, Preview, Store } from './store.ts'
 
-const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 const statement = statementMaker('actions.')
 const inMs = (parameter: string) => `clock_timestamp() + ${parameter} * interval '1 millisecond'`
 
@@ -174,7 +174,7 @@ export function postgresStore(database: Database, audited: () => void = () => un
 
     async findPreview(previewId, workspace) {
       // Opaque to callers; only those that we gave out can be found.
-      if (!uuid.test(previewId)) return undefined
+      if (!isUuid(previewId)) return undefined
       const rows = await database.query<PreviewRow>(findPreview, [previewId, workspace])
       return rows[0] && toPreview(rows[0])
     },

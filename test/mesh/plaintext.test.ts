@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { type ListenAddress, type Spec, formatAddress, listenAddress, optional, readConfig, secret, url } from '#mesh/config.ts'
-import { isLoopback, plaintextProblems } from '#mesh/plaintext.ts'
+import { isLoopback } from '#mesh/loopback.ts'
+import { plaintextProblems } from '#mesh/plaintext.ts'
 import { grpcVariables, processVariables, redisSchemes } from '#mesh/variables.ts'
 import { gatewayVariables } from '../../gateway/config.ts'
 import { identityVariables } from '#mesh/identity/variables.ts'

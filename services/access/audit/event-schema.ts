@@ -5,13 +5,13 @@
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import { type FieldViolation, meshErrors } from '#mesh/errors.ts'
 import { parseTime } from '#mesh/rfc3339.ts'
+import { isUuid } from '#mesh/uuid.ts'
 
 /** Excludes control characters and lone surrogates, which no store keeps as they are. */
 const name = /^[^\p{Cc}\p{Cs}]{0,128}$/u
-const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 const forms: { readonly [Field in keyof AuditEvent]: { readonly is: (value: AuditEvent[Field]) => boolean; readonly rule: string } } = {
-  eventId: { is: (value) => uuid.test(value), rule: 'must be a UUID' },
+  eventId: { is: (value) => isUuid(value), rule: 'must be a UUID' },
   workspace: { is: (value) => name.test(value), rule: 'must have at most 128 characters, none of them a control character' },
   occurredAt: { is: isTime, rule: 'must be a time from 1970 on, as 2026-01-31T12:00:00.000Z' },
   service: { is: (value) => /^[a-z][a-z0-9-]{0,31}$/.test(value), rule: 'must be the name of a service' },

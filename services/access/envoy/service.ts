@@ -12,6 +12,7 @@ import { parseSource } from '#mesh/grpc/source.ts'
 import { toProblem } from '#mesh/problem.ts'
 import type { Rejection, CallerTokenSource } from '#mesh/token-exchange.ts'
 import { key as header } from '#mesh/telemetry/names.ts'
+import { isUuid } from '#mesh/uuid.ts'
 
 export interface ServiceParts {
   tokenSource: Pick<CallerTokenSource, 'caller'>
@@ -73,7 +74,7 @@ const overwriting = (key: string, value: string): HeaderValueOption => ({ header
 /** Envoy's own request id, or one that it accepted, so that the request can be found in both logs. */
 function requestIdIn(headers: Readonly<Record<string, string>>): string | undefined {
   const id = headers[header.requestId]
-  return id !== undefined && /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id) ? id : undefined
+  return id !== undefined && isUuid(id) ? id : undefined
 }
 
 function note({ reason, of }: Rejection, { requestId, trace, source = '' }: Context, denials: DenialCounter): void {

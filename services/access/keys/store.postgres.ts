@@ -8,6 +8,7 @@
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import type { Database, Queries } from '#mesh/postgres/database.ts'
 import { type Statement, statementMaker } from '#mesh/postgres/statement.ts'
+import { isUuid } from '#mesh/uuid.ts'
 import { type KeyStatus, type Revocation, type StoredKey, maxKeys } from './key.ts'
 import type { Role } from './roles.ts'
 import type { FoundKey, KeyStore } from './store.ts'
@@ -50,7 +51,7 @@ export function postgresKeyStore(database: Database): KeyStore {
     },
 
     async find(workspace, keyId) {
-      if (!uuid.test(keyId)) return undefined
+      if (!isUuid(keyId)) return undefined
       const [row] = await database.query<FoundRow>(statements.find, [workspace, keyId])
       return row && toFound(row)
     },
@@ -205,7 +206,6 @@ const toKey = (row: Row): StoredKey => ({
 
 const toFound = (row: FoundRow): FoundKey => ({ ...toKey(row), expiresInMs: row.expires_in_ms ?? undefined })
 
-const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 const statement = statementMaker('keys ')
 
 const columns = `key_id, workspace, actor, name, role, permissions, preview_only, allowed_sources, created_at, created_by, expires_at,

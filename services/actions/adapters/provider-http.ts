@@ -5,6 +5,7 @@
  * What went wrong is told apart by what it says of the effect (ApiFailure.kind), for that is what an outcome rests on.
  */
 import { setTimeout as pause } from 'node:timers/promises'
+import { fullJitterMs } from '#mesh/backoff.ts'
 import type { ProviderName } from '#providers/list.ts'
 import { MeshError } from '#mesh/errors.ts'
 import { type FairSlots, NoSlot, type Release } from '#mesh/fair-slots.ts'
@@ -305,8 +306,7 @@ export function providerApi(options: ApiOptions): ProviderApi {
           return await freshened(run, call)
         } catch (error) {
           if (call.method !== 'GET' || attempt >= maxReads || !(error instanceof ApiFailure) || !passing(error)) throw error
-          // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-          const wait = error.retryAfterMs ?? Math.random() * retryMs * 2 ** attempt
+          const wait = error.retryAfterMs ?? fullJitterMs(retryMs * 2 ** attempt)
           await pause(Math.min(wait, maxRetryMs), undefined, { signal: run.signal }).catch(() => {
             throw error
           })

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import type { Principal } from '#mesh/audit/event.ts'
-import { MeshError, meshErrors } from '#mesh/errors.ts'
+import { MeshError, meshErrors, isUnavailable } from '#mesh/errors.ts'
 import { type Context, ownContext } from '#mesh/grpc/call.ts'
 import { annotate } from '#mesh/telemetry/scope.ts'
 import { fingerprint } from '../canonical.ts'
@@ -47,8 +47,6 @@ export interface ExecuteParts {
  * and is refused says what was asked for all the same: a key that belongs to something else is found out.
  */
 type Permission = { fingerprint: Buffer } | { refusal: MeshError; compare?: Buffer }
-
-const isUnavailable = (error: unknown): boolean => error instanceof MeshError && error.code === 'UNAVAILABLE'
 
 const retryAfterMs = 1000
 

@@ -4,7 +4,7 @@
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
-import { MeshError } from '#mesh/errors.ts'
+import { MeshError, isUnavailable } from '#mesh/errors.ts'
 import { ownContext } from '#mesh/grpc/call.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import { currentScope } from '#mesh/telemetry/scope.ts'
@@ -47,8 +47,6 @@ const notActed: Outcome = {
     message: 'nothing was sent: this process could not be sure of the run before it acted. Preview it again',
   },
 }
-
-const isUnavailable = (error: unknown): boolean => error instanceof MeshError && error.code === 'UNAVAILABLE'
 
 export class RunExecutor {
   readonly #parts: RunExecutorParts

@@ -3,6 +3,7 @@ import type { AuditEvent } from '#mesh/audit/event.ts'
 import type { Database, Queries } from '#mesh/postgres/database.ts'
 import { beat, beatStatement, hasBeatenFor } from '#mesh/postgres/heartbeat.ts'
 import { statementMaker } from '#mesh/postgres/statement.ts'
+import { isUuid } from '#mesh/uuid.ts'
 import { addRevocation } from '../revocations/store.postgres.ts'
 import { type Connection, type ConnectionStore, type LeasedConnection, gapMs, maxOfWorkspace } from './store.ts'
 
@@ -44,7 +45,7 @@ export function postgresConnectionStore(database: Database): ConnectionStore {
     },
 
     async disconnect(workspace, actor, connectionId, event, revokes) {
-      if (!uuid.test(connectionId)) return undefined
+      if (!isUuid(connectionId)) return undefined
       return database.transaction(async (queries) => {
         const [row] = await queries.query<Row>(statements.disconnect, [workspace, actor, connectionId])
         if (row === undefined) return undefined
@@ -181,7 +182,6 @@ const toLeased = (row: Row): LeasedConnection => ({
   unfinished: row.unfinished,
 })
 
-const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 /** Before every id, so that a batch is a walk along the index wherever it begins. */
 const firstId = '00000000-0000-0000-0000-000000000000'
 const statement = statementMaker('connections ')

@@ -1,5 +1,7 @@
 /** What is said and understood of a provider's scopes and addresses. Pure. */
 
+import { isUuid } from '#mesh/uuid.ts'
+import { isLoopback } from '#mesh/loopback.ts'
 import type { OAuthServer } from '#providers/oauth.ts'
 
 /** A provider that accounts can be connected at, with the client that this installation is there. */
@@ -61,7 +63,6 @@ export function missingScopes(asked: readonly string[], granted: readonly string
 }
 
 const tenant = '{tenantid}'
-const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 /** Whether an issuer identifier is the provider's: the same characters (RFC 9207, 2.4), a tenant's UUID aside. */
 export function isIssuer({ issuer }: Pick<Provider, 'issuer'>, claimed: string): boolean {
@@ -69,11 +70,9 @@ export function isIssuer({ issuer }: Pick<Provider, 'issuer'>, claimed: string):
   if (at < 0) return claimed === issuer
   const [before, after] = [issuer.slice(0, at), issuer.slice(at + tenant.length)]
   if (!claimed.startsWith(before) || !claimed.endsWith(after)) return false
-  return uuid.test(claimed.slice(before.length, claimed.length - after.length))
+  const id = claimed.slice(before.length, claimed.length - after.length)
+  return isUuid(id) && id === id.toLowerCase()
 }
-
-/** The hosts that are this machine, as a URL names them. */
-const isLoopback = (hostname: string): boolean => /^(?:localhost|\[::1\]|127(?:\.\d{1,3}){3})$/.test(hostname)
 
 /** Whether a provider may be spoken to at this URL: https, or http on loopback where that is allowed; and no password in it. */
 export function isUsable(url: URL, allowHttp: boolean): boolean {

@@ -1,5 +1,6 @@
 /** What it means for a connection that a refresh failed (RFC 6749, section 5.2), and when to ask again. Pure. */
 import type { ProviderFailure } from '../providers/provider-error.ts'
+import { doublingMs } from '#mesh/backoff.ts'
 
 export type Outcome =
   /** The grant has ended: only its owner can give another. */
@@ -60,7 +61,7 @@ const maxRetryAfterMs = 3_600_000
  * that not all come back at once; and never less than the provider asked for. `random` is from 0 to 1.
  */
 export function restMs(failures: number, retryAfterMs: number | undefined, random: number): number {
-  const max = Math.min(firstMs * 2 ** Math.max(0, failures - 1), maxMs)
+  const max = doublingMs(failures, firstMs, maxMs)
   const asked = Math.min(Math.max(0, retryAfterMs ?? 0), maxRetryAfterMs)
   return Math.ceil(Math.max(max * (0.5 + random / 2), asked + random * Math.min(max, 1000)))
 }

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto'
 import type { Principal } from '#mesh/audit/event.ts'
 import { Breaker } from '#mesh/breaker.ts'
-import { MeshError, meshErrors } from '#mesh/errors.ts'
+import { MeshError, meshErrors, isUnavailable } from '#mesh/errors.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import { usable } from '../connections/connections.ts'
 import type { ConnectionStore, LeasedConnection, Owner } from '../connections/store.ts'
@@ -82,7 +82,7 @@ export class Tokens {
     try {
       found = await this.#find(wanted)
     } catch (error) {
-      const cached = isUnavailable(error) ? await this.#cached(wanted) : undefined
+      const cached = isDependencyUnavailable(error) ? await this.#cached(wanted) : undefined
       if (cached === undefined) throw error
       return cached
     }
@@ -114,7 +114,7 @@ export class Tokens {
       try {
         held = await refresh.refreshed(held, provider, by)
       } catch (error) {
-        if (leftMs <= 0 || !isTemporary(error)) throw error
+        if (leftMs <= 0 || !isUnavailable(error)) throw error
         instruments.tokens.inc({ source: from })
         return token
       }
@@ -127,7 +127,7 @@ export class Tokens {
     try {
       return await within(finding, this.#breaker.closed ? databaseMs : probeMs)
     } catch (error) {
-      if (isUnavailable(error)) this.#breaker.open('postgres')
+      if (isDependencyUnavailable(error)) this.#breaker.open('postgres')
       throw error
     }
   }
@@ -187,10 +187,7 @@ function limitMs({ tokens, connectedAt, refreshedAt }: LeasedConnection, { ms, o
   return Math.min(ms, Math.max(0, lifetimeMs) * ofLife)
 }
 
-const isUnavailable = (error: unknown): boolean => error instanceof MeshError && error.reason === 'DEPENDENCY_UNAVAILABLE'
-
-/** What says nothing against a token that is still valid. */
-const isTemporary = (error: unknown): boolean => error instanceof MeshError && error.code === 'UNAVAILABLE'
+const isDependencyUnavailable = (error: unknown): boolean => error instanceof MeshError && error.reason === 'DEPENDENCY_UNAVAILABLE'
 
 /** What a promise comes to, or DEPENDENCY_UNAVAILABLE after so many milliseconds. */
 async function within<T>(promise: Promise<T>, ms: number): Promise<T> {
