@@ -13,8 +13,16 @@ import {
   type SpanContext,
   trace as otel,
 } from '@opentelemetry/api'
-import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto'
-import { defaultResource, detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources'
+import {
+  defaultResource,
+  detectResources,
+  envDetector,
+  hostDetector,
+  osDetector,
+  processDetector,
+  type ResourceDetector,
+  resourceFromAttributes,
+} from '@opentelemetry/resources'
 import {
   AlwaysOnSampler,
   BatchSpanProcessor,
@@ -30,25 +38,33 @@ import { type TraceContext, newSpanId } from './trace-context.ts'
 import { type Attributes, type Tracer, type Span, type SpanStart, setTracer } from './tracing.ts'
 
 export interface OpenTelemetryParts extends TracerResource {
-  /** The OTLP endpoint; /v1/traces is appended. */
-  endpoint: URL
-  /** Of the traces that begin here, 0 to 1. */
+  exporter: SpanExporter
+  /** The share of the traces that begin here, 0 to 1. */
   sampleRatio: number
+  /** Names of detectors; unknown ones are ignored, as OpenTelemetry does. */
+  resourceDetectors: readonly string[]
+  /** Maximum spans that wait for export, and maximum spans per export. */
+  maxQueueSize: number
+  maxBatchSize: number
+  exportIntervalMs: number
+  /** The maximum time of one export, in milliseconds. */
+  otlpTimeoutMs: number
+  maxAttributeLength: number
 }
 
-/** Spans that wait to be sent, at the most; about 2 KB each. */
-const maxQueueSize = 4096
-const maxConcurrency = 512
-const intervalMs = 1000
-const exportMs = 5000
+const detectors: Readonly<Record<string, ResourceDetector>> = {
+  env: envDetector,
+  host: hostDetector,
+  os: osDetector,
+  process: processDetector,
+}
 
 const kinds = { server: SpanKind.SERVER, client: SpanKind.CLIENT, internal: SpanKind.INTERNAL }
 
 export function openTelemetry(parts: OpenTelemetryParts): TracerHandle {
-  const { service, version, environment, instance, endpoint, sampleRatio } = parts
+  const { service, version, environment, instance, exporter, sampleRatio } = parts
   const spans = parts.metrics.counter('otel_spans_total', 'Spans by export outcome', { outcome: outcomes })
-  const exporter = new OTLPTraceExporter({ url: `${endpoint.href.replace(/\/$/, '')}/v1/traces`, timeoutMillis: exportMs })
-  const counted = countedExport(exporter, (outcome, count) => spans.inc({ outcome }, count), parts.log)
+  const counted = countedExport(exporter, (outcome, count) => spans.inc({ outcome }, count), parts)
   const resource = defaultResource()
     .merge(
       resourceFromAttributes({
@@ -58,7 +74,7 @@ export function openTelemetry(parts: OpenTelemetryParts): TracerHandle {
         'deployment.environment.name': environment,
       }),
     )
-    .merge(detectResources({ detectors: [envDetector] }))
+    .merge(detectResources({ detectors: parts.resourceDetectors.flatMap((name) => detectors[name] ?? []) }))
     // The operator's own where there is one, but as log lines and metrics have it.
     .merge(resourceFromAttributes({ 'service.instance.id': instance }))
   const ids = { traceId: '', spanId: '' }
@@ -67,7 +83,7 @@ export function openTelemetry(parts: OpenTelemetryParts): TracerHandle {
     // The decision has been taken when a span is asked for.
     sampler: new AlwaysOnSampler(),
     idGenerator: { generateTraceId: () => ids.traceId, generateSpanId: () => ids.spanId },
-    spanLimits: { attributeValueLengthLimit: 512 },
+    spanLimits: { attributeValueLengthLimit: parts.maxAttributeLength },
     spanProcessors: [counted],
   })
   const tracer = provider.getTracer('relay', version)
@@ -157,7 +173,7 @@ type Outcome = (typeof outcomes)[number]
 function countedExport(
   exporter: SpanExporter,
   count: (outcome: Outcome, spans: number) => void,
-  log: OpenTelemetryParts['log'],
+  { log, maxQueueSize, maxBatchSize, exportIntervalMs, otlpTimeoutMs }: OpenTelemetryParts,
 ): SpanProcessor {
   let waiting = 0
   let failing = false
@@ -180,10 +196,11 @@ function countedExport(
   }
   const batches = new BatchSpanProcessor({
     exporter: counting,
-    maxQueueSize: maxQueueSize,
-    maxExportBatchSize: maxConcurrency,
-    scheduledDelayMillis: intervalMs,
-    exportTimeoutMillis: 2 * exportMs,
+    maxQueueSize,
+    // More than can wait is refused by the SDK.
+    maxExportBatchSize: Math.min(maxBatchSize, maxQueueSize),
+    scheduledDelayMillis: exportIntervalMs,
+    exportTimeoutMillis: 2 * otlpTimeoutMs,
   })
   return {
     onStart: () => undefined,

@@ -4,13 +4,21 @@
  */
 import { ConfigError, readConfig } from '../config.ts'
 import { offerRecording } from './tracer-handle.ts'
-import { recordsTraces, telemetryVariables } from './variables.ts'
+import { ratioOf, telemetryVariables, tracesUrl } from './variables.ts'
+
+/** Only the one that is used: each takes memory. */
+const exporterFor = (protocol: 'http/protobuf' | 'http/json') =>
+  protocol === 'http/json' ? import('@opentelemetry/exporter-trace-otlp-http') : import('@opentelemetry/exporter-trace-otlp-proto')
 
 try {
   const config = readConfig(telemetryVariables)
-  if (recordsTraces(config)) {
-    const { openTelemetry } = await import('./open-telemetry.ts')
-    offerRecording((about) => openTelemetry({ ...about, endpoint: config.tracesTo!, sampleRatio: config.traceSampleRatio }))
+  const url = tracesUrl(config)
+  if (url !== undefined) {
+    const [{ openTelemetry }, { OTLPTraceExporter }] = await Promise.all([import('./open-telemetry.ts'), exporterFor(config.otlpProtocol)])
+    offerRecording((about) => {
+      const exporter = new OTLPTraceExporter({ url, timeoutMillis: config.otlpTimeoutMs })
+      return openTelemetry({ ...about, ...config, exporter, sampleRatio: ratioOf(config) })
+    })
   }
 } catch (error) {
   // The process says it itself, with all else that is wrong.

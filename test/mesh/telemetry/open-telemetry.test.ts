@@ -1,5 +1,7 @@
 /** The real SDK against a receiver over HTTP: what arrives, and what becomes of what does not. */
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { readConfig } from '#mesh/config.ts'
 import { createLogger } from '#mesh/telemetry/log.ts'
 import { Metrics } from '#mesh/telemetry/metrics.ts'
 import { openTelemetry } from '#mesh/telemetry/open-telemetry.ts'
@@ -7,6 +9,7 @@ import type { TracerHandle } from '#mesh/telemetry/tracer-handle.ts'
 import { runInScope } from '#mesh/telemetry/scope.ts'
 import { newTrace } from '#mesh/telemetry/trace-context.ts'
 import { beginTrace, startServerSpan, setTracer, startSpan } from '#mesh/telemetry/tracing.ts'
+import { telemetryVariables } from '#mesh/telemetry/variables.ts'
 import { type OtlpReceiver, startOtlpReceiver } from '../../fakes/otlp-receiver.ts'
 
 let receiver: OtlpReceiver
@@ -19,7 +22,8 @@ beforeEach(async () => {
   const own: typeof lines = (lines = [])
   const log = createLogger('tested', 'info', { write: (line) => void own.push(JSON.parse(line) as (typeof own)[number]) })
   const about = { service: 'tested', version: '1.2.3', environment: 'test', instance: 'i-1', log, metrics }
-  recording = openTelemetry({ ...about, endpoint: new URL(receiver.url), sampleRatio: 1 })
+  const exporter = new OTLPTraceExporter({ url: `${receiver.url}/v1/traces`, timeoutMillis: 5000 })
+  recording = openTelemetry({ ...readConfig(telemetryVariables, {}), ...about, exporter, sampleRatio: 1 })
 })
 afterEach(async () => {
   receiver.mode = 'take'
