@@ -1,4 +1,8 @@
-/** The page at /docs, made from the OpenAPI document: one file that loads nothing and has no script. Pure. */
+/**
+ * The page at /docs, made from the OpenAPI document: one file that loads nothing. Its one script (try-it.js) adds forms that send calls to
+ * this gateway.
+ */
+import { readFileSync } from 'node:fs'
 import { type Html, html, nothing } from '#mesh/html.ts'
 import { contentPolicy } from '../pages/content-policy.ts'
 import type { Schema } from './json-schema.ts'
@@ -7,7 +11,7 @@ import type { DocumentedReason } from './reasons.ts'
 
 export interface Page {
   html: string
-  /** Allows this page's own style and nothing else. */
+  /** Allows this page's own style, its own script, and requests to its own origin. */
   contentSecurityPolicy: string
 }
 
@@ -20,8 +24,12 @@ code, pre { font: 14px/1.5 ui-monospace, monospace }
 pre { background: var(--soft); padding: .8rem 1rem; overflow-x: auto; border-radius: .4rem }
 table { border-collapse: collapse; width: 100%; margin: .8rem 0 }
 th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line) }
+form { display: grid; gap: .6rem; background: var(--soft); padding: .8rem 1rem; border-radius: .4rem } label { display: grid; gap: .2rem }
+input, textarea { font: 14px/1.5 ui-monospace, monospace; padding: .3rem .5rem } button { justify-self: start; padding: .3rem .9rem }
 .method { font-weight: 700 } nav ul { list-style: none; padding: 0 } tr:target { background: var(--soft) }
 `
+
+const script = readFileSync(new URL('./try-it.js', import.meta.url), 'utf8')
 
 export function docsPage(document: OpenApi, documented: readonly DocumentedReason[]): Page {
   // A reason that two services share has one meaning.
@@ -52,6 +60,10 @@ export function docsPage(document: OpenApi, documented: readonly DocumentedReaso
 below is refused.
 Every answer has an <code>X-Request-ID</code>; with it, what happened can be found in the logs. The examples need two variables:</p>
 <pre>export RELAY=https://… RELAY_KEY=…</pre>
+<div id="try" hidden>
+<p>A call can also be tried on this page. It is sent to this gateway, and what it does is real. The key stays in this field.</p>
+<label>API key <input id="key" type="password" autocomplete="off" spellcheck="false"></label>
+</div>
 <h2>Calls</h2>
 ${operations.map(({ path, method, operation }) => section(document, path, method, operation))}
 <h2 id="reasons">Why a request is refused</h2>
@@ -62,12 +74,13 @@ Its <code>reason</code> is one of these.</p>
 <tr id="${reason}"><td><code>${reason}</code></td><td>${status}</td><td>${meaning}</td></tr>`,
   )}
 </tbody></table>
+<script type="module">${{ html: script }}</script>
 </body>
 </html>
 `
   return {
     html: page.html,
-    contentSecurityPolicy: contentPolicy(style),
+    contentSecurityPolicy: contentPolicy(style, { script }),
   }
 }
 
@@ -95,6 +108,7 @@ ${
   operation['x-relay-permission'] === undefined
     ? nothing
     : html`<pre>${curl(document, path, method, operation.parameters, body)}</pre>
+<div data-call="${call(document, path, method, operation.parameters, body)}"></div>
 <p>Answer:</p>
 ${response === undefined ? html`<p>Not JSON: the raw bytes, with their own Content-Type.</p>` : fields(document, response)}`
 }
@@ -170,3 +184,12 @@ function example(document: OpenApi, schema: Schema, name: string): unknown {
   if (resolved.type === 'boolean') return false
   return resolved.type === 'string' ? `<${name}>` : 0
 }
+
+/** A call as try-it.js reads it. */
+const call = (document: OpenApi, path: string, method: string, parameters: readonly Parameter[], body: Schema | undefined): string =>
+  JSON.stringify({
+    method,
+    path,
+    parameters: parameters.map((each) => ({ name: each.name, in: each.in, required: each.required })),
+    body: body && example(document, body, ''),
+  })

@@ -175,3 +175,37 @@ test(
     expect(await said(page)).toContain('is connected')
   },
 )
+
+test('/docs sends calls with the key that was typed, shows the responses, and asks nobody else', browserNeeds, async () => {
+  const { context, asked } = await fixture()
+  const page = await context.newPage()
+  const violations: string[] = []
+  page.on('console', (message) => message.type() === 'error' && violations.push(message.text()))
+  await page.goto(`${harness.mesh.gateway}/docs`)
+  const at = (path: string, method: string) =>
+    page
+      .locator('[data-call]')
+      .filter({ has: page.locator(`xpath=self::*[contains(@data-call, '"method":"${method}","path":"${path}"')]`) })
+  const list = at('/actions', 'GET')
+  await list.getByRole('button', { name: 'Try it' }).click()
+  await list.getByRole('button', { name: 'Send' }).click()
+  await expect.poll(() => list.locator('output').innerText()).toContain('UNAUTHENTICATED')
+
+  await page.getByLabel('API key').fill(harness.mesh.apiKey)
+  await list.getByRole('button', { name: 'Send' }).click()
+  await expect.poll(() => list.locator('output').innerText()).toContain('"webhook.save"')
+  expect(await list.locator('output').innerText()).toMatch(/^200 OK[\s\S]*x-request-id: [0-9a-f-]{36}/)
+
+  const preview = at('/actions/preview', 'POST')
+  await preview.getByRole('button', { name: 'Try it' }).click()
+  const params = { url: 'http://127.0.0.1:9/hook', body: { text: '<b>not HTML</b>' } }
+  await preview.getByLabel('Body').fill(JSON.stringify({ action: 'webhook.save', params }))
+  await preview.getByRole('button', { name: 'Send' }).click()
+  await expect.poll(() => preview.locator('output').innerText()).toContain('"preview_id"')
+  expect(await preview.locator('output b').count()).toBe(0)
+
+  // A 401 is a console error of Chromium's own; a blocked style, script or request is another.
+  expect(violations.filter((text) => !text.includes('401'))).toEqual([])
+  expect([...asked]).toEqual([harness.mesh.gateway])
+  expect(page.url()).toBe(`${harness.mesh.gateway}/docs`)
+})
