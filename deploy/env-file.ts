@@ -8,9 +8,9 @@ export interface Reader {
 }
 
 export interface EnvFileParts {
-  /** Long-running processes. What all of them read stands once, at the beginning. */
+  /** Long-running processes. Variables that all of them read appear once, at the beginning. */
   readonly processes: readonly Reader[]
-  /** Programs for operators. What their service reads too, in the same words, is not repeated for them. */
+  /** Operator programs. Variables that their service reads in the same words are not repeated. */
   readonly programs: readonly (Reader & { readonly besideProcess?: string })[]
 }
 

@@ -1,5 +1,5 @@
 /**
- * Brings the services' databases up to this release: before the release's processes start, and as often as one likes.
+ * Migrates the services' databases to this release. Run it before the processes of the release start; it is safe to repeat.
  *
  *   ACTIONS_DATABASE_URL=postgres://… node deploy/relay-migrate.ts run
  */

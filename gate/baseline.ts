@@ -1,4 +1,4 @@
-/** The CPU time of a release that was found good, to hold the next ones to. Pure but for the two that read and write it. */
+/** The CPU time of a good release, to compare the next ones with. Pure except for reading and writing it. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
 import type { Measurements } from './measurements.ts'
@@ -7,7 +7,7 @@ import { mixVersion } from './workload.ts'
 export interface Baseline {
   /** RFC 3339. */
   at: string
-  /** Where the gate ran, which for a mesh on the same machine is where the mesh did. */
+  /** The machine of the gate, which is that of a local mesh as well. */
   machine: string
   node: string
   seconds: number
@@ -23,7 +23,7 @@ export const machineName = (): string => `${availableParallelism()} × ${cpus()[
 
 const usEach = (seconds: number, requests: number): number => (seconds * 1e6) / requests
 
-/** User and system time of all processes for one request, in microseconds; undefined where one of them cannot be accounted for. */
+/** User and system time of all processes per request, in microseconds; undefined if it is unknown for one of them. */
 export function cpuUsPerRequest({ mesh: { processes, requests } }: Measurements): number | undefined {
   if (requests === undefined || requests <= 0 || processes.length === 0) return undefined
   let seconds = 0
@@ -34,14 +34,14 @@ export function cpuUsPerRequest({ mesh: { processes, requests } }: Measurements)
   return usEach(seconds, requests)
 }
 
-/** Why figures cannot be compared with the baseline's. What a process does unasked weighs the more, the fewer requests there are. */
+/** Why figures cannot be compared with the baseline's. With fewer requests, background work weighs more. */
 export function incomparable(baseline: Baseline, { ratePerSecond }: Pick<Measurements, 'ratePerSecond'>): string | undefined {
   if (baseline.mixVersion !== mixVersion) return 'the baseline is of another mix: save it anew'
   const near = Math.abs(baseline.ratePerSecond - ratePerSecond) <= baseline.ratePerSecond * 0.1
   return near ? undefined : `the baseline is of ${baseline.ratePerSecond} requests/s`
 }
 
-/** Throws where CPU time could not be measured. */
+/** Throws if CPU time could not be measured. */
 export function baselineOf(measured: Measurements, now: Date): Baseline {
   const each = cpuUsPerRequest(measured)
   const { processes, requests } = measured.mesh
@@ -58,7 +58,7 @@ export function baselineOf(measured: Measurements, now: Date): Baseline {
   }
 }
 
-/** Undefined where there is none. Throws an Error for a file that is no baseline. */
+/** Undefined if there is none. Throws if the file is not a baseline. */
 export function readBaseline(path: string): Baseline | undefined {
   if (!existsSync(path)) return undefined
   const found = JSON.parse(readFileSync(path, 'utf8')) as Partial<Baseline> | null

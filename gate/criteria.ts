@@ -1,4 +1,4 @@
-/** Measurements → verdicts. Pure. A criterion with too little to go by is `unknown`, which is not a pass. */
+/** Measurements → verdicts. Pure. A criterion with too little data is `unknown`, which is not a pass. */
 import { percentile } from '../measure/statistics.ts'
 import { type Baseline, cpuUsPerRequest, incomparable } from './baseline.ts'
 import { type Histogram, countOf, quantile } from './histogram.ts'
@@ -9,17 +9,17 @@ import { inWindows } from './windows.ts'
 export interface Limits {
   /** Of all requests. */
   errorShare: number
-  /** So many windows in a row with a 5xx each are too many. */
+  /** The number of windows in a row with a 5xx that is too many. */
   badWindows: number
   lightP99Ms: number
   webhookP95Ms: number
-  /** Of one process; below it, in MB of 10^6 bytes. */
+  /** The memory limit of one process (exclusive), in MB of 10^6 bytes. */
   residentMb: number
-  /** CPU time of a request against the baseline's; below it. */
+  /** The limit (exclusive) of CPU time per request, relative to the baseline. */
   cpuRatio: number
 }
 
-/** The numbers that a release is held to. */
+/** The limits that a release must meet. */
 export const limits: Limits = { errorShare: 0.01, badWindows: 3, lightP99Ms: 50, webhookP95Ms: 1200, residentMb: 150, cpuRatio: 3 }
 
 export type Verdict = 'pass' | 'fail' | 'unknown' | 'skipped'
@@ -33,18 +33,18 @@ export interface CriterionResult {
   value?: number
 }
 
-/** With less than this a criterion is `unknown`. */
+/** The minimum data per criterion; with less it is `unknown`. */
 const min = {
   requests: 100,
-  /** In each window. */
+  /** Per window. */
   inWindow: 10,
-  /** Of refusals, and of replays. */
+  /** Rejections, and replays. */
   cases: 10,
   executes: 20,
   looks: 3,
 }
 
-/** `skipped` where no baseline is wanted; undefined where there is none. */
+/** `skipped` if no baseline is wanted; undefined if there is none. */
 export type BaselineOption = Baseline | 'skipped' | undefined
 
 const percent = (share: number): string => `${(share * 100).toFixed(2)} %`
@@ -52,7 +52,7 @@ const ms = (value: number): string => (Number.isFinite(value) ? `${value.toFixed
 const verdictOf = (enough: boolean, good: boolean): Verdict => (enough ? (good ? 'pass' : 'fail') : 'unknown')
 const few = (enough: boolean, what: string): string => (enough ? '' : `; too few: ${what}`)
 
-/** A share of bad ones. Too many of them are a failure also where there is too little for a pass. */
+/** A share of bad results. Too many are a failure even if there is too little data for a pass. */
 function share(criterion: string, bad: number, all: number, limit: number): CriterionResult {
   const enough = all >= min.requests
   const value = all === 0 ? Number.NaN : bad / all
@@ -65,7 +65,7 @@ function share(criterion: string, bad: number, all: number, limit: number): Crit
   }
 }
 
-/** None may be bad. One is enough for a failure, however few there are. */
+/** No bad result is allowed. One is a failure, however few results there are. */
 function none(criterion: string, bad: number, all: number, needed: number, what: string): CriterionResult {
   const enough = all >= needed
   return {
@@ -77,7 +77,7 @@ function none(criterion: string, bad: number, all: number, needed: number, what:
   }
 }
 
-/** The least number of values whose quantile is not simply the largest of them: below it nothing could be an outlier. */
+/** The minimum number of values whose quantile is not simply the largest: with fewer, nothing could be an outlier. */
 const minFor = (share: number): number => Math.round(1 / (1 - share))
 
 function latency(criterion: string, share: number, limitMs: number, seen: { count: number; valueMs: number }): CriterionResult {
@@ -115,7 +115,7 @@ function load({ answers: responses, starved, lateP99Ms, ratePerSecond, runMs }: 
     criterion: 'the load was as planned',
     limit: '≥ 95 %',
     measured: `${planned}, ${limited} refused by a rate limit, ${starved} could not be asked; sent late by ${ms(lateP99Ms)} at P99`,
-    // It is no fault of the release; but what was not asked was not judged.
+    // Not the release's fault; but requests that were not sent were not judged.
     verdict: value <= 0.05 ? 'pass' : 'unknown',
     value: 1 - value,
   }

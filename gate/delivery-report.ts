@@ -1,6 +1,6 @@
 /**
- * The books of what was asked for and what arrived: each executed preview is delivered exactly once, and nothing else is. Every preview
- * carries a nonce in the webhook's body, so that a second delivery shows also where it comes under another run.
+ * Compares what was requested with what arrived: each executed preview is delivered exactly once, and nothing else is. Every preview has a
+ * nonce in the webhook's body, which also reveals a second delivery by another run.
  */
 
 export interface Delivery {
@@ -9,17 +9,17 @@ export interface Delivery {
   webhookId: string | undefined
 }
 
-/** How many previews each thing happened to. */
+/** The number of previews per finding. */
 export interface DeliveryReport {
   /** Executes whose run ended as `success`: each must have arrived. */
   succeeded: number
   /** Arrived more than once. */
   duplicates: number
-  /** Said to have succeeded, but never arrived. */
+  /** Reported as successful, but never arrived. */
   missing: number
-  /** Arrived though only a preview was asked for. */
+  /** Arrived although only a preview was requested. */
   unasked: number
-  /** Arrived under an id that is not the run's. */
+  /** Arrived under an id other than the run's. */
   misnamed: number
   /** Any of these. */
   wrong: number
@@ -30,7 +30,7 @@ export class Deliveries {
   readonly #runs = new Map<string, string>()
   readonly #arrived = new Map<string, (string | undefined)[]>()
 
-  /** An execute is about to be sent; whether it does anything is open until `succeeded`. */
+  /** An execute is about to be sent. Whether it does anything is open until `succeeded`. */
   asked(nonce: string): void {
     this.#asked.add(nonce)
   }

@@ -1,6 +1,6 @@
 /**
- * What /metrics answers, as series. Pure. Reads the text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/) and,
- * as far as it differs there, OpenMetrics 1.0: exemplars are passed over.
+ * Parses /metrics into series. Pure. Reads the text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/) and, where
+ * it differs, OpenMetrics 1.0; exemplars are ignored.
  */
 
 export interface Series {
@@ -16,7 +16,7 @@ export class ExpositionError extends Error {
 const metricName = /[a-zA-Z_:][a-zA-Z0-9_:]*/y
 const label = /\s*([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"\s*(?:,|(?=\}))/y
 const endOfLabels = /\s*\}/y
-// A value, perhaps a time, perhaps an exemplar, about which nobody asks here.
+// A value, perhaps a time, perhaps an exemplar; the latter two are ignored.
 const tail = /[ \t]+(\S+)(?:[ \t]+-?[0-9.eE+]+)?[ \t]*(?:# \{.*)?$/y
 
 const unescaped = (text: string): string => text.replace(/\\(.)/g, (_, next: string) => (next === 'n' ? '\n' : next))
@@ -47,7 +47,7 @@ function parseLine(line: string): Series | undefined {
   return value === undefined ? undefined : { name, labels: Object.fromEntries(labels), value }
 }
 
-/** Throws an ExpositionError that names the first line that cannot be read: half of what a process says could flatter it. */
+/** Throws an ExpositionError that names the first line that cannot be read: partial metrics could make a process look better. */
 export function parseExposition(text: string): Series[] {
   return text.split('\n').flatMap((line, index) => {
     if (line.trim() === '' || line.startsWith('#')) return []

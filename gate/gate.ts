@@ -1,4 +1,4 @@
-/** One run of the gate: a warm-up, the load with looks at the mesh meanwhile, and all that was measured of it. */
+/** One run of the gate: a warm-up, the load with snapshots of the mesh meanwhile, and the measurements. */
 import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { ListenAddress } from '#mesh/config.ts'
@@ -16,18 +16,18 @@ export interface GateOptions {
   ratePerSecond: number
   runMs: number
   warmUpMs: number
-  /** How long after the last answer a second delivery may still show, in milliseconds. */
+  /** How long after the last response to wait for second deliveries, in milliseconds. */
   settleTimeoutMs: number
-  /** Between two looks at the mesh, in milliseconds. */
+  /** The interval between snapshots of the mesh, in milliseconds. */
   pollIntervalMs: number
   receiver: {
     listen: ListenAddress
-    /** Where the mesh finds the receiver, where that is not where it listens. */
+    /** The receiver's URL as the mesh reaches it, if that differs. */
     url: string | undefined
     delayMs: number
   }
   signal: AbortSignal
-  /** Hears how it goes, a few times a minute. */
+  /** Called with progress a few times per minute. */
   onProgress?: (progress: Progress) => void
 }
 
@@ -38,7 +38,7 @@ export interface Progress {
 
 export interface GateRun {
   measurements: Measurements
-  /** What was answered that should not have been, with how often: for whoever looks into it. */
+  /** Unexpected responses, with their number: for diagnosis. */
   unexpectedResponses: Record<string, number>
 }
 
@@ -48,7 +48,7 @@ function unexpectedResponseOf({ kind, outcome }: MeasuredResponse, reply: Reply 
   return `${kind}: ${reply.status}${reason === undefined ? '' : ` ${reason}`}${outcome === 'wrong' ? ', not what was due' : ''}`
 }
 
-/** Looks again and again until it is stopped, which waits for the look that is under way. */
+/** Takes snapshots until it is stopped, which waits for the one in progress. */
 function watch(source: MetricsSource, intervalMs: number): { stop: () => Promise<Snapshot[]> } {
   const stopping = new AbortController()
   const looks: Snapshot[] = []
@@ -70,7 +70,7 @@ function watch(source: MetricsSource, intervalMs: number): { stop: () => Promise
   }
 }
 
-/** Throws a TargetError where there is nothing that can be judged. */
+/** Throws a TargetError if nothing can be judged. */
 export async function measure({ gateway, apiKey }: Target, source: MetricsSource, options: GateOptions): Promise<GateRun> {
   const { ratePerSecond, runMs, warmUpMs, signal, onProgress } = options
   const tag = randomBytes(9).toString('base64url')
@@ -101,7 +101,7 @@ export async function measure({ gateway, apiKey }: Target, source: MetricsSource
     const during = await watching.stop()
     signal.throwIfAborted()
     const after = await source.readAfter(Date.now())
-    // Second deliveries may come late; nothing tells that none will come any more.
+    // Second deliveries may arrive late, and nothing signals that none will follow.
     await pause(options.settleTimeoutMs, undefined, { signal })
 
     const names = [...new Set([...before.keys(), ...(source.names ?? [])])]

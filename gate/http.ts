@@ -1,8 +1,8 @@
-/** The gate's HTTP: calls to the gateway over many kept connections, and reads of what must be small and quick. */
+/** The gate's HTTP: calls to the gateway over many persistent connections, and small, quick reads. */
 import { Pool } from 'undici'
 import type { Reply, Request } from './virtual-user.ts'
 
-/** The longest that somebody waits for an answer, in milliseconds. */
+/** The timeout of a response, in milliseconds. */
 export const timeoutMs = 30_000
 
 const largest = 4 << 20
@@ -18,7 +18,7 @@ export class Caller {
     this.#authorization = `Bearer ${apiKey}`
   }
 
-  /** Rejects where no whole answer came in time, or none that can be taken. */
+  /** Rejects if no complete response arrives in time, or if it is invalid. */
   async send({ method, path, headers = {}, body }: Request): Promise<Reply> {
     const json = body === undefined ? {} : { 'content-type': 'application/json' }
     const response = await this.#pool.request({
@@ -37,7 +37,7 @@ export class Caller {
   }
 }
 
-/** The text at a URL, of at most 16 MiB. Throws an Error that says what is wrong with it. */
+/** The text at a URL, at most 16 MiB. Throws with the cause. */
 export async function readText(url: URL, timeoutMs: number, headers: Record<string, string> = {}): Promise<string> {
   const response = await fetch(url, { headers, redirect: 'error', signal: AbortSignal.timeout(timeoutMs) })
   if (!response.ok) throw new Error(`${url.host}${url.pathname} answers ${response.status}`)

@@ -1,6 +1,6 @@
 /**
- * The load: so many arrivals a second, whatever becomes of the earlier ones (an open loop), and each latency from the moment that its
- * request was due. A slow answer delays nobody else's question, and no wait is left out (no "coordinated omission").
+ * The load: a fixed number of arrivals per second, whatever happens to earlier ones (an open loop). Each latency counts from when its
+ * request was due: a slow response delays no other request, and no wait is left out (no "coordinated omission").
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { percentile } from '../measure/statistics.ts'
@@ -10,15 +10,15 @@ import type { Reply, Request, UserStep } from './virtual-user.ts'
 
 export interface LoadParts {
   step: (kind: Kind) => UserStep | undefined
-  /** Rejects where no answer came. */
+  /** Rejects if there is no response. */
   send: (request: Request) => Promise<Reply>
   ratePerSecond: number
   ms: number
-  /** The number of the first arrival: a warm-up and what comes after it are one sequence. */
+  /** The number of the first arrival: the warm-up and the rest are one sequence. */
   first: number
   /** Ends the load early. */
   signal: AbortSignal
-  /** Hears of every answer. */
+  /** Called for every response. */
   onAnswer?: (response: MeasuredResponse, reply: Reply | undefined) => void
 }
 
@@ -30,10 +30,10 @@ export interface LoadResult {
   next: number
 }
 
-/** More under way are not sent any more: nobody keeps so many waiting, and they count as lost. */
+/** With more in flight, requests are not sent: no client has so many pending. They count as lost. */
 const maxInFlight = 2000
 
-/** Ends once everything that was sent is answered or given up, or at once when `signal` says so. */
+/** Ends when every request is answered or given up, or at once when `signal` aborts. */
 export async function load({ step, send, ratePerSecond, ms, first, signal, onAnswer = () => undefined }: LoadParts): Promise<LoadResult> {
   const responses: MeasuredResponse[] = []
   const late: number[] = []
@@ -68,11 +68,11 @@ export async function load({ step, send, ratePerSecond, ms, first, signal, onAns
   for (let arrival = 0; arrival < count && !signal.aborted; arrival += 1) {
     const dueMs = (arrival * 1000) / ratePerSecond
     const wait = start + dueMs - performance.now()
-    // Timers come no earlier than asked for, and a millisecond late at the most times.
+    // Timers never fire early, and mostly at most a millisecond late.
     if (wait > 0) await pause(wait, undefined, { signal }).catch(() => undefined)
     if (!signal.aborted) arrive(arrival, dueMs)
   }
-  // Whoever ends it early does not wait for answers.
+  // An early end does not wait for responses.
   const ended = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
   if (!signal.aborted) await Promise.race([Promise.all(inFlight), ended])
   return { answers: responses, starved, lateP99Ms: percentile(Float64Array.from(late).sort(), 0.99), next: first + count }

@@ -1,38 +1,38 @@
-/** What the processes of the mesh counted while the load ran, from what their metrics said before, meanwhile and after. Pure. */
+/** What the processes of the mesh counted during the load, from their metrics before, during and after it. Pure. */
 import type { Series } from './exposition.ts'
 import { type Histogram, between, histogramOf, sum } from './histogram.ts'
 import { lightEndpoints } from './workload.ts'
 
-/** The series of each process by its name; one that did not answer is not in it. */
+/** The series of each process by name, without processes that did not respond. */
 export type Snapshot = ReadonlyMap<string, readonly Series[]>
 
 export interface ProcessMetrics {
   name: string
-  /** How often it was looked at, and how often it did not answer then. */
+  /** The number of snapshots, and how many of them it did not respond to. */
   looks: number
   missed: number
-  /** Another start time than before: it is not the same process any more. */
+  /** Its start time changed: it is a different process. */
   restarts: number
-  /** The most resident memory that was seen, in bytes; NaN when none was. */
+  /** The maximum resident memory seen, in bytes; NaN without any. */
   peakResident: number
-  /** Undefined where it was not the same process from beginning to end. */
+  /** Undefined unless it was the same process throughout. */
   cpuSeconds: number | undefined
 }
 
 export interface MeshMetrics {
   processes: readonly ProcessMetrics[]
-  /** By the gateways, whoever asked, without what they say of themselves. Undefined where none was the same from beginning to end. */
+  /** As counted by the gateways, for all callers, without their own endpoints. Undefined if none ran throughout. */
   requests: number | undefined
   serverErrors: number
-  /** In seconds, by the gateways. */
+  /** In seconds, as measured by the gateways. */
   light: Histogram
-  /** From the start of a run of webhook.save to its end, in seconds, by the services that ran it. */
+  /** From the start of a run of webhook.save to its end, in seconds, as measured by the services that ran it. */
   webhook: Histogram
 }
 
 const gauge = (all: readonly Series[] | undefined, name: string): number | undefined => all?.find((series) => series.name === name)?.value
 
-/** What the gateway answers about itself is no use of Relay. */
+/** The gateway's own endpoints are not use of Relay. */
 const ownEndpoints: ReadonlySet<string> = new Set(['/ready', '/healthz', '/version', '/metrics', '/openapi.json', '/docs', '/'])
 
 function requestsIn(all: readonly Series[], wanted: (labels: Series['labels']) => boolean): number {
@@ -56,7 +56,7 @@ function processMetrics(name: string, looks: readonly (readonly Series[] | undef
   }
 }
 
-/** `names` are the processes there must be; `snapshots` in order, the first from before the load and the last from after it. */
+/** `names` are the processes that must exist; `snapshots` in order, the first from before the load and the last from after it. */
 export function meshSeen(names: readonly string[], snapshots: readonly Snapshot[]): MeshMetrics {
   const processes = names.map((name) =>
     processMetrics(
@@ -64,7 +64,7 @@ export function meshSeen(names: readonly string[], snapshots: readonly Snapshot[
       snapshots.map((snapshot) => snapshot.get(name)),
     ),
   )
-  // Counters of a process that began anew say nothing about the time before.
+  // Counters of a restarted process say nothing about the time before.
   const whole = processes
     .filter(({ restarts }) => restarts === 0)
     .flatMap(({ name }) => {

@@ -1,4 +1,4 @@
-/** Where the mesh's metrics are read: at each process itself, or at a Prometheus that scrapes them all. */
+/** Where the mesh's metrics are read: at each process, or at a Prometheus that scrapes them all. */
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Series, parseExposition } from './exposition.ts'
 import { readText } from './http.ts'
@@ -6,22 +6,22 @@ import type { Snapshot } from './mesh-metrics.ts'
 import type { Target } from './target.ts'
 
 export interface MetricsSource {
-  /** The processes there must be, where that is known beforehand. */
+  /** The processes that must exist, if known beforehand. */
   readonly names?: readonly string[]
-  /** How things are now; what does not answer is left out. Throws where nothing at all can be read. */
+  /** The current state, without processes that do not respond. Throws if nothing can be read. */
   read(): Promise<Snapshot>
-  /** Waits until a read shows everything up to a moment (milliseconds since 1970), and reads. */
+  /** Waits until a read shows everything up to a time (milliseconds since 1970), and reads. */
   readAfter(moment: number): Promise<Snapshot>
 }
 
 const timeoutMs = 2000
 
-/** `urls`: the /metrics of each process, by its name. The key is shown to the gateway alone, which may ask for it. */
+/** `urls`: the /metrics of each process, by name. Only the gateway gets the key, because only it may require one. */
 export function scrapes(urls: Readonly<Record<string, URL>>, { gateway, apiKey }: Pick<Target, 'gateway' | 'apiKey'>): MetricsSource {
   const read = async (): Promise<Snapshot> => {
     const found = await Promise.all(
       Object.entries(urls).map(async ([name, url]) => {
-        // What cannot be read whole counts as no answer: half of it could flatter.
+        // Metrics that cannot be read completely count as no response: a part could make a process look better.
         const key: Record<string, string> = url.origin === gateway.origin ? { authorization: `Bearer ${apiKey}` } : {}
         const series = await readText(url, timeoutMs, { accept: 'text/plain', ...key })
           .then(parseExposition)
@@ -49,7 +49,7 @@ interface ScrapedMetrics {
   value: [number, string]
 }
 
-/** Throws an Error for what is not the answer of a Prometheus to an instant query. */
+/** Throws if this is not a Prometheus response to an instant query. */
 export function seriesOf(text: string): Series[] {
   const { status, data } = JSON.parse(text) as { status?: unknown; data?: { resultType?: unknown; result?: ScrapedMetrics[] } }
   const result = status === 'success' && data?.resultType === 'vector' ? data.result : undefined
@@ -61,15 +61,15 @@ export function seriesOf(text: string): Series[] {
 }
 
 export interface PrometheusOptions {
-  /** Where it is; the API is below it. */
+  /** Its URL; the API is below it. */
   url: URL
-  /** Further label matchers that tell this mesh from others there, e.g. `env="staging"`. */
+  /** Further label matchers that select this mesh, e.g. `env="staging"`. */
   match: string
-  /** How long it may take to have scraped everything, in milliseconds. */
+  /** The maximum time until everything has been scraped, in milliseconds. */
   timeoutMs: number
 }
 
-/** Processes are named by their `service` and `instance` labels. */
+/** Processes are named by their labels `service` and `instance`. */
 export function prometheus({ url, match, timeoutMs }: PrometheusOptions): MetricsSource {
   const ask = async (query: string): Promise<Series[]> => {
     const to = new URL(`${url.href.replace(/\/$/, '')}/api/v1/query`)
@@ -86,7 +86,7 @@ export function prometheus({ url, match, timeoutMs }: PrometheusOptions): Metric
       for (;;) {
         const times = await ask(`timestamp(${selector('process_cpu_seconds_total')})`)
         if (times.length > 0 && times.every(({ value }) => value * 1000 >= moment)) return read()
-        // What was not scraped any more by then is missing in what is read: the judge says so.
+        // A process that is no longer scraped is missing in the result, and the criteria report it.
         if (performance.now() > until) return read()
         await pause(1000)
       }

@@ -1,4 +1,4 @@
-/** What the gate can be told, by flags and by the environment. */
+/** The options of the gate, from flags and the environment. */
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type ListenAddress, list, listenAddress, optional, readConfig, secret, text, url } from '#mesh/config.ts'
@@ -65,7 +65,7 @@ function targetOf({ stateDir, gateway, apiKey, admins }: ReturnType<typeof readS
 
 const readSpec = (env: NodeJS.ProcessEnv) => readConfig(spec, env)
 
-/** Undefined where only help is asked for. Throws an Error that says what is wrong; a TargetError where there is no mesh. */
+/** Undefined if only help is requested. Throws an Error with the cause, or a TargetError if there is no mesh. */
 export function readOptions(args: readonly string[], env: NodeJS.ProcessEnv): RunOptions | undefined {
   const { values } = parseArgs({
     args: [...args],
@@ -109,7 +109,7 @@ export function readOptions(args: readonly string[], env: NodeJS.ProcessEnv): Ru
   return {
     target,
     source,
-    // A short run is looked at often enough to be judged.
+    // A short run gets enough snapshots to be judged.
     gate: { ...gate, pollIntervalMs: Math.min(2000, gate.runMs / 8) },
     baseline: values['no-baseline'] ? 'skip' : values['save-baseline'] ? 'save' : 'compare',
     baselineFile: values.baseline,

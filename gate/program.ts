@@ -1,4 +1,4 @@
-/** From options to an exit code: measures, judges, and leaves what was asked for. */
+/** From options to an exit code: measures, judges, and writes what was requested. */
 import { writeFileSync } from 'node:fs'
 import { baselineOf, machineName, readBaseline, writeBaseline } from './baseline.ts'
 import { measure } from './gate.ts'
@@ -9,10 +9,10 @@ import { progressLine, report, result } from './report.ts'
 /** How the program ends. */
 export const codes = { pass: 0, fail: 1, unknown: 2 } as const
 
-/** Throws an Error where nothing could be judged. */
+/** Throws if nothing could be judged. */
 export async function runGate(options: RunOptions, signal: AbortSignal, say: (line: string) => void, held = limits): Promise<0 | 1 | 2> {
   const { target, source, gate, json, baselineFile } = options
-  // Read first: a file that is broken is found before the load, not after it.
+  // Read first, so that a broken file is found before the load, not after it.
   const baseline = options.baseline === 'compare' ? readBaseline(baselineFile) : undefined
   const { runMs, warmUpMs, ratePerSecond } = gate
   say(`${target.gateway.origin}: ${ratePerSecond} requests/s for ${runMs / 1000} s, after ${warmUpMs / 1000} s of warm-up`)

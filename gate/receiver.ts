@@ -1,4 +1,4 @@
-/** Where the gate's webhooks arrive. It answers 200 to everything and tells of each delivery that is the gate's own. */
+/** The receiver of the gate's webhooks. It answers 200 to everything and reports each delivery that belongs to the gate. */
 import { type IncomingMessage, createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -6,24 +6,24 @@ import { type ListenAddress, formatAddress } from '#mesh/config.ts'
 import type { Delivery } from './delivery-report.ts'
 
 export interface Receiver {
-  /** Where it listens, without a trailing slash. */
+  /** Its URL, without a trailing slash. */
   readonly url: string
   stop(): Promise<void>
 }
 
 export interface ReceiverOptions {
   listen: ListenAddress
-  /** Marks the deliveries of this run: others are taken and forgotten. */
+  /** Marks the deliveries of this run; others are accepted and ignored. */
   tag: string
-  /** How long an answer takes, in milliseconds. */
+  /** How long a response takes, in milliseconds. */
   delayMs: number
   onDelivery: (delivery: Delivery) => void
 }
 
-/** The mix sends far less. */
+/** The workload sends far smaller bodies. */
 const bodyLimit = 16_384
 
-/** The nonce in a body of this run's; anybody may send anything here. */
+/** The nonce in a body of this run. Anyone may send anything here. */
 export function nonceIn(body: string, tag: string): string | undefined {
   try {
     const found = JSON.parse(body) as { gate?: unknown; nonce?: unknown } | null
@@ -53,7 +53,7 @@ export async function startReceiver({ listen, tag, delayMs, onDelivery }: Receiv
       if (delayMs > 0) await pause(delayMs, undefined, { signal: stopping.signal })
       response.writeHead(200, { 'content-type': 'text/plain' }).end('OK')
     }
-    // Whoever cut the connection wants no answer.
+    // A client that cut the connection wants no response.
     answer().catch(() => response.destroy())
   })
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(listen.port, listen.host, resolve))

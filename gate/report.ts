@@ -14,7 +14,7 @@ const sentences = {
   unknown: 'NOT JUDGED: nothing failed, but not everything could be judged, which is no pass.',
 }
 
-/** What comes from outside goes to a terminal only without control characters. */
+/** External text goes to a terminal only without control characters. */
 // oxlint-disable-next-line eslint/no-control-regex
 const plain = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '?')
 
@@ -26,7 +26,7 @@ export function table(results: readonly CriterionResult[]): string {
   return [line(rows[0]!), `  ${widths.map((width) => '-'.repeat(width)).join('  ')}`, ...rows.slice(1).map(line)].join('\n')
 }
 
-/** Everything after the load: the table, what was answered wrongly, and the verdict. */
+/** The end of the report: the table, unexpected responses, and the verdict. */
 export function report(results: readonly CriterionResult[], unexpectedResponses: GateRun['unexpectedResponses']): string {
   const wrong = Object.entries(unexpectedResponses).sort(([, a], [, b]) => b - a)
   const lines = wrong.slice(0, 10).map(([unexpectedResponse, count]) => `  ${count} × ${plain(unexpectedResponse)}`)
@@ -56,11 +56,11 @@ export interface ReportHeader {
 export interface Result extends ReportHeader {
   verdict: 'pass' | 'fail' | 'unknown'
   criteria: readonly CriterionResult[]
-  /** What it rests on, for whoever looks into it. */
+  /** The data behind it, for diagnosis. */
   evidence: Record<string, unknown>
 }
 
-/** For programs: the verdict, each criterion, and what they rest on. */
+/** For programs: the verdict, each criterion, and the data behind them. */
 export function result(results: readonly CriterionResult[], { measurements, unexpectedResponses }: GateRun, about: ReportHeader): Result {
   const { runMs, ratePerSecond, answers: responses, starved, lateP99Ms, deliveryReport, refusals, replays, mesh } = measurements
   const outcomes: Record<string, Record<string, number>> = {}

@@ -1,4 +1,4 @@
-/** `make gate`: whether the mesh that runs is good enough to release. See README.md here. */
+/** `make gate`: decides whether the running mesh is good enough to release. See README.md here. */
 import { ConfigError } from '#mesh/config.ts'
 import { readOptions, usage } from './options.ts'
 import { codes, runGate } from './program.ts'

@@ -1,11 +1,11 @@
-/** The mesh that is judged: that of `make up`, by what it left in .relay/local.json, or one elsewhere. */
+/** The mesh under test: the one of `make up`, from .relay/local.json, or a remote one. */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 export interface Target {
   gateway: URL
   apiKey: string
-  /** The /metrics of each process, by its name. */
+  /** The /metrics of each process, by name. */
   metrics: Record<string, URL>
 }
 
@@ -27,13 +27,13 @@ function address(name: string, text: string): URL {
   throw new TargetError(`${name} is ${JSON.stringify(text)}, not a URL with http or https`)
 }
 
-/** `host:port`, or a whole URL of what serves the metrics. */
+/** `host:port`, or a full URL of the metrics. */
 export function metricsUrl(name: string, text: string): URL {
   if (/^https?:\/\//.test(text)) return address(name, text)
   return address(name, `http://${text}/metrics`)
 }
 
-/** What `make up` says of itself. Throws a TargetError where nothing runs, or where that file says something else. */
+/** The running mesh of `make up`. Throws a TargetError if none runs or the file is wrong. */
 export function localTarget(stateDir: string): Target {
   const file = join(stateDir, 'local.json')
   if (!existsSync(file)) {
@@ -59,7 +59,7 @@ export interface NamedMesh {
   admins: readonly string[]
 }
 
-/** A mesh that was named. The gateway's own metrics are read at its public /metrics, with the key, unless `gateway=…` is among the admins. */
+/** A remote mesh. The gateway's metrics are read at its public /metrics with the key, unless `gateway=…` is among the admins. */
 export function namedTarget({ gateway, apiKey, admins }: NamedMesh): Target {
   const named = admins.map((text): [string, URL] => {
     const at = text.indexOf('=')

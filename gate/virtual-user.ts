@@ -1,4 +1,4 @@
-/** One user of Relay: what each kind of request is, from what earlier answers said, and whether an answer is what the contract promises. */
+/** One user of Relay: what each kind of request is, based on earlier responses, and whether a response is what the contract promises. */
 import { randomUUID } from 'node:crypto'
 import type { Deliveries } from './delivery-report.ts'
 import type { Outcome } from './measurements.ts'
@@ -18,7 +18,7 @@ export interface Reply {
   text: string
 }
 
-/** One request and how its answer is read; `reply` is undefined when none came. */
+/** One request and how its response is judged; `reply` is undefined if there was none. */
 export interface UserStep {
   request: Request
   read(reply: Reply | undefined): Outcome
@@ -32,14 +32,14 @@ interface Run {
 }
 
 export interface VisitorParts {
-  /** Where webhooks are to go, without a trailing slash. */
+  /** The target of webhooks, without a trailing slash. */
   receiver: string
   /** Marks this run's webhooks. */
   tag: string
   deliveries: Deliveries
 }
 
-/** So many runs are remembered to look up and to replay. */
+/** The number of runs that are remembered for look-ups and replays. */
 const maxRuns = 1000
 
 type Body = Record<string, unknown> & { run?: { run_id?: unknown } }
@@ -72,7 +72,7 @@ export class Visitor {
     this.#parts = parts
   }
 
-  /** What to send next of a kind; undefined where what it builds on is not there. */
+  /** The next request of a kind; undefined if what it builds on does not exist. */
   step(kind: Kind): UserStep | undefined {
     this.#count += 1
     switch (kind) {
@@ -132,7 +132,7 @@ export class Visitor {
     }
   }
 
-  /** By turns with the preview of the first time and with one that was never there: the key alone decides. */
+  /** Alternates between the original preview and one that never existed: the key alone decides. */
   #replay(): UserStep | undefined {
     const run = this.#someRun()
     if (run === undefined) return undefined
@@ -169,13 +169,13 @@ export class Visitor {
     }
   }
 
-  /** The latest and earlier ones by turns, as people look at what just happened and at what they once did. */
+  /** Alternates between the latest run and earlier ones, as people do. */
   #someRun(): Run | undefined {
     return this.#count % 2 === 0 ? this.#runs.at(-1) : this.#runs[this.#count % Math.max(1, this.#runs.length)]
   }
 }
 
-/** What any answer may be, before it is asked whether it is the right one. */
+/** What holds for any response, whatever was requested. */
 const reading =
   (good: (reply: Reply) => boolean): UserStep['read'] =>
   (reply) => {

@@ -1,18 +1,18 @@
-/** Errors over time: a bad minute happens, three in a row are an outage. Pure. */
+/** Errors over time: one bad minute happens, three in a row are an outage. Pure. */
 
-/** A minute; for runs too short for three of them a third of the run. In milliseconds. */
+/** A minute; a third of the run if it is shorter than three minutes. In milliseconds. */
 export const windowMsOf = (runMs: number): number => Math.min(60_000, runMs / 3)
 
 export interface Sample {
-  /** From the beginning of the run, in milliseconds. */
+  /** From the start of the run, in milliseconds. */
   atMs: number
   bad: boolean
 }
 
 export interface Windows {
-  /** Requests and errors of each, in order. What is left at the end is a window too, if a shorter one. */
+  /** Requests and errors per window, in order. The rest at the end is a window too, if a shorter one. */
   counts: readonly { requests: number; bad: number }[]
-  /** The most windows in a row of which each had an error. */
+  /** The maximum number of windows in a row that each had an error. */
   longest: number
 }
 

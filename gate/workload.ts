@@ -1,11 +1,11 @@
-/** What a real hour of use consists of, as a sequence that repeats. Pure. README.md says why it is this one. */
+/** A typical hour of use, as a sequence that repeats. Pure. README.md says why. */
 
-/** `run` looks one run up, `runs` lists them; `refused` is a request that must be turned away. */
+/** `run` reads one run, `runs` lists them; `refused` is a request that must be rejected. */
 export type Kind = 'list' | 'preview' | 'execute' | 'replay' | 'run' | 'runs' | 'refused'
 
 /**
- * Twenty arrivals: 5 previews, of which 4 are executed, 4 lists, 2 replays, 2 looks at a run, 1 list of runs, 2 that are refused. In a
- * fixed order, so that two runs of the gate ask the same; each execute comes some arrivals after the preview that it needs.
+ * Twenty arrivals: 5 previews, of which 4 are executed, 4 lists, 2 replays, 2 reads of a run, 1 list of runs, 2 that must be rejected. The
+ * order is fixed, so that two runs of the gate send the same; each execute follows its preview by some arrivals.
  */
 export const mix: readonly Kind[] = [
   'list',
@@ -30,10 +30,10 @@ export const mix: readonly Kind[] = [
   'replay',
 ]
 
-/** Changes when the mix does: figures of another mix are not comparable. */
+/** Changes with the workload: figures of different workloads are not comparable. */
 export const mixVersion = 1
 
-/** Reads that touch no outside, and previews. */
+/** Reads that call no provider or receiver, and previews. */
 export const light: ReadonlySet<Kind> = new Set(['list', 'preview', 'run', 'runs'])
 
 /** The gateway's names of the light endpoints, as method and path. */

@@ -1,12 +1,12 @@
-/** A limit by remote address, before anybody is authenticated: keeps one network from guessing keys or filling the gateway. */
+/** A limit per remote address, before authentication: it keeps one network from guessing keys or filling the gateway. */
 import ipaddr from 'ipaddr.js'
 import { TokenBuckets, untilOne } from './token-bucket.ts'
 
 export interface AddressLimiterParts {
   perMinute: number
-  /** How many addresses are remembered; the one longest unseen gives way. */
+  /** Maximum number of addresses in memory; the one unseen for longest is forgotten. */
   max?: number
-  /** A clock that never goes back, in milliseconds. */
+  /** A monotonic clock, in milliseconds. */
   now?: () => number
 }
 
@@ -23,13 +23,13 @@ export class AddressLimiter {
     this.#now = parts.now ?? (() => performance.now())
   }
 
-  /** 0 when the address may make one more request; else how long until it may, in milliseconds. */
+  /** 0 if the address may make another request, or the time until it may, in milliseconds. */
   take(address: string): number {
     const [key, now] = [networkOf(address), this.#now()]
     return this.#buckets.take(key, this.#rate, now, 1) === 1 ? 0 : this.#untilOne(key, now)
   }
 
-  /** The same, and counts nothing: for a limit of what fails, which is taken once it has failed. */
+  /** The same, without counting: for a limit on failures, which counts a request once it has failed. */
   look(address: string): number {
     const [key, now] = [networkOf(address), this.#now()]
     return this.#buckets.available(key, this.#rate, now) >= 1 ? 0 : this.#untilOne(key, now)
@@ -41,21 +41,21 @@ export class AddressLimiter {
 }
 
 /**
- * What counts as one address: an IPv4 address; of IPv6 the first 64 bits, all of which one subscriber has (RFC 6177). An IPv4-mapped
- * address is its IPv4 address.
+ * The key of an address: an IPv4 address itself, and the first 64 bits of an IPv6 address, all of which one subscriber has (RFC 6177). An
+ * IPv4-mapped address is its IPv4 address.
  */
 export function networkOf(address: string): string {
   const first = firstBitsOf(address)
   return typeof first === 'string' ? first : Buffer.from(first).toString('hex')
 }
 
-/** The same for people to read: of IPv6 the address that the network begins with, e.g. `2001:db8:1:2::`. */
+/** The same for people: for IPv6 the first address of the network, e.g. `2001:db8:1:2::`. */
 export function networkAddressOf(address: string): string {
   const first = firstBitsOf(address)
   return typeof first === 'string' ? first : ipaddr.fromByteArray([...first, ...Buffer.alloc(8)]).toString()
 }
 
-/** The first 64 bits of an IPv6 address; any other address as it is. */
+/** The first 64 bits of an IPv6 address; any other address unchanged. */
 function firstBitsOf(address: string): string | number[] {
   if (!address.includes(':') || !ipaddr.isValid(address)) return address
   const parsed = ipaddr.process(address)

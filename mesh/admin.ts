@@ -1,4 +1,6 @@
-/** The admin port of a process: /metrics for Prometheus, /healthz (it runs), /readyz (it and what it needs answer). Loopback by default. */
+/**
+ * The admin port of a process: /metrics for Prometheus, /healthz (it runs), /readyz (it and its dependencies respond). Loopback by default.
+ */
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { ListenAddress } from './config.ts'

@@ -1,9 +1,9 @@
-/** Where an API key may be used from: pure. Whoever lets a key or its token in asks this, at each use. */
+/** The addresses that an API key may be used from. Checked at each use of a key or its token. Pure. */
 import ipaddr from 'ipaddr.js'
 
 /**
- * Whether an address is in one of the blocks (CIDR, or single addresses). Anything is where there are none; where there are, an address
- * that is not known, or is none, is not, and a block that cannot be read holds nothing. IPv4-mapped IPv6 counts as IPv4.
+ * Whether an address is in one of the blocks (CIDR, or single addresses). Without blocks, every address is. With blocks, an unknown or
+ * invalid address is not, and a block that cannot be parsed contains nothing. IPv4-mapped IPv6 counts as IPv4.
  */
 export function mayComeFrom(source: string | undefined, allowed: readonly string[]): boolean {
   if (allowed.length === 0) return true

@@ -1,4 +1,4 @@
-/** How a process tells the audit log: of refusals in every process, and of acts in those that act. */
+/** How a process reports to the audit log: denials in every process, acts in those that act. */
 import type { Append } from './audit/delivery.ts'
 import { AuditOutbox } from './audit/outbox.ts'
 import { auditOutboxStore } from './audit/outbox.postgres.ts'
@@ -8,17 +8,14 @@ import type { Runtime } from './serve.ts'
 
 export interface Auditing {
   readonly denials: Denials
-  /** Relays what stands in `audit_outbox` of a database. What comes back is to be called after each act: it wakes the relay. */
+  /** Relays the `audit_outbox` of a database. Call the returned function after each act: it wakes the relay. */
   relay(database: Database): () => void
 }
 
-/** How often outboxes are looked into when nobody pokes. */
+/** The interval between polls of an outbox without a wake-up, in milliseconds. */
 const intervalMs = 1000
 
-/**
- * Starts it, and stops it with the process. What `append` goes through is to be registered with the runtime before, so that it is closed
- * after.
- */
+/** Starts it, and stops it with the process. Register the channel of `append` with the runtime before, so that it is closed after. */
 export function auditing({ name, log, metrics, onStop }: Runtime, append: Append): Auditing {
   const denials = new Denials({ service: name, append, log, metrics })
   denials.start()

@@ -1,31 +1,31 @@
 /**
- * Group commit: calls that arrive together are done together. What comes within one turn of the event loop, or while as many rounds as are
- * allowed are under way, goes in one round. There is no timer: a call that is alone does not wait for company.
+ * Group commit: calls that arrive together run together. Calls within one turn of the event loop, or while the maximum number of rounds is
+ * running, form one round. There is no timer: a single call does not wait for others.
  */
 import { meshErrors } from './errors.ts'
 import { type Scope, currentScope, runInScope } from './telemetry/scope.ts'
 import { withSpan } from './telemetry/tracing.ts'
 
 export interface BatchOptions {
-  /** Items in one round at the most. */
+  /** Maximum items per round. */
   maxBatchSize: number
-  /** Rounds under way at the same time at the most; 2 when unset. */
+  /** Maximum rounds at a time; 2 if unset. */
   concurrency?: number
-  /** Items that may wait for a round; the next one throws OVERLOADED. 1000 when unset. */
+  /** Maximum items that wait for a round; the next one throws OVERLOADED. 1000 if unset. */
   maxQueueSize?: number
 }
 
 interface QueuedItem<Item, Result> {
   item: Item
-  /** Whose it is. */
+  /** The scope of the work that it belongs to. */
   scope: Scope | undefined
   resolve: (result: Result) => void
   reject: (error: unknown) => void
 }
 
 /**
- * Makes a function of one item of one of many. `run` returns a result for each item, in their order; where it throws, every item of the
- * round has that error.
+ * Turns a function of many items into a function of one. `run` returns a result per item, in order; if it throws, every item of the round
+ * fails with that error.
  */
 export function batch<Item, Result>(
   run: (items: readonly Item[]) => Promise<readonly Result[]>,
@@ -65,7 +65,7 @@ export function batch<Item, Result>(
   }
 }
 
-/** A round is part of the first trace in it that is recorded, and linked to the others. */
+/** A round is part of the first recorded trace in it, and linked to the others. */
 function inScopeOf<T>(group: readonly Pick<QueuedItem<never, never>, 'scope'>[], work: () => Promise<T>): Promise<T> {
   const first = group.find(({ scope }) => scope?.trace.sampled)?.scope
   if (first === undefined || group.length === 1) return runInScope(first ?? group[0]?.scope, work)

@@ -1,13 +1,15 @@
-/** Keeps callers from waiting for something that is away: one failure opens it, a probe in the background closes it again. */
+/** Keeps callers from waiting for an unavailable dependency: one failure opens it, a probe in the background closes it again. */
 
 import { runDetached } from './telemetry/scope.ts'
 
 export interface BreakerParts {
-  /** Resolves when the other side does its work again; brings its own time limit. */
+  /** Resolves when the dependency works again; has its own timeout. */
   probe: () => Promise<unknown>
-  /** Between probes, in milliseconds; each wait is up to a fifth shorter or longer, so that replicas do not all ask at once. */
+  /**
+   * The interval between probes, in milliseconds; each wait is up to a fifth shorter or longer, so that replicas do not all probe at once.
+   */
   intervalMs: number
-  /** Called once a change. `unavailableMs` is how long it was open. */
+  /** Called once per change. `unavailableMs` is how long it was open. */
   onChange: (change: { closed: false; reason: string } | { closed: true; unavailableMs: number }) => void
 }
 
@@ -21,12 +23,12 @@ export class Breaker {
     this.#parts = parts
   }
 
-  /** Whether the other side is to be asked. */
+  /** Whether to call the dependency. */
   get closed(): boolean {
     return this.#openedAt === undefined
   }
 
-  /** Opens it. Says so once, however many callers find out at the same time. */
+  /** Opens it. Reports that once, however many callers fail at the same time. */
   open(reason: string): void {
     if (this.#openedAt !== undefined || this.#stopped) return
     this.#openedAt = performance.now()
@@ -34,7 +36,7 @@ export class Breaker {
     this.#schedule()
   }
 
-  /** Ends the probing. */
+  /** Stops probing. */
   stop(): void {
     this.#stopped = true
     clearTimeout(this.#timer)
@@ -42,7 +44,7 @@ export class Breaker {
 
   #schedule(): void {
     if (this.#stopped) return
-    // A request opens it, and goes; what is found out from then on is nobody's in particular.
+    // A request opened it and ends; the probes belong to no request.
     const probe = runDetached(() => void this.#probe())
     this.#timer = setTimeout(probe, this.#parts.intervalMs * (0.8 + 0.4 * Math.random()))
     this.#timer.unref()

@@ -1,31 +1,31 @@
 /**
- * How many bytes a process has under way: bounded in total, and for each who shares it. Who finds no room is refused at once, for whoever
- * waits would hold its bytes all the same. A share is binding: what somebody has beyond it takes room from nobody else. Pure.
+ * A budget of bytes in flight: in total, and per share. A request that does not fit is rejected at once, because a waiting request would
+ * hold its bytes as well. A share is binding: what exceeds it takes space from no other share. Pure.
  */
 
-/** One of those who share the budget, e.g. a workspace. */
+/** A share of the budget, e.g. that of a workspace. */
 export interface BudgetShare {
   readonly name: string
-  /** The most that it may have under way, in bytes. Always the same for one name. */
+  /** Maximum bytes in flight. Always the same for one name. */
   readonly maxBytes: number
 }
 
 export interface ByteBudgetParts {
-  /** In all. */
+  /** In total. */
   maxBytes: number
-  /** The part of it, in bytes, that only small requests may take. */
+  /** The part of it, in bytes, that is reserved for small requests. */
   reservedBytes?: number
-  /** Up to this size a request is small. */
+  /** Maximum size of a small request. */
   smallBytes?: number
 }
 
-/** What one request holds of the budget, until it is released. */
+/** The bytes that one request holds, until they are released. */
 export interface Reservation {
-  /** Its bytes are others by now: its body has been read, or there is an answer. Never refused. */
+  /** Changes the bytes, after the body was read or the response is known. Never rejected. */
   resize(bytes: number): void
-  /** The same where there is room for it, and true; else nothing changes. To hold less there is always room. */
+  /** The same if it fits, and true; otherwise nothing changes. Fewer bytes always fit. */
   tryResize(bytes: number): boolean
-  /** May be called again. */
+  /** Safe to call again. */
   release(): void
 }
 
@@ -33,21 +33,21 @@ export class ByteBudget {
   readonly #parts: Required<ByteBudgetParts>
   readonly #byShare = new Map<string, number>()
   #total = 0
-  /** Of the total, what lies within the shares of those who hold it. */
+  /** The part of the total that lies within the shares. */
   #counted = 0
 
   constructor(parts: ByteBudgetParts) {
     this.#parts = { reservedBytes: 0, smallBytes: 0, ...parts }
   }
 
-  /** Bytes under way, those beyond a share among them. */
+  /** Bytes in flight, including those beyond a share. */
   get total(): number {
     return this.#total
   }
 
   /**
-   * Undefined where there is no room for so many bytes, in all or in one of the shares. A share that has nothing under way has room. Each
-   * share is a part of the next: a caller's comes before that of its workspace.
+   * Undefined if the bytes do not fit, in total or in one of the shares. A share with nothing in flight accepts any size. Each share is
+   * part of the next: a caller's comes before that of its workspace.
    */
   take(shares: readonly BudgetShare[], bytes: number): Reservation | undefined {
     if (!this.#hasRoom(shares, bytes, 0)) return undefined
@@ -68,7 +68,7 @@ export class ByteBudget {
     }
   }
 
-  /** Whether somebody who holds so many bytes of the budget already may hold these instead. */
+  /** Whether a holder of `held` bytes may hold `bytes` instead. */
   #hasRoom(shares: readonly BudgetShare[], bytes: number, held: number): boolean {
     const { maxBytes, reservedBytes, smallBytes } = this.#parts
     const others = this.#counted - held

@@ -12,18 +12,21 @@
 export interface Variable<T> {
   name: string
   doc: string
-  /** Shown by --help: what an unset variable means. */
+  /** Shown by --help: the meaning of an unset variable. */
   fallback: string
-  /** The text that an unset variable stands for, if it has one. */
+  /** The text that an unset variable stands for, if any. */
   default?: string | undefined
-  /** The value must not be printed, nor stand in a file that others read. */
+  /** The value must not be printed, nor be in a file that others can read. */
   secret?: true
   parse: (text: string | undefined) => T
-  /** Where the value is a listener: what travels there (mesh/plaintext.ts). */
+  /** For a listener: what travels there (mesh/plaintext.ts). */
   carries?: CarriedSecret
 }
 
-/** `tokens`: those of callers and services, over gRPC; `keys`: the API keys of callers, over HTTP; `nothing`: no credential and nothing of a caller's. */
+/**
+ * `tokens`: tokens of callers and services, over gRPC; `keys`: API keys of callers, over HTTP; `nothing`: no credential and no data of a
+ * caller.
+ */
 export type CarriedSecret = 'tokens' | 'keys' | 'nothing'
 
 // `any` is the only way to say "a variable of whatever type" here.
@@ -77,14 +80,14 @@ function variable<T>(name: string, doc: string, options: Options | undefined, pa
   }
 }
 
-/** The same variable, undefined where unset. */
+/** The same variable, undefined if unset. */
 export function optional<T>(inner: Variable<T>): Variable<T | undefined> {
   return { ...inner, fallback: 'optional', parse: (text) => (text === undefined ? undefined : inner.parse(text)) }
 }
 
 export const text = (name: string, doc: string, options?: Options): Variable<string> => variable(name, doc, options, (value) => value)
 
-/** Text that must never be printed: it is wrapped so that logs and JSON show only "[secret]". */
+/** Text that must never be printed: a wrapper, so that logs and JSON show only "[secret]". */
 export const secret = (name: string, doc: string, options?: Options): Variable<Secret> => ({
   ...variable(name, doc, options, (value) => new Secret(value)),
   secret: true,
@@ -132,7 +135,7 @@ export const choice = <const T extends string>(name: string, doc: string, choice
     return found
   })
 
-/** A length of time as `250ms`, `30s`, `5m`, `24h`; the value is in milliseconds. Timers take 2³¹ − 1 ms at the most, about 24 days. */
+/** A duration as `250ms`, `30s`, `5m`, `24h`; the value is in milliseconds. Timers take at most 2³¹ − 1 ms, about 24 days. */
 export const duration = (name: string, doc: string, options?: Options & { minMs?: number; maxMs?: number }): Variable<number> =>
   variable(name, doc, options, (value) => {
     const [min, max] = [options?.minMs ?? 0, options?.maxMs ?? Number.MAX_SAFE_INTEGER]
@@ -143,7 +146,7 @@ export const duration = (name: string, doc: string, options?: Options & { minMs?
     return ms
   })
 
-/** A comma-separated list; empty items are dropped. */
+/** A comma-separated list, without empty items. */
 export const list = (name: string, doc: string, options: Options = { default: '' }): Variable<readonly string[]> =>
   variable(name, doc, options, (value) =>
     Object.freeze(
@@ -154,11 +157,11 @@ export const list = (name: string, doc: string, options: Options = { default: ''
     ),
   )
 
-/** A URL of one of the given schemes. */
+/** A URL with one of the given schemes. */
 export const url = (name: string, doc: string, schemes: readonly string[], options?: Options): Variable<URL> =>
   variable(name, doc, options, (value) => {
     const parsed = URL.parse(value)
-    // The value itself may hold a password: it is not repeated.
+    // The value may contain a password, so the message does not repeat it.
     if (parsed === null) throw new Error('is not a URL')
     if (!schemes.includes(parsed.protocol.slice(0, -1))) throw new Error(`is not a URL with ${schemes.join(' or ')}`)
     return parsed
@@ -169,10 +172,10 @@ export interface ListenAddress {
   port: number
 }
 
-/** `host:port`, with the brackets that an IPv6 address needs there. */
+/** `host:port`, with brackets around an IPv6 address. */
 export const formatAddress = ({ host, port }: ListenAddress): string => `${host.includes(':') ? `[${host}]` : host}:${port}`
 
-/** Where to listen, as `host:port`; port 0 takes a free one. `keys` where it is not said what travels there. */
+/** The address of a listener, as `host:port`; port 0 is any free one. `carries` defaults to `keys`. */
 export const listenAddress = (name: string, doc: string, options: Options & { carries?: CarriedSecret } = {}): Variable<ListenAddress> => ({
   ...variable(name, doc, options, (value) => {
     const match = /^(\[[0-9a-fA-F:]+\]|[^:\s]+):(\d{1,5})$/.exec(value)

@@ -32,22 +32,22 @@ export const codes = {
 
 export type Code = keyof typeof codes
 
-/** One thing wrong with one field of a request; `field` is a path like `params.url`. */
+/** One problem with one field of a request; `field` is a path like `params.url`. */
 export interface FieldViolation {
   field: string
   description: string
 }
 
-/** How many violations one error lists: a request can have more of them than it has bytes to spare. */
+/** Maximum violations per error: a request can have more of them than an error has space for. */
 export const maxViolations = 20
-/** Characters of one field or description, and of a whole message: what a client wrote is quoted in them. */
+/** Maximum characters of one field or description, and of a whole message: they quote what the client wrote. */
 const maxQuoted = 256
 const maxMessage = 2000
 
 export const shortened = (text: string, max = maxQuoted): string =>
   text.length <= max ? text : `${text.slice(0, max - 1)}…`.toWellFormed()
 
-/** Gathers what is wrong with a request: the first violations, and how many there are in all. */
+/** Collects the violations of a request: the first ones, and their total number. */
 export class Violations {
   readonly listed: FieldViolation[] = []
   count = 0
@@ -58,30 +58,30 @@ export class Violations {
   }
 }
 
-/** What an error may carry beside its reason. All of it is public. */
+/** The details of an error beside its reason. All of them are public. */
 export interface ErrorDetails {
-  /** Replaces the table's sentence where the case can say more. */
+  /** Replaces the table's sentence with a more specific one. */
   message?: string
   violations?: readonly FieldViolation[]
-  /** How many there are, where that is more than `violations` lists. */
+  /** The total number, if it exceeds the list in `violations`. */
   violationCount?: number
-  /** When it is worth trying again, in milliseconds. */
+  /** When to retry, in milliseconds. */
   retryAfterMs?: number
-  /** Short machine-readable facts, e.g. the run_id that is in the way. */
+  /** Short machine-readable facts, e.g. the run_id of a conflict. */
   metadata?: Record<string, string>
-  /** What caused it: logged, never sent. */
+  /** The cause: logged, never sent. */
   cause?: unknown
 }
 
 export class MeshError extends Error {
   override readonly name = 'MeshError'
-  /** Which table it is from: a service's name, "mesh" or "gateway". */
+  /** The table that it is from: a service's name, "mesh" or "gateway". */
   readonly domain: string
   readonly reason: string
   readonly code: Code
   /** The first of them, shortened. */
   readonly violations: readonly FieldViolation[]
-  /** How many fields are wrong, listed or not. */
+  /** The number of violations, listed or not. */
   readonly violationCount: number
   readonly retryAfterMs: number | undefined
   readonly metadata: Readonly<Record<string, string>>
@@ -101,10 +101,10 @@ export class MeshError extends Error {
   }
 }
 
-/** Whether another attempt may succeed: the code says so, whatever the reason. */
+/** Whether another attempt may succeed, by the code alone. */
 export const isUnavailable = (error: unknown): error is MeshError => error instanceof MeshError && error.code === 'UNAVAILABLE'
 
-/** The message as it is sent with so many of its violations. */
+/** The message for a listing of so many violations. */
 export function messageListing({ message, violationCount }: MeshError, listed: number): string {
   const more = violationCount - listed
   if (listed === 0 || more <= 0) return message
@@ -113,7 +113,7 @@ export function messageListing({ message, violationCount }: MeshError, listed: n
 
 export interface ErrorRow {
   code: Code
-  /** The public sentence: says what is wrong and, where it can, what to do. */
+  /** The public sentence: what is wrong and, if possible, what to do. */
   message: string
 }
 
@@ -121,7 +121,7 @@ export type ErrorTable<Rows extends Record<string, ErrorRow>> = {
   readonly [Reason in keyof Rows]: (details?: ErrorDetails) => MeshError
 } & { readonly domain: string; readonly rows: Rows }
 
-/** Closes a table: one function a reason, which makes the error (the caller throws it). */
+/** Builds a closed table: one function per reason, which creates the error (the caller throws it). */
 export function errorTable<const Rows extends Record<string, ErrorRow>>(domain: string, rows: Rows): ErrorTable<Rows> {
   const make = Object.entries(rows).map(([reason, row]) => [
     reason,
@@ -130,7 +130,7 @@ export function errorTable<const Rows extends Record<string, ErrorRow>>(domain: 
   return Object.freeze({ ...Object.fromEntries(make), domain, rows }) as ErrorTable<Rows>
 }
 
-/** What any process of the mesh may answer, whatever its service. */
+/** Errors that any process of the mesh may return. */
 export const meshErrors = errorTable('mesh', {
   INVALID_REQUEST: { code: 'INVALID_ARGUMENT', message: 'The request is not valid.' },
   UNAUTHENTICATED: { code: 'UNAUTHENTICATED', message: 'No valid credentials: send Authorization: Bearer <API key>.' },

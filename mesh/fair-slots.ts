@@ -1,20 +1,20 @@
 /**
- * A semaphore that is fair between tenants: at most so many slots are held in all, and at most so many by one tenant. Who waits gets a
- * slot in turn, tenant by tenant, and first come, first served within one: however many one tenant queues, another waits for at most one
- * of them per turn. The queue is bounded per tenant and in all, and nobody waits longer than `timeoutMs`.
+ * A semaphore that is fair between tenants: a maximum number of slots in total and per tenant. Tenants take turns; within a tenant, the
+ * first to come is served first. However many requests one tenant queues, another waits for at most one of them per turn. The queue is
+ * limited per tenant and in total, and a wait ends after `timeoutMs`.
  */
 
 export interface SlotLimits {
-  /** Slots held at once, in all. */
+  /** Maximum slots held at once, in total. */
   max: number
   maxPerTenant: number
   maxQueued: number
   maxQueuedPerTenant: number
-  /** How long one waits for a slot, in milliseconds. */
+  /** Maximum wait for a slot, in milliseconds. */
   timeoutMs: number
 }
 
-/** Why somebody got no slot: the queue had no room, no slot came free in time, or the signal ended the wait. */
+/** Why there was no slot: the queue was full, no slot became free in time, or the signal aborted. */
 export type SlotRefusal = 'full' | 'timeout' | 'stopped'
 
 export class NoSlot extends Error {
@@ -27,10 +27,10 @@ export class NoSlot extends Error {
   }
 }
 
-/** Gives the slot back; more than once does nothing. */
+/** Releases the slot. Further calls do nothing. */
 export type Release = () => void
 
-/** Told of everybody who asked for a slot: whether they got one, and how long that took. */
+/** Called for every request for a slot: whether it got one, and how long that took. */
 export type OnTurn = (outcome: 'held' | SlotRefusal, waitedSeconds: number) => void
 
 interface Waiter {
@@ -39,14 +39,14 @@ interface Waiter {
 
 interface Tenant {
   held: number
-  /** In the order in which they came. */
+  /** In order of arrival. */
   readonly queue: Set<Waiter>
 }
 
 export class FairSlots {
   readonly #limits: SlotLimits
   readonly #tenants = new Map<string, Tenant>()
-  /** Tenants that wait and may hold one more, in the order of their turns. */
+  /** Tenants with a waiting request that may hold another slot, in turn. */
   readonly #turns = new Set<string>()
   readonly #onTurn: OnTurn
   #held = 0
@@ -65,7 +65,7 @@ export class FairSlots {
     return this.#queued
   }
 
-  /** Resolves once a slot is held. Throws NoSlot. */
+  /** Resolves when it holds a slot. Throws NoSlot. */
   async acquire(name: string, signal?: AbortSignal): Promise<Release> {
     const asked = performance.now()
     const told = (outcome: Parameters<OnTurn>[0]) => this.#onTurn(outcome, (performance.now() - asked) / 1000)
@@ -138,7 +138,7 @@ export class FairSlots {
       if (this.#held >= max) return
       const tenant = this.#tenants.get(name)!
       const [first] = tenant.queue
-      // It goes behind all others, and comes again only while it waits and may hold more.
+      // It moves behind all others, and returns only while it waits and may hold more.
       this.#turns.delete(name)
       first?.grant()
       if (tenant.queue.size > 0 && tenant.held < maxPerTenant) this.#turns.add(name)

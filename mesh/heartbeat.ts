@@ -1,21 +1,21 @@
 /**
- * Evidence, in a database itself, that it can be written to. Every replica of a service beats one row, which says since when it was beaten
- * without a gap. Who finds that a lease expired may take over only after a full lease of that: until then its holder may be alive, and may not
- * have been able to say so. No replica's memory counts: one that has just started, or that was cut off alone, reads the same row
+ * Evidence, in a database itself, that it can be written to. All replicas of a service update one row, which says since when it was updated
+ * without a gap. A replica that finds an expired lease may take over only after a full lease of such updates: before that, the owner may be
+ * alive and unable to write. No replica's memory counts: a replica that has just started, or was cut off alone, reads the same row
  * (postgres/heartbeat.ts).
  */
 import { Loop } from './loop.ts'
 import type { Logger } from './telemetry/log.ts'
 
 export interface Timing {
-  /** How long the row may go without a beat before that is a gap: less than what a holder that renews in time has left of its lease. */
+  /** Maximum time between updates before it counts as a gap: less than what an owner that renews in time has left of its lease. */
   gapMs: number
-  /** A beat so soon after another one, whichever replica's, writes nothing. */
+  /** An update so soon after another one, by any replica, writes nothing. */
   restMs: number
 }
 
 export interface HeartbeatResult {
-  /** The row was not written for longer than `gapMs`, or its clock went back, or it is the first beat. */
+  /** The row was not updated for longer than `gapMs`, or its clock went back, or it is the first update. */
   afterGap: boolean
 }
 
@@ -23,9 +23,9 @@ export interface HeartbeatParts {
   beat: () => Promise<HeartbeatResult>
   intervalMs: number
   log: Logger
-  /** Counts it. */
+  /** Counts the gap. */
   onGap: () => void
-  /** What a gap means for this service, for its log. */
+  /** The consequence of a gap for this service, for its log. */
   afterGap: string
 }
 

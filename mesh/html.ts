@@ -1,4 +1,4 @@
-/** HTML from templates: the one place that escapes. Pure. */
+/** HTML from templates, the only place that escapes. Pure. */
 
 /** Text that is inserted into the page without escaping. */
 export interface Html {

@@ -1,10 +1,10 @@
 /**
- * Who a process says it is, and whom it believes:
+ * The identity of a process, and the identities that it trusts:
  *
  *   const own = identity('idempotency', config)
  *   const verifier = followAccess(runtime, own, { address: config.accessAddress })
  *
- * Services are told by a key of their own (or by certificates, where they are configured), callers by tokens that access signs.
+ * Services are identified by their own key (or by certificates, if configured), callers by tokens that access signs.
  */
 import type { KeyObject } from 'node:crypto'
 import { AccessServiceService } from '#gen/relay/access/v1/access.ts'
@@ -23,11 +23,11 @@ import type { SignatureStates } from './signature-states.ts'
 export interface Identity {
   peers: Pick<Verifier, 'peer'>
   peerToken: PeerToken
-  /** Undefined where no certificates are configured. */
+  /** Undefined if no certificates are configured. */
   tls: Tls | undefined
 }
 
-/** Throws ConfigError for what no process should start with. */
+/** Throws ConfigError for an unusable configuration. */
 export function identity(name: string, config: Config<typeof identityVariables>): Identity {
   const key = understood('MESH_IDENTITY_KEY', () => privateKeyOf(config.identityKey.reveal()))
   const peers = understood('MESH_PEERS_FILE', () => new PeerTokens({ audience: name, peers: config.peers }))
@@ -37,22 +37,22 @@ export function identity(name: string, config: Config<typeof identityVariables>)
 
 /** A verifier that access keeps up to date. */
 export interface AccessFollower extends Verifier {
-  /** The channel that it follows over: for whatever else is said to access. */
+  /** The channel to access, for other calls as well. */
   readonly access: Channel
-  /** Whether an API key stands that began something here earlier. Throws DEPENDENCY_UNAVAILABLE where that cannot be told now. */
+  /** Whether an API key that began something earlier is still active. Throws DEPENDENCY_UNAVAILABLE if that is unknown now. */
   readonly isKeyActive: (keyId: string) => boolean
-  /** Resolves when everything was read that access knew at the start, or access did not answer. */
+  /** Resolves when the first read is over: everything that access knew was read, or access did not respond. */
   readonly ready: Promise<void>
-  /** Which signature keys count. */
+  /** The valid signature keys. */
   readonly signatures: SignatureStates
 }
 
-/** Follows access until the process stops; until it was heard of, callers are answered DEPENDENCY_UNAVAILABLE. */
+/** Follows access until the process stops. Until the first read, callers get DEPENDENCY_UNAVAILABLE. */
 export function followAccess(runtime: Runtime, { peers, peerToken, tls }: Identity, { address }: { address: string }): AccessFollower {
   const { log, metrics } = runtime
   const channel = new Channel({ address, service: 'access', peerToken, tls, metrics })
   const { follow } = methodsOf(AccessServiceService, channel)
-  // A reading that fails is followed by the next one soon enough.
+  // The next read follows a failed one soon enough.
   const end = new AbortController()
   const context = () => ({ ...ownContext(), signal: end.signal })
   const feed = new AccessFeed({ follow: (request) => follow(request, context(), { attempts: 1 }), log, metrics })

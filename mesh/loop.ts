@@ -1,4 +1,4 @@
-/** Work that comes round again: with jitter, so that replicas do not march in step; at once while there is more; quietly when it fails. */
+/** Periodic work: with jitter, so that replicas do not run in step; at once while there is more; with backoff when it fails. */
 import { setTimeout as pause } from 'node:timers/promises'
 import { doublingMs } from './backoff.ts'
 import type { Logger } from './telemetry/log.ts'
@@ -6,10 +6,10 @@ import type { Logger } from './telemetry/log.ts'
 export interface LoopParts {
   name: string
   intervalMs: number
-  /** While rounds fail, the wait doubles up to this, in milliseconds; it stays `intervalMs` when unset. */
+  /** While rounds fail, the wait doubles up to this, in milliseconds; it stays `intervalMs` if unset. */
   failingMs?: number
   log: Logger
-  /** True when there may be more to do at once. */
+  /** True if there may be more to do at once. */
   work: () => Promise<boolean>
 }
 
@@ -28,12 +28,12 @@ export class Loop {
     this.#running ??= this.#run()
   }
 
-  /** Has a round follow at once, also after the one under way. What fails is left to its wait: it is not for callers to press it. */
+  /** Starts a round at once, also after the current one. After a failure the backoff stays: callers cannot shorten it. */
   wake(): void {
     if (this.#failures === 0) this.#pause.abort()
   }
 
-  /** Resolves when the round under way is done. */
+  /** Resolves when the current round is done. */
   async stop(): Promise<void> {
     this.#stop.abort()
     this.#pause.abort()
@@ -50,7 +50,7 @@ export class Loop {
         if (this.#failures > 0) log.info({ loop: name }, 'works again')
         this.#failures = 0
       } catch (error) {
-        // Said once an outage, not once a round; one that was cut by the end is none.
+        // Logged once per outage, not per round; a round that the shutdown aborted is not an outage.
         if (this.#failures === 0 && !this.#stop.signal.aborted) log.warn({ err: error, loop: name }, 'a round failed; it is tried again')
         this.#failures += 1
       }

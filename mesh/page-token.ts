@@ -1,6 +1,6 @@
 /**
- * Where a page ends, as clients carry it to the next one: the time of the last entry in microseconds since 1970, which is what Postgres tells
- * times apart by, and its id.
+ * The end of a page, as clients pass it to the next one: the time of the last entry in microseconds since 1970, which is Postgres's
+ * precision, and its id.
  */
 import { meshErrors } from './errors.ts'
 import { isUuid } from './uuid.ts'
@@ -12,11 +12,11 @@ export interface PageEnd {
   readonly id: string
 }
 
-/** Empty behind the last page. */
+/** Empty after the last page. */
 export const writePageToken = (end: PageEnd | undefined): string =>
   end === undefined ? '' : Buffer.from(`${end.atUs} ${end.id}`).toString('base64url')
 
-/** Undefined for the first page. Throws INVALID_REQUEST for what `writePageToken` did not write. */
+/** Undefined for the first page. Throws INVALID_REQUEST for text that `writePageToken` did not write. */
 export function readPageToken(token: string): PageEnd | undefined {
   if (token === '') return undefined
   const match = /^(\d{1,16}) ([0-9a-f-]{36})$/.exec(Buffer.from(token, 'base64url').toString())

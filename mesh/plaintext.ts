@@ -1,13 +1,13 @@
-/** Which listeners and which stores would put credentials on a network in the clear. Pure. */
+/** Which listeners and stores would send credentials over a network unencrypted. Pure. */
 import { type Config, type ListenAddress, Secret, type Spec, formatAddress } from './config.ts'
 import { isLoopback } from './loopback.ts'
 
-/** What decides it, of any process. */
+/** What decides it, for any process. */
 interface Transport {
   environment: string
-  /** The operator says that the network itself encrypts. */
+  /** The operator states that the network itself encrypts. */
   networkEncrypted: boolean
-  /** Set where services speak mTLS (mesh/tls/credentials.ts). */
+  /** Set if services use mTLS (mesh/tls/credentials.ts). */
   tlsCa?: string | undefined
 }
 
@@ -17,9 +17,9 @@ const remedies = {
 }
 
 /**
- * A sentence for each listener of the spec that production refuses: one on an address that others reach, where callers' keys or tokens
- * would travel unencrypted; and for each Postgres or Redis on another machine that is spoken to unencrypted. A listener is judged by what its
- * variable says it carries, a store by its URL, so that none is forgotten.
+ * A sentence for each listener of the spec that production rejects: one on an address that others can reach, where callers' keys or tokens
+ * would travel unencrypted; and for each unencrypted Postgres or Redis on another machine. A listener is judged by what its variable says
+ * it carries, a store by its URL, so that none is forgotten.
  */
 export function plaintextProblems<S extends Spec>(spec: S, config: Config<S> & Transport): string[] {
   if (config.environment !== 'production' || config.networkEncrypted) return []
@@ -44,15 +44,15 @@ export function plaintextProblems<S extends Spec>(spec: S, config: Config<S> & T
   })
 }
 
-/** What Postgres's driver encrypts with and checks the certificate of; it takes others for that only by name. */
+/** The modes in which Postgres's driver encrypts and verifies the certificate. */
 const encryptedModes: ReadonlySet<string> = new Set(['require', 'verify-ca', 'verify-full'])
 
-/** The store that a variable leads to, where others could read what is said to it. */
+/** The store behind a variable, if others could read its traffic. */
 function plainStore(value: unknown): { host: string; remedy: string } | undefined {
   const url = value instanceof Secret ? URL.parse(value.reveal()) : value instanceof URL ? value : null
   if (url === null) return undefined
   const host = (url.searchParams.get('host') ?? decodeURIComponent(url.hostname)).replace(/^\[|\]$/g, '')
-  // A folder is that of a socket on this machine, as is what is left out.
+  // A folder is that of a local socket, as is an omitted host.
   if (host === '' || host.startsWith('/') || isLoopback(host)) return undefined
   if (url.protocol === 'redis:') return { host, remedy: 'begin it with rediss://' }
   if (url.protocol !== 'postgres:' && url.protocol !== 'postgresql:') return undefined

@@ -1,27 +1,27 @@
 /**
- * MeshError → HTTP, the only such map: a problem document (RFC 9457) with its status and headers.
+ * MeshError → HTTP, the only such mapping: a problem document (RFC 9457) with its status and headers.
  *
- * A reason that means something particular in HTTP has its own status; every other follows its gRPC code.
+ * A reason with a particular meaning in HTTP has its own status; every other follows its gRPC code.
  */
 import { type Code, type MeshError, codes, messageListing } from './errors.ts'
 
-/** A Map: reasons come from other processes, and `constructor` is no row. */
+/** A Map: reasons come from other processes, and `constructor` is not a row. */
 const statusByReason: ReadonlyMap<string, number> = new Map([
-  // The request was understood and is well-formed; what it asks cannot be done.
+  // The request was understood and is well-formed; it cannot be done.
   ['KEY_REUSED', 422],
   ['TARGET_REFUSED', 422],
-  // Not a want of implementation in the RPC's sense, but of a method of HTTP.
+  // Not an unimplemented RPC, but an unimplemented HTTP method.
   ['METHOD_NOT_ALLOWED', 405],
   ['REQUEST_TIMEOUT', 408],
   ['BODY_TOO_LARGE', 413],
   ['URL_TOO_LONG', 414],
   ['UNSUPPORTED_MEDIA_TYPE', 415],
   ['HEADERS_TOO_LARGE', 431],
-  // The process is full, whoever asks; 429 would tell this caller to slow down.
+  // The process is overloaded, whoever calls; 429 would tell this caller to slow down.
   ['OVERLOADED', 503],
 ])
 
-/** As https://cloud.google.com/apis/design/errors#handling_errors; but FAILED_PRECONDITION is a conflict with how things stand: 409. */
+/** As in https://cloud.google.com/apis/design/errors#handling_errors; but FAILED_PRECONDITION conflicts with the current state: 409. */
 const statusByCode: Readonly<Record<Code, number>> = {
   INVALID_ARGUMENT: 400,
   OUT_OF_RANGE: 400,
@@ -32,7 +32,7 @@ const statusByCode: Readonly<Record<Code, number>> = {
   ALREADY_EXISTS: 409,
   FAILED_PRECONDITION: 409,
   RESOURCE_EXHAUSTED: 429,
-  // nginx's number for a client that has gone: nobody reads it but the logs.
+  // nginx's number for a client that has closed the connection: only logs show it.
   CANCELLED: 499,
   INTERNAL: 500,
   UNKNOWN: 500,
@@ -42,7 +42,7 @@ const statusByCode: Readonly<Record<Code, number>> = {
   DEADLINE_EXCEEDED: 504,
 }
 
-/** Answers that say when to come back even where the error does not. */
+/** Statuses that say when to retry even if the error does not. */
 const alwaysRetryAfter = new Set([429, 503])
 const defaultRetryMs = 1000
 
@@ -55,7 +55,7 @@ export interface Problem {
 
 export const problemType = 'application/problem+json; charset=utf-8'
 
-/** The HTTP status of a reason. A code that is not gRPC's counts as UNKNOWN. */
+/** The HTTP status of a reason. An unknown gRPC code counts as UNKNOWN. */
 export function statusOf(error: { reason: string; code: Code }): number {
   return statusByReason.get(error.reason) ?? statusByCode[Object.hasOwn(codes, error.code) ? error.code : 'UNKNOWN']
 }

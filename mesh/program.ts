@@ -1,5 +1,5 @@
 /**
- * A program for operators beside a service: a table of commands, one of which is run to its end.
+ * An operator program beside a service: a table of commands, one of which runs to its end.
  *
  *   const rotate = command({
  *     doc: 'Encrypts …',
@@ -8,9 +8,9 @@
  *   })
  *   await runProgram({ name: 'relay-oauth', variables, commands: { rotate } })
  *
- * What a command finds out goes to stdout, how it goes and what went wrong to stderr. Exit codes: what the command returns (0 done);
- * 1 failed, unless the program says 2; 2 not understood; 78 the configuration is not usable (EX_CONFIG of sysexits.h). Who reads no further,
- * as `head` does, has what they wanted.
+ * Results go to stdout, progress and errors to stderr. Exit codes: the command's own (0 done); 1 failed, unless the program defines
+ * another; 2 usage error; 78 invalid configuration (EX_CONFIG of sysexits.h). A reader that closes the pipe early, such as `head`, is not
+ * an error.
  */
 import { type ParseArgsOptionDescriptor, parseArgs } from 'node:util'
 import { ConfigError, type Secret, type Spec, describeConfig, readConfig } from './config.ts'
@@ -21,7 +21,7 @@ import { createLogger } from './telemetry/log.ts'
 import { processVariables } from './variables.ts'
 
 export interface Option extends ParseArgsOptionDescriptor {
-  /** What stands for its value in the help, e.g. "<time>". */
+  /** The placeholder of its value in the help, e.g. "<time>". */
   value?: string
   doc: string
 }
@@ -32,28 +32,28 @@ type Values<O extends Options> = ReturnType<typeof parseArgs<{ options: O }>>['v
 export interface Command {
   readonly doc: string
   readonly options: Options
-  /** Resolves to the exit code; throws UsageError where it is not understood. */
+  /** Resolves to the exit code; throws UsageError for wrong usage. */
   run(args: string[]): Promise<number>
 }
 
-/** What a person typed and cannot be taken. */
+/** Wrong usage of the command line. */
 export class UsageError extends Error {}
 
 interface DeclaredProgram<O extends Options> {
   doc: string
   options: O
-  /** As a Command runs, with what its options were given. */
+  /** Runs as a Command does, with the parsed options. */
   run: (values: Values<O>) => Promise<number>
 }
 
-/** A command whose options are read by their declaration; anything else on its line is not understood. */
+/** A command whose options are parsed by their declaration; anything else is a usage error. */
 export function command<const O extends Options>({ doc, options, run }: DeclaredProgram<O>): Command {
   return { doc, options, run: (args) => run(parseArgs({ args, options }).values) }
 }
 
 const codes = { 0: 'done', 1: 'failed', 2: 'not understood', 78: 'the configuration is not usable' }
 
-/** What Postgres has against a program, for an operator to act on. */
+/** Postgres's objections, in words that an operator can act on. */
 const messages = {
   unavailable: 'Postgres does not answer at DATABASE_URL',
   notLetIn: 'Postgres does not let the role of DATABASE_URL in',
@@ -62,24 +62,24 @@ const messages = {
 }
 
 export interface Program {
-  /** As people call it. */
+  /** As on the command line. */
   name: string
   variables: Spec
   commands: Readonly<Record<string, Command>>
-  /** Paragraphs for --help, behind the commands. */
+  /** Paragraphs for --help, after the commands. */
   about?: string
-  /** What its exit codes say, where that is more than usual. */
+  /** The meaning of its exit codes, if unusual. */
   codes?: Partial<typeof codes>
-  /** The exit code of a failure; 1 when not given. For a program whose 1 is a finding, as of grep. */
+  /** The exit code of a failure; 1 if unset. For a program whose 1 is a finding, like that of grep. */
   failed?: 1 | 2
   /** Its own sentences, where they help more than the usual ones. */
   messages?: Partial<typeof messages>
 }
 
-/** Runs the command that the command line names. Sets the exit code, and leaves the end to whatever is still to be written. */
+/** Runs the command of the command line. Sets the exit code, and lets pending output finish. */
 export async function runProgram(program: Program): Promise<void> {
   const [name, ...args] = process.argv.slice(2)
-  // A pipe that nobody reads is no failure of what was asked, whoever writes into it.
+  // A closed pipe is not a failure.
   process.stdout.on('error', (error) => {
     if (!isHungUp(error)) throw error
   })
@@ -102,8 +102,8 @@ export async function runProgram(program: Program): Promise<void> {
 }
 
 /**
- * Holds operators' programs to what the processes are held to (mesh/serve.ts): in production nothing is said in plain text to another
- * machine. Throws ConfigError. What a variable lacks, or has wrong, is for the command that reads it to say.
+ * Applies the rule of the processes (mesh/serve.ts) to operator programs: in production, no unencrypted connection to another machine.
+ * Throws ConfigError. The command that reads a variable reports its other problems.
  */
 function requireEncrypted(variables: Spec): void {
   const { environment, networkEncrypted } = processVariables
@@ -120,7 +120,7 @@ function requireEncrypted(variables: Spec): void {
   if (problems.length > 0) throw new ConfigError(problems.join('\n'))
 }
 
-/** One connection, closed at the end of the work however it ends. `statementMs` as a Database has it. */
+/** One connection, closed at the end of the work however it ends. `statementMs` as in Database. */
 export async function withDatabase<T>(
   { name, url, statementMs }: { name: string; url: Secret; statementMs?: number },
   work: (database: Database) => Promise<T>,
@@ -137,7 +137,7 @@ export async function withDatabase<T>(
 const codeOf = (error: unknown): string => (error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '')
 const isHungUp = (error: unknown): boolean => codeOf(error) === 'EPIPE'
 
-/** What went wrong, for a person to read, and the exit code. */
+/** The message of an error for a person, and the exit code. */
 function failureOf(error: unknown, program: Program): { code: number; message: string } {
   const message = error instanceof Error ? error.message : String(error)
   if (error instanceof UsageError || codeOf(error).startsWith('ERR_PARSE_ARGS')) {
@@ -148,11 +148,11 @@ function failureOf(error: unknown, program: Program): { code: number; message: s
   return { code: program.failed ?? 1, message: refusalOf(error, { ...messages, ...program.messages }) ?? message + violations.join('') }
 }
 
-/** By SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html); undefined where Postgres has nothing against it. */
+/** By SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html); undefined for other errors. */
 function refusalOf(error: unknown, said: typeof messages): string | undefined {
   if (error instanceof MeshError) return error.reason === 'DEPENDENCY_UNAVAILABLE' ? said.unavailable : undefined
   const state = codeOf(error)
-  // undefined_table, insufficient_privilege, invalid_password and its like, invalid_catalog_name.
+  // undefined_table, insufficient_privilege, invalid_password and similar, invalid_catalog_name.
   if (state === '42P01') return said.noTables
   if (state === '42501') return said.forbidden
   return state.startsWith('28') || state === '3D000' ? said.notLetIn : undefined

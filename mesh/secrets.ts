@@ -3,10 +3,10 @@ import type { Secret } from './config.ts'
 
 /** Shorter secrets can be guessed. */
 const minLength = 32
-/** What stands in examples; and repetitions, which only look long. */
+/** Secrets from examples, and repetitions, which only look long. */
 const guessable = /change.?me|example|password|secret.?key|test.?secret|^(.{1,8})\1+$/i
 
-/** What is wrong with it, to be read after its variable's name; undefined where nothing is. */
+/** The problem, as a clause after its variable's name; undefined if there is none. */
 export function weaknessOf(secret: Secret | undefined): string | undefined {
   const value = secret?.reveal()
   if (value === undefined || value === '') return 'is not set'

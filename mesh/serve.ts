@@ -7,11 +7,11 @@
  *     return serveGrpc(runtime, { services: […], verifier, tls, health })
  *   })
  *
- * What was started last is stopped first. What serves says so and goes on for DRAIN_DELAY, then takes nothing new. What is under way has
- * DRAIN_TIMEOUT to finish, or as long as any of it may take (`mayTake`), everything together a second more; what is not done by then is
- * cut. A process that failed itself has one second in all.
+ * What started last stops first. A listener first reports that it drains and serves on for DRAIN_DELAY, then accepts nothing new. Work in
+ * progress has DRAIN_TIMEOUT to finish, or as long as any of it may take (`mayTake`), everything together a second more; the rest is cut. A
+ * process that failed has one second in all.
  *
- * Exit codes: 0 stopped as told, and nothing was cut; 1 failed, or something was; 78 its configuration is not usable.
+ * Exit codes: 0 stopped on request, and nothing was cut; 1 failed, or something was cut; 78 invalid configuration.
  */
 import { flushCompileCache } from 'node:module'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -34,11 +34,11 @@ import { type grpcVariables, processVariables } from './variables.ts'
 
 /** EX_CONFIG of sysexits.h. */
 const badConfiguration = 78
-/** What a process that failed has left to close what it can, in milliseconds. */
+/** How long a failed process may take to close what it can, in milliseconds. */
 const failedMs = 1000
-/** For the answers to what took as long as it may, and for writing what came of it, in milliseconds. */
+/** Extra time for the responses to the longest work and for writing its results, in milliseconds. */
 const lastAnswersMs = 1000
-/** For the spans that are left at the end. */
+/** For the remaining spans at the end. */
 const lastSpansMs = 500
 
 export type ProcessConfig = Config<typeof processVariables>
@@ -48,11 +48,11 @@ export interface Runtime<C = unknown> {
   readonly config: C & ProcessConfig
   readonly log: Logger
   readonly metrics: Metrics
-  /** How long is waited at the end for what is under way, in milliseconds. */
+  /** How long the end waits for work in progress, in milliseconds. */
   readonly drainMs: number
   /** Registers how something that was started is stopped. */
   onStop(what: string, stop: () => unknown): void
-  /** Says how long something under way may take, in milliseconds: the end waits for the longest. */
+  /** Says how long work in progress may take, in milliseconds: the end waits for the longest. */
   mayTake(what: string, ms: number): void
 }
 
@@ -143,21 +143,21 @@ export async function run<S extends Spec>(
   }
 
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void end(signal))
-  // A process that no longer knows its own state must not go on acting.
+  // A process that no longer knows its own state must not continue to act.
   process.on('uncaughtException', (error) => void end('uncaught exception', error))
   process.on('unhandledRejection', (error) => void end('unhandled rejection', error))
   if (config.parentPipe) process.stdin.on('end', () => void end('the launcher is gone')).resume()
 
   try {
     const listening = await start(runtime)
-    // Whatever is logged otherwise: launchers wait for this line.
+    // Printed at any log level: launchers wait for this line.
     log.child({}, { level: 'info' }).info({ event: 'listening', ...listening }, 'listening')
     log.flushNow()
     // So that the next start need not load the TypeScript parser (NODE_COMPILE_CACHE).
     flushCompileCache()
     collectWhenIdle()
   } catch (error) {
-    // A value that is only found out to be wrong when it is used: for a person to read, like the others.
+    // A value that turns out to be wrong only when it is used: printed for a person, like the others.
     if (error instanceof ConfigError) console.error(`${name}: ${error.message}`)
     await end('could not start', error)
   }
@@ -166,9 +166,9 @@ export async function run<S extends Spec>(
 export interface GrpcParts {
   services: readonly BoundServer[]
   verifier: Verifier
-  /** Said by every service, so that none is served in the open by an oversight. */
+  /** Required, so that no service is served without TLS by an oversight. */
   tls: Tls | undefined
-  /** Counts who is refused, for the audit log. */
+  /** Counts denials, for the audit log. */
   denials?: DenialCounter | undefined
   health: Health
 }
@@ -190,7 +190,7 @@ export async function serveGrpc(runtime: Runtime<Config<typeof grpcVariables>>, 
   return { grpc: formatAddress({ ...config.grpcListen, port }), admin: formatAddress({ ...config.adminListen, port: admin.port }) }
 }
 
-/** Certificates are exchanged without a restart. */
+/** Certificates are replaced without a restart. */
 export function followCertificates(runtime: Runtime, tls: Tls): void {
   const following = tls.follow(runtime.log)
   runtime.onStop('certificates', () => following.stop())

@@ -11,7 +11,7 @@
 import { type KeyObject, createSecretKey, hkdfSync } from 'node:crypto'
 import { LruCache } from './lru-cache.ts'
 
-/** `outbound`: what Relay sends. `inbound`: what clients send. */
+/** `outbound`: signs what Relay sends. `inbound`: signs what clients send. */
 export type Purpose = 'outbound' | 'inbound'
 export const purposes = ['outbound', 'inbound'] as const satisfies readonly Purpose[]
 
@@ -31,7 +31,7 @@ export class SignatureKeys {
   readonly #root: string | undefined
   readonly #legacy: string | undefined
   readonly #cache = new LruCache<KeyObject>(cachedKeys)
-  /** Tells whether two processes have the same root, without telling the root; empty where there is none. */
+  /** Tells whether two processes have the same root, without revealing it; empty without a root. */
   readonly rootId: string
 
   constructor({ root, legacy }: SignatureSecrets) {
@@ -40,7 +40,7 @@ export class SignatureKeys {
     this.rootId = this.#root === undefined ? '' : derive(this.#root, 'relay/signature/root-id', '').export().toString('hex').slice(0, 16)
   }
 
-  /** Undefined where the secret that it is made of is not configured. */
+  /** Undefined if the secret that it derives from is not configured. */
   key(purpose: Purpose, workspace: string, generation: number): KeyObject | undefined {
     const name = JSON.stringify([generation === legacyGeneration ? '' : purpose, workspace, generation])
     const cached = this.#cache.get(name)
@@ -65,5 +65,5 @@ export class SignatureKeys {
 const derive = (secretText: string, salt: string, info: string): KeyObject =>
   createSecretKey(Buffer.from(hkdfSync('sha256', secretText, salt, info, 32)))
 
-/** A key as libraries of Standard Webhooks take it. */
+/** A key in the form of Standard Webhooks libraries. */
 export const webhookSecretOf = (key: KeyObject): string => `whsec_${key.export().toString('base64')}`

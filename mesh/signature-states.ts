@@ -1,6 +1,6 @@
 /**
- * Which signature keys count now, per workspace and purpose: what access said last. While access is away nothing changes; before it was
- * ever heard nothing is known, and nothing is signed or verified.
+ * The valid signature keys per workspace and purpose, as access last said. While access is unavailable nothing changes. Before its first
+ * response nothing is known, and nothing is signed or verified.
  */
 import type { KeyObject } from 'node:crypto'
 import { meshErrors } from './errors.ts'
@@ -9,16 +9,16 @@ import type { Logger } from './telemetry/log.ts'
 
 export interface KeyState {
   readonly generation: number
-  /** During an overlap: counts too. */
+  /** During an overlap: valid too. */
   readonly previous: number | undefined
 }
 
 /** Of a workspace that access has no record of. */
 export const initialState: KeyState = { generation: 1, previous: undefined }
-/** Of every workspace where access is of a release that keeps no records. */
+/** Of every workspace, if access is of a release without records. */
 const beforeRecords: KeyState = { generation: 1, previous: legacyGeneration }
 
-/** What changed, in the words of relay.access.v1.SignatureKeys. */
+/** An update, with the fields of relay.access.v1.SignatureKeys. */
 export interface SignatureStatesUpdate {
   readonly states: readonly { workspace: string; purpose: string; generation: number; previousGeneration?: number | undefined }[]
   readonly sequence: number
@@ -33,17 +33,17 @@ export class SignatureStates {
   #sequence = 0
   #rootId = ''
 
-  /** What to ask for next. */
+  /** The sequence to continue from. */
   get sequence(): number {
     return this.#sequence
   }
 
-  /** Of access; empty where it has none, or says nothing. */
+  /** The root id of access; empty if it has none, or does not report it. */
   get rootId(): string {
     return this.#rootId
   }
 
-  /** Undefined: access is of a release that says nothing. True where there is more to be read at once. */
+  /** Undefined: access is of a release that reports nothing. True if there is more to read at once. */
   update(news: SignatureStatesUpdate | undefined): boolean {
     if (news === undefined) {
       if (this.#recorded === 'nothing heard') this.#learn('no records')
@@ -52,7 +52,7 @@ export class SignatureStates {
     for (const { workspace, purpose, generation, previousGeneration: previous } of news.states) {
       this.#states.set(nameOf(purpose as Purpose, workspace), { generation, previous })
     }
-    // Access that counts from an earlier number was put back to an earlier state: everything is read again.
+    // An access service that counts from a lower number was restored to an earlier state: everything is read again.
     const startedOver = news.sequence < this.#sequence
     this.#sequence = startedOver ? 0 : news.sequence
     this.#rootId = news.rootId
@@ -61,21 +61,21 @@ export class SignatureStates {
     return more
   }
 
-  /** Undefined until access was heard. */
+  /** Undefined until the first response of access. */
   of(purpose: Purpose, workspace: string): KeyState | undefined {
     if (this.#recorded === 'nothing heard') return undefined
     if (this.#recorded === 'no records') return beforeRecords
     return this.#states.get(nameOf(purpose, workspace)) ?? initialState
   }
 
-  /** How many workspaces have an overlap, as far as access was heard. */
+  /** How many workspaces have an overlap, as far as known. */
   overlaps(purpose: Purpose): number {
     let count = 0
     for (const [name, { previous }] of this.#states) if (previous !== undefined && name.startsWith(`${purpose} `)) count += 1
     return count
   }
 
-  /** Resolves once access was heard; rejects when the signal is aborted before. */
+  /** Resolves after the first response of access; rejects when the signal aborts before. */
   whenKnown(signal: AbortSignal): Promise<void> {
     const gone = Promise.withResolvers<void>()
     const abort = () => gone.reject(new Error('access has not said yet which signature keys count'))
@@ -92,7 +92,7 @@ export class SignatureStates {
 
 const nameOf = (purpose: Purpose, workspace: string): string => `${purpose} ${workspace}`
 
-/** The keys that count now. */
+/** The valid keys. */
 export interface ActiveSignatureKeys {
   readonly newest: KeyObject
   /** During an overlap, the older one. */
@@ -105,7 +105,7 @@ export interface SignatureKeyringParts {
   log: Logger
 }
 
-/** What signs and verifies in this process. */
+/** Signs and verifies in this process. */
 export class SignatureKeyring {
   readonly #parts: SignatureKeyringParts
   #differs = ''
@@ -119,7 +119,7 @@ export class SignatureKeyring {
     }
   }
 
-  /** Throws DEPENDENCY_UNAVAILABLE where access was not heard yet, or where the secret that a key is made of is not configured here. */
+  /** Throws DEPENDENCY_UNAVAILABLE before the first response of access, or if the secret that a key derives from is not configured here. */
   of(purpose: Purpose, workspace: string): ActiveSignatureKeys {
     const { keys, states } = this.#parts
     const state = states.of(purpose, workspace)
@@ -129,14 +129,14 @@ export class SignatureKeyring {
     const older = state.previous === undefined ? undefined : keys.key(purpose, workspace, state.previous)
     const newest = keys.key(purpose, workspace, state.generation)
     if (newest !== undefined) return { newest, previous: older }
-    // Without a root, what there is is the key from before; unless it has been replaced, which took a root.
+    // Without a root, only the legacy key exists; unless it has been replaced, which required a root.
     const replaced = state.generation > 1 || (state.previous === undefined && state !== initialState)
     const legacy = replaced ? undefined : keys.key(purpose, workspace, legacyGeneration)
     if (legacy === undefined) throw meshErrors.DEPENDENCY_UNAVAILABLE({ cause: new Error('SIGNATURE_ROOT_SECRET is not set') })
     return { newest: legacy, previous: undefined }
   }
 
-  /** The same once access was heard; rejects when the signal is aborted before. */
+  /** The same after the first response of access; rejects when the signal aborts before. */
   async soon(purpose: Purpose, workspace: string, signal: AbortSignal): Promise<ActiveSignatureKeys> {
     await this.#parts.states.whenKnown(signal)
     return this.of(purpose, workspace)

@@ -1,4 +1,4 @@
-/** The secrets that signature keys are derived from (signature-keys.ts), as variables. */
+/** The secrets that signature keys derive from (signature-keys.ts), as variables. */
 import { type Config, ConfigError, type Secret, optional, secret } from './config.ts'
 import { weaknessOf } from './secrets.ts'
 import { SignatureKeys, purposes } from './signature-keys.ts'
@@ -12,7 +12,7 @@ export const rootVariable = {
   ),
 }
 
-/** What processes read that sign or verify. */
+/** The variables of processes that sign or verify. */
 export const signatureVariables = {
   ...rootVariable,
   signingSecret: optional(
@@ -20,7 +20,7 @@ export const signatureVariables = {
   ),
 }
 
-/** The problems of these secrets, to be read as they are. Production has a root; nowhere is it a secret that a receiver has. */
+/** The problems of these secrets, as sentences. Production has a root, which is never a secret that a receiver knows. */
 export function signatureProblems({
   environment,
   signatureRoot,
@@ -53,11 +53,11 @@ interface Secrets {
   readonly signingSecret?: Secret | undefined
 }
 
-/** The keys that these secrets give. */
+/** The keys that derive from these secrets. */
 export const signatureKeysOf = ({ signatureRoot, signingSecret }: Secrets) =>
   new SignatureKeys({ root: signatureRoot?.reveal(), legacy: signingSecret?.reveal() })
 
-/** What signs and verifies with them, as access says (`followAccess`); undefined where no secret is configured. */
+/** Signs and verifies with them, as access says (`followAccess`); undefined if no secret is configured. */
 export function signatureKeyring(
   secrets: Secrets,
   following: { signatures: SignatureStates },

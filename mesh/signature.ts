@@ -1,7 +1,7 @@
 /**
- * Signatures over exact bytes: HMAC-SHA256 (RFC 2104, FIPS 180-4), as our X-Signature header (hex) and as the headers of
- * Standard Webhooks 1.0 (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md). Both use the same
- * keys; signature-keys.ts says which those are.
+ * Signatures over exact bytes: HMAC-SHA256 (RFC 2104, FIPS 180-4), as our X-Signature header (hex) and as the headers of Standard Webhooks
+ * 1.0 (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md). Both use the same keys
+ * (signature-keys.ts).
  */
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
@@ -18,7 +18,7 @@ export function verify(key: KeyObject, bytes: Uint8Array, hex: string): boolean 
 }
 
 export interface StandardWebhook {
-  /** The same for every delivery of one message: receivers dedupe by it. Holds no full stop. */
+  /** The same for every delivery of one message: receivers deduplicate by it. Contains no full stop. */
   id: string
   timestampSeconds: number
   body: Uint8Array

@@ -1,4 +1,4 @@
-/** What the processes of the mesh are told beside where they listen and whom they call: of the secrets, each only those that it needs. */
+/** The environment of the processes of the mesh, apart from addresses. Each process gets only the secrets that it needs. */
 import { storedSecret } from './state/state-dir.ts'
 import { identityKey } from './state/identities.ts'
 import { type ProcessName, needsOf, processNames } from '../services.ts'
@@ -12,7 +12,7 @@ const mayKnow = (service: ProcessName, name: string): boolean =>
 
 export interface EnvironmentOptions {
   folder: string
-  /** Variables for all processes, over the defaults but under what connects the mesh. */
+  /** Variables for all processes. They override the defaults, but not what connects the mesh. */
   given: Readonly<Record<string, string | undefined>>
   peersFile: string
 }
@@ -37,7 +37,7 @@ export function environment(service: ProcessName, { folder, given, peersFile }: 
     RELAY_ENV: 'local',
     MESH_IDENTITY_KEY: identityKey(folder, service),
     MESH_PEERS_FILE: peersFile,
-    // Whoever has a database, a Redis or a sandbox is told of it by name.
+    // Blank here; a process that has a database, a Redis or a sandbox gets the value explicitly.
     DATABASE_URL: '',
     MIGRATION_DATABASE_URL: '',
     AUDIT_RETENTION_DATABASE_URL: '',

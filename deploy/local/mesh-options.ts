@@ -4,32 +4,32 @@ import type { ProcessName } from '../services.ts'
 export interface MeshOptions {
   /** Where secrets, ports, logs and data are kept; two meshes never share one. */
   folder: string
-  /** Without one, limits are counted in process. */
+  /** If unset, limits are counted in process. */
   redisUrl?: string | undefined
-  /** A Postgres to use instead of our own, as a role that may create roles and databases. */
+  /** An existing Postgres, as a role that may create roles and databases. If unset, the mesh starts its own. */
   databaseUrl?: string | undefined
-  /** Begins the names of the databases there; "relay" when unset. */
+  /** The prefix of the database names there; "relay" if unset. */
   databasePrefix?: string | undefined
-  /** False makes our own Postgres fast and forgetful: for tests. */
+  /** False makes the mesh's own Postgres fast and not crash-safe: for tests. */
   durable?: boolean | undefined
-  /** Variables for all processes, over the defaults but under what connects the mesh. */
+  /** Variables for all processes. They override the defaults, but not what connects the mesh. */
   env?: Readonly<Record<string, string | undefined>> | undefined
-  /** The gateway's port when it is free; without one, or when it is taken, the one it had last or any free one. */
+  /** The gateway's port if it is free. If unset or taken: the port of the last start, or any free one. */
   gatewayPort?: number | undefined
-  /** How many processes of a service or of the gateway; 1 when unset. */
+  /** The number of processes per service or gateway; 1 if unset. */
   replicas?: Partial<Record<ProcessName, number>> | undefined
-  /** Changes what a process ("actions", "actions-2" …) is told: for tests that stand in between. */
+  /** Changes the environment of a process ("actions", "actions-2" …): for tests that put something in between. */
   adjustEnv?: ((process: string, env: Readonly<Record<string, string>>) => Promise<Record<string, string>>) | undefined
-  /** Also starts the sandbox, in the place of the real providers. */
+  /** Also starts the sandbox in place of the real providers. */
   sandbox?: boolean | undefined
-  /** Hears what is done, line by line. */
+  /** Called with each line of progress. */
   log?: ((line: string) => void) | undefined
-  /** Called when something died too often to go on. */
+  /** Called when a process has died too often to be restarted. */
   onFailure?: ((error: Error) => void) | undefined
-  /** Called whenever a process has started, again or for the first time. */
+  /** Called each time a process has started, for the first time or again. */
   onStart?: (() => void) | undefined
-  /** Given up between two steps of the start. */
+  /** Aborts the start between two steps. */
   signal?: AbortSignal | undefined
-  /** Where the processes' sources are, instead of this checkout. */
+  /** The folder of the processes' sources, if not this checkout. */
   root?: string | undefined
 }

@@ -1,6 +1,6 @@
 /**
- * The whole mesh on the loopback address as separate processes, with a Postgres of its own unless one is given. `make up` and the journeys
- * under test/ start it here.
+ * The whole mesh on the loopback address, as separate processes, with its own Postgres unless one is given. `make up` and the journeys
+ * under test/ use it.
  */
 import { realpathSync } from 'node:fs'
 import { join } from 'node:path'
@@ -44,7 +44,7 @@ const mainOf = (name: ProcessName): string => (name === 'gateway' ? 'gateway/mai
 const sandboxMain = 'deploy/sandbox/main.ts'
 const checkout = join(import.meta.dirname, '../..')
 
-/** Starts everything, or throws with nothing left running. InUseError: another launcher has this folder. */
+/** Starts everything, or throws and leaves nothing running. InUseError: another launcher uses this folder. */
 export async function startMesh(options: MeshOptions): Promise<Mesh> {
   prepareHome(options.folder)
   const mesh = new LocalMesh({ ...options, folder: realpathSync(options.folder) })
@@ -143,7 +143,7 @@ class LocalMesh implements Mesh {
     await fillCompileCache(mains.map((main) => join(this.#root, main)))
     const { server, own } = await databaseServer(this.#options, this.#log, (error) => this.#fail(error))
     this.#postgres = own
-    // Browsers are sent back there, which the oauth service and the sandbox are told before it listens.
+    // Providers redirect browsers to this port, so the oauth service and the sandbox must know it before the gateway listens.
     const reserved = await reservePort(
       gatewayPort !== undefined && (await isFree(gatewayPort)) ? gatewayPort : storedPort(this.folder, 'gateway.http'),
     )
@@ -195,7 +195,7 @@ class LocalMesh implements Mesh {
     return { UPSTREAMS: upstreams.join(','), ACCESS_ADDR: await listening.get('access')! }
   }
 
-  /** As an operator does before a release. */
+  /** Runs relay-migrate, as an operator does before a release. */
   async #migrate(databases: readonly (readonly [service: ServiceName, urls: Promise<DatabaseUrls>])[]): Promise<void> {
     const urls = await Promise.all(databases.map(async ([service, created]) => [migrationVariable(service), (await created).owner]))
     const { code, stderr } = await runNode([join(this.#root, 'deploy/relay-migrate.ts'), 'run'], Object.fromEntries(urls) as Variables)
@@ -208,7 +208,7 @@ class LocalMesh implements Mesh {
     return Array.from({ length: this.#options.replicas?.[process] ?? 1 }, (_, index) => nameOf(index))
   }
 
-  /** All replicas of a service; resolves to their addresses as a client of theirs wants them. */
+  /** Starts all replicas of a service. Resolves to their addresses, in the form that clients use. */
   async #startService(service: ServiceName, told: Variables): Promise<string> {
     this.#options.signal?.throwIfAborted()
     const launch = async (name: string) => ({
@@ -220,7 +220,7 @@ class LocalMesh implements Mesh {
     return started.map(({ listening }) => listening.grpc).join('+')
   }
 
-  /** Resolves to what those are told who speak to it; it keeps its port, since they are told it at their start. */
+  /** Resolves to the variables for processes that call the sandbox. It keeps its port, because they get it at their start. */
   async #startSandbox(publicUrl: string): Promise<Variables> {
     const { sandbox, env: given = {} } = this.#options
     if (sandbox !== true) return {}
@@ -243,7 +243,7 @@ class LocalMesh implements Mesh {
     if (wanted !== undefined && got !== String(wanted)) this.#log(`port ${wanted} is taken: the gateway takes ${got} instead`)
   }
 
-  /** Sees to it that the administrator gets in. */
+  /** Ensures that the administrator's key is valid. */
   async #admit(kept: AdminKey): Promise<void> {
     this.#admin = await usableAdminKey(kept, this.folder, this.#relayAccess, this.gateway)
     if (this.apiKey === kept.key) return
@@ -251,7 +251,7 @@ class LocalMesh implements Mesh {
   }
 
   async #stopAll(): Promise<void> {
-    // Access is in the last group: until then it takes the audit events of the others.
+    // Access stops last of the services, because it takes the audit events of the others.
     for (const group of startOrder().toReversed()) await this.#processes.stop(...group)
     await this.#processes.stop('sandbox')
     if (this.#postgres !== undefined) {

@@ -1,4 +1,4 @@
-/** A small HTTP server that takes every webhook and says what it got: the target of the printed example. */
+/** A small HTTP server that accepts every webhook and shows what it received: the target of the printed example. */
 import { createServer } from 'node:http'
 import { freePort } from './state/state-dir.ts'
 
@@ -17,7 +17,7 @@ export interface Receiver {
 
 const bodyLimit = 1 << 20
 
-/** Listens on the wanted port of the loopback address when that is free, else on any. */
+/** Listens on the wanted port of the loopback address if it is free, or on any other. */
 export async function startReceiver(wanted: number | undefined, onDelivery: (delivery: Delivery) => void): Promise<Receiver> {
   const server = createServer((request, response) => {
     const chunks: Buffer[] = []

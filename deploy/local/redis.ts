@@ -1,4 +1,4 @@
-/** A real redis-server on the loopback address that keeps nothing: for tests and for whoever wants shared limits locally. */
+/** A real redis-server on the loopback address that persists nothing: for tests, and for shared limits in local mode. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -14,14 +14,14 @@ export interface Redis {
   /** Starts again after stop() or kill(), on the same port. */
   start(): Promise<void>
   stop(): Promise<void>
-  /** As a crash would. */
+  /** Like a crash. */
   kill(): Promise<void>
-  /** It falls silent, with its connections open. */
+  /** Pauses it; its connections stay open. */
   pause(): void
   resume(): void
 }
 
-/** Whether a Redis answers a PING on the port. */
+/** Whether a Redis on the port answers a PING. */
 function answers(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host: '127.0.0.1', port })
@@ -36,13 +36,13 @@ function answers(port: number): Promise<boolean> {
   })
 }
 
-/** Throws when redis-server is not on PATH. */
+/** Throws if redis-server is not on PATH. */
 export async function startRedis(options: { port?: number } = {}): Promise<Redis> {
   let port = options.port ?? 0
   let server: SupervisedProcess | undefined
   let folder = ''
 
-  /** False when another took the port in between. */
+  /** False if another process took the port meanwhile. */
   const attempt = async (): Promise<boolean> => {
     const log = join(folder, 'redis.log')
     const mine = await startGuarded({

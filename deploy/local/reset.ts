@@ -1,4 +1,4 @@
-/** The work behind `make reset`: local mode forgets its data, secrets and logs. */
+/** The work behind `make reset`: deletes local mode's data, secrets and logs. */
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { readConfig, text } from '#mesh/config.ts'

@@ -1,4 +1,4 @@
-/** A local mesh that runs. */
+/** The interface of a running local mesh. */
 import type { OperatorProgram } from '../services.ts'
 import type { Postgres } from './postgres/server.ts'
 import type { MeshProcess } from './processes/child.ts'
@@ -14,27 +14,27 @@ export interface ServiceState {
 export interface Mesh {
   /** The gateway's URL. */
   readonly gateway: string
-  /** The URLs of all gateways, that one first. */
+  /** The URLs of all gateways, the one above first. */
   readonly gateways: readonly string[]
-  /** Where the gateway's own health and metrics are, as host:port. */
+  /** The address of the gateway's admin port, as host:port. */
   readonly gatewayAdmin: string
-  /** An admin's, in the workspace "default". */
+  /** An administrator's key in the workspace "default". */
   readonly apiKey: string
-  /** Whether this start made it; else an earlier one did. */
+  /** Whether this start created the key, and not an earlier one. */
   readonly apiKeyIsNew: boolean
   /** By name; further replicas are "actions-2" and so on. */
   readonly services: Readonly<Record<string, ServiceState>>
-  /** The sandbox's URL, where there is one. */
+  /** The sandbox's URL, if there is a sandbox. */
   readonly sandbox: string | undefined
   readonly folder: string
-  /** Our own, where no databaseUrl was given. */
+  /** The mesh's own Postgres, unless a databaseUrl was given. */
   readonly postgres: Postgres | undefined
   /** One process of the mesh: "gateway", "actions", "actions-2" … */
   process(name: string): MeshProcess
-  /** Runs one of the programs for operators, as its service is run. */
+  /** Runs an operator program with the environment of its service. */
   operate(program: OperatorProgram, ...args: string[]): Promise<ProcessExit>
-  /** Makes a further key. */
+  /** Creates another key. */
   createKey(request: KeyRequest): Promise<string>
-  /** Drains and stops everything in the reverse order of its start. */
+  /** Drains and stops everything in reverse start order. */
   stop(): Promise<void>
 }

@@ -1,4 +1,4 @@
-/** All providers on this machine, where no client of any was given: deploy/sandbox, and what the mesh is told of it. */
+/** The sandbox (deploy/sandbox) in local mode: whether it is needed, and what the mesh must know of it. */
 import { join } from 'node:path'
 import { clientVariables, providerNames } from '#providers/list.ts'
 import { storedSecret } from './state/state-dir.ts'
@@ -7,13 +7,13 @@ type SandboxVariables = Readonly<Record<string, string | undefined>>
 
 const clientId = 'relay-sandbox'
 
-/** Whether there is nothing to reach the real ones with. */
+/** Whether no client of any real provider is configured. */
 export const needsSandbox = (given: SandboxVariables): boolean =>
   providerNames.every((name) => (given[clientVariables(name).id] ?? '') === '')
 
 const secretOf = (folder: string): string => storedSecret(folder, 'sandbox_client_secret')
 
-/** The environment of the sandbox's process: none of the mesh's secrets are in it. */
+/** The environment of the sandbox's process. It contains none of the mesh's secrets. */
 export function sandboxEnvironment(folder: string, publicUrl: string, given: SandboxVariables): Record<string, string> {
   return {
     PATH: process.env.PATH ?? '',
@@ -27,7 +27,7 @@ export function sandboxEnvironment(folder: string, publicUrl: string, given: San
   }
 }
 
-/** What the oauth service is told where there is a sandbox: who it is there. */
+/** The client credentials that the oauth service uses at the sandbox. */
 export function sandboxClients(folder: string): Record<string, string> {
   const secret = secretOf(folder)
   const each = providerNames.map(clientVariables)

@@ -18,7 +18,7 @@ const spec = {
   redisUrl: optional(url('REDIS_URL', 'A Redis to count limits in; without one they are counted in process', ['redis', 'rediss'])),
 }
 
-// Whoever read our output may have gone (make up | head): that is no reason to fall over.
+// The reader of our output may be gone (make up | head). That must not crash the launcher.
 process.stdout.on('error', () => undefined)
 const say = (line = ''): void => void process.stdout.write(`${line}\n`)
 
@@ -70,7 +70,7 @@ function table(mesh: Mesh, receiver: Receiver, limits: string): string {
   ].join('\n')
 }
 
-/** The key itself only at the start that made it: from then on it is where only its owner reads it. */
+/** The key itself appears only at the start that created it; later it is only in a file that its owner can read. */
 const keyLine = ({ apiKey, apiKeyIsNew, folder }: Mesh): string =>
   apiKeyIsNew
     ? `${apiKey} (an admin's, shown this once; kept in ${shown(secretsFile(folder))})`
@@ -81,7 +81,7 @@ const shown = (path: string): string => {
   return short.startsWith('..') ? path : short
 }
 
-/** Lines to paste, in order: each works as it is. */
+/** Lines to paste, in order. Each works as it is. */
 function examples(mesh: Mesh, receiver: Receiver, description: string): string {
   const call = (path: string, headers: readonly string[] = [], body?: string): string =>
     [
@@ -91,7 +91,7 @@ function examples(mesh: Mesh, receiver: Receiver, description: string): string {
     ].join(' ')
   const preview = { action: 'webhook.save', params: { url: `${receiver.url}/hook`, method: 'POST', body: { test: 'hello' } } }
   const key = `Idempotency-Key: first-${Date.now()}`
-  // sed, since jq may not be there; tee, so that the answer is seen as well.
+  // sed, because jq may be missing; tee, so that the response is shown as well.
   const keepField = (name: string): string => `tee /dev/stderr | sed -n 's/.*"${name}": *"\\([^"]*\\)".*/\\1/p'`
   const quoted = `'${description.replaceAll("'", String.raw`'\''`)}'`
   return [
@@ -142,7 +142,7 @@ function accountExamples({ sandbox }: Mesh, call: Call, keepField: (name: string
 function onDelivery(log: string, { method, path, headers, body, at }: Delivery): void {
   appendFileSync(log, `${JSON.stringify({ at, method, path, headers, body })}\n`, { mode: 0o600 })
   const signature = headers['x-signature'] === undefined ? 'unsigned' : `X-Signature ${String(headers['x-signature']).slice(0, 12)}…`
-  // What comes from outside goes to a terminal only as JSON, without control characters.
+  // External text goes to a terminal only as JSON, without control characters.
   say(`receiver: ${JSON.stringify(`${method} ${path}`)} ${JSON.stringify(body.slice(0, 200))} (${signature})`)
 }
 
@@ -165,7 +165,7 @@ async function main(): Promise<number> {
         giveUp.abort(new Error('stopped'))
         end(0)
       } else if (performance.now() - askedAt > 500) {
-        // Sooner, it is the same Ctrl-C told twice: by the terminal and by make.
+        // Within that time it is the same Ctrl-C, reported by the terminal and by make.
         say('Stopping at once.')
         killAll(stateDir)
         process.exit(130)

@@ -1,22 +1,22 @@
 /**
- * The authorization servers: `emulate`'s, held to what real ones hold to. Beyond what it checks, a redirect URI must be the registered one
- * to the letter, PKCE with S256 is a must (RFC 9700, 2.1.1), what the consent form sends must be what was asked for, a code is bound to all
- * of that, and a refresh token comes only where it was asked for: from Google at the first consent or with prompt=consent, from Microsoft
- * with offline_access, which then replaces it at every use.
+ * The authorization servers: those of `emulate`, made as strict as the real ones. In addition to its checks, a redirect URI must match the
+ * registered one exactly, PKCE with S256 is required (RFC 9700, 2.1.1), the consent form must send what was requested, and a code is bound
+ * to all of that. A refresh token is issued only if requested: by Google at the first consent or with prompt=consent, by Microsoft with
+ * offline_access, which then replaces it at every use.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { empty, escapeHtml, html, json, oauthError, type SandboxResponse, type SandboxRequest } from './http.ts'
 import { accounts, type Client, type Emulated, type Emulators } from './emulators.ts'
 import type { Grant, IssuedTokens } from './tokens.ts'
 
-/** What a browser came with, and a code then stands for. */
+/** The request of a browser, which a code then represents. */
 interface Request {
   provider: Emulated
   redirectUri: string
   scope: string
   state: string
   challenge: string
-  /** Whether a refresh token was asked for even if there is one. */
+  /** Whether a refresh token was requested even if one exists. */
   offline: boolean
   anew: boolean
   askedAt: number
@@ -37,7 +37,7 @@ export interface AuthorizationParts {
 type Endpoint = (provider: Emulated, asked: SandboxRequest) => Promise<SandboxResponse> | SandboxResponse
 
 const timeoutMs = 600_000
-/** Browsers that came and never consented are forgotten oldest first. */
+/** Browsers that never consented are forgotten, oldest first. */
 const requestsAtMost = 1000
 const challengePattern = /^[A-Za-z0-9_-]{43}$/
 
@@ -80,7 +80,7 @@ export class Authorization {
     }
   }
 
-  /** The answer of an endpoint; undefined where there is none. */
+  /** The response of an endpoint; undefined if the path is none. */
   answer(asked: SandboxRequest): Promise<SandboxResponse> | SandboxResponse | undefined {
     const path = /^\/[^/]+\/v2\.0\/\.well-known\/openid-configuration$/.test(asked.url.pathname)
     if (path && asked.method === 'GET') return this.#parts.emulators.ask('microsoft', asked)
@@ -92,7 +92,7 @@ export class Authorization {
     const query = asked.url.searchParams
     const client = this.#parts.clients[provider]
     const of = (name: string): string => query.get(name) ?? ''
-    // To an address that is not known nothing is ever sent, no error either (RFC 6749, 4.1.2.1).
+    // Nothing is ever sent to an unknown address, not even an error (RFC 6749, 4.1.2.1).
     if (of('client_id') !== client.id) return refused('There is no such client.')
     if (of('redirect_uri') !== client.redirectUri) return refused('The redirect URI is not the one that is registered.')
     if (of('response_type') !== 'code') return this.#back(client, of('state'), 'unsupported_response_type')
@@ -115,7 +115,7 @@ export class Authorization {
     return page.status === 200 ? { ...page, body: this.#ownAccounts(provider, page.body.toString(), client, of('state')) } : page
   }
 
-  /** emulate's page with the sandbox's accounts alone, and a way to say no. */
+  /** emulate's page with only the sandbox's accounts, and a link to deny. */
   #ownAccounts(provider: Emulated, page: string, client: Client, state: string): string {
     const isOwn = (form: string): boolean => accounts[provider].some(({ email }) => form.includes(`value="${email}"`))
     const denial = escapeHtml(this.#back(client, state, 'access_denied').headers.location!)
@@ -175,7 +175,7 @@ export class Authorization {
     const { clients, emulators, tokens, accessTtlMs } = this.#parts
     const code = form.get('code') ?? ''
     const found = this.#codes.get(code)
-    // Whatever comes of it, a code is used once.
+    // A code is used up, whatever the result.
     this.#codes.delete(code)
     const verifier = form.get('code_verifier') ?? ''
     const challenge = createHash('sha256').update(verifier).digest('base64url')
@@ -229,7 +229,7 @@ export class Authorization {
     return json(200, body, { 'cache-control': 'no-store' })
   }
 
-  /** RFC 7009: also a token that is not known is gone afterwards; Google alone says so. */
+  /** RFC 7009: an unknown token is gone afterwards as well; only Google reports an error for it. */
   #revoke(asked: SandboxRequest): SandboxResponse {
     const token = new URLSearchParams(asked.body.toString('utf8')).get('token') ?? asked.url.searchParams.get('token') ?? ''
     if (!this.#parts.tokens.isKnown(token)) return oauthError('invalid_token', 'The token is not known.')
@@ -244,7 +244,7 @@ export class Authorization {
   }
 }
 
-/** RFC 6750, 2.1; empty where there is none. */
+/** RFC 6750, 2.1; empty if there is none. */
 export function bearerOf({ headers }: Pick<SandboxRequest, 'headers'>): string {
   const value = headers.authorization
   return /^Bearer ([A-Za-z0-9._~+/=-]+)$/i.exec(typeof value === 'string' ? value : '')?.[1] ?? ''

@@ -1,6 +1,6 @@
 /**
- * The authorization server of a provider that is all the sandbox's own (providers/<name>/sandbox.ts): a consent page, codes that are bound
- * to redirect URI and PKCE (S256, RFC 9700, 2.1.1) and valid once, and access tokens that do not expire.
+ * The authorization server of a provider whose fake is entirely the sandbox's own (providers/<name>/sandbox.ts): a consent page, codes that
+ * are bound to redirect URI and PKCE (S256, RFC 9700, 2.1.1) and valid once, and access tokens that do not expire.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { SandboxFacet } from '#providers/sandbox.ts'
@@ -28,9 +28,9 @@ export interface ConsentParts {
 }
 
 const timeoutMs = 600_000
-/** Browsers that came and never consented are forgotten oldest first. */
+/** Browsers that never consented are forgotten, oldest first. */
 const maxRequests = 1000
-/** As good as for ever. */
+/** Practically for ever. */
 const lifetimeMs = 100 * 365 * 86_400_000
 
 const same = (a: string, b: string): boolean => a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b))
@@ -48,7 +48,7 @@ export class Consent {
     this.#now = parts.now ?? Date.now
   }
 
-  /** `path` is below the facet's own. Undefined where it is none of these endpoints. */
+  /** `path` is below the facet's own. Undefined if it is none of these endpoints. */
   answer(request: SandboxRequest, path: string): SandboxResponse | undefined {
     const { authorizePath, tokenPath } = this.#parts.facet
     switch (`${request.method} ${path}`) {
@@ -66,7 +66,7 @@ export class Consent {
   #authorize(query: URLSearchParams): SandboxResponse {
     const { client, facet, title } = this.#parts
     const of = (name: string): string => query.get(name) ?? ''
-    // To an address that is not known nothing is ever sent, no error either (RFC 6749, 4.1.2.1).
+    // Nothing is ever sent to an unknown address, not even an error (RFC 6749, 4.1.2.1).
     if (of('client_id') !== client.id) return refused('There is no such client.')
     if (of('redirect_uri') !== client.redirectUri) return refused('The redirect URI is not the one that is registered.')
     const challenge = of('code_challenge')
@@ -121,7 +121,7 @@ export class Consent {
     if (form.get('grant_type') !== 'authorization_code') return facet.tokenError('unsupported_grant_type')
     const code = form.get('code') ?? ''
     const found = this.#codes.get(code)
-    // Whatever comes of it, a code is used once.
+    // A code is used up, whatever the result.
     this.#codes.delete(code)
     const verifier = form.get('code_verifier') ?? ''
     const challenge = createHash('sha256').update(verifier).digest('base64url')

@@ -1,10 +1,10 @@
-/** `emulate`'s Google and Microsoft, in this process, on ports that only the proxy knows of. */
+/** `emulate`'s Google and Microsoft, in this process, on ports that only the proxy knows. */
 import { randomBytes } from 'node:crypto'
 import { createEmulator, type Emulator } from 'emulate'
 import { freePort } from '../local/state/state-dir.ts'
 import type { SandboxResponse, SandboxRequest } from './http.ts'
 
-/** Those that `emulate` has. */
+/** The providers that `emulate` has. */
 export type Emulated = 'google' | 'microsoft'
 
 export interface Client {
@@ -14,12 +14,12 @@ export interface Client {
 }
 
 export interface EmulatorsOptions {
-  /** The guard's own URL: what the emulators say of themselves. */
+  /** The proxy's own URL, which the emulators use as theirs. */
   url: string
   clients: Readonly<Record<Emulated, Client>>
 }
 
-/** Who can consent: the first is whom the examples take. */
+/** The accounts that can consent. The examples use the first. */
 export const accounts: Readonly<Record<Emulated, readonly { email: string; name: string }[]>> = {
   google: [
     { email: 'you@example.com', name: 'You' },
@@ -32,18 +32,18 @@ export const accounts: Readonly<Record<Emulated, readonly { email: string; name:
 }
 
 export interface Emulators {
-  /** Asks one as somebody, or as nobody. */
+  /** Calls an emulator as an account, or without one. */
   ask(provider: Emulated, asked: SandboxRequest, email?: string): Promise<SandboxResponse>
   stop(): Promise<void>
 }
 
 const timeoutMs = 30_000
-/** The emulator lets each token ask 5,000 times an hour: so many times that is one account's limit. */
+/** The emulator allows each token 5,000 requests per hour: with several tokens this is the limit of one account. */
 const bearersEach = 20
 
 export async function startEmulators({ url, clients }: EmulatorsOptions): Promise<Emulators> {
   const started = new Map<Emulated, { emulator: Emulator; at: string }>()
-  /** What each account is known by to its emulator: tokens that never leave this process. */
+  /** The token of each account at its emulator. These tokens never leave this process. */
   const bearers = new Map<string, string[]>()
   const start = async (service: Emulated): Promise<void> => {
     const tokens: Record<string, { login: string; scopes: string[] }> = {}

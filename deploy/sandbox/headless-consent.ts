@@ -1,34 +1,34 @@
 /**
- * A person at a browser, for who has none: opens a start_url of Relay's, continues from the page there, consents as an account of the
- * sandbox, and goes back to Relay, keeping cookies on the way. It goes only from Relay to this sandbox and back.
+ * Consents without a browser: opens a start_url of Relay, continues from the page there, consents as an account of the sandbox, and returns
+ * to Relay, keeping cookies. It visits only Relay and this sandbox.
  */
 
 export interface ConsentRequest {
   startUrl: URL
-  /** The first of the provider's accounts where none is named. */
+  /** If none is named, the provider's first account. */
   account?: string | undefined
 }
 
-/** Whom a consent page offers. */
+/** The accounts that a consent page offers. */
 export type AccountsAt = (page: URL) => readonly { email: string }[]
 
 export interface ConsentResult {
   status: number
-  /** Where Relay sends the browser on to. */
+  /** Where Relay redirects the browser in the end. */
   location?: string
-  /** The page that is shown at the end, as text. */
+  /** The last page, as text. */
   page: string
 }
 
 export class ConsentError extends Error {
-  override readonly name = 'VisitError'
+  override readonly name = 'ConsentError'
 }
 
 const timeoutMs = 30_000
 const entities: Record<string, string> = { amp: '&', lt: '<', gt: '>', quot: '"', '#39': "'" }
 const unescaped = (text: string): string => text.replace(/&(amp|lt|gt|quot|#39);/g, (_, name: string) => entities[name]!)
 
-/** The words of a page. */
+/** The text of a page. */
 function textOf(html: string): string {
   const body = html.replace(/<(style|script|head)\b[\s\S]*?<\/\1>/gi, ' ').replace(/<[^>]*>/g, ' ')
   return unescaped(body).replace(/\s+/g, ' ').trim()
@@ -52,8 +52,8 @@ const formsOf = (page: string): Form[] =>
   }))
 
 /**
- * `relay` and `sandbox` are the origins it may go to. Where Relay asks to grant access once more it does, once. Throws VisitError where it
- * is led elsewhere, or finds no consent page.
+ * `relay` and `sandbox` are the origins that it may visit. If Relay asks for consent once more, it consents once more. Throws ConsentError
+ * if it is led elsewhere or finds no consent page.
  */
 export async function giveConsent(
   { startUrl, account }: ConsentRequest,

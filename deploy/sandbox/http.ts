@@ -1,4 +1,4 @@
-/** What the sandbox answers, in the shapes that the providers answer in. */
+/** The sandbox's responses, in the shapes of the providers. */
 export interface SandboxResponse {
   status: number
   headers: Record<string, string>
@@ -50,13 +50,13 @@ const googleStatus: Record<number, string> = {
   503: 'UNAVAILABLE',
 }
 
-/** An error as the API in question words it: Google's `error.status` and `errors[].reason`, Graph's `error.code`. */
+/** An error in the words of the API: Google's `error.status` and `errors[].reason`, Graph's `error.code`. */
 export function apiError(api: Api, status: number, reason: string, message: string, headers: Record<string, string> = {}): SandboxResponse {
   const google = { code: status, message, status: googleStatus[status] ?? 'INTERNAL', errors: [{ message, domain: 'global', reason }] }
   return json(status, { error: api === 'google' ? google : { code: reason, message } }, headers)
 }
 
-/** The JSON object of a body; undefined where it is something else. */
+/** The JSON object of a body; undefined if it is anything else. */
 export function objectOf({ body }: SandboxRequest): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(body.toString('utf8'))

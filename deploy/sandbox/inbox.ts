@@ -1,4 +1,4 @@
-/** What has been "sent": nothing leaves the sandbox, so this is where mails and events are looked at. */
+/** Everything that was "sent". Nothing leaves the sandbox, so mails and events are shown here. */
 import { escapeHtml, html, json, type SandboxResponse } from './http.ts'
 import type { Post } from '#providers/sandbox.ts'
 import type { OwnProvider } from './own-providers.ts'
@@ -8,10 +8,10 @@ import type { Graph } from '../../providers/microsoft/sandbox/graph.ts'
 
 export interface Mail {
   provider: 'google' | 'microsoft'
-  /** Whose account sent it. */
+  /** The account that sent it. */
   account: string
   id: string
-  /** The header of that name, which whoever composed it chose. */
+  /** The header of that name, as its composer chose it. */
   message_id: string
   from: string
   to: string
@@ -61,10 +61,10 @@ function bytesOf(encoding: string, text: string): Buffer {
   )
 }
 
-/** The text of a header with encoded words, where they are UTF-8. */
+/** The text of a header with encoded words, if they are UTF-8. */
 export function decodeWords(header: string): string {
   const joined = header.replace(/(=\?[^?]+\?[BQ]\?[^?]*\?=)\s+(?==\?)/gi, '$1')
-  // A character may be cut in two between words: bytes are joined first.
+  // A character may be cut between two words: join the bytes first.
   return joined.replace(/(?:=\?utf-8\?[BQ]\?[^?]*\?=)+/gi, (words) => {
     const each = [...words.matchAll(/=\?utf-8\?([BQ])\?([^?]*)\?=/gi)]
     return Buffer.concat(each.map(([, encoding, text]) => bytesOf(encoding!, text!))).toString('utf8')
@@ -96,7 +96,7 @@ function mailOf(account: string, { id, internalDate, payload }: GmailMessage): M
   }
 }
 
-/** What was sent stays as it is, so each is fetched once. */
+/** A sent mail does not change, so each is fetched once. */
 const fetched = new WeakMap<Emulators, Map<string, Mail>>()
 
 async function ofGmail(emulators: Emulators, email: string): Promise<Mail[]> {
@@ -156,7 +156,7 @@ export interface Inbox {
   posts: Post[]
 }
 
-/** Everything that was sent and made since the sandbox started, the oldest first. */
+/** Everything that was sent or created since the sandbox started, oldest first. */
 export async function inboxOf({ emulators, calendar, graph, own }: ReceivedCall): Promise<Inbox> {
   const gmail = await Promise.all(accounts.google.map(({ email }) => ofGmail(emulators, email)))
   const mails = [...gmail.flat(), ...ofGraph(graph)].sort((a, b) => a.sent_at.localeCompare(b.sent_at))

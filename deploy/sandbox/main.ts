@@ -22,7 +22,7 @@ function storeIn(file: string): StoredTokens | undefined {
   try {
     return JSON.parse(readFileSync(file, 'utf8')) as StoredTokens
   } catch {
-    // None, or not to be read: what was connected is then connected anew.
+    // No file, or not readable: accounts must then be connected again.
     return undefined
   }
 }

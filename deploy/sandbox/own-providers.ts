@@ -1,4 +1,4 @@
-/** The providers that are the sandbox's own, by their facets (providers/<name>/sandbox.ts). */
+/** The providers whose fakes are the sandbox's own, by their facets (providers/<name>/sandbox.ts). */
 import { providers } from '#providers/list.ts'
 import type { SandboxApi, SandboxFacet } from '#providers/sandbox.ts'
 import { bearerOf } from './authorization.ts'
@@ -7,7 +7,7 @@ import { accounts, type Client } from './emulators.ts'
 import type { SandboxRequest, SandboxResponse } from './http.ts'
 import type { IssuedTokens, Provider } from './tokens.ts'
 
-/** A provider whose fake is all the sandbox's own. */
+/** A provider whose fake is entirely the sandbox's own. */
 export interface OwnProvider {
   readonly provider: Provider
   readonly facet: SandboxFacet
@@ -43,7 +43,7 @@ export function answerAsOwnProvider(
   return holder === undefined ? facet.error(401, 'invalid_auth') : api.answer(asked, path, holder)
 }
 
-/** The accounts that a consent page offers, by where it is. */
+/** The accounts that a consent page offers, by its URL. */
 export const accountsOf = (own: readonly OwnProvider[]) => (page: URL) => {
   const found = ownOf(page, own)
   return found?.facet.accounts ?? accounts[page.pathname.startsWith('/oauth2/v2.0/') ? 'microsoft' : 'google']

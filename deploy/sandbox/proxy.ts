@@ -1,6 +1,6 @@
 /**
- * The one door of the sandbox, on loopback: what comes in is held to what the real providers hold to, then answered by `emulate` or by the
- * fakes for what it lacks. Trouble is ordered under /sandbox/faults; /sandbox/inbox shows what was sent.
+ * The only entry point of the sandbox, on loopback. It checks requests as strictly as the real providers do, then `emulate` answers, or the
+ * fakes for what `emulate` lacks. /sandbox/faults injects faults; /sandbox/inbox shows what was sent.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -21,18 +21,18 @@ import { IssuedTokens, type StoredTokens, type Provider } from './tokens.ts'
 import { ConsentError, giveConsent } from './headless-consent.ts'
 
 export interface SandboxProxyOptions {
-  /** On loopback: no other can be named. 0 is any that is free. */
+  /** On loopback only. 0 is any free port. */
   port?: number | undefined
-  /** Of those that are not emulated, the ones that are named. */
+  /** The providers to serve, of those that are not emulated. */
   clients: Readonly<Record<Emulated, Client> & Partial<Record<Provider, Client>>>
   accessTtlMs: number
-  /** The tokens of an earlier start, and where to keep them from now on. */
+  /** The tokens of an earlier start, and where to store them from now on. */
   kept?: StoredTokens | undefined
   keep?: ((tokens: StoredTokens) => void) | undefined
   now?: (() => number) | undefined
-  /** Hears of each call: method, path, status; never a query or a body. */
+  /** Called with method, path and status of each call; never with a query or a body. */
   onCall?: ((call: { method: string; path: string; status: number; fault: string | undefined }) => void) | undefined
-  /** Hears of what went wrong in the sandbox itself. */
+  /** Called with errors of the sandbox itself. */
   onError?: ((error: unknown) => void) | undefined
 }
 
@@ -42,7 +42,7 @@ export interface SandboxProxy {
   stop(): Promise<void>
 }
 
-/** A mail with its attachments, twice in base64, and something over. */
+/** A mail with its attachments, base64 twice, and a margin. */
 const bodyLimit = 64 << 20
 
 async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
@@ -65,7 +65,7 @@ export async function startSandbox(options: SandboxProxyOptions): Promise<Sandbo
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const url = URL.parse(request.url ?? '/', origin)
     const method = request.method ?? ''
-    // A name of the outside that points here is somebody else's page (DNS rebinding).
+    // A foreign name that points here belongs to another page (DNS rebinding).
     if (url === null || url.origin !== origin || !hosts.has(request.headers.host ?? '')) return send(response, empty(421))
     const body = await readBody(request)
     if (body === undefined) return send(response, empty(413))
@@ -128,7 +128,7 @@ function send(response: ServerResponse, { status, headers, body }: SandboxRespon
   response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) }).end(body)
 }
 
-/** What is answered when a call meets a fault; undefined: nothing, although it was done. */
+/** The response to a call that meets a fault; undefined: none, although the call was done. */
 async function withFault(
   fault: Fault | undefined,
   url: URL,
@@ -160,7 +160,7 @@ async function withFault(
 
 const apiOf = (url: URL): Api => (url.pathname.startsWith('/v1.0/') ? 'graph' : 'google')
 
-/** A call of an API: with a token that was issued, still valid, and granted for this. */
+/** A call of an API. Its token must be issued here, valid, and granted for the call. */
 async function api(asked: SandboxRequest, tokens: IssuedTokens, { emulators, calendar, graph }: ReceivedCall): Promise<SandboxResponse> {
   const api = apiOf(asked.url)
   const provider = api === 'google' ? 'google' : 'microsoft'
@@ -186,11 +186,13 @@ interface ControlParts {
   faults: Faults
   tokens: IssuedTokens
   outside: ReceivedCall
-  /** The origin that browsers are sent back to. */
+  /** The origin that browsers return to. */
   relay: string
 }
 
-/** What tests and people ask of the sandbox itself; never from a page of another origin, which could not send JSON here unasked. */
+/**
+ * What tests and people request from the sandbox itself; never a page of another origin, which could not send JSON here without permission.
+ */
 async function control(asked: SandboxRequest, { faults, tokens, outside, relay }: ControlParts): Promise<SandboxResponse> {
   const { method, url, headers } = asked
   if (headers.origin !== undefined && headers.origin !== url.origin) return empty(403)

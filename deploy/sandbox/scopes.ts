@@ -1,4 +1,4 @@
-/** Which of its scopes an API asks for. */
+/** The scopes that each API requires. */
 import { apiError, type SandboxResponse, type Api } from './http.ts'
 
 interface Rule {
@@ -33,10 +33,10 @@ const rules: readonly Rule[] = [
 const bare = (scope: string): string => scope.replace(/^https:\/\/graph\.microsoft\.com\//, '')
 
 const metadata = gmail('metadata')
-/** With nothing but this scope Gmail shows labels and headers, and searches nothing. */
+/** With this scope alone, Gmail shows labels and headers, and does not search. */
 const isMetadata = (query: URLSearchParams): boolean => ['metadata', 'minimal'].includes(query.get('format') ?? 'full') && !query.has('q')
 
-/** The refusal where a token's scopes do not allow a call, undefined where they do. What has no rule is not in the sandbox: 404. */
+/** The rejection if a token's scopes do not allow a call, or undefined. A call without a rule is not in the sandbox: 404. */
 export function refusalOf(api: Api, method: string, url: URL, scopes: readonly string[]): SandboxResponse | undefined {
   const path = url.pathname
   const rule = rules.find((each) => each.method.test(method) && each.path.test(path))

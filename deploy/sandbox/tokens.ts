@@ -1,7 +1,6 @@
 /**
- * The tokens that the sandbox has issued. `emulate` takes any token for its first user's; here only those count that were given out, for
- * the time that was said, and for the scopes that were granted. They are kept by their hashes, so that a kept file is no use to who reads
- * it.
+ * The tokens that the sandbox has issued. `emulate` accepts any token as its first user's; here a token is valid only if it was issued, for
+ * its lifetime, and for its scopes. The sandbox stores their hashes, so that the file is useless to a reader.
  */
 import { createHash } from 'node:crypto'
 import type { ProviderName } from '#providers/list.ts'
@@ -20,7 +19,7 @@ interface Access extends Grant {
   expiresAt: number
 }
 
-/** What is kept from one start to the next. */
+/** What is stored from one start to the next. */
 export interface StoredTokens {
   access: Record<string, Access>
   refresh: Record<string, Grant>
@@ -41,20 +40,20 @@ export class IssuedTokens {
     this.#now = now
   }
 
-  /** Remembers what was given out, for `ttlMs`. */
+  /** Records an issued token, valid for `ttlMs`. */
   issue(grant: Grant, accessToken: string, ttlMs: number, refreshToken?: string): void {
     this.#access.set(hash(accessToken), { ...grant, expiresAt: this.#now() + ttlMs })
     if (refreshToken !== undefined) this.#refresh.set(hash(refreshToken), grant)
     this.#kept()
   }
 
-  /** Whose a token is; undefined where it was never issued, has ended, or is another provider's. */
+  /** The owner of a token; undefined if it was never issued, has expired, or belongs to another provider. */
   holder(accessToken: string, provider: Provider): Grant | undefined {
     const found = this.#access.get(hash(accessToken))
     return found !== undefined && found.expiresAt > this.#now() && found.provider === provider ? found : undefined
   }
 
-  /** What a refresh token stands for, to that client alone. */
+  /** The grant of a refresh token, for that client alone. */
   refreshable(refreshToken: string, provider: Provider, clientId: string): Grant | undefined {
     const found = this.#refresh.get(hash(refreshToken))
     return found?.provider === provider && found.clientId === clientId ? found : undefined
@@ -64,12 +63,12 @@ export class IssuedTokens {
     return this.#access.has(hash(token)) || this.#refresh.has(hash(token))
   }
 
-  /** Whether somebody has let this client in before, and not taken it back since. */
+  /** Whether a person has granted this client access before, and not revoked it since. */
   hasConsented({ provider, email, clientId }: Grant): boolean {
     return [...this.#refresh.values()].some((each) => each.provider === provider && each.email === email && each.clientId === clientId)
   }
 
-  /** Forgets one token; a refresh token takes with it all that was granted with it. */
+  /** Forgets one token. A refresh token takes all tokens of its grant with it. */
   revoke(token: string): void {
     const key = hash(token)
     const grant = this.#refresh.get(key)
@@ -79,19 +78,19 @@ export class IssuedTokens {
     this.#kept()
   }
 
-  /** Forgets a refresh token that was exchanged for another; what it gave out goes on. */
+  /** Forgets a refresh token that was exchanged for another; tokens issued from it stay valid. */
   retire(refreshToken: string): void {
     this.#refresh.delete(hash(refreshToken))
     this.#kept()
   }
 
-  /** From now on every access token has ended; refresh tokens go on. */
+  /** Expires every access token; refresh tokens stay valid. */
   expireAll(): void {
     this.#access.clear()
     this.#kept()
   }
 
-  /** From now on nothing is valid, as after a person took the access away in their account. */
+  /** Invalidates everything, as if a person had revoked access in their account. */
   revokeAll(): void {
     this.#access.clear()
     this.#refresh.clear()

@@ -1,11 +1,11 @@
-/** The way of events to the audit log, where one that it will never take does not hold up the others. */
+/** Delivers events to the audit log. An event that the log will never accept does not block the others. */
 import { MeshError } from '../errors.ts'
 import type { AuditEvent } from './event.ts'
 
-/** Takes events into the audit log, each once by its id. INVALID_ARGUMENT: one of them is none, and nothing was taken. */
+/** Appends events to the audit log, each once by its id. INVALID_ARGUMENT: one of them is invalid, and none was appended. */
 export type Append = (events: readonly AuditEvent[]) => Promise<void>
 
-/** What one call of `Append` carries at the most. */
+/** Maximum events per call of `Append`. */
 export const maxConcurrency = 200
 
 export interface RejectedEvent {
@@ -14,8 +14,8 @@ export interface RejectedEvent {
 }
 
 /**
- * Sends events; resolves to those that were refused for what they are, each of them sent alone. Throws where the log is away: any of the
- * events may have been taken then, and all are to be sent again.
+ * Sends events. Resolves to those that were rejected as invalid, each of which was sent alone. Throws if the log is unavailable: any of the
+ * events may have been appended then, and all must be sent again.
  */
 export async function deliver(events: readonly AuditEvent[], append: Append): Promise<RejectedEvent[]> {
   if (events.length === 0) return []

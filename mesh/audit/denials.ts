@@ -1,7 +1,7 @@
 /**
- * Refused sign-ins and refused permissions, for the audit log: counted, so that a flood of them is one event a minute and not a flood of
- * events. They are no acts and have no transaction: they are kept in memory, and what is lost with a process that is killed is the minute's
- * count (docs/decisions/0008-audit-events.md).
+ * Failed authentications and denied permissions, for the audit log: counted, so that a flood of them is one event per minute and not a
+ * flood of events. They are not acts and have no transaction. They are kept in memory, and a killed process loses the count of its last
+ * minute (docs/decisions/0008-audit-events.md).
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { networkAddressOf, networkOf } from '../address-limiter.ts'
@@ -12,51 +12,54 @@ import { TokenBuckets } from '../token-bucket.ts'
 import { type Append, deliver, maxConcurrency } from './delivery.ts'
 import { type Principal, type AuditEvent, auditEvent } from './event.ts'
 
-/** Empty strings for what is not known. */
+/** Unknown values are empty strings. */
 export interface Denial extends Principal {
-  /** The last one is none, but is counted alike: it is nobody's act, and a client may do it a thousand times a minute. */
+  /**
+   * The last one is not a denial, but is counted in the same way: it is no caller's act, and a client may cause it a thousand times per
+   * minute.
+   */
   readonly action: 'sign_in.refused' | 'permission.refused' | 'signature.previous_key'
-  /** "refused" when unset. */
+  /** "refused" if unset. */
   readonly outcome?: 'refused' | 'success'
-  /** Of a closed table. */
+  /** From a closed table. */
   readonly reason: string
 }
 
-/** As those see it who refuse. */
+/** A denial as the denying code sees it. */
 export interface DenialCounter {
   note(refusal: Denial): void
 }
 
 export interface DenialsParts {
-  /** The service that refuses. */
+  /** The denying service. */
   service: string
   append: Append
   log: Logger
   metrics: Metrics
   /** In epoch milliseconds. */
   now?: () => number
-  /** Groups that are told apart at a time; 10,000 when unset. */
+  /** Maximum groups at a time; 10,000 if unset. */
   max?: number
 }
 
 interface Group {
-  /** The first of them. */
+  /** The time of the first. */
   readonly refusal: Denial
-  /** Whether others of its network came too: then the network is named, and no address of it. */
+  /** Whether other addresses of its network came too: the event then names the network and no address. */
   ofNetwork: boolean
   readonly since: number
   count: number
 }
 
 const minuteMs = 60_000
-/** What the last events have to get out when the process stops. */
+/** Maximum time to send the last events when the process stops. */
 const farewellMs = 2000
 /**
- * Refused sign-ins that are told apart by where they come from: so many groups at once, and as many an hour. Whoever asks for them is not
- * known, and each is a row that stays: beyond this all sources are counted together.
+ * Failed authentications are grouped by source: at most this many groups at once, and as many per hour. Their callers are unknown, and each
+ * group is a permanent row: beyond the limit, all sources are counted together.
  */
 const unauthenticatedGroups = { capacity: 200, refillMs: 3_600_000 }
-/** Stands for the sources that are too many to tell apart. */
+/** Stands for the sources beyond the limit. */
 export const others = 'others'
 
 export class Denials implements DenialCounter {
@@ -66,9 +69,9 @@ export class Denials implements DenialCounter {
   readonly #max: number
   readonly #unauthenticated = new TokenBuckets(1)
   #minute = 0
-  /** Of the minute under way. */
+  /** Of the current minute. */
   readonly #groups = new Map<string, Group>()
-  /** Of minutes that are over: their counts no longer change, since access may have taken them already. */
+  /** Of past minutes: their counts no longer change, because access may already have them. */
   #ended: AuditEvent[] = []
 
   constructor(parts: DenialsParts) {
@@ -85,7 +88,7 @@ export class Denials implements DenialCounter {
     this.#loop.start()
   }
 
-  /** Tells also of the minute under way. */
+  /** Sends the current minute as well. */
   async stop(): Promise<void> {
     await this.#loop.stop()
     this.#close()
@@ -104,7 +107,7 @@ export class Denials implements DenialCounter {
     if (group.refusal.source !== refusal.source && group.refusal.source !== others) group.ofNetwork = true
   }
 
-  /** Tells of the minutes that are over. Throws where access is away; nothing is lost by it. */
+  /** Sends the past minutes. Throws if access is unavailable; nothing is lost then. */
   async flush(): Promise<boolean> {
     this.#turn()
     await this.#report()
@@ -126,7 +129,7 @@ export class Denials implements DenialCounter {
   #turn(): void {
     const minute = Math.floor(this.#now() / minuteMs)
     if (minute === this.#minute) return
-    // While too much waits for access, the minute under way goes on: what it tells of when is less exact, and nothing is lost.
+    // While too many events wait for access, the current minute is extended: its time is less exact, and nothing is lost.
     if (this.#ended.length >= this.#max) return
     this.#minute = minute
     this.#close()
@@ -141,7 +144,7 @@ export class Denials implements DenialCounter {
     this.#groups.clear()
   }
 
-  /** By network. Where there are too many sources they are counted together, and where there are too many callers those too. */
+  /** By network. Too many sources are counted together, and so are too many callers. */
   #groupOf(refusal: Denial): Group {
     const room = (max: number, asked: Denial): Group | undefined => {
       const { workspace, actor, keyId, source, action, reason } = asked
@@ -161,7 +164,7 @@ export class Denials implements DenialCounter {
     )
   }
 
-  /** Whether there may be one more group with this source. */
+  /** Whether another group with this source is allowed. */
   #mayBeTold({ action, source }: Denial): boolean {
     if (action !== 'sign_in.refused' || source === others) return true
     return this.#unauthenticated.take('', unauthenticatedGroups, this.#now(), 1) === 1

@@ -1,25 +1,25 @@
 /**
- * What the audit log is told: one act, or a refusal. An acting service writes its events in the transaction of the act itself, into its own
- * outbox (outbox.ts); access chains them. Nothing here may hold a secret, a body or what a person wrote: ids, names from closed sets, times.
+ * An audit event: one act, or denials. The acting service writes it to its own outbox (outbox.ts) in the transaction of the act; access
+ * chains it. An event contains no secret, body or free text: only ids, names from closed sets, and times.
  */
 import { randomUUID } from 'node:crypto'
 
 export type AuditOutcome = 'success' | 'failed' | 'unknown' | 'refused'
 
-/** The words of relay.access.v1.AuditEvent. */
+/** The fields of relay.access.v1.AuditEvent. */
 export interface AuditEvent {
-  /** A UUID: an event that is told twice is taken once. */
+  /** A UUID: an event that is sent twice is appended once. */
   readonly eventId: string
-  /** Empty where it is not known whose it is. */
+  /** Empty if the workspace is unknown. */
   readonly workspace: string
   /** RFC 3339, UTC, with milliseconds. */
   readonly occurredAt: string
   /** The service that acted. */
   readonly service: string
-  /** e.g. "actions.execute"; a closed set a service. */
+  /** e.g. "actions.execute"; a closed set per service. */
   readonly action: string
   readonly outcome: AuditOutcome
-  /** A reason of a closed table; empty where there is none. */
+  /** A reason from a closed table; empty without one. */
   readonly reason: string
   readonly actor: string
   readonly keyId: string
@@ -27,13 +27,13 @@ export interface AuditEvent {
   readonly targets: readonly string[]
   readonly requestId: string
   readonly traceId: string
-  /** The address that it was asked from. */
+  /** The address of the request. */
   readonly source: string
-  /** How many it stands for. */
+  /** The number of occurrences that it stands for. */
   readonly count: number
 }
 
-/** Who asked, as far as it is known. */
+/** The caller, as far as known. */
 export interface Principal {
   readonly workspace: string
   readonly actor: string
@@ -50,7 +50,7 @@ export interface Act {
   readonly targets?: readonly string[]
 }
 
-/** An event that happens now. */
+/** An event with the current time. */
 export function auditEvent(service: string, principal: Principal, act: Act, occurredAt: Date = new Date()): AuditEvent {
   const { workspace, actor, keyId, requestId, traceId, source } = principal
   const { action, outcome, reason = '', targets = [] } = act
@@ -86,10 +86,10 @@ const texts = [
   'traceId',
   'source',
 ] as const satisfies readonly (keyof AuditEvent)[]
-/** Of one event as JSON; two hundred of them stay under what one gRPC message may have. */
+/** Maximum size of one event as JSON: two hundred of them fit into one gRPC message. */
 const maxCharacters = 4096
 
-/** An event as it was written into an outbox, from its JSON. Undefined for anything else. */
+/** An event from an outbox, parsed from its JSON. Undefined for anything else. */
 export function readAuditEvent(json: string): AuditEvent | undefined {
   if (json.length > maxCharacters) return undefined
   let read: unknown

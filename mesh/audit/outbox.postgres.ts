@@ -3,12 +3,15 @@ import type { Database } from '../postgres/database.ts'
 import { statementMaker } from '../postgres/statement.ts'
 import type { AuditOutboxStore } from './outbox.ts'
 
-/** What is put off for longer than this was put aside; every other wait is far shorter. One moment for the statement: it bounds a search in the index. */
+/**
+ * A row that is deferred for longer than this is a dead letter; every other delay is far shorter. The time is constant within the
+ * statement, so that it bounds an index search.
+ */
 const deadLetterFrom = `(SELECT clock_timestamp() + interval '1 hour')`
-/** Counts stop here: beyond, more rows would only make the count slower. */
+/** Counts stop here: counting more rows would only be slower. */
 export const maxCounted = 10_000
 
-/** `prefix` is the service's, for the names of its statements. */
+/** `prefix` is that of the service, for the names of its statements. */
 export function auditOutboxStore(database: Database, prefix: string): AuditOutboxStore {
   const statement = statementMaker(`${prefix}.audit-outbox-`)
   const inMs = (parameter: string) => `clock_timestamp() + ${parameter} * interval '1 millisecond'`
@@ -20,7 +23,7 @@ export function auditOutboxStore(database: Database, prefix: string): AuditOutbo
   )
   const sent = statement('sent', `DELETE FROM audit_outbox WHERE event_id = ANY ($1::uuid[])`)
   const defer = statement('defer', `UPDATE audit_outbox SET due_at = ${inMs('$2::float8')} WHERE event_id = ANY ($1::uuid[])`)
-  // When an event happened stands in the event; text that has no such time counts as new.
+  // The time of an event is in the event; without a valid one it counts as new.
   const backlog = statement(
     'backlog',
     `WITH waiting AS MATERIALIZED (

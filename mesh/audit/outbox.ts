@@ -1,6 +1,6 @@
 /**
- * Tells access what was done. The events were written in the transactions of the acts themselves; they are sent at least once, and access
- * takes each once. Several replicas may send from one outbox.
+ * Sends the events of acts to access. They were written in the transactions of the acts. They are sent at least once, and access appends
+ * each once. Several replicas may send from one outbox.
  */
 import { Loop } from '../loop.ts'
 import { backlogReader } from '../telemetry/backlog.ts'
@@ -11,19 +11,19 @@ import { type AuditEvent, readAuditEvent } from './event.ts'
 
 export interface QueuedEvent {
   readonly eventId: string
-  /** JSON, as it was written with the act. */
+  /** JSON, as written with the act. */
   readonly event: string
-  /** How often it was taken, with this time. */
+  /** How often it was claimed, including this time. */
   readonly attempts: number
 }
 
 export interface AuditOutboxStore {
-  /** Takes what is due, each event by one taker, and puts it off by `retryMs` in case the taker dies. */
+  /** Claims events that are due, each for one claimant, and defers them by `retryMs` in case the claimant dies. */
   take(options: { limit: number; retryMs: number }): Promise<readonly QueuedEvent[]>
-  /** Forgets them. */
+  /** Deletes them. */
   sent(eventIds: readonly string[]): Promise<void>
   putOff(eventIds: readonly string[], forMs: number): Promise<void>
-  /** How many wait, how old the oldest is in milliseconds, and how many more were put aside; counted up to a bound. */
+  /** How many are pending, the age of the oldest in milliseconds, and how many are dead letters; counted up to a limit. */
   backlog(): Promise<{ count: number; lagMs: number; deadLetters: number }>
 }
 
@@ -35,13 +35,13 @@ export interface AuditOutboxParts {
   intervalMs: number
 }
 
-/** Longer than a sending takes at the most, so that nobody else sends what is just being sent. */
+/** Longer than one delivery may take, so that no other replica sends the same events meanwhile. */
 const retryMs = 30_000
-/** An event that access refused for what it is: for a person to look at, and tried again once a day. */
+/** Access rejected the event as invalid: it is for an operator, and tried again once per day. */
 export const deadLetterMs = 24 * 3_600_000
-/** While access is away. */
+/** While access is unavailable. */
 const failingMs = 10_000
-/** Acts that follow each other are told together: a statement for many costs little more than one for one. */
+/** Acts in quick succession are sent together: one statement for many costs little more than one for one. */
 const gatherMs = 50
 
 const idsOf = (events: readonly { eventId: string }[]): string[] => events.map(({ eventId }) => eventId)
@@ -62,13 +62,13 @@ export class AuditOutbox {
     this.#loop.start()
   }
 
-  /** What has not been sent stays for another replica, or the next start. */
+  /** Events that were not sent are left for another replica, or the next start. */
   async stop(): Promise<void> {
     clearTimeout(this.#gathering)
     await this.#loop.stop()
   }
 
-  /** Says that an act was just written. Costs nothing to say often. */
+  /** Reports that an act was just written. Cheap to call often. */
   poke(): void {
     this.#gathering ??= setTimeout(() => {
       this.#gathering = undefined
@@ -76,7 +76,7 @@ export class AuditOutbox {
     }, gatherMs).unref()
   }
 
-  /** Sends what is due; true when there may be more. Throws where access or the store is away. */
+  /** Sends what is due. Returns true if there may be more. Throws if access or the store is unavailable. */
   async relay(): Promise<boolean> {
     const { store, append, log } = this.#parts
     const taken = await store.take({ limit: maxConcurrency, retryMs })
@@ -88,14 +88,14 @@ export class AuditOutbox {
       if (read?.eventId === eventId) events.push(read)
       else deadLetters.set(eventId, { attempts, problem: 'it cannot be read' })
     }
-    // In the order in which they happened, as far as this sending knows.
+    // In the order in which they happened, as far as this batch knows.
     events.sort((one, other) => (one.occurredAt < other.occurredAt ? -1 : 1))
     try {
       for (const { event, error } of await deliver(events, append)) {
         deadLetters.set(event.eventId, { action: event.action, violations: error.violations })
       }
     } catch (error) {
-      // Due again at once: this sender waits, and where it dies another need not.
+      // Due again at once: this sender waits, and if it dies another need not.
       await store.putOff(idsOf(taken), 0).catch(() => undefined)
       throw error
     }

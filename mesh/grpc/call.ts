@@ -1,4 +1,4 @@
-/** One call as its handler sees it, and the context that goes on with the calls it makes. */
+/** One call as its handler sees it, and the context for the calls that it makes. */
 import { randomUUID } from 'node:crypto'
 import type { Principal } from '../audit/event.ts'
 import { meshErrors } from '../errors.ts'
@@ -8,56 +8,58 @@ import type { Span } from '../telemetry/tracing.ts'
 import type { Caller } from './caller.ts'
 import type { Method } from './descriptors.ts'
 
-/** What travels from hop to hop. */
+/** The context that travels from hop to hop. */
 export interface Context {
-  /** A UUID v4, made where the request came in. */
+  /** A UUID v4, created where the request entered. */
   readonly requestId: string
   readonly trace: TraceContext
-  /** When the outermost caller stops waiting, in epoch milliseconds; undefined for work without one. */
+  /** When the outermost caller stops waiting, in epoch milliseconds; undefined without a deadline. */
   readonly deadline?: number
-  /** Aborted when nobody waits any longer. */
+  /** Aborted when no caller waits any longer. */
   readonly signal?: AbortSignal
-  /** What an outside caller showed; passed on so that the next service sees the same caller. */
+  /** The credentials of the outside caller, passed on so that the next service sees the same caller. */
   readonly callerToken?: string
-  /** The IP address that the outside request came from, as the first process of the mesh saw it. */
+  /** The IP address of the outside request, as the first process of the mesh saw it. */
   readonly source?: string | undefined
 }
 
 export interface Call extends Context {
   readonly method: Method
-  /** Where its trace is recorded. */
+  /** The trace that it belongs to. */
   readonly span: Span | undefined
   readonly deadline: number
   readonly signal: AbortSignal
-  /** The outside caller; undefined when a peer calls for itself. */
+  /** The outside caller; undefined if a peer calls for itself. */
   caller: Caller | undefined
-  /** What the calling service showed to prove its name, where that has not been found to hold already. */
+  /** The calling service's unverified proof of its name. */
   readonly peerToken: string | undefined
-  /** The calling service, where one proved its name: by its certificate where there is mTLS, else by that token. */
+  /** The calling service, if it proved its name: by its certificate over mTLS, otherwise by that token. */
   peer: string | undefined
-  /** What a peer says where the outside request came from; of anybody else, and of a peer that says nothing, the connection's address. */
+  /** The source that a peer reports; for any other caller, and a peer that reports none, the connection's address. */
   readonly source: string | undefined
-  /** The request as it came. */
+  /** The raw request. */
   readonly request: Uint8Array
-  /** Calls it once: when the response has been sent, or cannot be any longer. At once where that has come already. */
+  /** Calls it once, when the response has been sent or cannot be sent any more; at once if that has already happened. */
   onEnd(work: () => void): void
-  /** Tells the caller something beside the response, e.g. that it is a replay. */
+  /** Sends the caller metadata beside the response, e.g. that it is a replay. */
   reply(key: string, value: string): void
 }
 
-/** The outside caller of a call. Methods with a permission always have one: the policy saw to it. */
+/** The outside caller of a call. The policy ensures that methods with a permission always have one. */
 export function callerOf(call: Call): Caller {
   if (call.caller === undefined) throw meshErrors.UNAUTHENTICATED()
   return call.caller
 }
 
-/** The same, as the audit log is told of what the call does. */
+/** The same, for the audit events of the call. */
 export function principalOf(call: Call): Principal {
   const { workspace, actor, keyId } = callerOf(call)
   return { workspace, actor, keyId, requestId: call.requestId, traceId: call.trace.traceId, source: call.source ?? '' }
 }
 
-/** The context of work that nobody is waiting for. What a request set off goes on with its ids; what a process does by itself has its own. */
+/**
+ * The context of work that no caller waits for. Work that a request started keeps its ids; work that the process starts itself has its own.
+ */
 export function ownContext(): Context {
   const scope = currentScope()
   return scope === undefined ? { requestId: randomUUID(), trace: newTrace() } : { requestId: scope.work.requestId, trace: scope.trace }

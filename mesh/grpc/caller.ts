@@ -1,19 +1,19 @@
-/** Who is calling: outside callers by a token, services of the mesh by their own. What a method wants of them stands in its contract. */
+/** Callers: outside callers by token, services of the mesh by their own proof. A method's contract says what it requires. */
 
 /** An authenticated caller from outside. */
 export interface Caller {
   readonly workspace: string
   readonly actor: string
-  /** Which key it signed in with. */
+  /** The id of the API key. */
   readonly keyId: string
-  /** When that key expires, in epoch milliseconds; undefined where it never does. */
+  /** When that key expires, in epoch milliseconds; undefined if never. */
   readonly keyExpiresAtMs?: number | undefined
   may(permission: string): boolean
 }
 
 /**
- * Tells callers and peers by what they show, at once for what it has seen before. Undefined: not known. Throws, or rejects with,
- * DEPENDENCY_UNAVAILABLE where it cannot tell.
+ * Identifies callers and peers by their credentials, synchronously for credentials that it has seen. Undefined: not valid. Throws, or
+ * rejects with, DEPENDENCY_UNAVAILABLE if it cannot decide.
  */
 export interface Verifier {
   caller(token: string): Caller | undefined | Promise<Caller | undefined>
@@ -21,17 +21,17 @@ export interface Verifier {
   peer(token: string): string | undefined | Promise<string | undefined>
 }
 
-/** What we show a service of the mesh (`idempotency` is that of relay.idempotency.v1) to prove our name to it alone. */
+/** The proof of our name for one service of the mesh (`idempotency` is that of relay.idempotency.v1). */
 export type PeerToken = (service: string) => string | Promise<string>
 
 /**
- * Whether a peer is a service of the mesh. Envoy is none: over mTLS the requests that it lets through come from it too, and are anybody's.
- * It may call what names it, and nothing that is for any service.
+ * Whether a peer is a service of the mesh. Envoy is not: over mTLS it forwards requests of anyone. It may call methods that name it, and
+ * none that are for any service.
  */
 export const isService = (peer: string): boolean => peer !== 'envoy'
 
 const scheme = 'bearer '
-/** Without the flag that makes a pattern blind to case: on a token, that costs ten times as much. */
+/** Without the flag for case-insensitive matching, which makes it ten times as slow for a token. */
 const afterScheme = /^ *([A-Za-z0-9._~+/=-]{1,4096})$/
 
 /** The token of an `Authorization: Bearer …` value (RFC 6750; the scheme in any case, RFC 9110); undefined for any other. */

@@ -1,4 +1,4 @@
-/** Calls to other services: typed methods as promises, deadlines always, repeats only where the contract says that it is safe. */
+/** Calls to other services: typed methods as promises, always with a deadline, repeated only where the contract says that it is safe. */
 import { setTimeout as pause } from 'node:timers/promises'
 import {
   type ChannelCredentials,
@@ -30,9 +30,9 @@ import { fromServiceError } from './status.ts'
 import type { Tls } from '../tls/credentials.ts'
 
 export interface CallOptions {
-  /** Less than the contract's deadline, where the caller has less time. */
+  /** Shorter than the contract's deadline, if the caller has less time. */
   timeoutMs?: number
-  /** How often a call that is safe to repeat is made at the most; 3 when unset. */
+  /** Maximum attempts of a call that is safe to repeat; 3 if unset. */
   attempts?: number
 }
 
@@ -45,51 +45,51 @@ export type Methods<Definition> = {
     : never
 }
 
-/** What came back from a raw call: the message, and what the service said beside it. */
+/** The result of a raw call: the message, and the metadata beside it. */
 export interface RawReply {
   response: Buffer
   replies: Metadata
 }
 
 export interface ChannelParts {
-  /** `host:port`; several replicas joined by `+` are taken in turn. */
+  /** `host:port`; several replicas joined by `+` are used in turn. */
   address: string
-  /** Shows who we are; absent for a client outside the mesh. */
+  /** Our proof of identity; absent for a client outside the mesh. */
   peerToken?: PeerToken
-  /** The service at that address, by its name; where unset, the one whose contract a method is of. */
+  /** The name of the service at that address; if unset, the service whose contract a method belongs to. */
   service?: string
-  /** Where it is set, only that service is spoken to, and we show it our certificate instead of a token. */
+  /** If set, only that service is called, and our certificate replaces the token. */
   tls?: Tls | undefined
   metrics?: Metrics
-  /** How a name is looked up. */
+  /** How a name is resolved. */
   names?: NamesOptions
 }
 
-/** Callers whose tokens are kept as they go over the wire. */
+/** Maximum callers whose encoded tokens are kept. */
 const maxLoggedCallers = 200
 
-/** With less time left a call is not made again, in milliseconds. */
+/** A call is not repeated with less time left, in milliseconds. */
 const lastAttemptMs = 20
 
-/** The largest request, in bytes: as much as a server of the mesh takes. */
+/** Maximum request size, in bytes: the same as that of a server of the mesh. */
 export const maxRequestBytes = 1024 * 1024
 
 const channelOptions: ClientOptions = {
   'grpc.keepalive_time_ms': 20_000,
   'grpc.keepalive_timeout_ms': 5_000,
   'grpc.keepalive_permit_without_calls': 1,
-  // A service that comes back is found again within a second, not within grpc's default of two minutes.
+  // A service that returns is found within a second, not within grpc's default of two minutes.
   'grpc.initial_reconnect_backoff_ms': 100,
   'grpc.min_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': maxReconnectPauseMs,
   'grpc.max_receive_message_length': 4 * 1024 * 1024,
   'grpc.max_send_message_length': maxRequestBytes,
-  // Repeats are ours, below: they know what is safe.
+  // The retries below replace grpc's: they know what is safe.
   'grpc.enable_retries': 0,
   'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
 }
 
-/** `10.0.0.1:1+10.0.0.2:1` → `ipv4:10.0.0.1:1,10.0.0.2:1`, likewise IPv6; one name stands for as many replicas as it has. */
+/** `10.0.0.1:1+10.0.0.2:1` → `ipv4:10.0.0.1:1,10.0.0.2:1`, likewise IPv6. A single name stands for all of its replicas. */
 function targetOf({ address, names }: ChannelParts): { target: string; options?: ClientOptions } {
   const replicas = address.split('+')
   if (replicas.every((each) => /^[\d.]+:\d+$/.test(each))) return { target: `ipv4:${replicas.join(',')}` }
@@ -103,14 +103,14 @@ function targetOf({ address, names }: ChannelParts): { target: string; options?:
 const bufferOf = (bytes: Uint8Array): Buffer =>
   Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
-/** How the other end is known. An address alone does not say who should be there. */
+/** How the other end is identified. An address alone does not say which service should be there. */
 function securityOf({ address, service, tls }: ChannelParts): { credentials: ChannelCredentials; options?: ClientOptions } {
   if (tls === undefined) return { credentials: credentials.createInsecure() }
   if (service === undefined) throw new Error(`${address}: over mTLS a channel is to a service that it is told the name of`)
   return { credentials: tls.credentials(service), options: tls.channelOptions(service) }
 }
 
-/** One connection to one service, carrying bytes: what the gateway uses as it is, and typed clients build on. */
+/** One connection to one service, carrying bytes: the gateway uses it directly, typed clients build on it. */
 export class Channel {
   readonly #client: Client
   readonly #reconnection: Reconnection
@@ -136,12 +136,12 @@ export class Channel {
     this.#client.close()
   }
 
-  /** Counts these from 0 on, before their first call. */
+  /** Starts the counters of these methods at 0, before their first call. */
   expect(methods: readonly Method[]): void {
     if (this.#metrics !== undefined) methods.forEach(this.#metrics)
   }
 
-  /** Resolves when a replica says that it serves (grpc.health.v1); throws when none does within so many milliseconds. */
+  /** Resolves when a replica reports that it serves (grpc.health.v1). Throws if none does within the timeout. */
   async serving(timeoutMs: number): Promise<void> {
     const { path, requestSerialize, responseDeserialize } = HealthService.check
     const answer = await new Promise<string>((resolve, reject) => {
@@ -192,7 +192,7 @@ export class Channel {
     }
   }
 
-  /** Resolves when a failed call may be made again, to false where it may not. Rejects when the signal aborts. */
+  /** Resolves when a failed call may be repeated, or to false if it may not. Rejects when the signal aborts. */
   async #mayRepeat(
     failure: Failure,
     attempt: number,
@@ -208,7 +208,7 @@ export class Channel {
     return true
   }
 
-  /** The proof of who we are, at hand but for once every few minutes; empty where there is none to show. */
+  /** The proof of our identity, cached except for once every few minutes; empty without one. */
   #shown(method: Method): string | Promise<string> {
     const service = this.#service ?? method.owner
     return service === undefined || this.#peerToken === undefined ? '' : this.#peerToken(service)
@@ -225,7 +225,7 @@ export class Channel {
     return new Promise((resolve, reject) => {
       if (this.#closed) throw meshErrors.SHUTTING_DOWN()
       if (context.signal?.aborted) throw meshErrors.CANCELLED()
-      // The response and the trailer are reported one after the other, in no documented order.
+      // The response and the trailer arrive one after the other, in no documented order.
       let response: Buffer | undefined
       let replies: Metadata | undefined
       const settle = () => {
@@ -247,7 +247,7 @@ export class Channel {
     })
   }
 
-  /** grpc-js takes a stack trace for every call, which costs more than the call's own work. */
+  /** grpc-js records a stack trace for every call, which costs more than the call itself. */
   #begin(path: string, request: Buffer, metadata: Metadata, deadline: number, done: requestCallback<Buffer>): ClientUnaryCall {
     const asIs = (bytes: Buffer) => bytes
     const depth = Error.stackTraceLimit
@@ -269,7 +269,7 @@ export class Channel {
     return metadata
   }
 
-  /** What every call of one caller says: tokens are long, so they are checked and written once, until they change. */
+  /** The metadata that all calls of one caller share: tokens are long, so they are validated and encoded once, until they change. */
   #saidBy(callerToken: string, shown: string): Metadata {
     if (this.#shownLast !== shown) {
       this.#shownLast = shown
@@ -293,7 +293,7 @@ function endSpan(span: Span, code: string, reason: string | undefined): void {
   span.end()
 }
 
-/** Of `host:port`, where there is a connection. */
+/** The host of `host:port`, while there is a connection. */
 function serverOf(peer: string): Attributes {
   const match = /^\[?([^\]]+)\]?:(\d+)$/.exec(peer)
   return match === null ? {} : { 'server.address': match[1], 'server.port': Number(match[2]) }
@@ -301,7 +301,7 @@ function serverOf(peer: string): Attributes {
 
 /** The methods of a contract over a channel. */
 export function methodsOf<Definition extends ServiceDefinition>(definition: Definition, channel: Channel): Methods<Definition> {
-  // What services call for themselves; what callers from outside may call is called through the gateway's routes.
+  // Only the methods that services call for themselves; the gateway's routes call the others.
   const known = Object.values(definition).map(({ path }) => methodOf(path))
   channel.expect(known.filter(({ peers, open }) => peers.length > 0 || open))
   const entries = Object.entries(definition).map(([name, rpc]) => [
@@ -314,7 +314,7 @@ export function methodsOf<Definition extends ServiceDefinition>(definition: Defi
 
 const made = new WeakMap<Metrics, ReturnType<typeof methodMetrics>>()
 
-/** Several channels of one process count into the same two metrics. */
+/** The channels of one process share two metrics. */
 function clientMetrics(metrics: Metrics): ReturnType<typeof methodMetrics> {
   const help = { handled: 'gRPC calls to other services, by status code', handling: 'Duration of gRPC calls to other services' }
   const found = made.get(metrics) ?? methodMetrics(metrics, 'grpc_client', help)

@@ -1,15 +1,15 @@
-/** What the contracts say, read from the descriptor image that `make generate` makes of proto/. */
+/** The contracts, read from the descriptor image that `make generate` builds from proto/. */
 import { readFileSync } from 'node:fs'
 import { type DescExtension, type DescMethod, createFileRegistry, fromBinary, getOption, hasOption } from '@bufbuild/protobuf'
 import { FileDescriptorSetSchema, MethodOptions_IdempotencyLevel } from '@bufbuild/protobuf/wkt'
 
 const image = new URL('../../proto/gen/image.binpb', import.meta.url)
 
-/** Every file of the contracts, with what they import. */
+/** Every file of the contracts, with its imports. */
 export const descriptorSet = fromBinary(FileDescriptorSetSchema, readFileSync(image))
 export const registry = createFileRegistry(descriptorSet)
 
-/** An option of ours or Google's by its full name; the image always has it. */
+/** An option of ours or Google's by its full name; the image always contains it. */
 export function extension(name: string): DescExtension {
   const found = registry.getExtension(name)
   if (found === undefined) throw new Error(`the descriptor image has no option ${name}`)
@@ -22,27 +22,27 @@ const deadline = extension('relay.mesh.v1.deadline_ms')
 const open = extension('relay.mesh.v1.open')
 const widenedBy = extension('relay.mesh.v1.widened_by')
 
-/** What a contract says of one method. */
+/** What a contract says about one method. */
 export interface Method {
   /** As on the wire: /relay.actions.v1.ActionsService/ListActions. */
   readonly path: string
   /** relay.actions.v1.ActionsService */
   readonly service: string
   readonly name: string
-  /** The service of the mesh whose contract it is: "actions" of relay.actions.v1; undefined for contracts of others. */
+  /** The service of the mesh that the contract belongs to: "actions" for relay.actions.v1; undefined for contracts of others. */
   readonly owner: string | undefined
   readonly descriptor: DescMethod
-  /** What a caller needs; undefined where no caller from outside may call. */
+  /** The permission that a caller needs; undefined if no outside caller may call. */
   readonly permission: string | undefined
-  /** What lets a caller do the same beyond their own things. */
+  /** The permission that extends the method beyond the caller's own objects. */
   readonly widenedBy: string | undefined
   /** The services that may call; "*" is any. */
   readonly peers: readonly string[]
-  /** Anybody may call: the method itself checks what the request shows. */
+  /** Anyone may call: the method itself checks the credentials in the request. */
   readonly open: boolean
-  /** The longest a caller should wait. */
+  /** Maximum time that a caller should wait. */
   readonly deadlineMs: number
-  /** Whether it may be repeated when its outcome is not known. */
+  /** Whether it may be repeated when its outcome is unknown. */
   readonly safeToRepeat: boolean
   /** Whether it changes nothing. */
   readonly readOnly: boolean
@@ -70,7 +70,7 @@ function readMethod(descriptor: DescMethod): Method {
 
 const ours = [permission, widenedBy, peers, open, deadline]
 
-/** All methods of the mesh's own services by path, and those of other people's contracts that ours are written on. */
+/** All methods of the mesh's own services by path, and those of the foreign contracts that ours use. */
 export const methods: ReadonlyMap<string, Method> = new Map(
   [...registry]
     .flatMap((each) => (each.kind === 'service' ? each.methods : []))
@@ -79,7 +79,7 @@ export const methods: ReadonlyMap<string, Method> = new Map(
     .map((method) => [method.path, method]),
 )
 
-/** The method of a path, or an error that names the way out: a service cannot serve what no contract declares. */
+/** The method of a path, or an error that says what to do: a service cannot serve an undeclared method. */
 export function methodOf(path: string): Method {
   const method = methods.get(path)
   if (method === undefined) throw new Error(`no contract declares ${path}: run make generate`)

@@ -1,6 +1,6 @@
 /**
- * grpc.health.v1.Health, asked live: a check runs when somebody asks, at most twice a second, so that the answer is of now. (The npm
- * package keeps a table that somebody must remember to update, and loads a second protobuf runtime to do it.)
+ * grpc.health.v1.Health with live checks: a check runs on request, at most twice per second, so that the response is current. (The npm
+ * package keeps a table that must be updated by hand, and loads a second protobuf runtime.)
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import type { ServerWritableStream, UntypedServiceImplementation } from '@grpc/grpc-js'
@@ -12,7 +12,7 @@ import {
   type HealthServer,
 } from '#gen/grpc/health/v1/health.ts'
 
-/** Resolves when the dependency answers; throws or hangs when not. */
+/** Resolves if the dependency responds; throws or hangs if not. */
 export type HealthCheck = (signal: AbortSignal) => Promise<void>
 
 const freshMs = 500
@@ -39,7 +39,7 @@ export class Health {
     this.#timeoutMs = parts.timeoutMs ?? 1500
   }
 
-  /** From here on every check says NOT_SERVING, so that balancers look elsewhere while calls under way finish. */
+  /** From now on every check returns NOT_SERVING, so that balancers use other replicas while calls in progress finish. */
   drain(): void {
     this.#draining = true
   }
@@ -48,7 +48,7 @@ export class Health {
     return this.#draining
   }
 
-  /** Which dependencies answer. */
+  /** Which dependencies respond. */
   async dependencies(): Promise<Record<string, boolean>> {
     const names = Object.keys(this.#checks)
     const responses = await Promise.all(names.map((name) => this.#passes(name)))
@@ -87,7 +87,7 @@ export class Health {
   }
 }
 
-/** Tells a watcher of every change, until it goes or the process drains; the last word then is NOT_SERVING. */
+/** Sends a watcher every change, until it leaves or the process drains; the last status is then NOT_SERVING. */
 async function tellChanges(
   health: Health,
   call: ServerWritableStream<HealthCheckRequest, HealthCheckResponse>,
@@ -105,7 +105,7 @@ async function tellChanges(
   call.end()
 }
 
-/** Watches end when `draining` aborts: an open stream would hold up the server's end. */
+/** Watches end when `draining` aborts: an open stream would delay the server's end. */
 export function healthHandlers(
   health: Health,
   draining: AbortSignal,

@@ -1,4 +1,4 @@
-/** Counts and times of calls by method. A label is looked up once a method, not once a call: that costs more than the counting. */
+/** Counters and durations of calls by method. A label is looked up once per method, not per call: that costs more than the counting. */
 import { codes } from '../errors.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { LabelledHistogram } from '../telemetry/latency-histogram.ts'
@@ -7,7 +7,7 @@ import type { Method } from './descriptors.ts'
 export interface MethodMetrics {
   /** Calls that ended with a code. */
   ended(code: string): { inc(): void }
-  /** The trace is that of the call: its exemplar where it is recorded. */
+  /** The trace of the call, its exemplar if recorded. */
   readonly seconds: LabelledHistogram
 }
 
@@ -16,7 +16,10 @@ const begun = (counter: { inc(by?: number): void }) => {
   return counter
 }
 
-/** `<prefix>_handled_total` and `<prefix>_handling_seconds`, by the names that gRPC's own instrumentations use. A method is counted from 0 once it was asked for here. */
+/**
+ * `<prefix>_handled_total` and `<prefix>_handling_seconds`, the names of gRPC's own instrumentations. A method is counted from 0 once it
+ * was requested here.
+ */
 export function methodMetrics(
   metrics: Metrics,
   prefix: string,
@@ -33,7 +36,7 @@ export function methodMetrics(
 
   function make({ service, name }: Method): MethodMetrics {
     const labels = { grpc_service: service, grpc_method: name }
-    // All of a method's series begin as soon as it is known, so that its first failure is an increase.
+    // All series of a method start when it is known, so that its first failure is an increase.
     const byCode = new Map(['OK', ...Object.keys(codes)].map((code) => [code, begun(handled.labels({ ...labels, grpc_code: code }))]))
     const unknown = byCode.get('UNKNOWN')!
     return { ended: (code) => byCode.get(code) ?? unknown, seconds: handling.labels(labels) }

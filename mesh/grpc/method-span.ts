@@ -1,4 +1,6 @@
-/** Spans of calls by method (https://opentelemetry.io/docs/specs/semconv/rpc/rpc-spans/). What begins one is made once a method. */
+/**
+ * Spans of calls by method (https://opentelemetry.io/docs/specs/semconv/rpc/rpc-spans/). The start of a span is prepared once per method.
+ */
 import type { SpanStart } from '../telemetry/tracing.ts'
 import type { Method } from './descriptors.ts'
 
@@ -15,7 +17,7 @@ const begin = (kind: 'client' | 'server', { path, owner }: Method): SpanStart =>
   name: path.slice(1),
   kind,
   attributes: {
-    // Who should have answered, also where nobody did.
+    // The service that should have responded, even if none did.
     ...(kind === 'client' && owner !== undefined && { 'peer.service': owner }),
     'rpc.system.name': 'grpc',
     'rpc.method': path.slice(1),

@@ -1,29 +1,29 @@
 /**
- * Finds the replicas behind a name, and looks again as time goes on: one that was added gets calls, one that was removed gets none.
- * grpc-js's own resolver looks again only after a connection was lost.
+ * Finds the replicas behind a name, and resolves it again periodically: an added replica gets calls, a removed one gets none. grpc-js's own
+ * resolver resolves again only after it lost a connection.
  */
 import { lookup as lookUp } from 'node:dns/promises'
 import { type ChannelOptions, experimental, Metadata, status } from '@grpc/grpc-js'
 import { runDetached } from '../telemetry/scope.ts'
 
-/** The addresses that a name has now, as IPv4 or IPv6. Rejects where that cannot be said. */
+/** The current addresses of a name, IPv4 or IPv6. Rejects if they are unknown. */
 export type Lookup = (host: string) => Promise<string[]>
 
 export interface NamesOptions {
   lookup?: Lookup
-  /** Between two look-ups, in milliseconds. */
+  /** The interval between look-ups, in milliseconds. */
   intervalMs?: number
 }
 
 const byOperatingSystem: Lookup = async (host) => (await lookUp(host, { all: true })).map(({ address }) => address)
 const defaultIntervalMs = 10_000
-/** A connection that is lost is a reason to look at once, but not more often than this. */
+/** A lost connection triggers a look-up at once, but at most this often. */
 const minIntervalMs = 1000
 
 const scheme = 'mesh'
 const optionsKey = 'relay.names'
 
-/** What a channel is made with for a name and a port. */
+/** What a channel is created with for a name and a port. */
 export const byName = (hostAndPort: string, options: NamesOptions = {}): { target: string; options: ChannelOptions } => ({
   target: `${scheme}:${hostAndPort}`,
   options: { [optionsKey]: options },
@@ -38,7 +38,7 @@ class NameResolver implements experimental.Resolver {
   #timer: NodeJS.Timeout | undefined
   #looking = false
   #lookedAt = -Infinity
-  /** What was found last, to tell when it changes; empty before. */
+  /** The last result, to detect changes; empty before the first. */
   #found = ''
   #destroyed = false
 
@@ -70,10 +70,10 @@ class NameResolver implements experimental.Resolver {
   }
 
   #lookAfter(ms: number): void {
-    // The look-up under way goes on to the next one by itself.
+    // The look-up in progress schedules the next one.
     if (this.#looking) return
     clearTimeout(this.#timer)
-    // Of no request, whichever it was that made the channel look.
+    // It belongs to no request, whichever request made the channel resolve.
     this.#timer = setTimeout(
       runDetached(() => void this.#look()),
       ms,
@@ -91,7 +91,7 @@ class NameResolver implements experimental.Resolver {
     this.#lookAfter(this.#intervalMs)
   }
 
-  /** Undefined where nothing could be found: what was found before then still stands. */
+  /** Undefined if nothing was found: the previous result stays valid. */
   async #endpoints(): Promise<experimental.Endpoint[] | undefined> {
     try {
       const addresses = [...new Set(await this.#lookup(this.#host))].sort()

@@ -1,28 +1,28 @@
 /**
- * How long a call waits for a connection. A client that loses its last connection may know no replica for a moment although there is one,
- * because it has not tried again since that replica came back. So calls wait for the next connection, until a moment after the last one
- * was lost. From then on they fail at once, until there is a connection again.
+ * How long a call waits for a connection. A client that loses its last connection may briefly know no replica although one exists, because
+ * it has not tried again since that replica returned. So calls wait for the next connection, until a short time after the last one was
+ * lost. After that they fail at once, until there is a connection again.
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { type ChannelInterface, connectivityState } from '@grpc/grpc-js'
 
-/** The longest pause between two attempts to connect to one address, in milliseconds. */
+/** Maximum pause between two attempts to connect to one address, in milliseconds. */
 export const maxReconnectPauseMs = 500
 /** How long after the loss of the last connection calls wait for another, in milliseconds: some attempts, or one look-up of a name. */
 const windowMs = 2000
 
-/** What is asked of a channel of grpc-js. */
+/** The part of a grpc-js channel that is used here. */
 export type ConnectivityStates = Pick<ChannelInterface, 'getConnectivityState' | 'watchConnectivityState'>
 
 export class Reconnection {
   readonly #channel: ConnectivityStates
   readonly #now: () => number
-  /** When there was a connection last, before now. */
+  /** When there was last a connection. */
   #lostAtMs = -Infinity
   /** Aborts as soon as there is a connection. */
   #connected = new AbortController()
 
-  /** `now` is a clock that never goes back, in milliseconds. */
+  /** `now` is a monotonic clock, in milliseconds. */
   constructor(channel: ConnectivityStates, now = () => performance.now()) {
     this.#channel = channel
     this.#now = now
@@ -30,8 +30,8 @@ export class Reconnection {
   }
 
   /**
-   * Resolves to whether there is a connection: at once where there is, else when there is one, and at the latest at `deadline` (epoch
-   * milliseconds) or when calls wait no longer. Rejects with an AbortError when `signal` aborts.
+   * Resolves to whether there is a connection: at once if there is one, otherwise when there is one, and at the latest at `deadline` (epoch
+   * milliseconds) or when calls no longer wait. Rejects with an AbortError when `signal` aborts.
    */
   async before(deadline: number, signal: AbortSignal | undefined): Promise<boolean> {
     if (this.#state() === connectivityState.READY) return true

@@ -1,6 +1,6 @@
 /**
- * Server reflection (v1, and v1alpha for older clients), answered from the descriptor image. (`@grpc/reflection` was tried and fails with
- * grpcurl and buf: it rebuilds descriptors and loses options on the way.)
+ * Server reflection (v1, and v1alpha for older clients), from the descriptor image. (`@grpc/reflection` fails with grpcurl and buf: it
+ * rebuilds descriptors and loses options.)
  */
 import type { ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grpc-js'
 import { type DescFile, toBinary } from '@bufbuild/protobuf'
@@ -12,7 +12,7 @@ import { registry } from './descriptors.ts'
 const NOT_FOUND = 5
 const INVALID_ARGUMENT = 3
 
-/** A file and all that it imports, each once, the asked one first. */
+/** A file and all of its imports, each once, the requested one first. */
 function withImports(file: DescFile, seen = new Set<DescFile>()): Set<DescFile> {
   if (!seen.has(file)) {
     seen.add(file)
@@ -25,7 +25,7 @@ function withImports(file: DescFile, seen = new Set<DescFile>()): Set<DescFile> 
 function fileOf(symbol: string): DescFile | undefined {
   const found = registry.get(symbol)
   if (found !== undefined) return found.file
-  // A member: what is before its last name declares it, if it has such a member.
+  // A member: the name before its last part declares it, if it has such a member.
   const dot = symbol.lastIndexOf('.')
   const parent = registry.get(symbol.slice(0, Math.max(dot, 0)))
   const member = symbol.slice(dot + 1)
@@ -70,7 +70,7 @@ function answer(request: ServerReflectionRequest, services: readonly string[]): 
   }
 }
 
-/** Both versions have one wire format; they differ in name alone. Streams end when `draining` aborts. */
+/** Both versions have one wire format and differ only in name. Streams end when `draining` aborts. */
 export function reflectionHandlers(served: readonly string[], draining: AbortSignal) {
   const services = [
     ...served,

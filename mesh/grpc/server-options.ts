@@ -1,10 +1,10 @@
-/** What grpc-js itself bounds in a server of the mesh. */
+/** The limits of grpc-js itself in a server of the mesh. */
 import type { ServerOptions } from '@grpc/grpc-js'
 
-/** For the last answers, after their deadline. */
+/** For the last responses, after their deadline. */
 export const graceMs = 1000
 
-/** Bounds on what one connection and one message may ask of the process. */
+/** Limits on what one connection and one message may demand of the process. */
 const limits = {
   'grpc.max_receive_message_length': 1024 * 1024,
   'grpc.max_send_message_length': 4 * 1024 * 1024,
@@ -15,8 +15,8 @@ const limits = {
 }
 
 /**
- * A connection that has its age takes no more calls, so that its client comes again: perhaps to a replica that it did not know of. Those
- * under way go on for as long as any may.
+ * A connection that has reached its age accepts no more calls, so that its client reconnects, perhaps to a replica that it did not know.
+ * Calls in progress continue for the maximum time of any call.
  */
 function connectionAge(maxCallMs: number, maxConnectionAgeMs: number | undefined): Record<string, number> {
   if (maxConnectionAgeMs === undefined) return {}

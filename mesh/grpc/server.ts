@@ -26,7 +26,7 @@ import { toStatus } from './status.ts'
 import { ServerStreams, retryAfterMs, streamOf } from './stream-bytes.ts'
 import type { Tls, TlsListener } from '../tls/credentials.ts'
 
-/** The handlers of one service, as promises: (request, call) → response, or the response as it goes on the wire. */
+/** The handlers of one service, as promises: (request, call) → response, or the encoded response. */
 export type Handlers<Definition> = {
   [Name in keyof Definition]: Definition[Name] extends {
     requestDeserialize: (bytes: Buffer) => infer Request
@@ -36,7 +36,7 @@ export type Handlers<Definition> = {
     : never
 }
 
-/** A contract and its handlers; nothing reads it but the server. */
+/** A contract and its handlers; only the server reads it. */
 export interface BoundServer {
   readonly definition: ServiceDefinition
   readonly handlers: Record<string, (request: never, call: Call) => Promise<unknown>>
@@ -50,14 +50,14 @@ export const served = <Definition extends ServiceDefinition>(definition: Definit
 export interface ServerParts {
   services: readonly BoundServer[]
   verifier: Verifier
-  /** Counts who is refused, for the audit log. */
+  /** Counts denials, for the audit log. */
   denials?: DenialCounter | undefined
   health: Health
-  /** Where it is set, only services are spoken to that prove their name with a certificate. */
+  /** If set, only services that prove their name with a certificate are served. */
   tls?: Tls | undefined
   log: Logger
   metrics: Metrics
-  /** How long one connection is used, give or take a tenth, in milliseconds; without end when unset. */
+  /** Maximum age of a connection, give or take a tenth, in milliseconds; unlimited if unset. */
   maxConnectionAgeMs?: number
 }
 
@@ -73,10 +73,10 @@ function bytesOf(metadata: Metadata): number {
   return bytes
 }
 
-/** Who calls, as far as that was proven. */
+/** The proven identity of the caller. */
 interface Peer {
   name?: string | undefined
-  /** What was shown beside that, for the policy to judge. */
+  /** Further credentials, for the policy to verify. */
   token?: string | undefined
   /** Over mTLS, why there is no name. */
   refusal?: MeshError
@@ -92,7 +92,7 @@ function headerOf({ metadata }: ServerUnaryCall<Buffer, Uint8Array>, name: strin
 const startOf = methodSpan('server')
 
 export class GrpcServer {
-  /** The longest that any call may take, by the contracts, in milliseconds. */
+  /** Maximum time of any call, by the contracts, in milliseconds. */
   readonly maxCallMs: number
   readonly #server: Server
   readonly #parts: ServerParts
@@ -118,11 +118,11 @@ export class GrpcServer {
     }
   }
 
-  /** The port that it got. */
+  /** The port that it listens on. */
   async listen(address: ListenAddress): Promise<number> {
     const { tls, log } = this.#parts
     if (tls !== undefined) {
-      // The TLS is ours: that of grpc-js takes what TLS versions there are, and asks OpenSSL for the peer's certificate at every call.
+      // The TLS is ours: that of grpc-js accepts all TLS versions, and asks OpenSSL for the peer's certificate at every call.
       const connections = this.#server.createConnectionInjector(ServerCredentials.createInsecure())
       this.#listener = await tls.listen(address, { accept: (socket) => connections.injectConnection(socket), log })
       this.#streams.follow(this.#listener.port)
@@ -137,7 +137,7 @@ export class GrpcServer {
     return port
   }
 
-  /** Takes no new calls and lets those under way finish. What is not done by then is cut, and the answer is false. */
+  /** Accepts no new calls and lets those in progress finish. Calls that take too long are cut, and the result is false. */
   async drain(timeoutMs: number): Promise<boolean> {
     this.#parts.health.drain()
     this.#draining.abort()
@@ -161,7 +161,7 @@ export class GrpcServer {
       const method = methodOf(rpc.path)
       const handler = handlers[name]
       if (handler === undefined) throw new Error(`${rpc.path} has no handler`)
-      // Bytes in, bytes out: requests are decoded behind the policy, where a failure becomes a proper answer.
+      // Bytes in, bytes out: requests are decoded behind the policy, where a failure becomes a proper response.
       raw[name] = { ...rpc, requestDeserialize: (bytes: Buffer) => bytes, responseSerialize: (bytes: Uint8Array) => bytes as Buffer }
       implementation[name] = (call, reply) =>
         void this.#handle(method, call, reply, async (context) => {
@@ -199,26 +199,26 @@ export class GrpcServer {
     let timer = setTimeout(
       () => {
         end.abort()
-        // A response that its client has not taken by then stays here no longer.
+        // A response that its client has not read by then is dropped.
         timer = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), graceMs)
       },
       Math.max(0, call.deadline - Date.now()),
     )
     onEnd(() => clearTimeout(timer))
     if (grpcCall.cancelled) end.abort()
-    // grpc-js says this of every call, also of those that ended well.
+    // grpc-js reports this for every call, including those that ended well.
     grpcCall.on('cancelled', () => {
       if (!answered) end.abort()
     })
     const bytes = this.#streams.of(stream)
-    // It may have been compressed.
+    // It may be compressed.
     const hasRoom = bytes?.tryHold(grpcCall.request.length) === true
     const refusal = this.#refusalOf(grpcCall, peer, hasRoom)
-    // A call that nothing is done for is still seen.
+    // A rejected call is still observed.
     const passed = refusal === undefined ? this.#interceptors : [this.#interceptors[0]!, () => Promise.reject(refusal)]
     const respond = async () => {
       const response = await handle(call)
-      // What was done is told in any case.
+      // A completed call is reported in any case.
       if (!method.readOnly) bytes?.hold(response.length)
       else if (bytes?.tryHold(response.length) === false) throw meshErrors.OVERLOADED({ message: tooMuchUnread, retryAfterMs })
       return response
@@ -235,14 +235,14 @@ export class GrpcServer {
     }
   }
 
-  /** Why nothing is done for a call, before anything is. */
+  /** Why a call is rejected before any work. */
   #refusalOf({ metadata }: ServerUnaryCall<Buffer, Uint8Array>, { refusal }: Peer, hasRoom: boolean): MeshError | undefined {
     if (this.#draining.signal.aborted) return meshErrors.SHUTTING_DOWN()
     if (bytesOf(metadata) > maxMetadataBytes) return meshErrors.INVALID_REQUEST({ message: 'The metadata of a call may have 16 KiB.' })
     return hasRoom ? refusal : meshErrors.OVERLOADED({ retryAfterMs })
   }
 
-  /** The service that calls: over mTLS by its certificate, else by the token that it shows. A token that proves nothing is left to the policy. */
+  /** The calling service: over mTLS by its certificate, otherwise by its token. An invalid token is left to the policy. */
   #peerOf(grpcCall: ServerUnaryCall<Buffer, Uint8Array>): Peer | Promise<Peer> {
     const { tls, verifier } = this.#parts
     const token = headerOf(grpcCall, key.peer)
@@ -256,7 +256,7 @@ export class GrpcServer {
     }
   }
 
-  /** Of nobody but a proven service it is believed what a call is part of. */
+  /** Only a proven service is trusted to say what a call is part of. */
   #open(
     method: Method,
     grpcCall: ServerUnaryCall<Buffer, Uint8Array>,
@@ -273,7 +273,7 @@ export class GrpcServer {
     const asked = Number(grpcCall.getDeadline())
     const limit = Date.now() + method.deadlineMs
     const relayed = header(key.source)
-    // Now: a connection that is gone has no address, and work may go on after its call.
+    // Now: a closed connection has no address, and work may continue after its call.
     const connectedFrom = sourceOf(grpcCall.getPeer())
     const call: Call = {
       method,
@@ -281,7 +281,7 @@ export class GrpcServer {
       trace,
       span,
       callerToken: bearerToken(header(key.authorization)),
-      // No call may hold resources for longer than its contract says, whatever the caller would wait.
+      // No call may hold resources for longer than its contract says, however long the caller would wait.
       deadline: Number.isFinite(asked) ? Math.min(asked, limit) : limit,
       caller: undefined,
       peerToken,

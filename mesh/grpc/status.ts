@@ -1,4 +1,4 @@
-/** MeshError ⇄ gRPC status, the one place: google.rpc.Status with ErrorInfo, BadRequest and RetryInfo (https://google.aip.dev/193). */
+/** MeshError ⇄ gRPC status, in this one place: google.rpc.Status with ErrorInfo, BadRequest and RetryInfo (https://google.aip.dev/193). */
 import { Metadata, type ServiceError, type StatusObject } from '@grpc/grpc-js'
 import type { Any } from '#gen/google/protobuf/any.ts'
 import { BadRequest, ErrorInfo, RetryInfo } from '#gen/google/rpc/error_details.ts'
@@ -7,18 +7,18 @@ import { type Code, type FieldViolation, MeshError, codes, meshErrors, messageLi
 import { key } from '../telemetry/names.ts'
 
 const type = (name: string) => `type.googleapis.com/google.rpc.${name}`
-/** The reasons of a domain are unique to it, e.g. "actions.relay". */
+/** Reasons are unique within their domain, e.g. "actions.relay". */
 const suffix = '.relay'
 /**
- * How much of an error travels, in bytes of UTF-8. It goes as headers, which the strictest clients (grpc's C core) take 8 KiB of; there the
- * message is written twice, once percent-encoded, and the details grow by a third in base64. All of it together stays under 8 KiB.
+ * How much of an error is sent, in bytes of UTF-8. It travels as headers, of which the strictest clients (grpc's C core) accept 8 KiB. They
+ * contain the message twice, once percent-encoded, and the details grow by a third in base64. The total stays under 8 KiB.
  */
 const max = { message: 768, violation: 256, violations: 2048, metadata: 1024 }
-/** What a pair takes beside its text: tags and lengths. */
+/** The overhead of a pair: tags and lengths. */
 const overhead = 8
 const maxRetryMs = 2 ** 31 - 1
 
-/** The text without what cannot be encoded (half of a surrogate pair makes encodeURI throw), and cut at a whole character. */
+/** The text without what cannot be encoded (half of a surrogate pair makes encodeURI throw), cut at a whole character. */
 function cut(text: string, bytes: number): string {
   const whole = text.toWellFormed()
   if (Buffer.byteLength(whole) <= bytes) return whole
@@ -26,13 +26,13 @@ function cut(text: string, bytes: number): string {
   return `${whole.slice(0, read)}…`
 }
 
-/** The first pairs that fit together, whole. */
+/** The first whole pairs that fit together. */
 function firstWithin(pairs: readonly (readonly [string, string])[], bytes: number): (readonly [string, string])[] {
   let left = bytes
   return pairs.filter(([one, other]) => (left -= Buffer.byteLength(one) + Buffer.byteLength(other) + overhead) >= 0)
 }
 
-/** What is sent of an error. Never throws, whatever a handler put into it; the cause stays here. */
+/** What is sent of an error. Never throws, whatever a handler put into it; the cause is not sent. */
 export function toStatus(error: MeshError): Partial<StatusObject> {
   const shortened = error.violations.map((each) => [cut(each.field, max.violation), cut(each.description, max.violation)] as const)
   const fieldViolations = firstWithin(shortened, max.violations).map(([field, description]) => ({ field, description, reason: '' }))
@@ -60,7 +60,7 @@ export function toStatus(error: MeshError): Partial<StatusObject> {
 
 const codeNames = new Map<number, Code>(Object.entries(codes).map(([name, code]) => [code, name as Code]))
 
-/** What a failed call meant. An error without our details comes from the transport, or from something that is not of the mesh. */
+/** The meaning of a failed call. An error without our details comes from the transport, or from outside the mesh. */
 export function fromServiceError(error: ServiceError): MeshError {
   const encoded = error.metadata?.get(key.statusDetails)[0]
   if (Buffer.isBuffer(encoded)) {

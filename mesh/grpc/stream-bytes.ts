@@ -1,7 +1,7 @@
 /**
- * The bytes that the streams of a gRPC server hold: of a request what has come of it, then of its response what its client has not taken.
- * They are bounded for each connection and in all; a stream that finds no room is refused. grpc-js buffers both without a limit: HTTP/2's
- * windows bound what is on its way to a process, not what it keeps of a thousand streams.
+ * The bytes that the streams of a gRPC server hold: received parts of requests, and parts of responses that clients have not read. They are
+ * limited per connection and in total; a stream that does not fit is refused. grpc-js buffers both without a limit: HTTP/2's windows limit
+ * what travels to a process, not what it keeps of a thousand streams.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream, constants } from 'node:http2'
@@ -15,26 +15,26 @@ const KiB = 1024
 const MiB = 1024 * KiB
 
 /**
- * In bytes. A request of 1 MiB takes some five times that while it is served. The last part of all is for small messages: what holds up
- * large ones must not hold up leases and claims. One connection may have as many large ones as a gateway, which has one connection for all
- * of its callers, lets through at once (gateway/plugins/admission.ts).
+ * In bytes. A request of 1 MiB takes about five times that while it is served. The last part of the total is reserved for small messages,
+ * so that large ones do not block leases and claims. One connection may have as many large messages as a gateway, which has one connection
+ * for all of its callers, admits at once (gateway/plugins/admission.ts).
  */
 export const streamLimits = { total: 24 * MiB, reserved: 8 * MiB, small: 64 * KiB, connectionLarge: 14 * MiB, connectionSmall: 8 * MiB }
 
-/** What any call takes beside its messages. */
+/** The overhead of any call beside its messages. */
 const minBytes = 4 * KiB
 
-/** How long it takes, more or less, until there is room again. */
+/** The approximate time until there is space again. */
 export const retryAfterMs = 1000
 
-/** Node tells of every HTTP/2 stream here, before grpc-js sees it (https://nodejs.org/api/diagnostics_channel.html#http2). */
+/** Node reports every HTTP/2 stream here, before grpc-js sees it (https://nodejs.org/api/diagnostics_channel.html#http2). */
 const created = 'http2.server.stream.created'
 
-/** grpc-js keeps the stream of a call to itself, and nothing else says when a response has been taken. */
+/** grpc-js keeps the stream of a call private, and nothing else reveals when a response has been read. */
 export const streamOf = (call: ServerUnaryCall<unknown, unknown>): ServerHttp2Stream =>
   (call as unknown as { call: { stream: ServerHttp2Stream } }).call.stream
 
-/** Answers in the place of grpc-js, which has not seen a whole request yet, and takes no more of it. */
+/** Responds instead of grpc-js, which has not seen a complete request yet, and discards the rest. */
 function refuse(stream: ServerHttp2Stream): void {
   const { code, details, metadata } = toStatus(meshErrors.OVERLOADED({ retryAfterMs }))
   metadata?.set(key.unprocessed, '1')
@@ -43,7 +43,7 @@ function refuse(stream: ServerHttp2Stream): void {
   stream.close(constants.NGHTTP2_NO_ERROR)
 }
 
-/** What one stream holds, until it closes. */
+/** The bytes of one stream, until it closes. */
 export class StreamBytes {
   readonly #budget: ByteBudget
   readonly #connection: string
@@ -56,7 +56,7 @@ export class StreamBytes {
     this.#connection = connection
   }
 
-  /** Holds so many bytes of messages instead, and says true, where there is room for them. Otherwise nothing changes. */
+  /** Holds so many bytes of messages instead and returns true, if they fit. Otherwise nothing changes. */
   tryHold(bytes: number): boolean {
     const size = minBytes + bytes
     const isLarge = bytes > streamLimits.small
@@ -70,7 +70,7 @@ export class StreamBytes {
     return true
   }
 
-  /** The same whether there is room or not. */
+  /** The same, whether they fit or not. */
   hold(bytes: number): void {
     if (!this.tryHold(bytes)) this.#held?.resize(minBytes + bytes)
   }
@@ -86,7 +86,7 @@ export class StreamBytes {
   }
 }
 
-/** The streams of the connections that were accepted on one port. */
+/** The streams of the connections that one port accepted. */
 export class ServerStreams {
   readonly #budget = new ByteBudget({
     maxBytes: streamLimits.total,
@@ -113,7 +113,7 @@ export class ServerStreams {
     unsubscribe(created, this.#onCreated)
   }
 
-  /** Undefined where the stream found no room when it was opened. */
+  /** Undefined if the stream did not fit when it was opened. */
   of(stream: ServerHttp2Stream): StreamBytes | undefined {
     return this.#streams.get(stream)
   }

@@ -1,6 +1,6 @@
 /**
- * Tells outside callers by the tokens that access signs for them (Ed25519 JWT), without asking anybody: by the keys and revocations that it
- * was last told of. What was verified once is told at once, for as long as its time, its key and its API key stand.
+ * Verifies outside callers by the tokens that access signs for them (Ed25519 JWT), locally: with the last known keys and revocations. A
+ * verified token is accepted synchronously for as long as its time, its signing key and its API key are valid.
  */
 import type { KeyObject } from 'node:crypto'
 import { errors } from 'jose'
@@ -11,14 +11,14 @@ import { publicKeyOf } from './ed25519.ts'
 import { LruCache } from '../lru-cache.ts'
 import { type Claims, type TokenKind, claimsOf, endOf, isName } from './token-rules.ts'
 
-/** What a caller token is, for who makes one and who believes one. */
+/** The rules of a caller token, for its issuer and its verifiers. */
 export const callerToken = { typ: 'relay-caller+jwt', issuer: 'relay-access', audience: 'relay-mesh' } as const satisfies TokenKind
 
 const maxCached = 10_000
 const longest = { workspace: 128, actor: 128, keyId: 64, permission: 64 }
 const maxPermissions = 100
 
-/** A public key that tokens are signed with (RFC 8037). */
+/** A public key of tokens (RFC 8037). */
 export interface SigningKey {
   kid: string
   /** base64url, without padding. */
@@ -27,14 +27,14 @@ export interface SigningKey {
 
 export interface Revocation {
   keyId: string
-  /** From when on tokens of the API key are not believed, in epoch milliseconds; past is at once. */
+  /** When tokens of the API key stop being valid, in epoch milliseconds; a time in the past means at once. */
   notAfterMs: number
 }
 
 export interface CallerTokensParts {
   /** In epoch milliseconds. */
   now?: () => number
-  /** Brings what is new about the keys, where it can; a token whose key is not known waits for it. Rejects where nobody can tell. */
+  /** Fetches news about the keys, if possible; a token with an unknown key waits for it. Rejects if access is unavailable. */
   onUnknownKid?: () => Promise<void>
 }
 
@@ -51,7 +51,7 @@ interface VerifiedToken {
 export class CallerTokens {
   readonly #now: () => number
   readonly #onUnknownKid: () => Promise<void>
-  /** Undefined until somebody has told. */
+  /** Undefined until the first update. */
   #keys: ReadonlyMap<string, Key> | undefined
   readonly #revoked = new Map<string, { fromMs: number; keptUntilMs: number }>()
   readonly #cache = new LruCache<VerifiedToken>(maxCached)
@@ -62,8 +62,8 @@ export class CallerTokens {
   }
 
   /**
-   * Takes in what changed: `signingKeys` are all that count from now on, `revocations` come on top of the known ones. Throws for a key
-   * that is none, before anything is changed.
+   * Applies an update: `signingKeys` are all valid keys from now on, `revocations` are added to the known ones. Throws for an invalid key,
+   * before anything changes.
    */
   update({ signingKeys, revocations = [] }: { signingKeys?: readonly SigningKey[]; revocations?: readonly Revocation[] }): void {
     const known = this.#keys
@@ -76,7 +76,7 @@ export class CallerTokens {
     if (revocations.length > 0) this.#forget()
   }
 
-  /** Who shows this token; undefined where it proves nobody. Rejects with DEPENDENCY_UNAVAILABLE where that cannot be told now. */
+  /** The caller of this token; undefined if it is not valid. Rejects with DEPENDENCY_UNAVAILABLE if that is unknown now. */
   caller(token: string): Caller | undefined | Promise<Caller | undefined> {
     const proven = this.#cache.get(token)
     if (proven === undefined) return this.#verify(token)
@@ -85,7 +85,7 @@ export class CallerTokens {
     return undefined
   }
 
-  /** Whether an API key has not been revoked, as far as is known: what it began earlier may go on. Its expiry is in its tokens. */
+  /** Whether an API key has not been revoked, as far as is known, so that what it began may continue. Its expiry is in its tokens. */
   keyStands(keyId: string): boolean {
     const revoked = this.#revoked.get(keyId)
     return revoked === undefined || this.#now() < revoked.fromMs
@@ -99,7 +99,7 @@ export class CallerTokens {
     const caller = claims === undefined ? undefined : callerIn(claims)
     if (claims === undefined || caller === undefined || by === undefined) return undefined
     const proven = { caller, by, endMs: endOf(claims) }
-    // Once more: keys may have gone meanwhile.
+    // Checked again: keys may have been removed meanwhile.
     if (!this.#stands(proven)) return undefined
     this.#cache.set(token, proven)
     return caller
@@ -125,12 +125,12 @@ export class CallerTokens {
   }
 
   #revoke({ keyId, notAfterMs }: Revocation): void {
-    // The earliest counts: a key that was to run out is revoked, and never the other way round.
+    // The earliest time counts: a key with an expiry can be revoked, and never the reverse.
     const fromMs = Math.min(notAfterMs, this.#revoked.get(keyId)?.fromMs ?? Infinity)
     this.#revoked.set(keyId, { fromMs, keptUntilMs: Math.max(notAfterMs, this.#now()) + keyEndRetentionMs })
   }
 
-  /** Revocations that nothing can be of any more. */
+  /** Drops revocations that no valid token can be affected by. */
   #forget(): void {
     const now = this.#now()
     for (const [keyId, { keptUntilMs }] of this.#revoked) if (keptUntilMs < now) this.#revoked.delete(keyId)
@@ -138,8 +138,8 @@ export class CallerTokens {
 }
 
 /**
- * The caller that the claims name: `sub` acts in `ws` by the key `key`, which expires at `kexp` (in seconds), if ever. Undefined where they
- * are not what access writes.
+ * The caller that the claims name: `sub` acts in `ws` by the key `key`, which expires at `kexp` (in seconds), if ever. Undefined if access
+ * does not write such claims.
  */
 function callerIn({ sub, ws, key, kexp, perms }: Claims): Caller | undefined {
   if (!isName(sub, longest.actor) || !isName(ws, longest.workspace) || !isName(key, longest.keyId)) return undefined

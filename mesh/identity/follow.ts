@@ -1,4 +1,4 @@
-/** Keeps a process's caller tokens up with access: its feed is read once a second, and at once for a key that was not heard of yet. */
+/** Keeps a process's caller tokens up to date with access: reads its feed once per second, and at once for an unknown key. */
 import type { FollowRequest, FollowResponse } from '#gen/relay/access/v1/access.ts'
 import { meshErrors } from '../errors.ts'
 import { Loop } from '../loop.ts'
@@ -7,22 +7,22 @@ import type { Metrics } from '../telemetry/metrics.ts'
 import { SignatureStates } from '../signature-states.ts'
 import { CallerTokens } from './caller-tokens.ts'
 
-/** How often the feed is read, and at the most asked for beside that, in milliseconds. */
+/** The interval between reads of the feed, and the minimum interval of further requests, in milliseconds. */
 const intervalMs = 1000
 
-/** For how long what was read last is believed of an API key that does not come with a token, in milliseconds. */
+/** How long the last read is valid for an API key that comes without a token, in milliseconds. */
 const maxAgeMs = 60_000
 
 export interface AccessFeedParts {
-  /** One round trip to access; rejects in time where it is away. */
+  /** One round trip to access; rejects in time if it is unavailable. */
   follow: (request: FollowRequest) => Promise<FollowResponse>
   log: Logger
   metrics: Metrics
-  /** A clock that never goes back, in milliseconds. */
+  /** A monotonic clock, in milliseconds. */
   now?: () => number
 }
 
-/** While access is away nothing changes: known callers go on, new ones cannot be told. */
+/** While access is unavailable nothing changes: known callers continue, new ones cannot be verified. */
 export class AccessFeed {
   readonly tokens = new CallerTokens({ onUnknownKid: () => this.#ask() })
   readonly signatures = new SignatureStates()
@@ -31,11 +31,11 @@ export class AccessFeed {
   readonly #loop: Loop
   #sequence = 0
   #readAtMs: number
-  /** When the last reading began that left nothing to be read. */
+  /** When the last complete read began. */
   #caughtUpAtMs = -Infinity
   #reading: Promise<boolean> | undefined
   readonly #first = Promise.withResolvers<void>()
-  /** Until a reading ends well. */
+  /** Until a read succeeds. */
   #unavailable = false
   #askedAtMs = -Infinity
 
@@ -50,15 +50,15 @@ export class AccessFeed {
   }
 
   /**
-   * Whether an API key stands that began something here earlier. Throws DEPENDENCY_UNAVAILABLE until all revocations have been read, and
-   * where that was more than a minute ago: the key may be one of those that were not read.
+   * Whether an API key that began something earlier is still active. Throws DEPENDENCY_UNAVAILABLE until all revocations have been read,
+   * and if that was more than a minute ago: the key may be among the unread ones.
    */
   keyStands(keyId: string): boolean {
     if (this.#now() - this.#caughtUpAtMs > maxAgeMs) throw meshErrors.DEPENDENCY_UNAVAILABLE()
     return this.tokens.keyStands(keyId)
   }
 
-  /** Resolves when the first reading is over: everything was read that access knew, or access did not answer. */
+  /** Resolves when the first read is over: everything that access knew was read, or access did not respond. */
   get firstReading(): Promise<void> {
     return this.#first.promise
   }
@@ -71,7 +71,7 @@ export class AccessFeed {
     return this.#loop.stop()
   }
 
-  /** Rejects where access is away, as far as the last reading could tell. */
+  /** Rejects if access was unavailable at the last read. */
   async #ask(): Promise<void> {
     if (this.#reading === undefined) {
       if (this.#now() - this.#askedAtMs < intervalMs) {
@@ -83,7 +83,7 @@ export class AccessFeed {
     await this.#read()
   }
 
-  /** One reading at a time. True where there is more to be read at once. */
+  /** One read at a time. True if there is more to read at once. */
   #read(): Promise<boolean> {
     this.#reading ??= this.#readOnce()
       .then(
@@ -105,17 +105,17 @@ export class AccessFeed {
     this.#unavailable = true
     const beganAtMs = this.#now()
     const { signingKeys, revocations, sequence, signatures } = await this.#follow({ after, signaturesAfter: this.signatures.sequence })
-    // A moment that cannot be read is past: what was meant is that the key is believed no longer.
+    // An unreadable time counts as past: the intention was to end the key.
     const moments = revocations.map(({ keyId, notAfter }) => ({ keyId, notAfterMs: Date.parse(notAfter) || 0 }))
-    // First: who is told by a token may sign.
+    // First, because a service that a token names may sign.
     const moreSignatures = this.signatures.update(signatures)
     this.tokens.update({ signingKeys, revocations: moments })
     this.#unavailable = false
     this.#readAtMs = this.#now()
-    // Access that counts from an earlier number has lost some, or is another: everything is read again.
+    // An access service that counts from a lower number has lost data or is another: everything is read again.
     const startedOver = sequence < after
     this.#sequence = startedOver ? 0 : sequence
-    // An answer with revocations may not have had room for all: only one that brings none is the end.
+    // A response with revocations may not contain all of them: only one without any is the last.
     const moreRevocations = startedOver || (sequence > after && moments.length > 0)
     if (!moreRevocations) this.#caughtUpAtMs = beganAtMs
     return moreRevocations || moreSignatures

@@ -1,6 +1,6 @@
 /**
- * How the services of the mesh prove their names to each other without certificates: each signs short-lived tokens with a key of its own
- * (Ed25519 JWT), one for every service that it calls, so that none of them can use it elsewhere. The others know its public keys.
+ * How services of the mesh prove their names to each other without certificates. Each signs short-lived tokens with its own key (Ed25519
+ * JWT), one per called service, so that no receiver can reuse it elsewhere. The others know its public keys.
  */
 import type { KeyObject } from 'node:crypto'
 import { SignJWT, errors } from 'jose'
@@ -11,15 +11,15 @@ import { type TokenKind, claimsOf, endOf, maxLifetimeS } from './token-rules.ts'
 
 const typ = 'relay-peer+jwt'
 const audienceOf = (service: string) => `relay-mesh/${service}`
-/** With less left a token is signed anew, in milliseconds. */
+/** With less time left a token is signed again, in milliseconds. */
 const renewMs = 60_000
 /** Each replica of each service has one every few minutes. */
 const maxCached = 1000
 
-/** The public keys of every service by its name; several while one is exchanged. */
+/** The public keys of every service by name; several during a key exchange. */
 export type PeerKeys = ReadonlyMap<string, readonly string[]>
 
-/** What our own service shows the others. `now` in epoch milliseconds. */
+/** Our own service's proof for the others. `now` in epoch milliseconds. */
 export function peerTokenOf(name: string, privateKey: KeyObject, now: () => number = Date.now): PeerToken {
   const kid = xOf(privateKey)
   const current = new Map<string, { token: string | Promise<string>; renewAtMs: number }>()
@@ -40,7 +40,7 @@ export function peerTokenOf(name: string, privateKey: KeyObject, now: () => numb
     const atS = Math.floor(now() / 1000)
     const token = sign(service, atS)
     const fresh: { token: string | Promise<string>; renewAtMs: number } = { token, renewAtMs: (atS + maxLifetimeS) * 1000 - renewMs }
-    // Whoever calls meanwhile waits for the same one.
+    // Callers meanwhile wait for the same token.
     current.set(service, fresh)
     return token.then(
       (signed) => (fresh.token = signed),
@@ -52,14 +52,14 @@ export function peerTokenOf(name: string, privateKey: KeyObject, now: () => numb
   }
 }
 
-/** Tells the services of the mesh by what they show `audience`, our own service. */
+/** Verifies the proofs that services of the mesh send to `audience`, our own service. */
 export class PeerTokens {
   readonly #kind: TokenKind
   readonly #now: () => number
   readonly #keys = new Map<string, { name: string; key: KeyObject }>()
   readonly #cache = new LruCache<{ name: string; endMs: number }>(maxCached)
 
-  /** Throws where a key is none, or is the key of two services. */
+  /** Throws for an invalid key, or a key of two services. */
   constructor({ audience, peers, now = Date.now }: { audience: string; peers: PeerKeys; now?: () => number }) {
     this.#kind = { typ, audience: audienceOf(audience) }
     this.#now = now
@@ -72,7 +72,7 @@ export class PeerTokens {
     }
   }
 
-  /** The service that shows this token; undefined where it proves none to us. */
+  /** The service that this token proves; undefined if it proves none to us. */
   peer(token: string): string | undefined | Promise<string | undefined> {
     const proven = this.#cache.get(token)
     if (proven === undefined) return this.#verify(token)
@@ -86,7 +86,7 @@ export class PeerTokens {
     const claims = await claimsOf(
       token,
       this.#kind,
-      // The kid is the public key itself: it says whose it is.
+      // The kid is the public key itself, which says whose it is.
       ({ kid = '' }) => {
         const known = this.#keys.get(kid)
         if (known === undefined) throw new errors.JWKSNoMatchingKey()

@@ -1,4 +1,4 @@
-/** The variables that say who a process is, and whom it believes. */
+/** The variables of a process's identity, and of the identities that it trusts. */
 import { readFileSync } from 'node:fs'
 import { type Variable, optional, secret, text } from '../config.ts'
 import type { PeerKeys } from './peer-tokens.ts'
@@ -23,18 +23,18 @@ export const identityVariables = {
   tlsKey: optional(text('MESH_TLS_KEY', 'The key of that certificate, a PEM file')),
 }
 
-/** Every process but access itself follows it. */
+/** Every process except access itself follows access. */
 export const accessVariables = {
   accessAddress: text('ACCESS_ADDR', 'The access service, as host:port; several replicas joined by +'),
 }
 
-/** Whose keys are whose. Throws where the text is not what the variable's documentation says. */
+/** The keys per service. Throws if the text is not what the variable's documentation says. */
 export function parsePeers(json: string): PeerKeys {
   let parsed: unknown
   try {
     parsed = JSON.parse(json)
   } catch {
-    // Without the parser's words: they show a piece of what may be the wrong file.
+    // Without the parser's message, which shows a piece of what may be the wrong file.
     throw new Error('is not JSON')
   }
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw new Error('is not a JSON object')

@@ -1,13 +1,13 @@
-/** A connection to addresses that somebody has chosen, and what kept one from coming about, in our words. */
+/** A connection to chosen addresses, and the reason if there is none, in our words. */
 import net from 'node:net'
 import tls from 'node:tls'
 import { Steps } from '../telemetry/steps.ts'
 import { errorType } from '../telemetry/tracing.ts'
 
-/** Why there is no connection; the message is public and holds no address. */
+/** Why there is no connection; the message is public and contains no address. */
 export class ConnectError extends Error {
   override readonly name = 'ConnectError'
-  /** `refused` by our own rules, `failed` on the way there, or `stopped` by the signal. */
+  /** `refused` by our own rules, `failed` on the way, or `stopped` by the signal. */
   readonly kind: 'refused' | 'failed' | 'stopped'
 
   constructor(kind: ConnectError['kind'], message: string, cause?: unknown) {
@@ -33,14 +33,14 @@ export const endpointOf = ({ protocol, hostname, port }: URL): Endpoint => {
   return { secure, host: hostname.replace(/^\[|\]$/g, ''), port: port === '' ? (secure ? 443 : 80) : Number(port) }
 }
 
-/** So many addresses of a name are tried. */
+/** Maximum addresses of a name that are tried. */
 const maxTried = 8
 
 /** A connected socket to one of the addresses; for https with a verified certificate of the host's name. Throws ConnectError. */
 export function connect({ secure, host, port }: Endpoint, addresses: readonly string[], signal: AbortSignal): Promise<net.Socket> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(connectStopped())
-    // An address as host skips the look-up; it is then the one address that was chosen.
+    // An address as host skips the look-up, and is the one that was chosen.
     const options = { host, port, lookup: onlyThese(addresses.slice(0, maxTried)), noDelay: true }
     // RFC 6066: the name in SNI is never an address and has no trailing dot.
     const servername = net.isIP(host) === 0 ? host.replace(/\.$/, '') : ''
@@ -61,7 +61,7 @@ export function connect({ secure, host, port }: Endpoint, addresses: readonly st
       reject(connectFailed(error))
     }
     socket.once('error', fail)
-    // Stays on the socket: an error between here and its next owner must not end the process.
+    // Stays on the socket: an error before its next owner handles it must not end the process.
     socket.on('error', () => undefined)
     socket.once(secure ? 'secureConnect' : 'connect', () => {
       signal.removeEventListener('abort', stop)
@@ -100,7 +100,7 @@ const sentences: Readonly<Record<string, string>> = {
   EPROTO: 'TLS: the handshake failed',
 }
 
-/** A driver's error in our words: its own text holds addresses. */
+/** A driver's error in our words: its own text contains addresses. */
 function sentence(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
   return sentences[code] ?? (code.startsWith('ERR_SSL') || code.startsWith('ERR_TLS') ? sentences['EPROTO']! : 'the connection failed')

@@ -1,7 +1,7 @@
 /**
- * The body of a response, decoded and bounded. `Accept-Encoding: identity` asks for none of this, but a server may not listen (RFC 9110,
- * 12.5.3). Nothing is decoded while it arrives: what has come is bounded first, then what it comes to, so that no bomb and no slow sender
- * holds memory; and one at a time, for a decoder may keep a window of 16 MB.
+ * The body of a response, decoded and limited. `Accept-Encoding: identity` asks for none of this, but a server may ignore it (RFC 9110,
+ * 12.5.3). Nothing is decoded while it arrives: first the received bytes are limited, then the decoded ones, so that no bomb and no slow
+ * sender holds memory. One body at a time, because a decoder may keep a window of 16 MB.
  */
 import type { Readable, Transform } from 'node:stream'
 import zlib from 'node:zlib'
@@ -9,9 +9,9 @@ import { FairSlots } from '../fair-slots.ts'
 
 export interface Body {
   bytes: Buffer
-  /** Whether that is all: not where a limit was reached, the connection ended, or the encoding is broken or unknown. */
+  /** Whether that is the whole body: not if a limit was reached, the connection ended, or the encoding is broken or unknown. */
   complete: boolean
-  /** The encoding that is not known here; nothing of the body is shown then. */
+  /** The unknown encoding; nothing of the body is shown then. */
   unknownCoding?: string
 }
 
@@ -19,7 +19,7 @@ type Decoder = (flush: boolean, first: number, second: number) => Transform
 
 const gunzip: Decoder = (flush) => zlib.createGunzip(flush ? { finishFlush: zlib.constants.Z_SYNC_FLUSH } : {})
 
-/** https://www.iana.org/assignments/http-parameters: those that are in use. */
+/** https://www.iana.org/assignments/http-parameters: those in use. */
 const decoders: ReadonlyMap<string, Decoder> = new Map([
   ['gzip', gunzip],
   ['x-gzip', gunzip],
@@ -27,7 +27,7 @@ const decoders: ReadonlyMap<string, Decoder> = new Map([
   [
     'deflate',
     (flush, first, second) => {
-      // RFC 9110, 8.4.1.2: zlib's format; some send it without that frame.
+      // RFC 9110, 8.4.1.2: zlib's format; some servers send it without that frame.
       const framed = (first & 0x0f) === 8 && ((first << 8) | second) % 31 === 0
       const options = flush ? { finishFlush: zlib.constants.Z_SYNC_FLUSH } : {}
       return framed ? zlib.createInflate(options) : zlib.createInflateRaw(options)
@@ -37,7 +37,7 @@ const decoders: ReadonlyMap<string, Decoder> = new Map([
 
 const decoding = new FairSlots({ max: 1, maxPerTenant: 1, maxQueued: Infinity, maxQueuedPerTenant: Infinity, timeoutMs: 60_000 })
 
-/** `encoding`: the response's Content-Encoding. Both what arrives and what it comes to are at most `maxBytes` long. */
+/** `encoding`: the response's Content-Encoding. Both the received and the decoded body have at most `maxBytes`. */
 export async function readBody(body: Readable, encoding: string, maxBytes: number): Promise<Body> {
   const codings = encoding
     .split(',')
@@ -59,7 +59,7 @@ export async function readBody(body: Readable, encoding: string, maxBytes: numbe
   }
 }
 
-/** What came before the limit or an error; to leave the loop destroys the stream, and with it the connection. */
+/** What came before the limit or an error. Leaving the loop destroys the stream, and with it the connection. */
 async function collect(stream: Readable, maxBytes: number): Promise<Body> {
   const chunks: Buffer[] = []
   let room = maxBytes

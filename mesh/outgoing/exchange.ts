@@ -1,6 +1,6 @@
 /**
- * Requests and responses (HTTP/1.1) on a connection that is open already, one after the other. Nothing is repeated, no redirect is followed,
- * interim responses are skipped, and a response is bounded in its headers and its body.
+ * Requests and responses (HTTP/1.1) on an open connection, one after the other. Nothing is repeated, no redirect is followed, interim
+ * responses are skipped, and a response is limited in its headers and its body.
  */
 import type net from 'node:net'
 import { Client } from 'undici'
@@ -15,13 +15,13 @@ export interface ExchangeRequest {
   headers: Readonly<Record<string, string>>
   /** The exact bytes; none for a request without a body. */
   body?: Uint8Array | string | undefined
-  /** Ends it, wherever it is. */
+  /** Aborts it at any point. */
   signal: AbortSignal
-  /** At most so much of the response's body is read, and kept when decoded. */
+  /** Maximum bytes of the response's body that are read, and kept when decoded. */
   maxBytes: number
   /** The connection is not used again. */
   last?: boolean
-  /** Told of the status as soon as it is read. */
+  /** Called with the status as soon as it is read. */
   onStatus?: (status: number) => void
 }
 
@@ -33,13 +33,13 @@ export interface ExchangeResponse extends Body {
 /** The headers of one response. */
 export const maxHeaderBytes = 16 * 1024
 
-/** How long a connection that nobody uses is kept, in milliseconds: far shorter than the other side keeps it. */
+/** How long an unused connection is kept, in milliseconds: far shorter than the other side keeps it. */
 export const idleMs = 4_000
 
-/** Why there is no status: the request may have arrived. */
+/** Why there is no status. The request may have arrived. */
 export class ExchangeError extends Error {
   override readonly name = 'ExchangeError'
-  /** `lost`: no response, or not one of HTTP; `headers too large`: one that is not read to its end; `stopped` by the signal. */
+  /** `lost`: no response, or not one of HTTP; `headers too large`: not read to the end; `stopped` by the signal. */
   readonly kind: 'lost' | 'headers too large' | 'stopped'
 
   constructor(kind: ExchangeError['kind'], cause: unknown) {
@@ -48,13 +48,13 @@ export class ExchangeError extends Error {
   }
 }
 
-/** What is said of headers that are too large. */
+/** The sentence for headers that are too large. */
 export const headerLimits = `headers of more than ${maxHeaderBytes / 1024} KiB, or interim responses of more than ${maxInterimBytes / 1024} KiB`
 
 export class HttpConnection {
   readonly #client: Client
   readonly #stream: FinalResponses
-  /** Whether a response has not come whole: what follows on this connection would be the rest of it. */
+  /** Whether a response was not read completely: the next bytes on this connection would be the rest of it. */
   #inside = false
 
   constructor(socket: net.Socket, origin: string) {
@@ -63,11 +63,11 @@ export class HttpConnection {
     let used = false
     this.#stream = stream
     this.#client = new Client(origin, {
-      // undici asks again where a socket closed before it was written to: this one has one connection and no other.
+      // undici repeats a request whose socket closed before it was written to: this one has one connection and no other.
       connect: (_options, done) => {
         const first = !used
         used = true
-        // Later, for undici forgets a request whose connection is there at once. A stream serves it as a socket does.
+        // Later, because undici forgets a request whose connection is there at once. A stream serves it like a socket.
         queueMicrotask(() => (first ? done(null, stream as unknown as net.Socket) : done(new Error('The connection is used up.'), null)))
       },
       maxHeaderSize: maxHeaderBytes,

@@ -1,4 +1,4 @@
-/** What this machine says of names before any DNS server is asked: hosts(5) and resolv.conf(5). Pure. */
+/** What this machine says about names before any DNS server is asked: hosts(5) and resolv.conf(5). Pure. */
 import { isIP } from 'node:net'
 
 /** Addresses by name, in lower case. */
@@ -19,11 +19,11 @@ export function parseHosts(text: string): ReadonlyMap<string, readonly string[]>
 export interface Search {
   /** Domains that a name may be completed with. */
   readonly domains: readonly string[]
-  /** A name with fewer dots is completed before it is asked for as it is. */
+  /** A name with fewer dots is completed before it is looked up as it is. */
   readonly ndots: number
 }
 
-/** glibc's limit before 2.26, and more than anybody needs: each domain is another two questions. */
+/** glibc's limit before 2.26: each domain is another two queries. */
 const maxDomains = 6
 
 export function parseSearch(text: string): Search {
@@ -46,7 +46,7 @@ export function parseSearch(text: string): Search {
   return { domains, ndots }
 }
 
-/** The names to ask for, in their order; one that ends in a dot is whole already. */
+/** The names to look up, in order; a name with a final dot is complete already. */
 export function candidates(name: string, { domains, ndots }: Search): string[] {
   const bare = bareName(name)
   if (name.endsWith('.')) return [bare]

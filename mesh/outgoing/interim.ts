@@ -1,7 +1,7 @@
 /**
- * A connection whose other side may send interim responses (1xx), however many and in whatever order (RFC 9110, 15.2): they are taken out of
- * what is read, so that whoever speaks HTTP on it sees final responses alone. Bounded in bytes, for an interim response may be followed by
- * others for ever; in time it is the request's own limit that counts.
+ * A connection whose other side may send interim responses (1xx), in any number and order (RFC 9110, 15.2). They are removed from what is
+ * read, so that the HTTP client sees only final responses. They are limited in bytes, because one may follow another for ever; the
+ * request's own timeout limits the time.
  */
 import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
@@ -17,16 +17,16 @@ export class InterimOverflow extends Error {
   }
 }
 
-/** As far as a status line tells whether it is an interim one. */
+/** The part of a status line that tells whether it is an interim one. */
 const statusAt = 'HTTP/1.1 1xx'.length
 const interim = /^HTTP\/1\.\d 1\d\d/
 const headEnd = /\r?\n\r?\n/
 
 export class FinalResponses extends Duplex {
   readonly #socket: Socket
-  /** `final`: what comes is the rest of a final response, or nothing was asked yet. */
+  /** `final`: the rest of a final response follows, or nothing was requested yet. */
   #reading: 'status' | 'interim head' | 'final' = 'final'
-  /** Of a status or the end of a head that has not come whole. */
+  /** Of an incomplete status line or end of headers. */
   #rest = Buffer.alloc(0)
   #skipped = 0
 
@@ -52,7 +52,7 @@ export class FinalResponses extends Duplex {
     this.#skipped = 0
   }
 
-  /** As a socket's: one that rests keeps no process from its end. */
+  /** As for a socket: an idle one does not keep the process alive. */
   ref(): this {
     this.#socket.ref()
     return this
@@ -63,7 +63,7 @@ export class FinalResponses extends Duplex {
     return this
   }
 
-  /** Whether more may come. */
+  /** Whether more may follow. */
   #take(chunk: Buffer): boolean {
     let rest = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk])
     this.#rest = Buffer.alloc(0)

@@ -1,4 +1,4 @@
-/** Connections to one origin that an operator has configured, each used by one request at a time and kept for a moment in between. */
+/** Connections to one origin that an operator has configured, each used by one request at a time and kept briefly in between. */
 import { ConnectError, type Endpoint, connect, connectFailed, connectStopped, endpointOf } from './connect.ts'
 import { HttpConnection, idleMs } from './exchange.ts'
 import { type Lookup, NameResolver, lookupWithSpan } from './resolver.ts'
@@ -15,9 +15,9 @@ export class ConnectionPool {
     this.#lookup = lookupWithSpan(lookup)
   }
 
-  /** A connection that is open: one that was used before, or a new one. Throws ConnectError; then nothing was sent. */
+  /** An open connection: a kept one, or a new one. Throws ConnectError; then nothing was sent. */
   async take(signal: AbortSignal): Promise<HttpConnection> {
-    // The one that was used last: it is the least likely to be closed just now.
+    // The most recently used: it is the least likely to be closed just now.
     for (let kept = this.#idle.pop(); kept !== undefined; kept = this.#idle.pop()) {
       clearTimeout(kept.timer)
       if (kept.connection.open) return kept.connection
@@ -30,7 +30,7 @@ export class ConnectionPool {
     return new HttpConnection(await connect(this.#endpoint, addresses, signal), this.#origin)
   }
 
-  /** For whoever read its response to the end. */
+  /** Call this only after reading the response to its end. */
   give(connection: HttpConnection): void {
     if (!connection.open) return void connection.close()
     const drop = () => {

@@ -1,10 +1,10 @@
 /**
- * Addresses of names, for requests that leave the mesh. Names come from tenants, and so do the servers that answer for them: a server may be
- * slow, silent or lie. Nothing here waits in libuv's thread pool, as getaddrinfo does, where four slow names stop every look-up of the
- * process. A look-up asks DNS itself (c-ares), ends when nobody waits for it any more, and holds one of a bounded number of slots that are
- * shared fairly between tenants. What an address may be used for is not decided here.
+ * Resolves names for requests that leave the mesh. Names come from tenants, and so do their DNS servers: a server may be slow, silent or
+ * lie. Nothing here uses libuv's thread pool, as getaddrinfo does, where four slow names stop every look-up of the process. A look-up
+ * queries DNS itself (c-ares), ends when no request waits for it any more, and holds one of a limited number of slots that tenants share
+ * fairly. This file does not decide what an address may be used for.
  *
- * As getaddrinfo does, it looks into /etc/hosts first, completes short names by resolv.conf, and never asks DNS for localhost.
+ * Like getaddrinfo, it reads /etc/hosts first, completes short names by resolv.conf, and never asks DNS for localhost.
  */
 import { readFile } from 'node:fs/promises'
 import { Resolver } from 'node:dns/promises'
@@ -15,16 +15,16 @@ import { FairSlots, NoSlot, type SlotLimits } from '../fair-slots.ts'
 import { withSpan } from '../telemetry/tracing.ts'
 import { bareName, candidates, isLocalhost, parseHosts, parseSearch } from './host-files.ts'
 
-/** Whose name it is: slots are shared between tenants, answers are not. The signal ends the wait. */
+/** The tenant of the name: slots are shared between tenants, results are not. The signal ends the wait. */
 export interface LookupOptions {
   tenant: string
   signal: AbortSignal
 }
 
-/** Every address of a name; rejects with a LookupError where there is none. */
+/** Every address of a name; rejects with a LookupError if there is none. */
 export type Lookup = (hostname: string, options: LookupOptions) => Promise<readonly string[]>
 
-/** As getaddrinfo's: no such name, or none that can be found out now. */
+/** As in getaddrinfo: no such name, or a temporary failure. */
 export type LookupCode = 'ENOTFOUND' | 'EAI_AGAIN'
 export const lookupOutcomes = ['found', 'ENOTFOUND', 'EAI_AGAIN'] as const
 export type OnLookup = (outcome: (typeof lookupOutcomes)[number], seconds: number) => void
@@ -42,26 +42,26 @@ export class LookupError extends Error {
 export interface ResolverOptions {
   hostsFile?: string
   configFile?: string
-  /** DNS servers as address:port; those of the system where it is unset. */
+  /** DNS servers as address:port; those of the system if unset. */
   servers?: readonly string[]
-  /** For one look-up with all its questions, in milliseconds. */
+  /** For one look-up with all its queries, in milliseconds. */
   timeoutMs?: number
   slots?: FairSlots
-  /** Told of each look-up that asked DNS, and how long that took. */
+  /** Called for each look-up that queried DNS, with its duration. */
   onLookup?: OnLookup
-  /** How many answers are kept. */
+  /** Maximum results that are kept. */
   maxCached?: number
 }
 
 export const lookupLimits: SlotLimits = { max: 64, maxPerTenant: 8, maxQueued: 1024, maxQueuedPerTenant: 128, timeoutMs: 5_000 }
 
-/** How long answers are kept at most, in milliseconds: what changes is seen soon, and no name is asked for over and over. */
+/** Maximum time that results are kept, in milliseconds: changes are seen soon, and no name is queried over and over. */
 const keptMs = { found: 10_000, ENOTFOUND: 2_000, EAI_AGAIN: 1_000 }
 
-/** Once addresses of one family have come, those of the other are waited for no longer than this (RFC 8305 suggests 50 ms). */
+/** After addresses of one family arrive, maximum wait for those of the other (RFC 8305 suggests 50 ms). */
 const otherFamilyMs = 250
 
-/** How long what a file of the system said is believed. */
+/** How long the content of a system file is cached. */
 const fileMs = 5_000
 const maxFileBytes = 4 * 1024 * 1024
 
@@ -69,7 +69,7 @@ type LookupResult = { addresses: readonly string[]; ttlMs: number } | { code: Lo
 
 interface PendingLookup {
   answer: Promise<LookupResult>
-  /** Ends it once the last of those who wait for it has gone. */
+  /** Aborts the look-up once its last waiter is gone. */
   readonly control: AbortController
   waiters: number
 }
@@ -80,7 +80,7 @@ export class NameResolver {
   readonly #hosts
   readonly #search
   readonly #inFlight = new Map<string, PendingLookup>()
-  /** The least recently asked for first. */
+  /** The least recently used first. */
   readonly #kept = new Map<string, { answer: LookupResult; until: number }>()
 
   constructor(options: ResolverOptions = {}) {
@@ -103,7 +103,7 @@ export class NameResolver {
     return response.addresses
   }
 
-  /** Waits for a look-up of the same name by the same tenant, or begins one. */
+  /** Waits for a look-up of the same name by the same tenant, or starts one. */
   #join(key: string, hostname: string, tenant: string, signal: AbortSignal): Promise<LookupResult> {
     signal.throwIfAborted()
     let found = this.#inFlight.get(key)
@@ -116,7 +116,7 @@ export class NameResolver {
         if (this.#inFlight.get(key) === begun) this.#inFlight.delete(key)
       }
       begun.answer.then((response) => {
-        // What was given up says nothing of the name.
+        // An aborted look-up says nothing about the name.
         if (!control.signal.aborted) this.#keep(key, response)
         done()
       }, done)
@@ -145,7 +145,7 @@ export class NameResolver {
     try {
       release = await this.#slots.acquire(tenant, signal)
     } catch (error) {
-      // It says nothing of the name, so that it is not kept.
+      // It says nothing about the name, so it is not kept.
       throw error instanceof NoSlot ? new LookupError('EAI_AGAIN', error) : error
     }
     const started = performance.now()
@@ -160,7 +160,7 @@ export class NameResolver {
 
   async #askEach(names: readonly string[], signal: AbortSignal): Promise<LookupResult> {
     const { timeoutMs = 5_000, servers } = this.#options
-    // One of its own, so that to cancel it ends nothing else, and so that its source ports are fresh.
+    // Its own resolver, so that cancelling it ends nothing else, and its source ports are fresh.
     const resolver = new Resolver({ timeout: Math.ceil(timeoutMs / 4), tries: 2, maxTimeout: Math.ceil(timeoutMs / 2) })
     if (servers !== undefined) resolver.setServers(servers)
     const stop = () => resolver.cancel()
@@ -173,7 +173,7 @@ export class NameResolver {
         if (signal.aborted || performance.now() >= deadline) return { code: 'EAI_AGAIN' }
         const response = await askBoth(resolver, name)
         if ('addresses' in response) return response
-        // That one of several could not be found out leaves all of it open.
+        // If one of several lookups fails temporarily, the result is open.
         if (response.code === 'EAI_AGAIN') code = 'EAI_AGAIN'
       }
       return { code }
@@ -226,7 +226,7 @@ async function askBoth(resolver: Resolver, name: string): Promise<LookupResult> 
   return { addresses: records.map(({ address }) => address), ttlMs: Math.min(...records.map(({ ttl }) => ttl)) * 1000 }
 }
 
-/** Whether this machine has a public IPv6 address: those come first then, as RFC 6724 has it. */
+/** Whether this machine has a public IPv6 address: those come first then, as in RFC 6724. */
 const reachesIpv6 = (): boolean =>
   Object.values(networkInterfaces()).some((all) => all?.some(({ family, address }) => family === 'IPv6' && /^[23]/.test(address)))
 
@@ -236,7 +236,7 @@ function codeOf(error: unknown): LookupCode {
   return ['ENOTFOUND', 'ENODATA', 'EBADNAME', 'EBADQUERY', 'ENONAME'].includes(code) ? 'ENOTFOUND' : 'EAI_AGAIN'
 }
 
-/** A file that somebody may change: read anew every few seconds, and without it as if it were empty. */
+/** A file that may change: read again every few seconds, and treated as empty if missing. */
 function systemFile<T>(path: string, parse: (text: string) => T): () => Promise<T> {
   let known: { read: Promise<T>; until: number } | undefined
   const read = async () => {
@@ -249,7 +249,7 @@ function systemFile<T>(path: string, parse: (text: string) => T): () => Promise<
   }
 }
 
-/** The same, with a span of the work that asks; an address is looked up nowhere. */
+/** The same, with a span of the requesting work; an address is not looked up. */
 export const lookupWithSpan =
   (lookup: Lookup): Lookup =>
   (host, options) =>

@@ -1,4 +1,4 @@
-/** A pool of connections to one Postgres database: named statements, transactions, bounded waits, and errors that say what they mean. */
+/** A pool of connections to one Postgres database: named statements, transactions, bounded waits, and errors with a meaning. */
 import type { Pool, PoolClient, QueryConfig, QueryResult, QueryResultRow } from 'pg'
 import type { Secret } from '../config.ts'
 import { MeshError, meshErrors } from '../errors.ts'
@@ -17,35 +17,35 @@ export interface DatabaseParts {
   url: Secret
   log: Logger
   metrics?: Metrics
-  /** Connections at the most; 10 when unset. */
+  /** Maximum connections; 10 if unset. */
   connections?: number
-  /** What metrics call this pool, where a process has several for one database; `main` when unset. */
+  /** The name of this pool in metrics, if a process has several for one database; `main` if unset. */
   name?: string
-  /** How long one statement may take, in milliseconds; 5000 when unset. */
+  /** Maximum time of one statement, in milliseconds; 5000 if unset. */
   statementMs?: number
-  /** What is known of the same server, where it has several pools; this pool's own when unset. */
+  /** The known state of the server, if several pools share it; this pool's own if unset. */
   silence?: Silence<PoolClient>
 }
 
-/** SQLSTATE classes and codes that mean "not now": connection lost, refused or cut, resources gone, being shut down, timed out. */
+/** SQLSTATE classes and codes of temporary failures: connection lost, refused or cut, resources exhausted, shutting down, timed out. */
 const unavailable = /^(08|53|57P0|57014|25006|58)/
 
-/** Whether the database could not be reached or would not work just now, as against a mistake in what was asked of it. */
+/** Whether the database was unreachable or temporarily unable, as opposed to a mistake in the statement. */
 function isUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false
   if (error instanceof MeshError) return error.reason === 'DEPENDENCY_UNAVAILABLE'
-  // A message may quote what was asked, so it says something only where there is no code.
+  // A message may quote the statement, so it counts only without a code.
   if ('code' in error && typeof error.code === 'string') return unavailable.test(error.code) || /^E[A-Z]+$/.test(error.code)
   return /timeout|Connection terminated|not queryable|connection error|calling end on the pool/i.test(error.message)
 }
 
-/** Of node-postgres, where a server says nothing for as long as a query may take. */
+/** node-postgres's error if a server is silent for the whole query timeout. */
 const isSilence = (error: unknown): boolean => error instanceof Error && (error.message === 'Query read timeout' || isSilence(error.cause))
 
 const translate = (error: unknown): unknown =>
   isUnavailable(error) && !(error instanceof MeshError) ? meshErrors.DEPENDENCY_UNAVAILABLE({ cause: error }) : error
 
-/** As a span by the name of the statement, by https://opentelemetry.io/docs/specs/semconv/db/; neither its text nor its values. */
+/** A span named after the statement, by https://opentelemetry.io/docs/specs/semconv/db/, without its text and values. */
 const spanned = <T>(name: string, server: Attributes, work: () => Promise<T>): Promise<T> =>
   withSpan({ name, kind: 'client', attributes: { ...server, 'db.query.summary': name } }, async (span) => {
     try {
@@ -57,7 +57,7 @@ const spanned = <T>(name: string, server: Attributes, work: () => Promise<T>): P
     }
   })
 
-/** One connection, or whichever is free. */
+/** One connection, or any free one. */
 interface QueryOptions {
   query<Row extends QueryResultRow>(config: QueryConfig): Promise<QueryResult<Row>>
 }
@@ -75,11 +75,11 @@ const queriesOf = (asked: QueryOptions, server: Attributes): Queries => ({
 /** How long the server may take to answer a ping. */
 const pingMs = 1500
 
-/** Who is asked, as spans say it. */
+/** The server, as spans name it. */
 function serverOf(url: URL | null): Attributes {
   const database = url?.pathname.slice(1) ?? ''
   return {
-    // Each database is a node of its own in the map of services, also where several stand on one host, or are called the same on several.
+    // Each database is its own node in the service map, even if several share a host or a name.
     'peer.service': ['postgresql', url?.hostname, database].filter((part) => part !== undefined && part !== '').join('/'),
     'db.system.name': 'postgresql',
     ...(database !== '' && { 'db.namespace': database }),
@@ -88,15 +88,15 @@ function serverOf(url: URL | null): Attributes {
 }
 
 /**
- * Whatever cannot reach the database throws DEPENDENCY_UNAVAILABLE. For a write that means its outcome is not known: the server may have
- * committed before the connection broke.
+ * Throws DEPENDENCY_UNAVAILABLE if the database is unreachable. For a write, the outcome is then unknown: the server may have committed
+ * before the connection broke.
  */
 export class Database implements Queries {
   readonly pool: Pool
   readonly query: Queries['query']
   readonly #server: Attributes
   readonly #silence: Silence<PoolClient>
-  /** A connection of its own: whether the database answers does not depend on how many wait for it. Opened by the first ping. */
+  /** Its own connection: whether the database responds does not depend on how many calls wait for it. Opened by the first ping. */
   readonly #pings: Pool
 
   constructor(parts: DatabaseParts) {
@@ -123,7 +123,7 @@ export class Database implements Queries {
       await spanned('COMMIT', this.#server, () => client.query('COMMIT'))
       return result
     } catch (error) {
-      // One that does not answer is not asked again; the server rolls back when the connection closes.
+      // A silent server is not asked again; it rolls back when the connection closes.
       if (isUnavailable(error)) broken = error as Error
       else await client.query('ROLLBACK').catch((failure: Error) => (broken = failure))
       throw translate(error)
@@ -145,7 +145,7 @@ export class Database implements Queries {
     }
   }
 
-  /** One that is not suspect; what is, and lies idle, is closed. */
+  /** A connection that is not suspect; idle suspect ones are closed. */
   async #connect(): Promise<PoolClient> {
     for (;;) {
       const client = await this.pool.connect()

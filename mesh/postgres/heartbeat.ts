@@ -1,5 +1,5 @@
 /**
- * The row that replicas beat (../heartbeat.ts). The table is the service's own, made by a migration of it:
+ * The row of the replicas' heartbeat (../heartbeat.ts). The table is the service's own, created by one of its migrations:
  *
  *   CREATE TABLE heartbeat (
  *     only_row     boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -13,7 +13,7 @@ import type { Statement, statementMaker } from './statement.ts'
 
 const within = (parameter: string) => `BETWEEN interval '0' AND ${parameter}::float8 * interval '1 millisecond'`
 
-/** The time is read while the row is locked: beats that wait for each other see each other. */
+/** The time is read while the row is locked: concurrent updates see each other. */
 export const beatStatement = (statement: ReturnType<typeof statementMaker>): Statement =>
   statement(
     'beat',
@@ -32,9 +32,9 @@ export async function beat(queries: Queries, statement: Statement, { gapMs, rest
 }
 
 /**
- * For the WITH of a statement that takes over: `(SELECT at FROM steady)` is the moment by which leases are judged, null without evidence for
- * the length of a lease. It is one moment for both: a server that stands still in the middle of this takes nothing that it would not have
- * before. `lease` and `gap` are parameters in milliseconds, such as `$2`.
+ * For the WITH of a statement that takes over: `(SELECT at FROM steady)` is the time by which leases are judged, null without evidence for
+ * the length of a lease. It is one time for both: a server that stalls in the middle takes nothing that it would not have taken before.
+ * `lease` and `gap` are parameters in milliseconds, such as `$2`.
  */
 export const hasBeatenFor = ({ lease, gap }: { lease: string; gap: string }): string =>
   `now AS MATERIALIZED (SELECT clock_timestamp() AS at),

@@ -1,11 +1,11 @@
 /**
- * Brings a database up to the code: forward-only SQL files, each recorded in the table `migrations`, under a lock, so that several may
- * migrate at once. Files that follow each other run in one transaction, all of them or none. One that begins with
+ * Migrates a database to the code: forward-only SQL files, each recorded in the table `migrations`, under a lock, so that several processes
+ * may migrate at once. Consecutive files run in one transaction, all of them or none. A file that begins with
  *
  *   -- relay: no transaction
  *
- * runs by itself, statement by statement (each ends with a semicolon at the end of its line), for what Postgres does beside writers, such as
- * CREATE INDEX CONCURRENTLY. It is run again from its beginning when it was interrupted: it begins with what removes its own remains.
+ * runs alone, statement by statement (each ends with a semicolon at the end of its line), for statements that Postgres runs beside writers,
+ * such as CREATE INDEX CONCURRENTLY. After an interruption it runs again from its beginning, which removes its own remains.
  */
 import { readFile, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -17,22 +17,25 @@ import { ConfigError } from '../config.ts'
 import type { Logger } from '../telemetry/log.ts'
 
 export interface MigrateOptions {
-  /** How long a migration may wait for a lock that others hold, in milliseconds: whoever comes after it waits as long. 2000 when unset. */
+  /** How long a migration may wait for locks of others, in milliseconds: later statements wait as long behind it. 2000 if unset. */
   lockMs?: number
-  /** How long it is tried again then, in milliseconds; five minutes when unset. */
+  /** How long to retry that, in milliseconds; five minutes if unset. */
   timeoutMs?: number
 }
 
-/** How long a database may take to answer at all. */
+/** How long a database may take to respond at all. */
 const connectPatienceMs = 60_000
 const retryMs = 500
-/** Between two looks at whether somebody else is done. */
+/** The interval between checks whether another migrator is done. */
 const pollIntervalMs = 100
 const separate = '-- relay: no transaction\n'
 
-/** Held by whoever migrates, from before the first file until after the last. */
+/** Held by a migrator from before the first file until after the last. */
 const migratorsLock = 7241865325823965n
-/** Held by releases that migrate at their start, and in our transactions; never while an index is built, which waits for those who wait here. */
+/**
+ * Held by releases that migrate at their start, and in our transactions; never while an index is built, which waits for holders of this
+ * lock.
+ */
 const startersLock = 7241865325823964n
 
 interface File {
@@ -40,7 +43,7 @@ interface File {
   text: string
 }
 
-/** `folder` holds NNNN_what.sql files. */
+/** `folder` contains NNNN_what.sql files. */
 export async function migrate(url: Secret, folder: URL, log: Logger, options: MigrateOptions = {}): Promise<void> {
   const { lockMs = 2000, timeoutMs = 300_000 } = options
   const until = Date.now() + timeoutMs
@@ -61,7 +64,7 @@ export async function migrate(url: Secret, folder: URL, log: Logger, options: Mi
   }
 }
 
-/** Throws ConfigError where a migration of the folder has not run by then, naming it: whoever migrates has `timeoutMs` to do it. */
+/** Throws ConfigError, with its name, if a migration of the folder has not run within `timeoutMs`. */
 export async function requireMigrated(url: Secret, folder: URL, log: Logger, { timeoutMs = 60_000 } = {}): Promise<void> {
   const until = Date.now() + timeoutMs
   const client = await connect(url, log)
@@ -80,14 +83,14 @@ export async function requireMigrated(url: Secret, folder: URL, log: Logger, { t
   }
 }
 
-/** At the start of a service: migrates, or waits until somebody has. */
+/** At the start of a service: migrates, or waits until another process has. */
 export function prepareDatabase(url: Secret, folder: URL, log: Logger, { migrateOnStart }: { migrateOnStart: boolean }): Promise<void> {
   return migrateOnStart ? migrate(url, folder, log) : requireMigrated(url, folder, log)
 }
 
 type Query = (text: string, values?: unknown[]) => Promise<Record<string, unknown>[]>
 
-/** Waits for a database that is still starting, a minute at most. */
+/** Waits for a database that is still starting, at most a minute. */
 async function connect(url: Secret, log: Logger): Promise<Client> {
   const until = Date.now() + connectPatienceMs
   for (let attempt = 1; ; attempt += 1) {
@@ -105,7 +108,7 @@ async function connect(url: Secret, log: Logger): Promise<Client> {
   }
 }
 
-/** By asking again and again: whoever waits inside Postgres for a lock holds up the building of an index, which its holder waits for. */
+/** Polls: a session that waits for a lock inside Postgres would block the building of an index, for which the lock's holder waits. */
 async function takeLock(ask: Query, log: Logger): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     const [row] = await ask(`SELECT pg_try_advisory_lock(${migratorsLock}) AS taken`)
@@ -115,7 +118,7 @@ async function takeLock(ask: Query, log: Logger): Promise<void> {
   }
 }
 
-/** The files that have not run. Throws where one of them would slip in before one that has. */
+/** The pending files. Throws if one of them precedes a file that has run. */
 async function pending(ask: Query, folder: URL): Promise<File[]> {
   const [table] = await ask(`SELECT to_regclass('migrations') IS NOT NULL AS there`)
   const rows = table!['there'] === true ? await ask('SELECT name FROM migrations') : []
@@ -133,7 +136,7 @@ async function pending(ask: Query, folder: URL): Promise<File[]> {
 
 const isSeparate = ({ text }: File): boolean => text.startsWith(separate)
 
-/** What runs together: neighbours that may, and each of the others alone. */
+/** The groups that run together: consecutive files that may, and each of the others alone. */
 function groupsOf(files: readonly File[]): File[][] {
   const groups: File[][] = []
   for (const file of files) {
@@ -154,7 +157,7 @@ async function runGroup(ask: Query, group: readonly File[]): Promise<void> {
   }
   await inTransaction(ask, async () => {
     await ask(`SELECT pg_advisory_xact_lock(${startersLock})`)
-    // A release that migrates at its start may have been there meanwhile.
+    // A release that migrates at its start may have done it meanwhile.
     const rows = await ask('SELECT name FROM migrations WHERE name = ANY ($1)', [group.map(({ name }) => name)])
     for (const file of group.filter(({ name }) => !rows.some((row) => row['name'] === name))) {
       await ask(file.text)
@@ -180,7 +183,7 @@ async function inTransaction(ask: Query, work: () => Promise<unknown>): Promise<
   }
 }
 
-/** lock_not_available, and a deadlock of which we were the victim: https://www.postgresql.org/docs/current/errcodes-appendix.html */
+/** lock_not_available, and a deadlock that chose us as victim: https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const inTheWay = new Set(['55P03', '40P01'])
 
 async function withPatience(until: number, group: readonly File[], log: Logger, work: () => Promise<void>): Promise<void> {

@@ -1,4 +1,4 @@
-/** Connections to one database, each with bounded waits, and how many there are. */
+/** Connections to one database, each with bounded waits, and their number. */
 import { Pool } from 'pg'
 import type { Secret } from '../config.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -8,9 +8,9 @@ import { runDetached } from '../telemetry/scope.ts'
 export interface PoolParts {
   url: Secret
   log: Logger
-  /** At most. */
+  /** Maximum. */
   connections: number
-  /** How long one statement may take, in milliseconds. */
+  /** Maximum time of one statement, in milliseconds. */
   statementMs: number
 }
 
@@ -27,14 +27,14 @@ export function openPool({ url, log, connections, statementMs }: PoolParts): Poo
     keepAlive: true,
     application_name: 'relay',
   })
-  // Both or the process dies of a connection that Postgres closed: idle ones report here, ones in use on themselves.
+  // Without both, the process dies when Postgres closes a connection: idle ones report here, ones in use on themselves.
   const broke = runDetached((error: Error) => log.warn({ err: error }, 'an idle database connection broke'))
   pool.on('error', broke)
   pool.on('connect', (client) => client.on('error', () => undefined))
   return pool
 }
 
-/** The pools of each process: one metric has all of them. */
+/** The pools of each process: one metric shows all of them. */
 const counted = new WeakMap<Metrics, Map<string, Pool>>()
 
 /** `name` is the value of the label `pool`. */

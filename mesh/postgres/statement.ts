@@ -1,15 +1,15 @@
-/** Statements by name: whatever a service asks of its database is known here, so that a test can look at the plan of each. */
+/** Statements by name: every statement of a service is registered here, so that a test can examine the plan of each. */
 
-/** A statement that the server prepares once a connection. The name is unique in the process. */
+/** A statement that the server prepares once per connection. The name is unique in the process. */
 export interface Statement {
   readonly name: string
   readonly text: string
 }
 
-/** All that were made in this process, by name: as many as there are in the code. */
+/** All statements of this process, by name. */
 export const knownStatements = new Map<string, Statement>()
 
-/** Makes the statements of one store; `prefix` begins their names. */
+/** Creates the statements of one store; `prefix` begins their names. */
 export const statementMaker =
   (prefix: string) =>
   (name: string, text: string): Statement => {

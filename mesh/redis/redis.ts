@@ -1,4 +1,4 @@
-/** A Redis connection that never makes anybody wait: commands fail at once while it is away, and each has its own limit. */
+/** A Redis connection that never makes a caller wait: commands fail at once while Redis is unavailable, and each has its own timeout. */
 import { Redis, type RedisOptions } from 'ioredis'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -9,18 +9,18 @@ export interface RedisParts {
   url: URL
   log: Logger
   metrics?: Metrics
-  /** How long one command may take, in milliseconds. */
+  /** Maximum time of one command, in milliseconds. */
   commandMs: number
 }
 
 export function openRedis(parts: RedisParts): Redis {
   const options: RedisOptions = {
-    // A queue would turn an outage into a delay for everybody who asks meanwhile.
+    // A queue would turn an outage into a delay for all callers meanwhile.
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     commandTimeout: parts.commandMs,
     connectTimeout: 1000,
-    // A connection whose other end vanished without a word is not found out by TCP for minutes.
+    // TCP does not notice for minutes that the other end of a connection is gone.
     socketTimeout: 5000,
     retryStrategy: (times) => Math.min(50 * times, 1000),
     reconnectOnError: (error) => error.message.includes('READONLY'),
@@ -30,7 +30,7 @@ export function openRedis(parts: RedisParts): Redis {
   const redis = new TracedRedis(parts.url, options)
   let lastSaid = ''
   const failed = runDetached((error: Error) => {
-    // It repeats itself at every attempt.
+    // The same message repeats at every attempt.
     if (error.message !== lastSaid) parts.log.warn({ err: error }, 'redis')
     lastSaid = error.message
   })
@@ -40,7 +40,7 @@ export function openRedis(parts: RedisParts): Redis {
   return redis
 }
 
-/** With a span for each command of a request, by https://opentelemetry.io/docs/specs/semconv/db/redis/; neither keys nor values. */
+/** With a span for each command of a request, by https://opentelemetry.io/docs/specs/semconv/db/redis/, without keys and values. */
 class TracedRedis extends Redis {
   readonly #server: Attributes
 
@@ -49,7 +49,7 @@ class TracedRedis extends Redis {
     this.#server = {
       'peer.service': `redis/${url.hostname}`,
       'db.system.name': 'redis',
-      // The index of the database; by this attribute Tempo knows a span for one of a database.
+      // The index of the database; by this attribute Tempo recognises a span of a database.
       'db.namespace': url.pathname.slice(1) || '0',
       'server.address': url.hostname,
       'server.port': Number(url.port || 6379),
@@ -73,7 +73,7 @@ class TracedRedis extends Redis {
   }
 }
 
-/** Whether the connection is usable within so many milliseconds. A process starts without Redis too: this only spares its first calls. */
+/** Whether the connection is usable within the timeout. A process starts without Redis too: this only helps its first calls. */
 export function redisReady(redis: Redis, timeoutMs: number): Promise<boolean> {
   if (redis.status === 'ready') return Promise.resolve(true)
   return new Promise((resolve) => {

@@ -12,15 +12,15 @@ export class Script {
     this.#digest = hash('sha1', lua)
   }
 
-  /** Loads it at every connect, so that not even the first call needs a second trip. */
+  /** Loads it at every connect, so that not even the first call needs a second round trip. */
   keepLoaded(redis: Redis): void {
-    // A failure to load is not one to call: `run` sends the text where Redis does not know it.
+    // A failure to load is not a failure to call: `run` sends the text if Redis does not know it.
     const load = () => void redis.script('LOAD', this.#lua).catch(() => {})
     redis.on('ready', load)
     if (redis.status === 'ready') load()
   }
 
-  /** Runs it. A Redis that does not know it (restarted, failed over, flushed) is sent the text. */
+  /** Runs it. A Redis that does not know it (restarted, failed over, flushed) gets the text. */
   async run(redis: Redis, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
     try {
       return await redis.evalsha(this.#digest, keys.length, ...keys, ...args)

@@ -1,18 +1,18 @@
-/** What gauges of a backlog show: what was seen last, and while the store does not answer, older by as long as that was ago. */
+/** The values of a backlog's gauges: the last one read, and its lag grows while the store does not respond. */
 import { setTimeout as pause } from 'node:timers/promises'
 
 export interface Backlog {
   readonly count: number
-  /** How long the oldest has waited, in milliseconds. */
+  /** The age of the oldest, in milliseconds. */
   readonly lagMs: number
 }
 
-/** Several gauges of one scrape look once. */
+/** Several gauges of one scrape share one read. */
 const memoryMs = 1000
-/** A scrape has seconds for everything: one that comes to nothing would show no gauge at all. */
+/** A scrape has seconds for everything: if it timed out, it would show no gauge at all. */
 const waitMs = 1000
 
-/** `look` may fail, and may take long: an alert must be able to fire just then. Of what was never seen, it says `nothing`. */
+/** `look` may fail and may take long, and an alert must be able to fire just then. Returns `nothing` before the first result. */
 export function backlogReader<Seen extends Backlog>(look: () => Promise<Seen>, nothing: Seen): () => Promise<Seen> {
   let [last, seenAt, askedAt] = [nothing, 0, -Infinity]
   let looking: Promise<void> | undefined
@@ -21,7 +21,7 @@ export function backlogReader<Seen extends Backlog>(look: () => Promise<Seen>, n
       last = await look()
       seenAt = performance.now()
     } catch {
-      // What was seen last stands.
+      // The last result stays valid.
     } finally {
       looking = undefined
     }
@@ -32,7 +32,7 @@ export function backlogReader<Seen extends Backlog>(look: () => Promise<Seen>, n
       looking = see()
     }
     if (looking !== undefined) await Promise.race([looking, pause(waitMs, undefined, { ref: false })])
-    // Nobody could take it from there meanwhile either.
+    // Meanwhile no consumer could take from it either.
     return last.count === 0 ? last : { ...last, lagMs: last.lagMs + performance.now() - seenAt }
   }
 }

@@ -1,14 +1,14 @@
 /**
- * Which of a service's processes this is: one id, the same in its traces (`service.instance.id`), its log lines and its metrics, so that one
- * leads to the other also where replicas change their addresses.
+ * The id of a process among those of its service, the same in its traces (`service.instance.id`), its log lines and its metrics, so that
+ * they can be correlated even if replicas change their addresses.
  */
 import { randomUUID } from 'node:crypto'
 
 const name = 'service.instance.id'
 
 /**
- * The operator's own id where OTEL_RESOURCE_ATTRIBUTES has one (`key=value,…`, values percent-encoded:
- * https://opentelemetry.io/docs/specs/otel/resource/sdk/), else a new one.
+ * The operator's own id from OTEL_RESOURCE_ATTRIBUTES (`key=value,…`, values percent-encoded:
+ * https://opentelemetry.io/docs/specs/otel/resource/sdk/), or a new one.
  */
 export function instanceId(resourceAttributes: string): string {
   for (const pair of resourceAttributes.split(',')) {
@@ -17,7 +17,7 @@ export function instanceId(resourceAttributes: string): string {
     try {
       return decodeURIComponent(value).slice(0, maxLength)
     } catch {
-      // The SDK drops all of a list that it cannot decode.
+      // The SDK drops the whole list if it cannot decode it.
       break
     }
   }

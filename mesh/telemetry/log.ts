@@ -1,4 +1,4 @@
-/** Structured logs: one JSON object a line on stdout, named fields, nothing secret; every line of a request says which one. */
+/** Structured logs: one JSON object per line on stdout, named fields, no secrets; every line of a request identifies it. */
 import pino from 'pino'
 import { field } from './names.ts'
 import type { LogLevel } from './variables.ts'
@@ -8,8 +8,8 @@ import { scopeFields } from './scope.ts'
 export type Logger = pino.Logger
 
 /**
- * Lines are gathered and written together (a write a line would cost more than the line): within 100 ms, at 8 KiB, at once from `error`
- * up, and by `flush`. `instance`: which process of the service writes them.
+ * Lines are buffered and written together (one write per line would cost more than the line): within 100 ms, at 8 KiB, at once from `error`
+ * up, and by `flush`. `instance`: the process of the service that writes them.
  */
 export function createLogger(
   service: string,
@@ -23,7 +23,7 @@ export function createLogger(
       try {
         stream.flushSync()
       } catch {
-        // Not open yet, or stdout is gone: there is nowhere left to say so.
+        // Not open yet, or stdout is closed: there is no other place to report it.
       }
     }
   }
@@ -33,7 +33,7 @@ export function createLogger(
       base: { [field.service]: service, ...(instance !== undefined && { [field.instance]: instance }) },
       mixin: scopeFields,
       timestamp: timestamps(),
-      // pino's own redaction by paths costs 30 µs a line, knows no name below three levels, and leaves errors as drivers made them.
+      // pino's own redaction by paths costs 30 µs per line, reaches no name below three levels, and leaves drivers' errors unchanged.
       formatters: { level: (label) => ({ level: label }), log: redactFields },
       serializers: { err: (error: unknown) => redact(error) },
       hooks: {
@@ -45,7 +45,7 @@ export function createLogger(
     },
     stream,
   )
-  // pino formats the fields of lines alone, not those that a child is made with. Children inherit both of these.
+  // pino formats only the fields of lines, not those that a child is created with. Children inherit both of these.
   const child = log.child
   function redactingChild(this: Logger, ...[bindings, options]: Parameters<typeof child>) {
     return child.call(this, redactFields(bindings), options)
@@ -53,7 +53,7 @@ export function createLogger(
   return Object.assign(log, { flushNow, child: redactingChild as typeof child })
 }
 
-/** RFC 3339, UTC, with milliseconds, as pino writes it into a line; all but the milliseconds is made once a second. */
+/** RFC 3339, UTC, with milliseconds, as pino writes it into a line; everything but the milliseconds is formatted once per second. */
 function timestamps(): () => string {
   let second = Number.NaN
   let upToSecond = ''

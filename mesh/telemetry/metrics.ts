@@ -1,19 +1,19 @@
-/** Prometheus metrics of one process. Label values come from closed sets: methods, codes, reasons; never from what a caller sends. */
+/** Prometheus metrics of one process. Label values come from closed sets (methods, codes, reasons), never from callers' input. */
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
 import { type Family, openMetrics, openMetricsType, wantsOpenMetrics } from './open-metrics.ts'
 import { LatencyHistogram, buckets } from './latency-histogram.ts'
 
-/** Every value that each label may have. */
+/** Every value of each label. */
 type ClosedLabels = Readonly<Record<string, readonly string[]>>
 type Values<C extends ClosedLabels> = { readonly [L in keyof C]: C[L][number] }
 
-/** A counter whose labels have no other values: the compiler holds whoever counts to them. */
+/** A counter with closed label values, which the compiler checks. */
 export interface ClosedCounter<C extends ClosedLabels> {
   inc(labels: Values<C>, by?: number): void
   labels(labels: Values<C>): { inc(by?: number): void }
 }
 
-/** A value as prom-client gives it. */
+/** A value as prom-client returns it. */
 interface Value {
   metricName?: string
   labels: Readonly<Record<string, string | number>>
@@ -38,9 +38,9 @@ export class Metrics {
   }
 
   /**
-   * Labels by name and every value they may have: then each combination is there from the start, as 0. A series that begins at its first
-   * event hides that event from `rate` and `increase`, and an alert waits for just that one; one that is not there cannot be told from a
-   * process that is not. By name alone where the values are only known later: whoever comes to know them begins those series at 0.
+   * Labels by name, with every value: each combination then exists from the start, as 0. A series that starts at its first event hides that
+   * event from `rate` and `increase`, although an alert waits for just that one; and a missing series looks like a missing process. By name
+   * alone if the values are known only later: the code that learns them starts the series at 0.
    */
   counter<L extends string>(name: string, help: string, labelNames?: readonly L[]): Counter<L>
   counter<const C extends ClosedLabels>(name: string, help: string, labels: C): ClosedCounter<C>
@@ -51,7 +51,7 @@ export class Metrics {
     return counter
   }
 
-  /** Labels as those of a counter. `collect` is called at each scrape. */
+  /** Labels as for a counter. `collect` is called at each scrape. */
   gauge<L extends string>(
     name: string,
     help: string,
@@ -74,7 +74,7 @@ export class Metrics {
     return gauge
   }
 
-  /** Labels as those of a counter. In seconds, with buckets from 1 ms to 30 s, and with exemplars where what is observed has a recorded trace. */
+  /** Labels as for a counter. In seconds, with buckets from 1 ms to 30 s, and with exemplars of recorded traces. */
   histogram<L extends string>(
     name: string,
     help: string,
@@ -88,7 +88,7 @@ export class Metrics {
     return seconds
   }
 
-  /** As a scraper wants it by its Accept header: OpenMetrics with exemplars, or Prometheus's text format 0.0.4 without. */
+  /** In the format of the Accept header: OpenMetrics with exemplars, or Prometheus's text format 0.0.4 without. */
   async scrape(accept: string | undefined): Promise<ScrapeResult> {
     if (!wantsOpenMetrics(accept)) return { type: this.registry.contentType, body: await this.registry.metrics() }
     return { type: openMetricsType, body: openMetrics(await this.#families()) }
@@ -105,14 +105,14 @@ export class Metrics {
           value,
           exemplar: seconds?.exemplar(labels),
         }))
-        // At run time it is a word, whatever is declared.
+        // At run time it is a string, whatever is declared.
         return { name, help, type: String(type) as Family['type'], samples }
       }),
     )
   }
 }
 
-/** The names of labels, and each series that is there from the start: none where the values are not known yet. */
+/** The names of labels, and each initial series: none if the values are not known yet. */
 function labelled<L extends string>(labels: readonly L[] | Readonly<Record<L, readonly string[]>>) {
   if (Array.isArray(labels)) return { labelNames: labels as L[], series: [] }
   const closed = labels as Readonly<Record<L, readonly string[]>>

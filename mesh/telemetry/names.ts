@@ -1,9 +1,9 @@
-/** The names of log fields and metadata keys, so that every process says the same thing with the same word. */
+/** The names of log fields and metadata keys, so that every process uses the same word for the same thing. */
 
 /** Fields of a log line. */
 export const field = {
   service: 'service',
-  /** Which process of the service wrote it. */
+  /** The process of the service that wrote it. */
   instance: 'service_instance_id',
   requestId: 'request_id',
   traceId: 'trace_id',
@@ -24,17 +24,20 @@ export const key = {
   requestId: 'x-request-id',
   traceparent: 'traceparent',
   authorization: 'authorization',
-  /** The calling service's proof of its name; believed where there is no mTLS. */
+  /** The calling service's proof of its name; used without mTLS. */
   peer: 'x-relay-peer',
-  /** The address that an outside request came from; believed from peers alone. */
+  /** The address of an outside request; trusted from peers only. */
   source: 'x-relay-source',
-  /** The run that a call is about: for the log lines and spans of who did not begin it. Believed from peers alone; sent back by an execute. */
+  /**
+   * The run that a call is about, for log lines and spans of processes that did not begin it. Trusted from peers only; returned by an
+   * execute.
+   */
   run: 'x-relay-run',
-  /** Sent back where there is more: the page_token of the next page. */
+  /** Returned if there is more: the page_token of the next page. */
   nextPage: 'x-relay-next-page',
-  /** Sent back with a refusal before any handler saw the call: it may be made again, whatever it asks for. */
+  /** Returned with a rejection before any handler saw the call: it may be repeated, whatever it does. */
   unprocessed: 'x-relay-unprocessed',
   statusDetails: 'grpc-status-details-bin',
-  /** Sent back by a call that was answered from an earlier one. */
+  /** Returned by a call that was answered from an earlier one. */
   replayed: 'idempotency-replayed',
 } as const

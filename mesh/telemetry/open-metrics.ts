@@ -1,6 +1,6 @@
 /**
  * OpenMetrics 1.0 (https://prometheus.io/docs/specs/om/open_metrics_spec/), the text format that has exemplars. prom-client writes it too,
- * but by a setting of the registry that renames the counters in it: one registry could not answer scrapers that ask for different formats.
+ * but by a setting of the registry that renames its counters: one registry could not serve scrapers that request different formats.
  */
 import type { Exemplar } from './latency-histogram.ts'
 
@@ -44,7 +44,7 @@ function writeLabels(labels: Sample['labels']): string {
   return `{${written.join(',')}}`
 }
 
-/** Bounds of buckets are labels, so that they must be spelled in one way: whole ones as 1.0. */
+/** Bounds of buckets are labels, so they need one spelling: integers as 1.0. */
 const bound = (value: string | number): string => (Number.isInteger(value) ? `${value}.0` : String(value))
 
 const number = (value: number): string => (Math.abs(value) === Infinity ? `${value < 0 ? '-' : '+'}Inf` : String(value))
@@ -52,8 +52,8 @@ const number = (value: number): string => (Math.abs(value) === Infinity ? `${val
 const escaped = (text: string): string => text.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('"', '\\"')
 
 /**
- * Whether a scraper wants it, by its Accept header (RFC 9110, 12.5.1): it must be named, in a version that this is, and text/plain must not
- * be wanted more. Whoever names nothing gets the older format, which everybody reads.
+ * Whether a scraper wants it, by its Accept header (RFC 9110, 12.5.1): it must be named, in this version, and text/plain must not be
+ * preferred. Without a preference the older format is sent, which every scraper reads.
  */
 export function wantsOpenMetrics(accept: string | undefined): boolean {
   const ranges = (accept ?? '').toLowerCase().split(',').map(parseRange)

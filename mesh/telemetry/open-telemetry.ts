@@ -1,6 +1,6 @@
 /**
- * OpenTelemetry behind `tracing.ts`: spans are gathered and sent by OTLP/HTTP (protobuf). An exporter that is slow or away costs requests
- * nothing: what does not find room among those that wait is dropped, and counted.
+ * OpenTelemetry behind `tracing.ts`: spans are collected and exported by OTLP/HTTP. A slow or unavailable receiver costs requests nothing:
+ * spans that do not fit into the queue are dropped and counted.
  */
 import {
   ROOT_CONTEXT,
@@ -75,12 +75,12 @@ export function openTelemetry(parts: OpenTelemetryParts): TracerHandle {
       }),
     )
     .merge(detectResources({ detectors: parts.resourceDetectors.flatMap((name) => detectors[name] ?? []) }))
-    // The operator's own where there is one, but as log lines and metrics have it.
+    // The operator's own if set, and the same as in log lines and metrics.
     .merge(resourceFromAttributes({ 'service.instance.id': instance }))
   const ids = { traceId: '', spanId: '' }
   const provider = new TracerProvider({
     resource,
-    // The decision has been taken when a span is asked for.
+    // The decision was made before a span is requested.
     sampler: new AlwaysOnSampler(),
     idGenerator: { generateTraceId: () => ids.traceId, generateSpanId: () => ids.spanId },
     spanLimits: { attributeValueLengthLimit: parts.maxAttributeLength },
@@ -118,12 +118,12 @@ export function openTelemetry(parts: OpenTelemetryParts): TracerHandle {
 }
 
 /**
- * By the clock of the machine, and finer: without a time the SDK takes whole milliseconds, in which a hop has room. Seconds and nanoseconds
+ * The machine's clock with a finer resolution: without a time the SDK uses whole milliseconds, in which a hop fits. Seconds and nanoseconds
  * since 1970.
  */
 function timeNow(): [number, number] {
   const now = performance.now()
-  // The two clocks part when the machine sleeps, or its time is set.
+  // The two clocks diverge when the machine sleeps, or its time is set.
   if (Math.abs(Date.now() - (offsetMs + now)) > 2) offsetMs = Date.now() - now
   const ms = offsetMs + now
   const seconds = Math.floor(ms / 1000)
@@ -165,11 +165,11 @@ class RecordedSpan implements Span {
   }
 }
 
-/** Sent; dropped, since too many waited; lost, since the receiver did not take them. */
+/** Sent; dropped because the queue was full; lost because the receiver did not accept them. */
 const outcomes = ['exported', 'queue_full', 'export_failed'] as const
 type Outcome = (typeof outcomes)[number]
 
-/** Sends in batches, and knows of each span what became of it. */
+/** Exports in batches, and counts the outcome of each span. */
 function countedExport(
   exporter: SpanExporter,
   count: (outcome: Outcome, spans: number) => void,
@@ -183,11 +183,11 @@ function countedExport(
         waiting -= batch.length
         const failed = result.error !== undefined || result.code !== 0
         count(failed ? 'export_failed' : 'exported', batch.length)
-        // Said once an outage.
+        // Logged once per outage.
         if (failed && !failing) log.warn({ err: result.error }, 'spans cannot be sent; requests go on, their traces are lost meanwhile')
         if (!failed && failing) log.info({}, 'spans are sent again')
         failing = failed
-        // Counted and said: the processor need not say it again.
+        // Counted and logged here: the processor need not do it again.
         done({ code: 0 })
       })
     },
@@ -197,14 +197,14 @@ function countedExport(
   const batches = new BatchSpanProcessor({
     exporter: counting,
     maxQueueSize,
-    // More than can wait is refused by the SDK.
+    // The SDK rejects more than fits into the queue.
     maxExportBatchSize: Math.min(maxBatchSize, maxQueueSize),
     scheduledDelayMillis: exportIntervalMs,
     exportTimeoutMillis: 2 * otlpTimeoutMs,
   })
   return {
     onStart: () => undefined,
-    // Whoever ends a span sets off the timer that sends everybody's: neither that nor its log lines are part of their work.
+    // The end of a span starts the timer that sends all spans: neither that nor its log lines belong to the work of the span.
     onEnd: runDetached((span: ReadableSpan) => {
       if (waiting >= maxQueueSize) return count('queue_full', 1)
       waiting += 1

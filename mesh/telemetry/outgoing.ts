@@ -1,18 +1,18 @@
 /**
- * A request that leaves the mesh, as a span by https://opentelemetry.io/docs/specs/semconv/http/http-spans/ that the other side's can be
- * children of. Its path and query stay unsaid: they can hold what is secret.
+ * A request that leaves the mesh, as a span by https://opentelemetry.io/docs/specs/semconv/http/http-spans/, which spans of the other side
+ * can be children of. It has no path and query, because they may contain secrets.
  */
 import { formatTraceparent } from './trace-context.ts'
 import { withSpan } from './tracing.ts'
 
 export interface TracedRequest {
-  /** To send along; empty where the trace is not recorded. */
+  /** To send along; empty if the trace is not recorded. */
   readonly headers: Readonly<Record<string, string>>
-  /** Is told the status of the answer. */
+  /** Sets the status of the response. */
   setStatus(status: number): void
 }
 
-/** `peer`: what it is in the map of services. Of few: a host that callers choose is not among them. */
+/** `peer`: its name in the service map. From a closed set: hosts that callers choose are not in it. */
 export function withRequestSpan<T>(
   peer: string,
   method: string,

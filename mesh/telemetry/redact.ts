@@ -1,21 +1,21 @@
-/** What a log line may not show: values under the names of secrets, passwords in URLs, and whatever drivers hang on their errors. */
+/** What a log line must not show: values under names of secrets, passwords in URLs, and what drivers attach to their errors. */
 
 const hidden = '[secret]'
 const tooDeep = '[deep]'
-/** Like pino's own limits: whoever logs a socket by mistake pays for no more than this. */
+/** Like pino's own limits: logging a socket by mistake costs no more than this. */
 const deepest = 5
 const widest = 100
-/** Names of fields that are never written, wherever an object has them; values of Secret hide themselves as well. */
+/** Names of fields that are never written, at any depth; values of Secret hide themselves as well. */
 const secretName =
   /(?:authorization|bearer|cookie|password|passwd|pwd|passcode|passphrase|secret|token|otp|signature|credentials?|(?:access|api|client|private|signing|static)[-_]?key|connection[-_]?string)$/i
 
-/** The same value, fit to be written. Objects are copied, never changed. */
+/** The same value, safe to write. Objects are copied, never changed. */
 export function redact(value: unknown, depth = 0): unknown {
   if (typeof value !== 'object' || value === null) return value
   if (depth > deepest) return tooDeep
   if (value instanceof Error) return describeError(value, depth)
   if (value instanceof URL) return withoutPassword(value)
-  // Dates, bytes, secrets: they say themselves how they are written.
+  // Dates, bytes, secrets: they define how they are written.
   if ('toJSON' in value && typeof value.toJSON === 'function') return value
   if (Array.isArray(value)) return value.slice(0, widest).map((each) => redact(each, depth + 1))
   return redactFields(value as Record<string, unknown>, depth)
@@ -31,7 +31,7 @@ export function redactFields(fields: Record<string, unknown>, depth = 0): Record
   return copy
 }
 
-/** An error's own words and where it was; not the statements, rows, commands and headers that drivers add. */
+/** An error's own message and stack, without the statements, rows, commands and headers that drivers add. */
 function describeError(error: Error, depth: number): Record<string, unknown> {
   const { code, reason, errors } = error as { code?: unknown; reason?: unknown; errors?: unknown }
   return {

@@ -1,12 +1,12 @@
 /**
- * Loaded before everything else, by `node --import ./mesh/telemetry/start.ts`: where traces are to be recorded it loads OpenTelemetry and has
- * it ready for `run` (mesh/serve.ts); where not, none of it is loaded.
+ * Loaded first, by `node --import ./mesh/telemetry/start.ts`. If traces are to be recorded, it loads OpenTelemetry and prepares it for
+ * `run` (mesh/serve.ts); otherwise none of it is loaded.
  */
 import { ConfigError, readConfig } from '../config.ts'
 import { offerRecording } from './tracer-handle.ts'
 import { ratioOf, telemetryVariables, tracesUrl } from './variables.ts'
 
-/** Only the one that is used: each takes memory. */
+/** Only the one in use: each takes memory. */
 const exporterFor = (protocol: 'http/protobuf' | 'http/json') =>
   protocol === 'http/json' ? import('@opentelemetry/exporter-trace-otlp-http') : import('@opentelemetry/exporter-trace-otlp-proto')
 
@@ -21,6 +21,6 @@ try {
     })
   }
 } catch (error) {
-  // The process says it itself, with all else that is wrong.
+  // The process reports it, with all other problems.
   if (!(error instanceof ConfigError)) throw error
 }

@@ -1,4 +1,4 @@
-/** Work that goes step by step, told by events rather than awaited: each step is a span of the work under way, until the next begins. */
+/** Work in steps, reported by events rather than awaited: each step is a span of the current work, until the next begins. */
 import { type Scope, currentScope } from './scope.ts'
 import { type Attributes, type Span, startSpan } from './tracing.ts'
 
@@ -12,13 +12,13 @@ export class Steps {
     this.#attributes = attributes
   }
 
-  /** Ends the step under way, and begins one. */
+  /** Ends the current step, and begins one. */
   next(name: string): void {
     this.#step?.end()
     this.#step = this.#scope && startSpan({ name, kind: 'internal', attributes: this.#attributes }, this.#scope.trace)
   }
 
-  /** Ends the step under way, as failed where there is a word for why. */
+  /** Ends the current step, as failed if there is a word for why. */
   end(failed?: string): void {
     if (failed !== undefined) this.#step?.fail(failed)
     this.#step?.end()

@@ -6,7 +6,7 @@ export interface TraceContext {
   traceId: string
   /** The span that the next hop is a child of: 16 lower-case hex digits. */
   spanId: string
-  /** Whether this trace is recorded. Decided where it begins; everybody else follows. */
+  /** Whether this trace is recorded. Decided where it begins; every other service follows. */
   sampled: boolean
 }
 
@@ -24,7 +24,7 @@ export function parseTraceparent(header: string | undefined): TraceContext | und
 
 export const formatTraceparent = (trace: TraceContext): string => `00-${trace.traceId}-${trace.spanId}-${trace.sampled ? '01' : '00'}`
 
-/** Random bytes are fetched for many at a time: a fetch costs as much as the rest of a trace's beginning many times over. */
+/** Random bytes are fetched for many traces at a time: one fetch costs many times as much as the rest of starting a trace. */
 const pool = Buffer.alloc(24 * 128)
 let used = pool.length
 
@@ -39,7 +39,7 @@ function randomHex(bytes: number): string {
 
 export const newSpanId = (): string => randomHex(8)
 
-/** A trace that begins here. */
+/** A new trace. */
 export function newTrace(sampled = false): TraceContext {
   const id = randomHex(24)
   return { traceId: id.slice(0, 32), spanId: id.slice(32), sampled }

@@ -7,14 +7,14 @@ export interface TracerResource {
   version: string
   /** RELAY_ENV. */
   environment: string
-  /** Which process of the service this is. */
+  /** The id of this process among those of the service. */
   instance: string
   log: Logger
   metrics: Metrics
 }
 
 export interface TracerHandle {
-  /** Sends what is left, as far as that goes within so many milliseconds. Never fails. */
+  /** Sends the remaining spans, as far as possible within the timeout. Never fails. */
   stop(timeoutMs: number): Promise<void>
 }
 
@@ -24,5 +24,5 @@ export function offerRecording(open: (about: TracerResource) => TracerHandle): v
   offered = open
 }
 
-/** Undefined where nothing is recorded. */
+/** Undefined if nothing is recorded. */
 export const openRecording = (about: TracerResource): TracerHandle | undefined => offered?.(about)

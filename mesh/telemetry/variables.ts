@@ -1,4 +1,4 @@
-/** What every process reads about its telemetry. */
+/** The telemetry variables of every process. */
 import { type Config, type Variable, choice, flag, integer, list, optional, secret, text, url } from '../config.ts'
 
 /** A number from 0 to 1. */
@@ -14,7 +14,7 @@ const sampleRatio = (name: string, doc: string, options: { default: string }): V
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 export type LogLevel = (typeof logLevels)[number]
 
-/** What OpenTelemetry's samplers come to here: the decision is made where a trace begins, and every service follows it. */
+/** OpenTelemetry's samplers, as supported here: the decision is made where a trace begins, and every service follows it. */
 export const samplers = [
   'parentbased_traceidratio',
   'parentbased_always_on',

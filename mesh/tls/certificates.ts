@@ -1,4 +1,4 @@
-/** The certificate files of a process: read, and held against each other and against who the process is, before they are used. */
+/** The certificate files of a process: read, and checked against each other and against the process's identity, before use. */
 import { type KeyObject, X509Certificate, createPrivateKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { ConfigError } from '../config.ts'
@@ -13,14 +13,14 @@ export interface CertificateFiles {
 
 /** PEM, as `node:tls` takes it. */
 export interface Certificates {
-  /** Who is believed; several while one is exchanged. */
+  /** The trusted CAs; several during a change of CA. */
   ca: Buffer
-  /** Ours, first, and what links it to a CA. */
+  /** Our certificate first, then the links to a CA. */
   cert: Buffer
   key: Buffer
 }
 
-/** Of all RFC 5280 has, what a service of the mesh does with its certificate: it serves, and it calls. */
+/** Of the purposes in RFC 5280, those of a service of the mesh: it serves, and it calls. */
 const usages = { server: '1.3.6.1.5.5.7.3.1', client: '1.3.6.1.5.5.7.3.2' }
 
 const block = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g
@@ -47,14 +47,14 @@ function privateKeyIn(pem: Buffer): KeyObject {
   try {
     return createPrivateKey(pem)
   } catch {
-    // What OpenSSL says of it may hold some of it.
+    // OpenSSL's message may contain part of the key.
     throw new ConfigError('MESH_TLS_KEY is not a file with a private key in PEM, without a passphrase')
   }
 }
 
 /**
- * Reads what a process needs to prove that it is `service`. Throws ConfigError, naming the variable, for a file that cannot be read or is
- * something else, a key that is not the certificate's, and a certificate that the others would refuse.
+ * Reads what a process needs to prove that it is `service`. Throws ConfigError, naming the variable, for a file that cannot be read or has
+ * other content, a key of another certificate, and a certificate that the others would reject.
  */
 export function readCertificates(files: CertificateFiles, expected: { service: string; trustDomain: string }): Certificates {
   const [ca, cert, key] = [read('MESH_TLS_CA', files.ca), read('MESH_TLS_CERT', files.cert), read('MESH_TLS_KEY', files.key)]
@@ -69,7 +69,7 @@ export function readCertificates(files: CertificateFiles, expected: { service: s
   return { ca, cert, key }
 }
 
-/** Why a certificate is of no use to a service. */
+/** Why a service cannot use a certificate. */
 function notOurs(
   own: X509Certificate,
   issuers: readonly X509Certificate[],

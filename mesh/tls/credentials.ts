@@ -1,6 +1,6 @@
 /**
- * mTLS among the services of one mesh: TLS 1.3, both sides show a certificate of the mesh's own CA, and a service is who its certificate
- * names (mesh/tls/spiffe.ts). Host names mean nothing here: an address is where a service is, not who it is.
+ * mTLS among the services of one mesh: TLS 1.3, both sides present a certificate of the mesh's own CA, and the certificate names the
+ * service (mesh/tls/spiffe.ts). Host names mean nothing here: an address says where a service is, not which one it is.
  */
 import { constants } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
@@ -36,15 +36,12 @@ export interface TlsConfig {
   tlsKey: string | undefined
 }
 
-/** How soon new files are noticed. */
+/** The interval between checks for new files. */
 const rereadMs = 10_000
-/** A connection that has not said who it is by then goes. */
+/** A connection without a completed handshake is closed after this time. */
 const handshakeMs = 10_000
 
-/**
- * The mTLS of a service, or undefined where no file is configured. Throws ConfigError where only some are, and for files that nothing can
- * be built on.
- */
+/** The mTLS of a service, or undefined if no file is configured. Throws ConfigError if only some are, and for unusable files. */
 export function openTls(service: string, { trustDomain, tlsCa, tlsCert, tlsKey }: TlsConfig): Tls | undefined {
   if (!isTrustDomain(trustDomain)) {
     throw new ConfigError('MESH_TRUST_DOMAIN is not a trust domain: lower-case letters, digits and . _ - make one')
@@ -59,11 +56,11 @@ export function openTls(service: string, { trustDomain, tlsCa, tlsCert, tlsKey }
   throw new ConfigError(`mTLS takes all three files or none: ${missing.map(([name]) => `${name} is not set`).join(', ')}`)
 }
 
-/** What a connection is made with, on either side. */
+/** What a connection is created with, on either side. */
 const contextOf = (certificates: Certificates): SecureContextOptions => ({
   ...certificates,
   minVersion: 'TLSv1.3',
-  // Who resumes a session is not asked for a certificate again.
+  // A resumed session would skip the certificate check.
   secureOptions: constants.SSL_OP_NO_TICKET,
 })
 
@@ -71,7 +68,7 @@ type AnyCall = Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext' | 'emit'
 
 export interface TlsListener {
   readonly port: number
-  /** Takes no more connections. */
+  /** Accepts no more connections. */
   close(): void
 }
 
@@ -79,13 +76,13 @@ export class Tls {
   readonly #trustDomain: string
   readonly #read: () => Certificates
   #certificates: Certificates
-  /** One for all channels: each connection is made with what stands in it then. */
+  /** One for all channels: each connection uses its content at that time. */
   readonly #context: SecureContext
   readonly #servers = new Set<Server>()
-  /** Who is at the other end, by the certificate of the connection. */
+  /** The identity of the other end, by the certificate of the connection. */
   readonly #named = new WeakMap<PeerCertificate, PeerName>()
 
-  /** `read` throws for what is not to be used. */
+  /** `read` throws for unusable files. */
   constructor({ trustDomain, read }: { trustDomain: string; read: () => Certificates }) {
     this.#trustDomain = trustDomain
     this.#read = read
@@ -93,7 +90,7 @@ export class Tls {
     this.#context = createSecureContext(contextOf(this.#certificates))
   }
 
-  /** For a channel to one service: no other is spoken to, wherever the address leads. */
+  /** For a channel to one service: no other is called, wherever the address leads. */
   credentials(service: string): ChannelCredentials {
     return ChannelCredentials.createFromSecureContext(this.#context, {
       checkServerIdentity: (_host, certificate) => {
@@ -104,19 +101,19 @@ export class Tls {
     })
   }
 
-  /** What a channel with these credentials needs beside them: a name for SNI, which may not be an address. */
+  /** What a channel with these credentials needs in addition: a name for SNI, which must not be an address. */
   channelOptions(service: string): ClientOptions {
     return { 'grpc.ssl_target_name_override': service }
   }
 
-  /** Takes connections that show a certificate of the CA, and hands them on. Others are refused in the handshake. */
+  /** Accepts connections with a certificate of the CA, and passes them on. The handshake rejects others. */
   listen(address: ListenAddress, parts: { accept: (socket: TLSSocket) => void; log: Logger }): Promise<TlsListener> {
     const options = { ...contextOf(this.#certificates), requestCert: true, rejectUnauthorized: true }
     const server = createServer({ ...options, ALPNProtocols: ['h2'], handshakeTimeout: handshakeMs }, (socket) => {
-      // Its end is known to whoever has calls on it.
+      // The calls on the connection report its end.
       socket.on('error', () => undefined)
       if (!server.listening) return socket.destroy()
-      // grpc-js asks for it at every call, and OpenSSL takes 33 µs each time to write out what does not change.
+      // grpc-js asks for it at every call, and OpenSSL takes 33 µs each time for a constant.
       const certificate = socket.getPeerCertificate()
       Object.defineProperty(socket, 'getPeerCertificate', { value: () => certificate })
       parts.accept(socket)
@@ -134,7 +131,7 @@ export class Tls {
     })
   }
 
-  /** The service that calls, by the certificate of its connection. Throws UNAUTHENTICATED for one that names none. */
+  /** The calling service, by the certificate of its connection. Throws UNAUTHENTICATED for one that names none. */
   peerOf(call: AnyCall): string {
     const certificate = call.getAuthContext().sslPeerCertificate
     if (certificate === undefined) throw meshErrors.UNAUTHENTICATED({ message: 'There is no client certificate.' })
@@ -144,7 +141,7 @@ export class Tls {
     return named.service
   }
 
-  /** The same handlers for calls of services alone: for those that have no policy before them. */
+  /** The same handlers for calls of services only: for methods without a policy before them. */
   guard(handlers: UntypedServiceImplementation): UntypedServiceImplementation {
     const guarded = Object.entries(handlers).map(([name, handle]) => [
       name,
@@ -161,7 +158,7 @@ export class Tls {
     return Object.fromEntries(guarded) as UntypedServiceImplementation
   }
 
-  /** Reads the files again: connections made from here on use what is new. Throws, and goes on with what it has, where that is no good. */
+  /** Reads the files again: new connections use them. If they are unusable, throws and keeps the old ones. */
   reread(): void {
     const fresh = this.#read()
     if ((['ca', 'cert', 'key'] as const).every((each) => fresh[each].equals(this.#certificates[each]))) return
@@ -171,7 +168,7 @@ export class Tls {
     this.#certificates = fresh
   }
 
-  /** Follows the files, so that certificates are exchanged without a restart. */
+  /** Watches the files, so that certificates are replaced without a restart. */
   follow(log: Logger, intervalMs = rereadMs): Loop {
     const loop = new Loop({
       name: 'certificates',
@@ -191,11 +188,11 @@ export class Tls {
   }
 }
 
-/** Says which connections did not come to be, once a second at the most: anybody can make them. */
+/** Logs failed handshakes, at most once per second, because anyone can cause them. */
 function handshakeErrors(log: Logger): (error: Error & { code?: string }, socket: TLSSocket) => void {
   let [saidAt, unsaid] = [-Infinity, 0]
   return ({ code, message }, socket) => {
-    // What OpenSSL thinks of the certificate; where it saw none, what became of the connection.
+    // OpenSSL's objection to the certificate; if it saw none, what happened to the connection.
     const problem = socket.authorizationError ?? code ?? message
     if (performance.now() - saidAt < 1000) {
       unsaid += 1

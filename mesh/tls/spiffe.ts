@@ -3,13 +3,13 @@
  * Source: SPIFFE, X.509-SVID (one URI, never two) and SPIFFE-ID (trust domain and path).
  */
 
-/** A service's name: what follows the trust domain, and what contracts list as peers. */
+/** A service's name: the part after the trust domain, as contracts list peers. */
 const serviceName = /^[a-z][a-z0-9-]{0,31}$/
 const trustDomainName = /^[a-z0-9._-]{1,255}$/
 
 export const isTrustDomain = (text: string): boolean => trustDomainName.test(text)
 
-/** What a certificate says of its holder: the service, or why it names none. The problem is a clause for after "the certificate". */
+/** What a certificate says about its holder: the service, or why it names none. The problem is a clause for after "the certificate". */
 export type PeerName = { service: string; problem?: never } | { service?: never; problem: string }
 
 export interface AlternativeName {
@@ -18,10 +18,10 @@ export interface AlternativeName {
   value: string
 }
 
-/** One name and what ends it. A value in quotes is JSON: Node writes every value so that has a comma, a quote or a control character. */
+/** One name and its terminator. A value in quotes is JSON: Node quotes every value with a comma, a quote or a control character. */
 const oneName = /([A-Za-z0-9 ]+):(?:("(?:[^"\\]|\\.)*")|([^",\\]*))(?:, (?=.)|$)/y
 
-/** The names in Node's text of a subjectAltName; undefined when it is not wholly such a text. */
+/** The names in Node's text of a subjectAltName; undefined if the text is not entirely one. */
 export function alternativeNames(text: string): AlternativeName[] | undefined {
   const names: AlternativeName[] = []
   oneName.lastIndex = 0
@@ -45,8 +45,8 @@ function unquote(quoted: string): string | undefined {
 }
 
 /**
- * Whom a certificate names, by Node's text of its subjectAltName. Nothing is normalised: an ID that is written otherwise is another one.
- * Names of other types are nobody's business here.
+ * The service that a certificate names, by Node's text of its subjectAltName. Nothing is normalised: an ID with another spelling is another
+ * one. Names of other types are ignored.
  */
 export function namedBy(subjectAltName: string | undefined, trustDomain: string): PeerName {
   const names = alternativeNames(subjectAltName ?? '')

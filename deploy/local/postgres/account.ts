@@ -1,4 +1,4 @@
-/** Postgres refuses to run as root: under root it gets an unprivileged account, which cannot reach everything that root can. */
+/** Postgres does not run as root. Under root it gets an unprivileged account, which cannot access everything that root can. */
 import { execFileSync, spawnSync } from 'node:child_process'
 
 export interface Account {
@@ -10,22 +10,22 @@ export interface Account {
 const idOf = (flag: '-u' | '-g', name: string): number =>
   Number(execFileSync('id', [flag, name], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }))
 
-/** The account to run Postgres as: undefined is one's own. */
+/** The account that Postgres runs as; undefined is the current one. */
 export function postgresAccount(): Account | undefined {
   if (process.getuid?.() !== 0) return undefined
   for (const name of ['postgres', 'nobody']) {
     try {
       return { name, uid: idOf('-u', name), gid: idOf('-g', name) }
     } catch {
-      // There is no such account: try the next.
+      // The account does not exist: try the next.
     }
   }
   throw new Error('Postgres refuses to run as root, and there is no account "postgres" or "nobody" for it. Add one: useradd -r postgres')
 }
 
-/** Runs a command as the account and says whether it succeeded. */
+/** Runs a command as the account. Returns whether it succeeded. */
 export const succeedsAs = (account: Account, command: string, ...args: string[]): boolean =>
   spawnSync(command, args, { uid: account.uid, gid: account.gid, cwd: '/', stdio: 'ignore' }).status === 0
 
-/** Whether the account can get into a folder; a checkout under /root, for one, is closed to it. */
+/** Whether the account can enter a folder. A checkout under /root, for example, is closed to it. */
 export const canReach = (account: Account, folder: string): boolean => succeedsAs(account, '/bin/sh', '-c', 'cd -- "$1"', 'sh', folder)

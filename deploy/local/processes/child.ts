@@ -1,9 +1,10 @@
 /**
- * One process of the mesh: started, watched until it says where it listens, started again when it dies unasked, stopped in bounded time.
+ * One process of the mesh: started, watched until it reports where it listens, restarted when it dies unexpectedly, stopped in bounded
+ * time.
  *
- * Its output goes straight into its log file, so that it neither waits for the launcher nor breaks when the launcher is gone. Its
- * standard input is a pipe from the launcher: that ends when the launcher does, however it died, and the process (told by
- * RELAY_PARENT_PIPE) drains and ends.
+ * Its output goes directly to its log file, so that it neither waits for the launcher nor breaks when the launcher is gone. Its standard
+ * input is a pipe from the launcher. The pipe closes when the launcher dies for any reason, and the process then drains and exits (because
+ * of RELAY_PARENT_PIPE).
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
@@ -12,7 +13,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { allocator, compileCache, nodeFlags, preload } from './node-process.ts'
 import { lastLines, openLog, readFrom, until } from './process.ts'
 
-/** Where a process listens, as host:port; what its line with the event "listening" says. */
+/** Where a process listens, as host:port, from its log line with the event "listening". */
 export interface Listening {
   grpc?: string
   admin?: string
@@ -23,14 +24,14 @@ export interface ProcessOptions {
   name: string
   /** The file that Node runs. */
   main: string
-  /** Its environment; given where it listened before, so that it can be told to listen there again. */
+  /** Its environment. The argument says where it listened before, so that it can listen there again. */
   env: (before: Listening) => Record<string, string>
   /** Its log file. */
   log: string
   say?: ((line: string) => void) | undefined
   /** Called when it runs again. */
   onStart?: (() => void) | undefined
-  /** Called when it will not be started again. */
+  /** Called when it will not be restarted. */
   onFailure?: ((error: Error) => void) | undefined
 }
 
@@ -39,21 +40,21 @@ export interface MeshProcess {
   readonly pid: number
   readonly listening: Listening
   isRunning(): boolean
-  /** Ends it with a signal, waits until it is gone, and leaves it so. SIGSTOP and SIGCONT are sent without waiting. */
+  /** Ends it with a signal, waits until it has exited, and does not restart it. SIGSTOP and SIGCONT are sent without waiting. */
   kill(signal?: NodeJS.Signals): Promise<void>
-  /** Starts it again where it listened before, stopping it first when it runs. */
+  /** Starts it where it listened before; stops it first if it runs. */
   restart(): Promise<void>
-  /** SIGTERM, time to drain, then SIGKILL. */
+  /** Sends SIGTERM, waits for it to drain, then sends SIGKILL. */
   stop(): Promise<void>
 }
 
 const startTimeoutMs = 60_000
-/** More than a process takes to drain: a run under way may take a minute. */
+/** Longer than a process takes to drain: a run in progress may take a minute. */
 export const stopTimeoutMs = 65_000
 const crashesAllowed = 5
 const crashWindowMs = 60_000
 
-/** The last line of the log so far that says where the process listens. */
+/** The last log line so far that says where the process listens. */
 function listeningIn(text: string): Listening | undefined {
   for (const line of text.split('\n')) {
     if (!line.includes('"listening"') || !line.endsWith('}')) continue
@@ -61,13 +62,13 @@ function listeningIn(text: string): Listening | undefined {
       const { event, grpc, admin, http } = JSON.parse(line) as Listening & { event?: string }
       if (event === 'listening') return { grpc, admin, http }
     } catch {
-      // Not one of ours: a stack trace, or a line that is still being written.
+      // Not a log line of ours: a stack trace, or a line that is still being written.
     }
   }
   return undefined
 }
 
-/** Starts it and waits until it listens. Throws when it ends before that. */
+/** Starts it and waits until it listens. Throws if it exits before that. */
 export async function startProcess(options: ProcessOptions): Promise<MeshProcess> {
   const { name, log, say = () => undefined } = options
   let child: ChildProcess | undefined
@@ -84,7 +85,7 @@ export async function startProcess(options: ProcessOptions): Promise<MeshProcess
     const file = openLog(log)
     logStart = file.size
     const mine = spawn(process.execPath, [...nodeFlags, ...preload, options.main], {
-      // A process group of its own: Ctrl-C in the terminal must reach only the launcher, which stops things in order.
+      // Its own process group: Ctrl-C in the terminal must reach only the launcher, which stops processes in order.
       detached: true,
       stdio: ['pipe', file.fd, file.fd],
       env: { ...allocator, ...options.env(listening), NODE_COMPILE_CACHE: compileCache, RELAY_PARENT_PIPE: '1' },
@@ -107,7 +108,7 @@ export async function startProcess(options: ProcessOptions): Promise<MeshProcess
     if (!isRunning()) void revive(mine)
   }
 
-  /** Starts it again after a death that nobody asked for, later each time, until it has died too often. */
+  /** Restarts it after an unexpected death, with a growing delay, until it has died too often. */
   const revive = async (dead: ChildProcess): Promise<void> => {
     if (!wanted || child !== dead) return
     child = undefined
@@ -122,7 +123,7 @@ export async function startProcess(options: ProcessOptions): Promise<MeshProcess
         return
       }
       await pause(100 * 2 ** crashes.length)
-      // It was stopped, or started by hand, in the meantime.
+      // Meanwhile it was stopped, or started by hand.
       if (!wanted || child !== undefined) return
       try {
         await start()

@@ -1,4 +1,4 @@
-/** The processes of a mesh by name: started where they listened before, entered in the roster, found, and stopped. */
+/** The processes of a mesh by name: starts them where they listened before, records them in the pid file, finds them and stops them. */
 import { join } from 'node:path'
 import { startProcess, type Listening, type MeshProcess } from './child.ts'
 import { isFree, keepPort, storedPort } from '../state/state-dir.ts'
@@ -7,21 +7,21 @@ import { all, timed, type ProgressLog } from './steps.ts'
 
 export interface ProcessesParts {
   folder: string
-  /** Where their sources are. */
+  /** The root folder of their sources. */
   root: string
   say: ProgressLog
-  /** Called whenever one runs again. */
+  /** Called each time a process runs again. */
   onStart: () => void
-  /** Called when one died too often to go on. */
+  /** Called when a process has died too often. */
   onFailure: (error: Error) => void
 }
 
 export interface Launch {
   name: string
-  /** What Node runs, from the root. */
+  /** The file that Node runs, relative to the root. */
   main: string
   env: Readonly<Record<string, string>> | (() => Record<string, string>)
-  /** Where it serves HTTP; it serves gRPC without. */
+  /** The port for HTTP; without it, the process serves gRPC. */
   httpPort?: number
 }
 
@@ -47,7 +47,7 @@ export class Processes {
     return found
   }
 
-  /** Starts some side by side and says where each listens. */
+  /** Starts several processes in parallel and reports where each listens. */
   async start(launches: readonly Launch[]): Promise<MeshProcess[]> {
     return timed(
       this.#parts.say,
@@ -57,7 +57,7 @@ export class Processes {
     )
   }
 
-  /** Stops all replicas of some services side by side. */
+  /** Stops all replicas of several services in parallel. */
   async stop(...services: readonly string[]): Promise<void> {
     const isOf = (name: string) => services.some((service) => name === service || name.startsWith(`${service}-`))
     await Promise.all(
@@ -95,7 +95,7 @@ export class Processes {
     return started
   }
 
-  /** Where it listened in an earlier run, when that is free; else anywhere (port 0). */
+  /** The address of the last start if it is free, or any port (0). */
   async #address(name: string): Promise<string> {
     const kept = storedPort(this.#parts.folder, name)
     return `127.0.0.1:${kept !== undefined && (await isFree(kept)) ? kept : 0}`

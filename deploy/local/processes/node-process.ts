@@ -1,4 +1,4 @@
-/** How the processes of the mesh are run by Node; bench/README.md has the figures behind it. */
+/** How Node runs the processes of the mesh. bench/README.md has the figures. */
 import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -6,19 +6,20 @@ import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 
 /**
- * A smaller young generation keeps pauses short and memory small. A limit to the old one, far above what any process needs, has V8 let it grow
- * by less before it collects: by default it may become four times what is in use. V8's middle compiler, Maglev, works in memory that the allocator then keeps
- * (20 to 40 MB a process) and gains nothing here; so does each further thread that V8 works on. With a collector at hand a process gives back what it no longer needs (mesh/idle.ts).
+ * A smaller young generation keeps pauses short and memory small. A limit for the old generation, far above what a process needs, makes V8
+ * collect earlier: by default it may grow to four times what is in use. V8's middle compiler, Maglev, uses memory that the allocator then
+ * keeps (20 to 40 MB per process) and gains nothing here; the same is true of further V8 threads. With --expose-gc, a process returns
+ * unused memory (mesh/idle.ts).
  */
 export const nodeFlags = ['--max-semi-space-size=8', '--max-old-space-size=512', '--no-maglev', '--v8-pool-size=1', '--expose-gc']
 
-/** glibc's allocator keeps what was freed, and for each thread apart. With one store for all, and giving back what is more than 128 KB, it does not. */
+/** glibc's allocator keeps freed memory, separately per thread. One arena, and trimming above 128 KB, prevent that. */
 export const allocator = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '131072' }
 
-/** What a process of the mesh loads before its main: it records traces where the environment says so. */
+/** The modules that a process loads before its main file: they record traces if the environment says so. */
 export const preload = ['--import', pathToFileURL(join(import.meta.dirname, '../../../mesh/telemetry/start.ts')).href]
 
-/** Compiled code, also what the type stripper made of TypeScript: with it, Node need not load the stripper (20 MB a process). */
+/** Compiled code, including the output of the type stripper: with it, Node need not load the stripper (20 MB per process). */
 export const compileCache = join(import.meta.dirname, '../../../.cache/compile')
 
 export interface ProcessExit {
@@ -27,7 +28,7 @@ export interface ProcessExit {
   stderr: string
 }
 
-/** Runs a program of the mesh to its end; -1 is the code of one that was ended by a signal. */
+/** Runs a program of the mesh until it exits. A program that a signal ended has code -1. */
 export function runNode(args: readonly string[], env: Record<string, string>): Promise<ProcessExit> {
   return new Promise((resolve) => {
     const options = { env: { ...env, NODE_COMPILE_CACHE: compileCache }, timeout: 30_000, maxBuffer: 1 << 28 }
@@ -37,7 +38,7 @@ export function runNode(args: readonly string[], env: Record<string, string>): P
   })
 }
 
-/** Fills the cache on a fresh checkout, so that the first start is like every other. */
+/** Fills the cache in a fresh checkout, so that the first start is as fast as any other. */
 export async function fillCompileCache(mains: readonly string[]): Promise<void> {
   if (existsSync(compileCache)) return
   mkdirSync(compileCache, { recursive: true })
@@ -47,7 +48,7 @@ export async function fillCompileCache(mains: readonly string[]): Promise<void> 
       mains.map((main) => promisify(execFile)(process.execPath, [...nodeFlags, ...preload, main, '--help'], { env, timeout: 60_000 })),
     )
   } catch {
-    // Only slower: the mains themselves say what is wrong with them.
+    // Without the cache a start is only slower. The main files report their own errors.
     rmSync(compileCache, { recursive: true, force: true })
   }
 }

@@ -1,4 +1,4 @@
-/** Who was started from a folder, so that a launcher that follows a killed one knows whom to wait for. */
+/** The processes that were started from a folder, so that a launcher that follows a killed one knows which to wait for. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { stopTimeoutMs } from './child.ts'
@@ -18,7 +18,7 @@ export function writeRoster(folder: string, processes: Iterable<{ name: string; 
   writePrivate(fileOf(folder), `${JSON.stringify(entries, null, 2)}\n`)
 }
 
-/** Those of the roster that still run. */
+/** The listed processes that still run. */
 function survivors(folder: string): Entry[] {
   try {
     const entries = JSON.parse(readFileSync(fileOf(folder), 'utf8')) as Entry[]
@@ -28,12 +28,12 @@ function survivors(folder: string): Entry[] {
   }
 }
 
-/** Ends, at once, whatever was started from the folder. */
+/** Kills all processes that were started from the folder. */
 export function killAll(folder: string): void {
   for (const { pid } of survivors(folder)) signal(pid, 'SIGKILL')
 }
 
-/** Waits for the processes of a launcher that was killed: they end by themselves, having lost it; those that hang are killed. */
+/** Waits for the processes of a killed launcher. They exit by themselves without it; processes that hang are killed. */
 export async function waitForExit(folder: string, log: (line: string) => void): Promise<void> {
   const left = survivors(folder)
   if (left.length === 0) return

@@ -1,4 +1,4 @@
-/** What can be known of a process by its id, without trusting that the id still means the same process. */
+/** Facts about a process by its id, without assuming that the id still belongs to the same process. */
 import { execFileSync } from 'node:child_process'
 import { closeSync, fstatSync, openSync, readFileSync, readSync, renameSync, statSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -21,18 +21,18 @@ const procFile = (pid: number, name: string): string => {
   }
 }
 
-/** Tells one process from a later one with the same id: when it began. Empty when there is none. proc_pid_stat(5), field 22. */
+/** The start time, which tells a process from a later one with the same id. Empty if there is none. proc_pid_stat(5), field 22. */
 export function identityOf(pid: number): string {
   if (!linux) return ps('lstart', pid)
-  // The command's name, in parentheses, may hold spaces: count from behind it.
+  // The command's name, in parentheses, may contain spaces: count from behind it.
   const fields = procFile(pid, 'stat').split(') ').at(-1)?.split(' ') ?? []
   return fields[0] === 'Z' ? '' : (fields[19] ?? '')
 }
 
-/** The arguments a process was started with, as one line; empty when there is none. */
+/** The arguments of a process as one line; empty if there is none. */
 export const commandOf = (pid: number): string => (linux ? procFile(pid, 'cmdline').replaceAll('\0', ' ').trim() : ps('command', pid))
 
-/** The processes that a process has started and that run still. */
+/** The running children of a process. */
 export function childrenOf(pid: number): number[] {
   if (linux)
     return procFile(pid, `task/${pid}/children`)
@@ -48,7 +48,7 @@ export function childrenOf(pid: number): number[] {
 
 export const isAlive = (pid: number): boolean => identityOf(pid) !== ''
 
-/** Sends a signal; whether there was anything to send it to. */
+/** Sends a signal. Returns whether the process existed. */
 export function signal(pid: number, name: NodeJS.Signals): boolean {
   try {
     return process.kill(pid, name)
@@ -58,7 +58,7 @@ export function signal(pid: number, name: NodeJS.Signals): boolean {
   }
 }
 
-/** Asks again and again until the answer is true, or the time (ms) is over; which of them it was. */
+/** Polls until the answer is true or the time (ms) is over. Returns the last answer. */
 export async function until(condition: () => boolean | Promise<boolean>, timeoutMs: number, intervalMs = 20): Promise<boolean> {
   const end = performance.now() + timeoutMs
   while (!(await condition())) {
@@ -68,14 +68,14 @@ export async function until(condition: () => boolean | Promise<boolean>, timeout
   return true
 }
 
-/** A log file to append to. One that has grown beyond 10 MB is set aside first, as `.old`. */
+/** Opens a log file to append to. A file above 10 MB is first renamed to `.old`. */
 export function openLog(path: string): { fd: number; size: number } {
   if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > 10e6) renameSync(path, `${path}.old`)
   const fd = openSync(path, 'a', 0o600)
   return { fd, size: fstatSync(fd).size }
 }
 
-/** What stands in a file from a byte on; empty when there is no such file. */
+/** The content of a file from a byte on; empty if there is no such file. */
 export function readFrom(path: string, start: number): string {
   let fd: number
   try {

@@ -1,8 +1,8 @@
-/** Steps of a start: said, timed, and waited for. */
+/** Steps of a start: reported, timed and awaited. */
 
 export type ProgressLog = (line: string) => void
 
-/** Runs a step and says how long it took; `done` says what came of it. */
+/** Runs a step and reports how long it took; `done` describes the result. */
 export async function timed<T>(say: ProgressLog, doing: string, step: () => Promise<T>, done: (value: T) => string): Promise<T> {
   say(`${doing} …`)
   const start = performance.now()
@@ -11,7 +11,7 @@ export async function timed<T>(say: ProgressLog, doing: string, step: () => Prom
   return value
 }
 
-/** All of them, once each has ended one way or the other: a failure of one must not hide what another has started. */
+/** Waits until each step has ended, successfully or not: the failure of one must not hide what another has started. */
 export async function all<T extends readonly unknown[] | []>(steps: T): Promise<{ -readonly [Key in keyof T]: Awaited<T[Key]> }> {
   await Promise.allSettled(steps)
   return Promise.all(steps)

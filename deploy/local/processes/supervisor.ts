@@ -1,6 +1,6 @@
 /**
- * Runs a foreign server (Postgres, Redis) under a small shell that stops it when whoever started it is gone, however that one died: the
- * kernel then closes the shell's standard input. So nothing is left running after a SIGKILL, which no handler could see.
+ * Runs a foreign server (Postgres, Redis) under a small shell that stops it when its parent is gone. The kernel closes the shell's standard
+ * input when the parent dies for any reason, so nothing keeps running after a SIGKILL, which no handler could see.
  */
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
@@ -10,7 +10,7 @@ import type { Readable, Writable } from 'node:stream'
 import type { Account } from '../postgres/account.ts'
 import { openLog, signal } from './process.ts'
 
-// Inline, since the account it runs as may not be able to read the checkout. CONT: a paused process takes no other signal.
+// Inline, because the account that it runs as may not be able to read the checkout. CONT: a paused process handles no other signal.
 const script = `
 signal=$1; shift
 exec 3<&0
@@ -29,31 +29,31 @@ exit $status`
 export interface GuardedOptions {
   command: string
   args: readonly string[]
-  /** What stops it cleanly. */
+  /** The signal that stops it cleanly. */
   stopSignal: NodeJS.Signals
-  /** The file its output is appended to. */
+  /** The file that its output is appended to. */
   log: string
   account?: Account | undefined
 }
 
 export interface SupervisedProcess {
   readonly pid: number
-  /** Where in the log this run begins, in bytes. */
+  /** Where this run begins in the log, in bytes. */
   readonly logStart: number
   readonly exited: Promise<void>
   isRunning(): boolean
   signal(name: NodeJS.Signals): void
 }
 
-/** Starts it; that it is ready is for the caller to find out. */
+/** Starts it. The caller finds out when it is ready. */
 export async function startGuarded(options: GuardedOptions): Promise<SupervisedProcess> {
   const log = openLog(options.log)
   const shell = spawn('/bin/sh', ['-c', script, 'guard', options.stopSignal.replace('SIG', ''), options.command, ...options.args], {
     cwd: '/',
-    // A process group of its own, so that Ctrl-C in the terminal reaches only the launcher, which stops things in order.
+    // Its own process group, so that Ctrl-C in the terminal reaches only the launcher, which stops processes in order.
     detached: true,
     stdio: ['pipe', 'pipe', log.fd],
-    // Nothing of the caller's: PG* variables would change what Postgres does.
+    // Nothing from the launcher's environment: PG* variables would change what Postgres does.
     env: { PATH: process.env.PATH, LC_ALL: 'C', TZ: 'UTC' },
     ...(options.account === undefined ? {} : { uid: options.account.uid, gid: options.account.gid }),
   }) as ChildProcessByStdio<Writable, Readable, null>

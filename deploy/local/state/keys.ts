@@ -1,9 +1,9 @@
-/** API keys of the local mesh, made by the access service's own program; the admin's is kept beside the other secrets. */
+/** API keys of the local mesh, created by the access service's own program. The administrator's key is stored with the other secrets. */
 import { keepSecret, knownSecret } from './state-dir.ts'
 import type { ProcessExit } from '../processes/node-process.ts'
 import { until } from '../processes/process.ts'
 
-/** What a key may do; see CreateKeyRequest in proto/relay/access/v1/keys.proto. */
+/** The permissions of a key; see CreateKeyRequest in proto/relay/access/v1/keys.proto. */
 export interface KeyRequest {
   workspace: string
   role: 'viewer' | 'operator' | 'developer' | 'admin'
@@ -29,7 +29,7 @@ function optionsOf(request: KeyRequest): string[] {
   return options
 }
 
-/** Makes a key and returns it. Throws what the program says against it. */
+/** Creates a key and returns it. Throws with the program's message. */
 export async function createKey(relayAccess: RelayAccess, request: KeyRequest): Promise<string> {
   const { code, stdout, stderr } = await relayAccess('create-key', ...optionsOf(request))
   const key = /\brly_[a-z]+_[0-9A-Za-z]{36}\b/.exec(stdout)?.[0]
@@ -37,10 +37,10 @@ export async function createKey(relayAccess: RelayAccess, request: KeyRequest): 
   return key
 }
 
-/** The key of a person who runs the mesh on their own machine. */
+/** The key of the person who runs the mesh on their own machine. */
 export interface AdminKey {
   readonly key: string
-  /** Whether this start made it. */
+  /** Whether this start created the key. */
   readonly isNew: boolean
 }
 
@@ -50,18 +50,18 @@ async function makeAdminKey(folder: string, relayAccess: RelayAccess): Promise<A
   return { key, isNew: true }
 }
 
-/** The one that an earlier start kept; made where there is none. */
+/** The key of an earlier start, or a new one. */
 export async function adminKey(folder: string, relayAccess: RelayAccess): Promise<AdminKey> {
   const key = knownSecret(folder, 'api_key')
   return key === undefined ? makeAdminKey(folder, relayAccess) : { key, isNew: false }
 }
 
-/** The kept key when the running mesh lets it in, else a new one: access may have another database by now. */
+/** The stored key if the running mesh accepts it, or a new one: access may have another database now. */
 export async function usableAdminKey(kept: AdminKey, folder: string, relayAccess: RelayAccess, gateway: string): Promise<AdminKey> {
   return kept.isNew || (await isLetIn(gateway, kept.key)) ? kept : makeAdminKey(folder, relayAccess)
 }
 
-/** Whether a running mesh lets a key in. Throws when it cannot say within ten seconds. */
+/** Whether a running mesh accepts a key. Throws if it gives no answer within ten seconds. */
 async function isLetIn(gateway: string, key: string): Promise<boolean> {
   let status = 0
   const ask = async (): Promise<boolean> => {
@@ -70,7 +70,7 @@ async function isLetIn(gateway: string, key: string): Promise<boolean> {
     const response = await fetch(`${gateway}/access/keys?page_size=1`, { headers, signal }).catch(() => undefined)
     await response?.body?.cancel()
     status = response?.status ?? 503
-    // Just started, the gateway may not have heard from access yet.
+    // Right after its start, the gateway may not have data from access yet.
     return status !== 503
   }
   if (!(await until(ask, 10_000, 100))) throw new Error('the gateway cannot say whether access knows the kept API key; see their logs')

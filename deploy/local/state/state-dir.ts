@@ -1,4 +1,4 @@
-/** The folder that local mode keeps its things in (`.relay`): secrets, the ports it had, and who is running. */
+/** The folder of local mode's state (`.relay`): secrets, ports, and the lock of the running launcher. */
 import { createHash, randomBytes } from 'node:crypto'
 import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
@@ -6,15 +6,15 @@ import { join } from 'node:path'
 import { identityOf } from '../processes/process.ts'
 
 /**
- * Makes the folder and the one for logs. Others may pass through it (Postgres runs as another account under root); what is secret in it
- * is closed file by file.
+ * Creates the folder and the one for logs. Other accounts may enter it (under root, Postgres runs as another account); files with secrets
+ * are readable by their owner only.
  */
 export function prepareHome(folder: string): void {
   mkdirSync(folder, { recursive: true, mode: 0o755 })
   mkdirSync(join(folder, 'logs'), { recursive: true, mode: 0o700 })
 }
 
-/** Writes in one step, readable by the owner alone. */
+/** Writes a file atomically, readable by its owner only. */
 export function writePrivate(path: string, text: string): void {
   const fresh = `${path}.${process.pid}.new`
   rmSync(fresh, { force: true })
@@ -39,17 +39,17 @@ function readTable(path: string): Record<string, string> {
 
 const writeTable = (path: string, table: Record<string, string>): void => writePrivate(path, `${JSON.stringify(table, null, 2)}\n`)
 
-/** Where secrets are kept, readable by the owner alone. */
+/** The file of the secrets, readable by its owner only. */
 export const secretsFile = (folder: string): string => join(folder, 'secrets.json')
 
-/** A secret that was kept before. */
+/** A stored secret. */
 export const knownSecret = (folder: string, name: string): string | undefined => readTable(secretsFile(folder))[name]
 
 export function keepSecret(folder: string, name: string, value: string): void {
   writeTable(secretsFile(folder), { ...readTable(secretsFile(folder)), [name]: value })
 }
 
-/** A secret that is made at first need and kept from then on. */
+/** A secret that is created when it is first needed, and stored. */
 export function storedSecret(folder: string, name: string, make = (): string => randomBytes(32).toString('base64url')): string {
   const kept = knownSecret(folder, name)
   if (kept !== undefined) return kept
@@ -58,7 +58,7 @@ export function storedSecret(folder: string, name: string, make = (): string => 
   return made
 }
 
-/** The port that something had here last. */
+/** The last port of a process or server. */
 export function storedPort(folder: string, name: string): number | undefined {
   const port = Number(readTable(join(folder, 'ports.json'))[name])
   return Number.isInteger(port) && port > 0 ? port : undefined
@@ -70,7 +70,7 @@ export function keepPort(folder: string, name: string, port: number): void {
   if (table[name] !== String(port)) writeTable(path, { ...table, [name]: String(port) })
 }
 
-/** Whether a port of the loopback address can be had now. */
+/** Whether a port of the loopback address is free now. */
 export function isFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer()
@@ -79,10 +79,10 @@ export function isFree(port: number): Promise<boolean> {
   })
 }
 
-/** The wanted port of the loopback address when it is free, else 0: whoever listens takes what it gets, and says so. */
+/** The wanted port of the loopback address if it is free, or 0: the process then takes any port and reports it. */
 export const portOrAny = async (wanted?: number): Promise<number> => (wanted !== undefined && (await isFree(wanted)) ? wanted : 0)
 
-/** A port that nobody else gets until it is released: for one that is named to others before it is listened at. */
+/** Reserves a port until it is released: for a port that others must know before it is listened on. */
 export async function reservePort(wanted?: number): Promise<{ port: number; release(): Promise<void> }> {
   const server = createServer()
   const listen = (port: number): Promise<boolean> =>
@@ -96,7 +96,7 @@ export async function reservePort(wanted?: number): Promise<{ port: number; rele
   return { port, release: () => new Promise((resolve) => server.close(() => resolve())) }
 }
 
-/** The wanted port of the loopback address when it is free, else any free one; for programs that cannot take a port of their own. */
+/** The wanted port of the loopback address if it is free, or any free one: for programs that cannot choose a port themselves. */
 export async function freePort(wanted?: number): Promise<number> {
   if (wanted !== undefined && (await isFree(wanted))) return wanted
   return new Promise((resolve, reject) => {
@@ -117,7 +117,7 @@ export interface Lock {
 }
 
 export class InUseError extends Error {
-  override readonly name = 'HeldError'
+  override readonly name = 'InUseError'
   readonly pid: number
   constructor(path: string, pid: number) {
     super(`${path} is held by process ${pid}`)
@@ -125,11 +125,11 @@ export class InUseError extends Error {
   }
 }
 
-/** Takes a lock file, or throws HeldError while the process that took it lives. A lock left behind by a killed process is taken over. */
+/** Takes a lock file. Throws InUseError while the process that holds it lives. The lock of a killed process is taken over. */
 export function takeLock(path: string): Lock {
   const mine = `${process.pid} ${identityOf(process.pid)}`
   const fresh = `${path}.${process.pid}`
-  // Linked into place with its content, so that nobody reads a lock that is half written.
+  // Linked into place with its content, so that no process reads a lock that is half written.
   writeFileSync(fresh, mine, { mode: 0o600 })
   try {
     for (let tries = 0; ; tries += 1) {

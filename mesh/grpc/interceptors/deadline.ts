@@ -1,10 +1,10 @@
 import { meshErrors } from '../../errors.ts'
 import type { Interceptor } from './interceptor.ts'
 
-/** With less than this left nothing useful can be begun. */
+/** With less time left, no useful work can start. */
 const minMs = 10
 
-/** Answers when the call's time is over or the caller has gone, even if the handler has not come to its end. */
+/** Responds when the call's deadline has passed or the caller is gone, even if the handler has not finished. */
 export function deadline(): Interceptor {
   return async (call, next) => {
     if (call.deadline - Date.now() < minMs) throw meshErrors.DEADLINE_TOO_SHORT()

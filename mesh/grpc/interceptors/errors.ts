@@ -1,7 +1,7 @@
 import { MeshError, meshErrors } from '../../errors.ts'
 import type { Interceptor } from './interceptor.ts'
 
-/** Whatever is thrown that is not of the family is ours to answer for: the text of drivers and providers never leaves. */
+/** An error outside the family is our fault: the text of drivers and providers never leaves the process. */
 export function errors(): Interceptor {
   return async (_call, next) => {
     try {

@@ -1,11 +1,11 @@
 /**
- * What every call passes through, in this order, and why it is this one:
+ * The interceptors of every call, in order, and the reason for the order:
  *
- * 1. observe   sees how the call ended, whatever ended it: one log line and the metrics
- * 2. errors    whatever is thrown becomes an error of the family, so that observe and the caller see the same
- * 3. deadline  answers in time, and refuses what has no time left, before any work
- * 4. policy    who is calling, and whether the contract lets them; before a byte of the request is looked at
- * 5. validate  the contract's rules on the request; the handler gets only what passes
+ * 1. observe   sees how the call ended, for whatever reason: one log line and the metrics
+ * 2. errors    converts whatever is thrown to an error of the family, so that observe and the caller see the same
+ * 3. deadline  responds in time, and rejects a call without time left before any work
+ * 4. policy    identifies the caller and applies the contract, before any byte of the request is decoded
+ * 5. validate  applies the contract's rules to the request; the handler gets only valid ones
  */
 import type { DenialCounter } from '../../audit/denials.ts'
 import type { Logger } from '../../telemetry/log.ts'
@@ -24,7 +24,7 @@ export interface InterceptorParts {
   metrics: Metrics
   verifier: Verifier
   denials?: DenialCounter | undefined
-  /** Those that are served: each is counted from 0. */
+  /** The served methods: each is counted from 0. */
   methods?: readonly Method[]
 }
 

@@ -1,6 +1,6 @@
 import type { Call } from '../call.ts'
 
-/** Wraps the handling of one call; resolves to the response as it goes on the wire. */
+/** Wraps the handling of one call. Resolves to the encoded response. */
 export type Interceptor = (call: Call, next: () => Promise<Uint8Array>) => Promise<Uint8Array>
 
 /** The first is the outermost. */

@@ -10,8 +10,9 @@ import { methodMetrics } from '../method-metrics.ts'
 import type { Interceptor } from './interceptor.ts'
 
 /**
- * One log line, two metrics and a span a call. A failure of ours is logged with its cause; a refusal is the caller's business. A call that changed
- * nothing and went well is logged at `debug` alone: the gateway's line has the same request id, and a line costs a fifth of such a call.
+ * One log line, two metrics and a span per call. A failure of ours is logged with its cause; a rejection is the caller's concern. A
+ * successful call that changed nothing is logged only at `debug`: the gateway's line has the same request id, and a line costs a fifth of
+ * such a call.
  */
 export function observe(metrics: Metrics, log: Logger, methods: readonly Method[] = []): Interceptor {
   const of = methodMetrics(metrics, 'grpc_server', {
@@ -52,7 +53,7 @@ export function observe(metrics: Metrics, log: Logger, methods: readonly Method[
   }
 }
 
-/** The codes that say that the service failed, rather than the caller (the RPC conventions of OpenTelemetry). */
+/** The codes of failures of the service, not of the caller (the RPC conventions of OpenTelemetry). */
 const serviceFailed = new Set(['UNKNOWN', 'DEADLINE_EXCEEDED', 'UNIMPLEMENTED', 'INTERNAL', 'UNAVAILABLE', 'DATA_LOSS'])
 
 function endSpan({ span, requestId }: Call, code: string, reason: string | undefined): void {

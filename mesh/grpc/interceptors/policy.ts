@@ -7,11 +7,11 @@ import { type Verifier, isService } from '../caller.ts'
 import type { Interceptor } from './interceptor.ts'
 
 /**
- * Finds out who calls, and lets through whom the contract names: peers on the list, callers with the permission, anybody where it is open.
- * Everything else is refused, as is a proof that proves nothing. What the verifier has seen before is answered without waiting.
+ * Identifies the caller, and admits whom the contract names: listed peers, callers with the permission, anyone if it is open. It rejects
+ * everything else, including invalid proofs. Credentials that the verifier has seen are checked synchronously.
  *
- * `refusals` is told of every refusal here, and of those that a handler makes of a caller whom the contract let through. An open method
- * knows better than this who asked, and tells of its own.
+ * `denials` is called for every denial here, and for those of a handler after the contract admitted the caller. An open method knows its
+ * caller better, and reports its own.
  */
 export function policy(verifier: Verifier, denials?: DenialCounter): Interceptor {
   const refuse = (call: Call, error: MeshError): MeshError => {
@@ -31,7 +31,7 @@ export function policy(verifier: Verifier, denials?: DenialCounter): Interceptor
       const found = verifier.peer(call.peerToken)
       const peer = found instanceof Promise ? await found : found
       if (peer === undefined) throw unauthenticated(call, 'x-relay-peer does not prove a service of this mesh.')
-      // Over mTLS the certificate has said it already, and needs no token beside it.
+      // Over mTLS the certificate has proved it already; no token is needed beside it.
       if (peer !== (call.peer ?? peer)) throw unauthenticated(call, 'x-relay-peer names another service than the certificate.')
       call.peer = peer
     }
@@ -54,10 +54,10 @@ export function policy(verifier: Verifier, denials?: DenialCounter): Interceptor
   }
 }
 
-/** A peer that calls for itself stands under its name; of who is not known nothing is said but the address. */
+/** A peer that calls for itself is recorded under its name; of an unknown caller only the address is recorded. */
 function refusalOf({ caller, callerToken, peer, requestId, trace, source = '' }: Call, { code, reason }: MeshError): Denial {
   const isUnauthenticated = code === 'UNAUTHENTICATED'
-  // A caller token that is none says nothing of the peer that carries it.
+  // An invalid caller token says nothing about the peer that carries it.
   const itself = peer !== undefined && (callerToken === undefined || !isUnauthenticated)
   const { workspace, actor, keyId } = caller ?? { workspace: '', actor: itself ? `peer:${peer}` : '', keyId: '' }
   const action = isUnauthenticated ? 'sign_in.refused' : 'permission.refused'

@@ -8,7 +8,7 @@ const rules = extension('buf.validate.field')
 const validator = createValidator({ registry })
 const ruled = new Map<DescMessage, boolean>()
 
-/** Whether a message, or one that it holds, has any rule: most responses and some requests have none, and need no second decoding. */
+/** Whether a message, or one within it, has any rule: most responses and some requests have none, and need no second decoding. */
 function hasRules(message: DescMessage, seen = new Set<DescMessage>()): boolean {
   const known = ruled.get(message)
   if (known !== undefined) return known
@@ -19,7 +19,7 @@ function hasRules(message: DescMessage, seen = new Set<DescMessage>()): boolean 
   return found
 }
 
-/** Bytes that are no message of the contract, or one that nests deeper than any decoder here follows. */
+/** Bytes that are not a message of the contract, or one that nests deeper than any decoder here supports. */
 export const malformed = (cause: unknown): MeshError =>
   meshErrors.INVALID_REQUEST({ message: 'The request is not a message of this contract.', cause })
 
@@ -31,12 +31,12 @@ function decode(message: DescMessage, request: Uint8Array): Message {
   }
 }
 
-/** What is wrong with a request by the contract's rules. Throws INVALID_REQUEST for one that cannot be decoded at all. */
+/** The violations of a request against the contract's rules. Throws INVALID_REQUEST if it cannot be decoded. */
 export function violationsOf(message: DescMessage, request: Uint8Array): FieldViolation[] {
   return hasRules(message) ? violationsIn(message, decode(message, request)) : []
 }
 
-/** The same of a request that is decoded already. */
+/** The same for a decoded request. */
 export function violationsIn(message: DescMessage, request: Message): FieldViolation[] {
   if (!hasRules(message)) return []
   const result = validator.validate(message, request)
@@ -49,7 +49,7 @@ export function violationsIn(message: DescMessage, request: Message): FieldViola
   }))
 }
 
-/** Holds every request to its contract, whoever sends it: the gateway is not the only way in. */
+/** Validates every request against its contract, whoever sends it: the gateway is not the only way in. */
 export function validate(): Interceptor {
   return async (call, next) => {
     const violations = violationsOf(call.method.descriptor.input, call.request)

@@ -17,7 +17,7 @@ export interface SealedPair {
 
 /** A private half that was sealed with another secret, or changed since. */
 export class KeyDecryptionError extends Error {
-  override readonly name = 'SealBroken'
+  override readonly name = 'KeyDecryptionError'
   constructor(kid: string) {
     super(`the signing key ${kid} cannot be decrypted with this secret`)
   }
@@ -45,7 +45,7 @@ export class Sealer {
     return { kid, x, sealed: Buffer.concat([Buffer.of(version), nonce, ...encrypted, sealing.getAuthTag()]) }
   }
 
-  /** The private half. Throws SealBroken. */
+  /** The private half. Throws KeyDecryptionError. */
   open({ kid, x, sealed }: SealedPair): KeyObject {
     try {
       if (sealed[0] !== version) throw new Error('another version')

@@ -51,7 +51,7 @@ export class KeyRing {
     this.#now = parts.now ?? (() => performance.now())
   }
 
-  /** Await this before anything is signed. Throws SealBroken if a key that signs, now or later, cannot be opened. */
+  /** Await this before anything is signed. Throws KeyDecryptionError if a key that signs, now or later, cannot be opened. */
   async begin(): Promise<void> {
     const { keys, now } = await this.#current()
     for (const key of futureSigners(keys, now)) this.#open(key)

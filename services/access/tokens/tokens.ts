@@ -34,7 +34,7 @@ export interface Tokens {
 /** How often the signing keys are read: other replicas and operators create new ones. */
 const intervalMs = 1000
 
-/** Resolves once there is a key to sign with. Throws SealBroken if the secret does not open it. */
+/** Resolves once there is a key to sign with. Throws KeyDecryptionError if the secret does not open it. */
 export async function tokens({ signingKeys, signingSecret, signingKeyLifeMs, ...parts }: TokensParts): Promise<Tokens> {
   const { tokenMs, exchangeLimit } = parts
   const ring = new KeyRing({ store: signingKeys, sealer: new Sealer(signingSecret.reveal()), lifetimeMs: signingKeyLifeMs })

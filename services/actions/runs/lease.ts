@@ -13,7 +13,7 @@ import { RunStopped } from '../adapter.ts'
 
 /** Thrown where the holder asks and no longer holds: somebody else may be acting by now. */
 export class LeaseLostError extends Error {
-  override readonly name = 'LeaseLost'
+  override readonly name = 'LeaseLostError'
 }
 
 export interface LeaseParts {
