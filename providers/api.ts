@@ -1,17 +1,19 @@
-/** What can be done at a provider: where its API is, how it writes errors, and its actions, which fit the port of the actions service. */
+/**
+ * The API facet of a provider: where its API is, how it writes errors, and its actions, which implement the port of the actions service.
+ */
 import type { Adapter } from '../services/actions/adapter.ts'
 import type { ApiParts } from '../services/actions/adapters/provider-http.ts'
 
 export interface ApiFacet {
   readonly baseUrl: {
-    /** The variable that says where the API is. */
+    /** The variable of the API's URL. */
     readonly variable: string
     readonly doc: string
     readonly default: string
-    /** Where the sandbox has its fake; its root where unset. */
+    /** The path of the fake in the sandbox; its root if unset. */
     readonly sandboxPath?: string
   }
-  // oxlint-disable-next-line typescript/no-explicit-any -- adapters of whatever parameters, as the catalog takes them
+  // oxlint-disable-next-line typescript/no-explicit-any -- adapters of any parameters, as the catalog takes them
   readonly actions: readonly ((parts: ApiParts) => Adapter<any>)[]
 }
 

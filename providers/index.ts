@@ -1,4 +1,4 @@
-/** The providers that there are, one line each. */
+/** The providers, one line each. */
 export { github } from './github/index.ts'
 export { google } from './google/index.ts'
 export { microsoft } from './microsoft/index.ts'

@@ -6,13 +6,13 @@ export type ProviderName = (typeof all)[keyof typeof all]['name']
 
 export const providers: readonly Provider<ProviderName>[] = Object.values(all)
 
-/** For the labels of metrics. */
+/** For metric labels. */
 export const providerNames: readonly ProviderName[] = providers.map(({ name }) => name)
 
-/** How a variable of a provider begins: `GOOGLE`. */
+/** The prefix of a provider's variables: `GOOGLE`. */
 export const prefixOf = (name: string): string => name.toUpperCase()
 
-/** What the OAuth client of this installation is configured by. */
+/** The variables of this installation's OAuth client. */
 export const clientVariables = (name: string): { id: string; secret: string } => ({
   id: `${prefixOf(name)}_CLIENT_ID`,
   secret: `${prefixOf(name)}_CLIENT_SECRET`,

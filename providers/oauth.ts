@@ -1,56 +1,56 @@
-/** How accounts of a provider are connected: an OAuth 2.0 authorization server, with what this one does otherwise than others. */
+/** The OAuth facet of a provider: an OAuth 2.0 authorization server, and how this one differs from others. */
 import type { Config, Spec } from '#mesh/config.ts'
 
 export interface Endpoints {
   readonly authorization: URL
   readonly token: URL
-  /** RFC 7009; some have none. */
+  /** RFC 7009; some providers have none. */
   readonly revocation?: URL | undefined
-  /** Whose account it is, where the id_token does not say: OpenID Connect's, or what `readAccount` understands. */
+  /** The endpoint that identifies the account if the id_token does not: OpenID Connect's, or one that `readAccount` understands. */
   readonly userinfo?: URL | undefined
   /** The keys that id_tokens are signed with. */
   readonly jwks?: URL | undefined
 }
 
-/** How a client shows its secret at the token endpoint (RFC 6749, 2.3.1); `none` is a public client. */
+/** How a client sends its secret to the token endpoint (RFC 6749, 2.3.1); `none` is a public client. */
 export const clientAuths = ['client_secret_post', 'client_secret_basic', 'none'] as const
 export type ClientAuth = (typeof clientAuths)[number]
 
-/** A JSON object that the provider wrote: to be read with care. */
+/** A JSON object from the provider: not trusted. */
 export type JsonObject = Readonly<Record<string, unknown>>
 
 export interface OAuthServer {
-  /** The issuer identifier; `{tenantid}` in it stands for any UUID, where one server speaks for many tenants. */
+  /** The issuer identifier; `{tenantid}` in it stands for any UUID, if one server serves many tenants. */
   readonly issuer: string
-  /** Undefined: they are read from the issuer's discovery document. */
+  /** If undefined, they are read from the issuer's discovery document. */
   readonly endpoints: Endpoints | undefined
   readonly clientAuth: ClientAuth
-  /** Requested where a caller names none. */
+  /** Requested if the caller names none. */
   readonly scopes: readonly string[]
   /** What scopes allow, in plain words for the account's owner. */
   readonly permissions: Readonly<Record<string, string>>
   /** Further parameters of the authorization request. */
   readonly parameters: Readonly<Record<string, string>>
-  /** Of these, those that make somebody who consented before consent again: what brings a refresh token anew. */
+  /** Those of them that request consent from a person who consented before, which is how a refresh token is issued again. */
   readonly reconsent: Readonly<Record<string, string>>
-  /** What ends with a token that is revoked: all that the account ever granted us, or what the token was granted with. */
+  /** What revoking a token ends: everything that the account ever granted us, or only the grant of the token. */
   readonly revocationEnds: 'account' | 'grant'
-  /** What scopes may begin with in an answer although they were asked for without it. */
+  /** Prefixes that scopes may have in a response although they were requested without. */
   readonly scopePrefix: string
-  /** Between scopes in a request; a space where unset (RFC 6749, 3.3). */
+  /** The separator of scopes in a request; a space if unset (RFC 6749, 3.3). */
   readonly scopeSeparator?: ',' | undefined
-  /** Whether it may be spoken to over plain http; that is done on loopback alone. */
+  /** Whether plain http is allowed, which it is only on loopback. */
   readonly allowHttp: boolean
-  /** Its token responses as RFC 6749 (5.1, 5.2) has them, where it writes them otherwise. */
+  /** Converts its token responses to RFC 6749 (5.1, 5.2), if they differ. */
   readonly readTokenResponse?: ((body: JsonObject) => { readonly status: number; readonly body: JsonObject }) | undefined
-  /** Whose account it is, by what `endpoints.userinfo` says, where that is not OpenID Connect's; undefined where it cannot be told. */
+  /** Reads the account from the response of `endpoints.userinfo`, if that is not OpenID Connect's; undefined if it cannot be told. */
   readonly readAccount?: ((body: JsonObject) => { readonly account: string; readonly subject: string } | undefined) | undefined
 }
 
 export interface OAuthFacet<S extends Spec = Spec> {
   /** Variables beside those of the client, `<NAME>_CLIENT_ID` and `<NAME>_CLIENT_SECRET`. */
   readonly variables: S
-  /** `sandbox` is where the fake stands in for the provider. */
+  /** `sandbox` is the URL of the fake, if it replaces the provider. */
   server(config: Config<S>, sandbox: URL | undefined): OAuthServer
 }
 

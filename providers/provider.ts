@@ -1,19 +1,19 @@
 /**
- * What a provider is to Relay: one folder. Its facets are loaded by whoever needs them, and nobody else: oauth loads how accounts are
- * connected, actions loads the API and what can be done with it, the sandbox loads the fake. README.md says how to add one.
+ * A provider is one folder with facets. Each process loads only the facet that it needs: oauth loads how accounts are connected, actions
+ * loads the API and its actions, the sandbox loads the fake. README.md says how to add a provider.
  */
 import type { ApiFacet } from './api.ts'
 import type { OAuthFacet } from './oauth.ts'
 import type { SandboxFacet } from './sandbox.ts'
 
 export interface Provider<Name extends string = string> {
-  /** As in paths, labels and the names of variables: lower-case letters and digits. */
+  /** As in paths, labels and names of variables: lower-case letters and digits. */
   readonly name: Name
-  /** As people read it: `Google`. */
+  /** For people: `Google`. */
   readonly title: string
   readonly oauth: () => Promise<OAuthFacet>
   readonly api: () => Promise<ApiFacet>
-  /** Absent where deploy/sandbox has the fake, around `emulate`. */
+  /** Absent if deploy/sandbox has the fake, around `emulate`. */
   readonly sandbox?: () => Promise<SandboxFacet>
 }
 

@@ -1,23 +1,26 @@
-/** A provider's fake in the sandbox: its consent page, its tokens and its API, as strict as the provider is known to be. Tests use the same one. */
+/**
+ * A provider's fake in the sandbox: its consent page, its tokens and its API, as strict as the provider is known to be. Tests use the same
+ * fake.
+ */
 import type { SandboxRequest, SandboxResponse } from '../deploy/sandbox/http.ts'
 
-/** Whose token a call came with. */
+/** The owner of a call's token. */
 export interface Holder {
   readonly email: string
   readonly scopes: readonly string[]
 }
 
 export interface SandboxFacet {
-  /** Where its paths begin: `/slack`. */
+  /** The prefix of its paths: `/slack`. */
   readonly path: string
-  /** Who can consent: the first is whom the examples take. */
+  /** The accounts that can consent. The examples use the first. */
   readonly accounts: readonly { email: string; name: string }[]
   /** Below `path`. */
   readonly authorizePath: string
   readonly tokenPath: string
-  /** The token response, as the provider writes it. */
+  /** The token response, in the provider's format. */
   tokenResponse(issued: { accessToken: string; scopes: readonly string[]; email: string }): unknown
-  /** The response to a code that is not valid. */
+  /** The response to an invalid code. */
   tokenError(error: string): SandboxResponse
   /** An error of the API. */
   error(status: number, code: string): SandboxResponse
@@ -27,11 +30,11 @@ export interface SandboxFacet {
 export interface SandboxApi {
   /** `path` is below the facet's own. The holder's token was issued, and is valid. */
   answer(request: SandboxRequest, path: string, holder: Holder): SandboxResponse
-  /** What was posted and created, for the inbox: the oldest first. */
+  /** What was posted and created, for the inbox: oldest first. */
   list(): readonly Post[]
 }
 
-/** What was posted or created at a provider that is neither a mail nor an event. */
+/** What was posted or created at a provider, other than a mail or an event. */
 export interface Post {
   readonly provider: string
   readonly account: string

@@ -1,7 +1,7 @@
 /**
  * `github.comment_issue`: https://docs.github.com/rest/issues/comments#create-an-issue-comment
  *
- * The preview makes a mark and shows it: an HTML comment at the end of the text, by which the comment is found on the issue.
+ * The preview creates a marker and shows it: an HTML comment at the end of the text, by which the comment is found on the issue.
  */
 import { z } from 'zod'
 import type { Adapter } from '../../services/actions/adapter.ts'

@@ -1,7 +1,7 @@
 /**
  * `github.create_issue`: https://docs.github.com/rest/issues/issues#create-an-issue
  *
- * The preview makes a mark and shows it: an HTML comment at the end of the text, by which the issue is found in the list of the repository.
+ * The preview creates a marker and shows it: an HTML comment at the end of the text, by which the issue is found in the repository's list.
  */
 import { z } from 'zod'
 import type { Adapter } from '../../services/actions/adapter.ts'
@@ -66,7 +66,7 @@ export const githubIssueAction = (options: OnceOptions): Adapter<Issue> =>
 
 const resultOf = ({ number, html_url }: z.output<typeof issue>) => ({ number, ...(html_url !== undefined && { link: html_url }) })
 
-/** One of them is enough, and which depends on the repository. */
+/** One of them is enough; which one depends on the repository. */
 export const scopeWarnings = (granted: readonly string[]): string[] =>
   granted.some((scope) => scope === 'repo' || scope === 'public_repo')
     ? []

@@ -1,6 +1,6 @@
 /**
- * GitHub accounts by an OAuth app, as https://docs.github.com/apps/oauth-apps/building-oauth-apps/authorizing-oauth-apps has them. Its
- * tokens do not expire. README.md says what each scope is for.
+ * GitHub accounts through an OAuth app (https://docs.github.com/apps/oauth-apps/building-oauth-apps/authorizing-oauth-apps). Its tokens do
+ * not expire. README.md explains each scope.
  */
 import { type JsonObject, oauthFacet } from '../oauth.ts'
 
@@ -16,7 +16,7 @@ export const oauth = oauthFacet({
         userinfo: sandbox ? at('', '/api/user') : new URL('https://api.github.com/user'),
       },
       clientAuth: 'client_secret_post',
-      // There is none for issues alone; who works in public repositories only asks for public_repo.
+      // GitHub has no scope for issues alone; for public repositories public_repo is enough.
       scopes: ['repo'],
       permissions: {
         repo: 'Read and write all your repositories, also private ones, with their issues: GitHub has no narrower permission for issues',
@@ -33,7 +33,7 @@ export const oauth = oauthFacet({
   },
 })
 
-/** GitHub says what went wrong with status 200. */
+/** GitHub reports errors with status 200. */
 function readTokenResponse(body: JsonObject): { status: number; body: JsonObject } {
   if (typeof body.error !== 'string') return { status: 200, body }
   return { status: 400, body: { error: oauthErrors.get(body.error) ?? 'invalid_request' } }

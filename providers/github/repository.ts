@@ -1,4 +1,4 @@
-/** What both actions have in common: a repository, text with a mark in it, and requests of one version of the API. */
+/** What both actions share: a repository, text with a marker in it, and requests of one API version. */
 import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
 import { plainText } from '../../services/actions/adapters/plain-text.ts'
@@ -16,12 +16,12 @@ export const repository = {
     .describe('The repository.'),
 }
 export const text = plainText(60_000)
-/** GitHub has no key by which it knows a repeat: this is written into the text as an HTML comment, which GitHub does not show. */
+/** GitHub has no idempotency key. This marker is written into the text as an HTML comment, which GitHub does not show. */
 export const marker = z.uuid().optional().describe('Set by the preview; leave it out.')
 
 export const headers = { accept: 'application/vnd.github+json', 'x-github-api-version': '2022-11-28', 'user-agent': 'Relay' }
 
-/** The mark of a new preview. Throws INVALID_PARAMS where the caller brings one: another issue may have it. */
+/** The marker of a new preview. Throws INVALID_PARAMS if the caller sends one: another issue may contain it. */
 export function newMarker(given: string | undefined): string {
   if (given === undefined) return randomUUID()
   throw errors.INVALID_PARAMS({ violations: [{ field: 'params.marker', description: 'is set by the preview: leave it out' }] })
@@ -34,7 +34,7 @@ export const marked = (body: string, its: string | undefined): string =>
 export const isMarked = (body: string | null | undefined, its: string | undefined): boolean =>
   its !== undefined && (body ?? '').includes(markOf(its))
 
-/** Whom the text notifies. */
+/** The users and teams that the text notifies. */
 export function mentionWarnings(body: string): string[] {
   const mentions = [
     ...new Set([...body.matchAll(/(?<![\w`/])@([A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:\/[A-Za-z0-9_-]+)?)/g)].map(([, name]) => `@${name}`)),
@@ -48,11 +48,11 @@ export function read<T>(schema: z.ZodType<T>, json: unknown): T {
   return parsed.data
 }
 
-/** Since when what a run created may be there, for `since`: clocks differ by less than a minute. */
+/** The earliest time of what a run created, for `since`: clocks differ by less than a minute. */
 export function sinceOf(recovery: Readonly<Record<string, unknown>> | undefined): string {
   const askedAt = recovery?.asked_at
   return new Date(typeof askedAt === 'number' ? askedAt - 60_000 : 0).toISOString().replace(/\.\d+Z$/, 'Z')
 }
 
-/** A hundred each. */
+/** With a hundred items each. */
 export const maxPages = 5

@@ -1,4 +1,4 @@
-/** GitHub in the sandbox: one repository with its issues, as far as the actions use it, and as strict. */
+/** GitHub in the sandbox: one repository with its issues, as far as the actions use it, and as strict as the original. */
 import { type SandboxRequest, type SandboxResponse, json, objectOf } from '../../deploy/sandbox/http.ts'
 import type { Holder, Post, SandboxApi, SandboxFacet } from '../sandbox.ts'
 
@@ -18,7 +18,7 @@ const failed = (status: number, message: string, code?: string): SandboxResponse
   json(status, { message, ...(code !== undefined && { errors: [{ resource: 'Issue', code }] }) })
 const unknownNames = (body: object, names: readonly string[]) => Object.keys(body).some((name) => !names.includes(name))
 const hostOf = ({ url }: SandboxRequest) => `${url.origin}/github`
-/** Whole seconds, as GitHub has them. */
+/** In whole seconds, like GitHub. */
 const now = () => `${new Date().toISOString().slice(0, 19)}Z`
 const page = <T>(items: readonly T[], query: URLSearchParams): T[] => {
   const size = Math.min(Number(query.get('per_page') ?? '30'), 100)
@@ -34,7 +34,7 @@ class Repositories implements SandboxApi {
     if ((request.headers['user-agent'] ?? '') === '') return failed(403, 'Request forbidden by administrative rules.')
     if (request.method === 'GET' && path === '/api/user') return json(200, { login: email.split('@')[0], id: 1_000_001 })
     const [, repository, number, comments] = /^\/api\/repos\/([^/]+\/[^/]+)\/issues(?:\/(\d+)(\/comments))?$/.exec(path) ?? []
-    // What may not be seen is not there.
+    // A repository that the caller may not see does not exist for them.
     const seen = scopes.some((scope) => scope === 'repo' || scope === 'public_repo') && repositories.some((each) => each === repository)
     if (repository === undefined || !seen) return failed(404, 'Not Found')
     const since = request.url.searchParams.get('since') ?? ''

@@ -1,7 +1,8 @@
 /**
  * `google_calendar.create_event`: https://developers.google.com/workspace/calendar/api/v3/reference/events/insert
  *
- * The event's id is ours, made of the run's: a second event with it is refused, and it can be looked up whatever became of the answer.
+ * The event's id is ours, derived from the run's: Google rejects a second event with it, and it can be looked up whatever happened to the
+ * response.
  */
 import { z } from 'zod'
 import type { Adapter } from '../../services/actions/adapter.ts'
@@ -43,7 +44,7 @@ export const googleCalendarAdapter = (options: CalendarOptions): Adapter<Calenda
 
     async find(run, api) {
       try {
-        // Also an event that its owner has deleted since is there, with the status "cancelled".
+        // An event that its owner has deleted since is still found, with the status "cancelled".
         const event = { ...primary, eventId: eventIdOf(run.runId) }
         return toMade((await googleClient('calendar', api).request(run, ({ events }, via) => events.get(event, via))).json)
       } catch (error) {
@@ -53,7 +54,7 @@ export const googleCalendarAdapter = (options: CalendarOptions): Adapter<Calenda
     },
   })
 
-/** The digits of a UUID are among those of base32hex (0 to 9, a to v), of which Google's ids are made. */
+/** The digits of a UUID are valid in base32hex (0 to 9, a to v), the alphabet of Google's ids. */
 export const eventIdOf = (runId: string): string => `run${runId.toLowerCase().replaceAll('-', '')}`
 
 function toMade(json: unknown): CreatedEvent {
@@ -62,7 +63,7 @@ function toMade(json: unknown): CreatedEvent {
   return { id: parsed.data.id, link: parsed.data.htmlLink }
 }
 
-/** The event as Google takes it. The offset says which of two times is meant where the clocks go back. */
+/** The event in Google's format. Where the clocks go back, the offset tells which of two times is meant. */
 function toGoogle({ title, description, location, start, end, attendees }: CalendarEvent, id: string) {
   const time = (at: EventTime) =>
     'date' in at ? { date: at.date } : { dateTime: `${seconds(at.date_time)}${offsetText(at)}`, timeZone: at.time_zone }
@@ -77,7 +78,7 @@ function toGoogle({ title, description, location, start, end, attendees }: Calen
   }
 }
 
-/** Local time of before the zones has seconds in its offset, which RFC 3339 cannot write: the name of the zone says it then. */
+/** Before time zones, local time has seconds in its offset, which RFC 3339 cannot express: then the zone's name is sent. */
 const offsetText = (at: Exclude<EventTime, { date: string }>) => (hasWholeMinutes(at) ? offsetOf(at) : '')
 
 const seconds = (text: string) => (text.length === 16 ? `${text}:00` : text)

@@ -1,7 +1,7 @@
 /**
- * Google's own clients (`@googleapis/*`) over our transport: they know paths, parameters and types; how a request leaves, what it waits for
- * before it does, and what its failure says of the effect stay ours (services/actions/adapters/provider-http.ts). They repeat nothing, look
- * for no credential of the machine, and are loaded with the first request.
+ * Google's own clients (`@googleapis/*`) over our transport. They know paths, parameters and types. How a request leaves, what it waits
+ * for, and what its failure says about the effect stay ours (services/actions/adapters/provider-http.ts). They retry nothing, use no
+ * credentials of the machine, and are loaded with the first request.
  */
 import type { calendar_v3 } from '@googleapis/calendar'
 import type { gmail_v1 } from '@googleapis/gmail'
@@ -19,9 +19,9 @@ const loaders: { [Name in keyof Clients]: () => Promise<Clients[Name]> } = {
 }
 const loaded: { [Name in keyof Clients]?: Promise<Clients[Name]> } = {}
 
-/** The options of the clients that we set: how a request is made, in their words. */
+/** The options of the clients that we set: how a request is made. */
 interface Options {
-  // oxlint-disable-next-line typescript/no-explicit-any -- a response of whatever each method of theirs answers
+  // oxlint-disable-next-line typescript/no-explicit-any -- a response of any of their methods
   adapter: (prepared: { url: URL; method?: string; data?: unknown }) => Promise<any>
   retry: false
 }
@@ -30,7 +30,7 @@ interface Options {
 export type RequestOptions = Pick<ApiCall, 'effect' | 'point'>
 
 export interface GoogleClient<Client> {
-  /** One request, made by the client; the response is to be parsed. Throws as ProviderApi.call does. */
+  /** Sends one request through the client; the response must be parsed. Throws as ProviderApi.call does. */
   request(run: RunHandle, request: (client: Client, options: Options) => Promise<unknown>, waits?: RequestOptions): Promise<ApiResponse>
 }
 
@@ -55,7 +55,7 @@ export function googleClient<Name extends keyof Clients>(name: Name, api: Provid
       try {
         await request(client, { adapter, retry: false })
       } catch (error) {
-        // The client wraps what our transport throws.
+        // The client wraps the errors of our transport.
         throw failure === undefined ? error : failure.error
       }
       if (answer === undefined) throw new ApiFailure('not-sent', 'PROVIDER_UNREACHABLE', 'google was not asked.')

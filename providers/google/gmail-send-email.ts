@@ -1,13 +1,13 @@
 /**
  * `gmail.send_email`: one mail from a connected Gmail account.
  *
- * It is sent in two steps, so that a crash never sends twice: a draft is made, its id is recorded, and the draft is sent. Gmail takes a draft
- * away when it sends it, so its id works once: who finds the draft afterwards knows that it was not sent, and may send it or take it back; who
- * does not find it looks for a sent message in its thread. Nothing is sent that no recorded draft stands for.
+ * It takes two steps, so that a crash never sends twice: create a draft and record its id, then send the draft. Gmail deletes a draft when
+ * it sends it, so its id works once. If the draft exists afterwards, it was not sent, and may be sent or deleted; if not, the adapter looks
+ * for a sent message in its thread. Nothing is sent without a recorded draft.
  *
- * What it needs to be granted (https://developers.google.com/workspace/gmail/api/auth/scopes): gmail.compose for the draft, gmail.metadata to
- * look into the thread. With gmail.compose alone a draft that is gone leaves the outcome unknown; with gmail.send alone the mail is sent at
- * once, and an answer that is lost leaves it unknown.
+ * Required scopes (https://developers.google.com/workspace/gmail/api/auth/scopes): gmail.compose for the draft, gmail.metadata to read the
+ * thread. With gmail.compose alone, a missing draft leaves the outcome unknown. With gmail.send alone, the mail is sent in one step, and a
+ * lost response leaves the outcome unknown.
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
@@ -30,17 +30,17 @@ const drafting = [...everything, scope('compose')]
 const looking = [...everything, scope('metadata'), scope('readonly')]
 const anyOf = (granted: readonly string[], some: readonly string[]) => some.some((each) => granted.includes(each))
 
-/** Every reason that an outcome of this adapter may have, beside those of the calls. */
+/** Every reason of this adapter's outcomes, beside those of its calls. */
 export const googleMailReasons = [
   ...apiReasons,
-  'SCOPE_MISSING', // failed: the account has granted nothing that sends
+  'SCOPE_MISSING', // failed: the account has granted no scope that can send
   'MAIL_GONE', // unknown: its draft is gone, and no sent message is found
-  'MAIL_OUTCOME_LOST', // unknown: a crash, or an answer that was lost, hides what came of it
+  'MAIL_OUTCOME_LOST', // unknown: a crash or a lost response hides the result
 ] as const
 export type GoogleMailReason = ApiReason | 'SCOPE_MISSING' | 'MAIL_GONE' | 'MAIL_OUTCOME_LOST'
 
 export interface GoogleMailOptions extends ApiParts {
-  /** How long after an unclear answer to a send the draft is looked up: the send may still be under way. */
+  /** How long after an unclear response to a send the draft is looked up: the send may still be in progress. */
   settleMs?: number
   /** Milliseconds since the epoch. */
   now?: () => number
@@ -62,10 +62,10 @@ const headersAnswer = z.object({
   message: z.object({ payload: z.object({ headers: z.array(z.object({ name: z.string(), value: z.string() })) }) }),
 })
 
-/** What became of a draft that may have been sent. */
+/** The state of a draft that may have been sent. */
 type Whereabouts = { at: 'drafts' } | { at: 'sent'; messageId: string } | { at: 'nowhere' } | { at: 'unclear'; why: string }
 
-/** Sends of one draft in one attempt; its id works once however often it is sent. */
+/** Maximum sends of one draft per attempt; its id works once however often it is sent. */
 const maxSends = 2
 
 const me = { userId: 'me' } as const
@@ -94,7 +94,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
     execute: send,
 
     async reconcile(mail, run) {
-      // Nothing is sent before a point is recorded: without one it may be done from the beginning.
+      // Nothing is sent before a recovery point is recorded: without one, the action may start again.
       if (run.recovery === undefined) {
         await discardStrays(mail, run)
         return send(mail, run)
@@ -115,7 +115,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
       if (granted.includes(scope('send'))) return await sendAtOnce(run, raw, date)
       return ended('failed', 'SCOPE_MISSING', `The account has granted neither ${scope('compose')} nor ${scope('send')}. Nothing was sent.`)
     } catch (error) {
-      // Whatever comes this far came before anything was sent.
+      // Every error that gets here happened before anything was sent.
       if (error instanceof ApiFailure) return ended('failed', error.reason, `${error.message} Nothing was sent.`)
       throw error
     }
@@ -136,7 +136,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
     return sendDraft(run, made, true)
   }
 
-  /** `alone`: nobody can have sent this draft before, so that a refusal says that it was not sent. */
+  /** `alone`: no other attempt can have sent this draft, so a rejection proves that it was not sent. */
   async function sendDraft(run: RunHandle, known: DraftPoint, alone: boolean): Promise<Outcome> {
     for (let sends = 1; ; sends += 1) {
       try {
@@ -154,7 +154,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
     }
   }
 
-  /** Takes the draft back, so that `failed` stays true. */
+  /** Deletes the draft, so that `failed` stays true. */
   async function withdraw(run: RunHandle, known: DraftPoint, why: ApiFailure, alone: boolean): Promise<Outcome> {
     try {
       await gmail.request(run, ({ users }, via) => users.drafts.delete({ ...me, id: known.draft_id }, via), { effect: true })
@@ -188,8 +188,8 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
   }
 
   /**
-   * Deletes drafts of this run that no record knows of, where they are found: nobody will send them. Each is known by its Message-ID, which
-   * is the run's, whatever the search may answer.
+   * Deletes drafts of this run that no record names, if they are found: they will never be sent. Each is identified by its Message-ID,
+   * which is the run's, whatever the search returns.
    */
   async function discardStrays(mail: Mail, run: RunHandle): Promise<void> {
     const own = messageIdOf(mail, run.runId)
@@ -204,7 +204,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
         if (mine) await gmail.request(run, ({ users }, via) => users.drafts.delete(one, via), { effect: true })
       }
     } catch (error) {
-      // What is left is a draft that nobody sends.
+      // What is left is a draft that is never sent.
       if (!(error instanceof ApiFailure)) throw error
     }
   }
@@ -220,7 +220,7 @@ export function googleMailAdapter(options: GoogleMailOptions): Adapter<Mail> {
     }
   }
 
-  /** An answer in the shape that it must have: any other says nothing. */
+  /** Parses a response; any other shape says nothing. */
   function read<T>(shape: z.ZodType<T>, response: ApiResponse): T {
     const parsed = shape.safeParse(response.json)
     if (parsed.success) return parsed.data
@@ -239,7 +239,7 @@ const lost = (text: string) =>
 
 const sent = (out: z.output<typeof message>): Outcome => ({ status: 'success', result: { message_id: out.id, thread_id: out.threadId } })
 
-/** The outcome of a mail whose draft is no longer there, or cannot be looked for. */
+/** The outcome of a mail whose draft is gone or cannot be looked up. */
 function judge(found: Exclude<Whereabouts, { at: 'drafts' }>, known: DraftPoint): Outcome {
   switch (found.at) {
     case 'sent':
@@ -268,7 +268,7 @@ function scopeWarnings(granted: readonly string[]): string[] {
   return [`The account has not granted ${scope('compose')}: connect it again, or this will fail.`]
 }
 
-/** https://support.google.com/mail/answer/6590: Gmail refuses mails with files of these types, also inside archives. */
+/** https://support.google.com/mail/answer/6590: Gmail rejects mails with files of these types, also inside archives. */
 const blocked = new RegExp(
   `\\.(?:${(
     'ade adp apk appx appxbundle bat cab chm cmd com cpl diagcab diagcfg diagpkg dll dmg ex ex_ exe hta img ins iso isp jar jnlp js jse lib lnk mde mjs ' +

@@ -1,4 +1,4 @@
-/** Google accounts, as https://developers.google.com/identity/protocols/oauth2/web-server has them. README.md says what each scope is for. */
+/** Google accounts (https://developers.google.com/identity/protocols/oauth2/web-server). README.md explains each scope. */
 import { type Endpoints, oauthFacet } from '../oauth.ts'
 
 const scope = (name: string) => `https://www.googleapis.com/auth/${name}`
@@ -25,7 +25,7 @@ export const oauth = oauthFacet({
         [scope('gmail.metadata')]: 'See the labels and headers of your email, not its text',
         [scope('calendar.events')]: 'See, create, change and delete events in your calendars',
       },
-      // What was granted before stays granted: without this, connecting for one scope would take the others away.
+      // Earlier grants stay valid: without this, connecting for one scope would remove the others.
       parameters: { access_type: 'offline', include_granted_scopes: 'true' },
       reconsent: { prompt: 'consent' },
       revocationEnds: 'account',

@@ -1,4 +1,4 @@
-/** Microsoft accounts, as https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow has them. README.md says what each scope is for. */
+/** Microsoft accounts (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow). README.md explains each scope. */
 import { text } from '#mesh/config.ts'
 import { isUuid } from '#mesh/uuid.ts'
 import { oauthFacet } from '../oauth.ts'
@@ -14,7 +14,7 @@ export const oauth = oauthFacet({
       endpoints: {
         authorization: at(base, '/oauth2/v2.0/authorize'),
         token: at(base, '/oauth2/v2.0/token'),
-        // It has no endpoint of RFC 7009: its owner takes back what was connected at myapps.microsoft.com.
+        // There is no endpoint of RFC 7009: the owner revokes access at myapps.microsoft.com.
         userinfo: at('https://graph.microsoft.com', '/oidc/userinfo'),
         jwks: at(base, '/discovery/v2.0/keys'),
       },

@@ -1,8 +1,8 @@
 /**
  * `outlook_calendar.create_event`: https://learn.microsoft.com/graph/api/user-post-events
  *
- * Graph names the event itself. Ours are a transaction id, by which it knows a second request again for a while, and an extended property
- * (https://learn.microsoft.com/graph/api/resources/extended-properties-overview), by which the event is found later.
+ * Graph chooses the event's id. Ours are a transaction id, by which Graph recognises a repeated request for a while, and an extended
+ * property (https://learn.microsoft.com/graph/api/resources/extended-properties-overview), by which the event is found later.
  */
 import { z } from 'zod'
 import type { Adapter } from '../../services/actions/adapter.ts'
@@ -58,7 +58,7 @@ function read<T>(schema: z.ZodType<T>, json: unknown): T {
   return parsed.data
 }
 
-/** The event as Graph takes it. */
+/** The event in Graph's format. */
 function toGraph({ title, description, location, start, end, attendees }: CalendarEvent, runId: string) {
   return {
     subject: title,
@@ -76,7 +76,7 @@ function toGraph({ title, description, location, start, end, attendees }: Calend
   }
 }
 
-/** Graph has no offset to say which of two times is meant where the clocks go back: that one is said in UTC. */
+/** Graph has no offset to tell which of two times is meant where the clocks go back: that time is sent in UTC. */
 function time(at: EventTime) {
   if ('date' in at) return { dateTime: `${at.date}T00:00:00`, timeZone: 'UTC' }
   const wall = parseWall(at.date_time)!

@@ -1,11 +1,11 @@
 /**
  * `outlook.send_email`: https://learn.microsoft.com/graph/api/resources/message
  *
- * A draft is made, its id kept, and the draft sent: a message can be sent only once, and its immutable id tells afterwards whether it was.
- * A draft whose sending is in doubt is disarmed before the mail is called `failed`: only a draft's recipients can be changed, so that
- * taking them away both proves that it was not sent and keeps it from being sent later.
+ * It creates a draft, records its id, and sends the draft: a message can be sent only once, and its immutable id tells afterwards whether
+ * it was. If it is unclear whether a draft was sent, the draft is disarmed before the mail is called `failed`: only a draft's recipients
+ * can be changed, so removing them proves that it was not sent, and prevents it from being sent later.
  *
- * Without Mail.ReadWrite there are no drafts: the mail is sent in one step, and an outcome that is in doubt stays `unknown`.
+ * Without Mail.ReadWrite there are no drafts: the mail is sent in one step, and an unclear outcome stays `unknown`.
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
@@ -18,18 +18,18 @@ import { plainName } from '../../services/actions/adapters/plain-text.ts'
 import { ApiFailure, type ApiParts, apiReasons, providerApi } from '../../services/actions/adapters/provider-http.ts'
 import { readGraphError } from './errors.ts'
 
-/** Every reason that an outcome of this adapter may have. */
+/** Every reason of this adapter's outcomes. */
 export const graphMailReasons = [
   ...apiReasons,
-  'SCOPE_MISSING', // failed: the account has granted nothing that sends
-  'MAIL_GONE', // unknown: neither the draft nor a sent mail is there
-  'MAIL_STILL_DRAFT', // unknown: Graph took the mail, and has not sent it
-  'MAIL_OUTCOME_LOST', // unknown: a crash hides what came of it, and it cannot be looked up
+  'SCOPE_MISSING', // failed: the account has granted no scope that can send
+  'MAIL_GONE', // unknown: neither the draft nor a sent mail exists
+  'MAIL_STILL_DRAFT', // unknown: Graph accepted the mail, and has not sent it
+  'MAIL_OUTCOME_LOST', // unknown: a crash hides the result, and it cannot be looked up
 ] as const
 type GraphMailReason = (typeof graphMailReasons)[number]
 
 export interface GraphMailOptions extends ApiParts {
-  /** How long is waited before each look at a mail that may still go out, in milliseconds. */
+  /** The waits before each look-up of a mail that may still be sent, in milliseconds. */
   pollIntervalMs?: readonly number[]
 }
 
@@ -46,7 +46,7 @@ const requires: AccountRequirement = {
   },
 }
 
-/** What became of a message: `gone` where it is neither among the drafts nor anywhere else. */
+/** The state of a message: `gone` if it is neither among the drafts nor anywhere else. */
 type State = 'draft' | 'sent' | 'gone' | ApiFailure
 
 const message = z.object({ id: plainName(1024), isDraft: z.boolean() })
@@ -73,7 +73,7 @@ export function graphMailAdapter(options: GraphMailOptions): Adapter<Mail> {
 
     async reconcile(mail, run) {
       const { recovery } = run
-      // Nothing was sent, nor will be by whoever had the run before: its recovery point would be refused.
+      // Nothing was sent, and no earlier owner of the run can send it now: its recovery point would be rejected.
       if (recovery === undefined) return begin(mail, run)
       const { message_id: id } = recovery
       if (typeof id !== 'string') return lost(`Without ${draftScope} it cannot be looked for here: look among the sent mails.`)
@@ -85,7 +85,7 @@ export function graphMailAdapter(options: GraphMailOptions): Adapter<Mail> {
     },
   }
 
-  /** From the beginning: nothing has been sent yet. A draft that an attempt before made of it is taken up. */
+  /** From the beginning: nothing has been sent yet. Uses the draft of an earlier attempt, if there is one. */
   async function begin(mail: Mail, run: RunHandle): Promise<Outcome> {
     let id: string
     try {
@@ -113,7 +113,7 @@ export function graphMailAdapter(options: GraphMailOptions): Adapter<Mail> {
     return read(message, (await api.call(run, { method: 'POST', path: messages, headers: immutableIds, json })).json).id
   }
 
-  /** `first`: no attempt before this one can have sent it. */
+  /** `first`: no earlier attempt can have sent it. */
   async function send(id: string, run: RunHandle, first: boolean): Promise<Outcome> {
     try {
       await api.call(run, { method: 'POST', path: `${messages}/${encodeURIComponent(id)}/send`, effect: true })
@@ -121,25 +121,25 @@ export function graphMailAdapter(options: GraphMailOptions): Adapter<Mail> {
       if (!(error instanceof ApiFailure)) throw error
       return settle(id, run, error, first && error.kind !== 'unclear')
     }
-    // Graph answers before it sends.
+    // Graph responds before it sends.
     const state = await look(id, run, (now) => now === 'draft')
     if (state !== 'draft') return success(id)
     return ended('unknown', 'MAIL_STILL_DRAFT', 'microsoft accepted the mail, but it is still a draft: look whether it goes out.')
   }
 
-  /** After a sending that did not succeed. `unsent`: it is known not to have had an effect; what is left to do is to tidy up. */
+  /** After a send that did not succeed. `unsent`: it certainly had no effect; only cleaning up is left. */
   async function settle(id: string, run: RunHandle, failure: ApiFailure, unsent: boolean): Promise<Outcome> {
     const state = await look(id, run, (now) => now !== 'sent' && !unsent && failure.kind !== 'refused')
     if (state === 'sent') return success(id)
     if (state === 'draft' && (await disarm(id, run))) return ended('failed', failure.reason, `${failure.message} The mail was not sent.`)
     if (unsent) return ended('failed', failure.reason, `${failure.message} The mail was not sent; a draft of it may be left.`)
-    // A sending that was under way may have come to its end just before the draft was to be disarmed.
+    // A send in progress may have finished just before the draft was to be disarmed.
     if (state === 'draft' && (await look(id, run)) === 'sent') return success(id)
     if (state === 'gone') return gone()
     return ended('unknown', failure.reason, `${failure.message} ${doubt}`)
   }
 
-  /** Whether the draft is known to be unsent for good. Deletes it then; if that fails, what is left is a draft to nobody. */
+  /** Whether the draft is certain never to be sent. Deletes it then; if that fails, what is left is a draft without recipients. */
   async function disarm(id: string, run: RunHandle): Promise<boolean> {
     const path = `${messages}/${encodeURIComponent(id)}`
     try {
@@ -169,11 +169,11 @@ export function graphMailAdapter(options: GraphMailOptions): Adapter<Mail> {
     }
   }
 
-  /** Once, and again as long as `again` says so and the patience lasts. */
+  /** Once, and repeatedly while `again` says so and time is left. */
   async function look(id: string, run: RunHandle, again: (state: State) => boolean = () => false): Promise<State> {
     let state: State = 'gone'
     for (const waitMs of pollIntervalMs) {
-      // A run whose time is up looks no more.
+      // A run whose time is up does not look again.
       await pause(waitMs, undefined, { signal: run.signal }).catch(() => undefined)
       state = await stateOf(id, run)
       if (!again(state) || run.signal.aborted) break
@@ -205,7 +205,7 @@ function read<T>(schema: z.ZodType<T>, json: unknown): T {
 
 const recipient = ({ address, name }: Address) => ({ emailAddress: { address, ...(name === undefined ? {} : { name }) } })
 
-/** The mail as Graph takes it. Who it is from is the account: Graph fills that in. */
+/** The mail in Graph's format. Graph sets the sender to the account. */
 function toGraph({ to, cc = [], bcc = [], reply_to, subject, text, attachments = [] }: Mail) {
   return {
     subject,

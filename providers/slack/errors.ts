@@ -1,9 +1,9 @@
-/** Slack answers 200 also to what it rejects: `{"ok": false, "error": "…"}` (https://docs.slack.dev/apis/web-api#responses). */
+/** Slack answers rejections with 200 as well: `{"ok": false, "error": "…"}` (https://docs.slack.dev/apis/web-api#responses). */
 import { type ErrorReader, word } from '../../services/actions/adapters/error-code.ts'
 
 export const readSlackError: ErrorReader = ({ error }) => word(error)
 
-/** The status that HTTP has for it. Those of 500 say nothing of what was done. */
+/** The corresponding HTTP status. Those with 500 do not tell what was done. */
 const statuses: Readonly<Record<string, number>> = {
   not_authed: 401,
   invalid_auth: 401,

@@ -1,6 +1,6 @@
 /**
- * Slack workspaces, as https://docs.slack.dev/authentication/installing-with-oauth has them: what is connected is the app's bot in one
- * workspace. Its token does not expire unless the app turns token rotation on. README.md says what each scope is for.
+ * Slack workspaces (https://docs.slack.dev/authentication/installing-with-oauth): a connection is the app's bot in one workspace. Its token
+ * does not expire unless the app turns token rotation on. README.md explains each scope.
  */
 import { type JsonObject, oauthFacet } from '../oauth.ts'
 
@@ -30,7 +30,7 @@ export const oauth = oauthFacet({
   },
 })
 
-/** Slack says what went wrong with status 200 and `ok: false`, and names the kind of token in `token_type`. */
+/** Slack reports errors with status 200 and `ok: false`, and names the kind of token in `token_type`. */
 function readTokenResponse(body: JsonObject): { status: number; body: JsonObject } {
   if (body.ok === true) return { status: 200, body: { ...body, token_type: 'bearer' } }
   const error = typeof body.error === 'string' ? (oauthErrors.get(body.error) ?? 'invalid_request') : 'server_error'

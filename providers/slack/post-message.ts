@@ -1,8 +1,8 @@
 /**
  * `slack.post_message`: https://docs.slack.dev/reference/methods/chat.postMessage
  *
- * Slack has no key by which it knows a repeat. The message carries the run's id as metadata, which people do not see, and by which it is
- * found in the channel's history. The text is posted as it is: nothing in it is markup, and nobody is notified by it.
+ * Slack has no idempotency key. The message carries the run's id as metadata, which people do not see, and by which it is found in the
+ * channel's history. The text is posted as it is: nothing in it is markup, and it notifies no one.
  */
 import { z } from 'zod'
 import type { Adapter } from '../../services/actions/adapter.ts'
@@ -11,7 +11,7 @@ import { plainText } from '../../services/actions/adapters/plain-text.ts'
 import { ApiFailure, type ApiCall } from '../../services/actions/adapters/provider-http.ts'
 import { readSlackError, readSlackRefusal } from './errors.ts'
 
-/** Where a message is, in its channel: seconds and a count. */
+/** A message's place in its channel: seconds and a count. */
 const timestamp = /^\d{1,12}\.\d{1,6}$/
 
 const params = z.strictObject({
@@ -19,7 +19,7 @@ const params = z.strictObject({
     .string()
     .regex(/^[CG][A-Z0-9]{8,20}$/, 'must be the id of a channel, such as C024BE91L: Slack shows it in the details of the channel')
     .describe('The id of a channel that the Relay app was added to.'),
-  // Slack cuts longer ones.
+  // Slack cuts longer texts.
   text: plainText(4000)
     .refine((text) => text.trim() !== '', 'is empty')
     .describe('The message, as plain text.'),
@@ -49,9 +49,9 @@ const history = z.object({
     .catch(undefined),
 })
 
-/** A run's message is among the latest: of a channel with more since then, it is not known. */
+/** A run's message is among the latest: in a channel with more messages since then, it is unknown. */
 const maxPages = 5
-/** Clocks differ. */
+/** The maximum difference of clocks. */
 const beforeMs = 60_000
 
 /** `baseUrl` is SLACK_API_URL. */

@@ -1,4 +1,4 @@
-/** Slack in the sandbox: one workspace with two channels, as far as `slack.post_message` uses it, and as strict. */
+/** Slack in the sandbox: one workspace with two channels, as far as `slack.post_message` uses it, and as strict as the original. */
 import { type SandboxRequest, type SandboxResponse, json, objectOf } from '../../deploy/sandbox/http.ts'
 import type { Holder, Post, SandboxApi, SandboxFacet } from '../sandbox.ts'
 

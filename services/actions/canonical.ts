@@ -1,19 +1,17 @@
-/**
- * Canonical JSON (RFC 8785): parameters become bytes once, at preview; those bytes are stored, shown, hashed and run. Pure.
- */
+/** Canonical JSON (RFC 8785): parameters become bytes once, at preview; those bytes are stored, shown, hashed and run. Pure. */
 import { createHash } from 'node:crypto'
 import canonicalize from 'canonicalize'
 import { errors } from './errors.ts'
 
 const refuse = (field: string, description: string) => errors.INVALID_PARAMS({ violations: [{ field, description }] })
 
-/** Deeper values are nobody's parameters. */
+/** Parameters never nest deeper. */
 const deepest = 32
 
 /**
- * Refuses what cannot be shown and run as the same thing: names that change the object they are in, numbers that JSON has no word for, text
- * that is not Unicode. Such values come only over gRPC; the gateway's JSON refuses them too. A number that comes over gRPC is a double, and
- * stays that very double: where JSON's digits would have been rounded to it, the gateway has refused them.
+ * Rejects values that cannot be shown and run as the same thing: names that change the object they are in, numbers without a JSON form,
+ * text that is not Unicode. Such values come only over gRPC; the gateway's JSON rejects them too. A number over gRPC is a double and stays
+ * that double; the gateway rejects JSON digits that would be rounded to it.
  */
 function check(value: unknown, path: string, depth: number): void {
   if (depth > deepest) throw refuse(path, `is nested deeper than ${deepest} levels`)
@@ -25,13 +23,13 @@ function check(value: unknown, path: string, depth: number): void {
   } else if (Array.isArray(value)) {
     value.forEach((item, index) => check(item, `${path}.${index}`, depth + 1))
   } else if (typeof value === 'object' && value !== null) {
-    // The gateway refuses such a key, and the protobuf decoder drops it; nothing may be read through a prototype all the same.
+    // The gateway rejects such a key, and the protobuf decoder drops it. Even so, nothing may be read through a prototype.
     if (Object.getPrototypeOf(value) !== Object.prototype || Object.hasOwn(value, '__proto__')) throw refuse(path, 'has a key "__proto__"')
     for (const [name, item] of Object.entries(value)) check(item, `${path}.${name}`, depth + 1)
   }
 }
 
-/** The canonical bytes of parameters; throws INVALID_PARAMS naming the field. */
+/** The canonical bytes of parameters. Throws INVALID_PARAMS naming the field. */
 export function canonicalBytes(params: unknown): Buffer {
   check(params, 'params', 0)
   return Buffer.from(canonicalize(params)!, 'utf8')
@@ -39,7 +37,10 @@ export function canonicalBytes(params: unknown): Buffer {
 
 export const parseCanonical = (bytes: Buffer): Record<string, unknown> => JSON.parse(bytes.toString('utf8')) as Record<string, unknown>
 
-/** sha256 of (action, canonical parameters, connection), each with its length before it so that no two inputs run together. */
+/**
+ * sha256 of (action, canonical parameters, connection), each prefixed with its length so that different inputs never concatenate to the
+ * same bytes.
+ */
 export function fingerprint(action: string, params: Buffer, connectionId: string | undefined): Buffer {
   const hash = createHash('sha256')
   for (const part of [Buffer.from(action), params, Buffer.from(connectionId ?? '')]) {

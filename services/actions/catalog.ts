@@ -1,4 +1,4 @@
-/** The actions that this process knows, by name. */
+/** The actions of this process, by name. */
 import { z } from 'zod'
 import type { Adapter } from './adapter.ts'
 import { errors } from './errors.ts'
@@ -10,7 +10,7 @@ export interface CatalogEntry {
   description: string
   guarantee: string
   paramsSchema: Record<string, unknown>
-  /** Every reason that an outcome of it may have; it labels metrics. */
+  /** Every reason of its outcomes; it labels metrics. */
   reasons: readonly string[]
   unavailable: string | undefined
 }
@@ -20,7 +20,7 @@ export class Catalog {
   readonly #schemas: ReadonlyMap<string, Record<string, unknown>>
   readonly #providers: Providers
 
-  // oxlint-disable-next-line typescript/no-explicit-any -- adapters of whatever parameters: each gets only what its own schema passed
+  // oxlint-disable-next-line typescript/no-explicit-any -- adapters of any parameters: each gets only what its own schema accepted
   constructor(adapters: readonly Adapter<any>[], providers: Providers = { unavailable: () => undefined }) {
     this.#providers = providers
     this.#adapters = new Map(adapters.map((adapter) => [adapter.action, adapter]))
@@ -42,7 +42,7 @@ export class Catalog {
     }))
   }
 
-  /** Changes when an action becomes available or ceases to be. */
+  /** Changes when an action becomes available or unavailable. */
   availability(): string {
     return [...this.#adapters.values()].map((adapter) => this.#unavailable(adapter) ?? '').join('\n')
   }
@@ -51,12 +51,14 @@ export class Catalog {
     return adapter.unavailable?.() ?? (adapter.requires && this.#providers.unavailable(adapter.requires.provider))
   }
 
-  /** Whatever its state; undefined for an action that this code does not know (any longer). */
+  /** In any state; undefined for an action that this code does not know (any longer). */
   find(action: string): Adapter | undefined {
     return this.#adapters.get(action)
   }
 
-  /** An action that can be used now where its provider can, which the look for an account tells. Throws UNKNOWN_ACTION or ACTION_UNAVAILABLE. */
+  /**
+   * An available action; the look-up of the account tells whether its provider is configured. Throws UNKNOWN_ACTION or ACTION_UNAVAILABLE.
+   */
   require(action: string): Adapter {
     const adapter = this.find(action)
     if (adapter === undefined)
@@ -67,7 +69,7 @@ export class Catalog {
   }
 }
 
-/** Parameters by the action's schema; throws INVALID_PARAMS with every field that is wrong. */
+/** Parameters by the action's schema. Throws INVALID_PARAMS with every invalid field. */
 export function parseParams(adapter: Adapter, params: unknown): unknown {
   const parsed = adapter.params.safeParse(params)
   if (parsed.success) return parsed.data

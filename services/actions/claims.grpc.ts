@@ -4,7 +4,7 @@ import { type Channel, methodsOf } from '#mesh/grpc/client.ts'
 import type { Claim, Claims } from './claims.ts'
 import type { KeyKind, RunKey } from './runs/run.ts'
 
-/** Only until the run row stands: from there on the run is the truth. */
+/** Only until the run row exists: from then on the run is the truth. */
 const leaseMs = 5000
 
 const kinds: readonly KeyKind[] = ['client', 'preview']
@@ -17,7 +17,7 @@ export function grpcClaims(channel: Channel): Claims {
     try {
       return await call
     } catch (cause) {
-      // Whatever it was, the claim's fate is not known here: fail closed.
+      // Whatever happened, the state of the claim is unknown here: fail closed.
       throw meshErrors.DEPENDENCY_UNAVAILABLE({ cause, retryAfterMs: 1000 })
     }
   }
@@ -38,7 +38,7 @@ export function grpcClaims(channel: Channel): Claims {
         case 'absent':
           return { outcome: 'absent' }
         default:
-          // A newer service may know outcomes that this code does not: none of them is a grant.
+          // A newer service may have outcomes that this code does not know: none of them is a grant.
           throw meshErrors.DEPENDENCY_UNAVAILABLE()
       }
     },

@@ -6,12 +6,12 @@ import { databaseVariables, grpcVariables } from '#mesh/variables.ts'
 import { isLoopback } from '#mesh/loopback.ts'
 import { providers } from '#providers/list.ts'
 
-/** What can be done at each provider: nothing of how accounts are connected is loaded here. */
+/** The API facet of each provider: nothing about how accounts are connected is loaded here. */
 const builtIn = await Promise.all(providers.map(async ({ name, api }) => ({ name, ...(await api()) })))
 const apiVariables: Spec = Object.fromEntries(
   builtIn.map(({ baseUrl }) => [baseUrl.variable, url(baseUrl.variable, baseUrl.doc, ['https', 'http'], { default: baseUrl.default })]),
 )
-/** Where the API of each is, by its variable: a spec that is made of a list has no type for each. */
+/** The API's URL of each, by its variable: a spec that is built from a list has no type for each. */
 const urlsIn = (config: object) => config as Readonly<Record<string, URL>>
 
 export const variables = {
@@ -70,20 +70,20 @@ export const variables = {
   ),
 }
 
-/** What a single variable cannot know of itself. Throws ConfigError. */
+/** Checks that concern several variables. Throws ConfigError. */
 export function checkConfig(config: Config<typeof variables> & { environment: string }): void {
   checkSignatureSecrets(config)
   if (config.signatureRoot === undefined && config.signingSecret === undefined) throw new ConfigError('SIGNATURE_ROOT_SECRET is not set')
   if (config.environment === 'production' && config.sandbox !== undefined) throw new ConfigError('RELAY_SANDBOX is not for production')
   if (config.sandbox !== undefined && !isLoopback(config.sandbox.hostname)) throw new ConfigError('RELAY_SANDBOX is not on this machine')
-  // A run is given up before its one request would be, and then it stays unknown what came of that.
+  // Otherwise a run would be given up before its one request, and its outcome would stay unknown.
   for (const [name, ms] of [
     ['PROVIDER_TIMEOUT', config.providerMs],
     ['WEBHOOK_TIMEOUT', config.webhookMs],
   ] as const) {
     if (ms > config.runActMs) throw new ConfigError(`RUN_DEADLINE is shorter than ${name}: a run cannot end before its request may`)
   }
-  // Tokens go there.
+  // Tokens are sent there.
   for (const { variable: name } of builtIn.map(({ baseUrl }) => baseUrl)) {
     const at = urlsIn(config)[name]!
     const plain = at.protocol === 'http:' && (config.environment === 'production' || !isLoopback(at.hostname))
@@ -92,7 +92,7 @@ export function checkConfig(config: Config<typeof variables> & { environment: st
   }
 }
 
-/** Where the providers' APIs are, how long one request to them may take, and how many requests leave at once. */
+/** The URLs of the providers' APIs, the timeout of one request to them, and how many requests leave at once. */
 export const apis = (config: Config<typeof variables>) => ({
   apis: builtIn.map(({ name, baseUrl, actions }) => ({
     name,

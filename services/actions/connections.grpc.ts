@@ -7,10 +7,10 @@ import type { Runtime } from '#mesh/serve.ts'
 import { type Connections, noConnections } from './connections.ts'
 import { FollowedProviders, type Providers } from './providers.ts'
 
-/** The most that is waited for a token, in milliseconds: it may have to be refreshed at the provider first. */
+/** Maximum wait for a token, in milliseconds: it may have to be refreshed at the provider first. */
 const tokenMs = 15_000
 
-/** What the oauth service at an address says: of accounts when it is asked, of providers all along. */
+/** The oauth service at an address: accounts on request, providers continuously. */
 export function connectionsThroughOauth(
   runtime: Pick<Runtime, 'log' | 'onStop'>,
   channelTo: (service: string, address: string) => Channel,
@@ -20,7 +20,7 @@ export function connectionsThroughOauth(
   return { connections: grpcConnections(channel), providers: followProviders(runtime, channel) }
 }
 
-/** Without a channel there is nobody to ask; that no account can act then is said by the connections. */
+/** Without a channel there is no oauth service; the connections report that no account can act then. */
 function followProviders(runtime: Pick<Runtime, 'log' | 'onStop'>, channel: Channel | undefined): Providers {
   if (channel === undefined) return { unavailable: () => undefined }
   const oauth = methodsOf(OAuthServiceService, channel)
@@ -43,13 +43,13 @@ export function grpcConnections(channel: Channel | undefined): Connections {
       const { configured, missing, connection, authorizePath } = await oauth
         .getConnection({ owner: { workspace, actor, provider } }, context)
         .catch((cause: unknown) => {
-          // None of its refusals is a caller's: whatever it was, nothing is known of the connection now.
+          // None of its rejections is the caller's fault: the state of the connection is unknown now.
           throw meshErrors.DEPENDENCY_UNAVAILABLE({ cause, retryAfterMs: 1000 })
         })
       if (!configured) return { configured, missing }
       if (connection === undefined) return { configured, connection, authorizePath }
       const { connectionId, account, scopes, status, reason } = connection
-      // A newer service may know states that this code does not: none of them can act.
+      // A newer service may have states that this code does not know: none of them can act.
       const known = status === 'connected' ? status : 'reauth_required'
       return { configured, connection: { connectionId, account, scopes, status: known, reason }, authorizePath }
     },
@@ -61,7 +61,7 @@ export function grpcConnections(channel: Channel | undefined): Connections {
         const { accessToken, scopes } = await oauth.getToken(asked, context, { timeoutMs: tokenMs })
         return { accessToken, scopes }
       } catch (cause) {
-        // Its own refusals (connect anew, another connection now) are answers; all else is not knowing.
+        // Its own rejections (reconnect, a different connection now) are answers; every other error means unknown.
         if (cause instanceof MeshError && cause.domain === 'oauth') throw cause
         throw meshErrors.DEPENDENCY_UNAVAILABLE({ cause, retryAfterMs: 1000 })
       }

@@ -3,10 +3,10 @@ import type { ProviderName } from '#providers/list.ts'
 import type { Context } from '#mesh/grpc/call.ts'
 import { errors } from './errors.ts'
 
-/** Whose API an account is at, by name: one of providers/, or of OAUTH_PROVIDERS_FILE. */
+/** The provider of an account, by name: one of providers/, or of OAUTH_PROVIDERS_FILE. */
 export type Provider = ProviderName | (string & {})
 
-/** Each person has at most one connection a provider. */
+/** Each person has at most one connection per provider. */
 export interface Owner {
   workspace: string
   actor: string
@@ -16,48 +16,45 @@ export interface Owner {
 /** What an action needs of an account. */
 export interface AccountRequirement {
   readonly provider: ProviderName
-  /** What the account must have granted for all that the action does. */
+  /** The scopes that the account must have granted for everything that the action does. */
   readonly scopes: readonly string[]
-  /** What a preview says of the scopes that were granted; where it is absent, one warning for those of `scopes` that are not among them. */
+  /** The preview's warnings about the granted scopes; if absent, one warning for those of `scopes` that are missing. */
   readonly warn?: (granted: readonly string[]) => string[]
 }
 
 export interface ConnectedAccount {
   connectionId: string
-  /** The account's address or name, as the provider says it. */
+  /** The account's address or name, from the provider. */
   account: string
-  /** What was granted. */
+  /** The granted scopes. */
   scopes: readonly string[]
   status: 'connected' | 'reauth_required'
-  /** Why it has to be connected anew, in capitals. */
+  /** Why it must be connected again, in capitals. */
   reason: string | undefined
 }
 
 export type ConnectionLookup =
   /** The provider is not configured here: `missing` names the variables. */
   | { configured: false; missing: readonly string[] }
-  /** `authorizePath` is where to connect, or to connect anew. */
+  /** `authorizePath` is where to connect, or reconnect. */
   | { configured: true; connection: ConnectedAccount | undefined; authorizePath: string }
 
 export interface Token {
-  /** A secret: it goes to the provider and nowhere else. */
+  /** A secret: it goes only to the provider. */
   accessToken: string
   scopes: readonly string[]
 }
 
-/** Failures are MeshErrors: the oauth service's own refusals, else DEPENDENCY_UNAVAILABLE. */
+/** Failures are MeshErrors: the oauth service's own rejections, or DEPENDENCY_UNAVAILABLE. */
 export interface Connections {
-  /** What to configure, where no account can act here at all. */
+  /** What to configure, if no account can act here at all. */
   readonly unavailable?: string
   find(owner: Owner, context: Context): Promise<ConnectionLookup>
-  /**
-   * A token that is valid now, of that very connection and no other. `refused` is a token that the provider just answered with 401: it is not
-   * given again.
-   */
+  /** A valid token of exactly that connection. `refused` is a token that the provider just answered with 401: it is not returned again. */
   token(owned: Owner & { connectionId: string }, context: Context, refused?: string): Promise<Token>
 }
 
-/** Where the mesh has no oauth service: no account can act. */
+/** For a mesh without oauth service: no account can act. */
 export const noConnections: Connections = {
   unavailable: 'Accounts cannot be connected here: set OAUTH_ADDR to the oauth service.',
   async find() {
@@ -68,7 +65,7 @@ export const noConnections: Connections = {
   },
 }
 
-/** The sentence that names what to set. Pure. */
+/** The sentence that names the missing variables. Pure. */
 export const notConfigured = (provider: string, missing: readonly string[]): string =>
   `The provider ${provider} is not configured here: set ${missing.join(', ') || 'its variables'}.`
 
@@ -78,7 +75,7 @@ export function requireConfigured(provider: Provider, found: ConnectionLookup): 
   throw errors.PROVIDER_NOT_CONFIGURED({ message: notConfigured(provider, found.missing) })
 }
 
-/** What a preview says of the connection it was made with. Pure. */
+/** The preview's warnings about its connection. Pure. */
 export function connectionWarnings(
   { provider, scopes, warn }: AccountRequirement,
   { connection, authorizePath }: ConnectionLookup & { configured: true },
@@ -97,13 +94,13 @@ export function connectionWarnings(
     : [`The account ${connection.account} has not granted ${missing.join(', ')}: connect it again at ${authorizePath}.`]
 }
 
-/** Why a preview made with that connection cannot be executed now; undefined where it can. Throws PROVIDER_NOT_CONFIGURED. Pure. */
+/** Why a preview with that connection cannot be executed now; undefined if it can. Throws PROVIDER_NOT_CONFIGURED. Pure. */
 export function connectionRefusal(provider: Provider, previewed: string | undefined, found: ConnectionLookup) {
   requireConfigured(provider, found)
   const { connection } = found
   const metadata = { provider, authorize_path: found.authorizePath }
   if (connection === undefined) return errors.NOT_CONNECTED({ metadata })
-  // Also where none was connected then: who the mail would be from was not shown.
+  // Also if none was connected then: the preview did not show the sender.
   if (connection.connectionId !== previewed) return errors.CONNECTION_CHANGED({ metadata: { provider } })
   if (connection.status !== 'connected')
     return errors.REAUTH_REQUIRED({ metadata: { ...metadata, ...(connection.reason && { cause: connection.reason }) } })

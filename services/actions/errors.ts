@@ -1,4 +1,4 @@
-/** The reasons that the actions service answers with. `docs/errors.md` lists them; `mesh/problem.ts` gives each its HTTP status. */
+/** The reasons of the actions service. `docs/errors.md` lists them; `mesh/problem.ts` maps each to its HTTP status. */
 import { errorTable } from '#mesh/errors.ts'
 
 export const errors = errorTable('actions', {

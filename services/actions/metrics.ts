@@ -13,7 +13,7 @@ import { type Run, executorReasons, durationMs } from './runs/run.ts'
 import { type Verdict, verdicts } from './runs/settlement.ts'
 import type { Store } from './store.ts'
 
-/** What leaves the process. */
+/** Outgoing requests. */
 export function outgoingMetrics(metrics: Metrics): OutgoingCounts {
   const outcome = ['success', ...deliveryReasons] as const
   const deliveries = metrics.counter('webhook_attempts_total', 'Webhook deliveries by outcome', { outcome })
@@ -85,7 +85,7 @@ export class ActionMetrics {
   readonly #settled
   readonly #heartbeatGaps
 
-  /** `actions`: those that there are; what is counted by action begins at 0 for each. */
+  /** `actions`: all of them; what is counted per action starts at 0 for each. */
   constructor(
     metrics: Metrics,
     store: Pick<Store, 'pending'>,

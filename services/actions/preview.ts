@@ -1,4 +1,4 @@
-/** Says what would happen, and freezes it: action, canonical parameter bytes, workspace, actor. Touches nothing outside. */
+/** Describes what would happen, and freezes it: action, canonical parameter bytes, workspace, actor. Changes nothing outside. */
 import { randomUUID } from 'node:crypto'
 import { type Principal, auditEvent } from '#mesh/audit/event.ts'
 import type { Context } from '#mesh/grpc/call.ts'
@@ -41,7 +41,7 @@ export class Previews {
   async preview({ action, params, principal, context }: PreviewInput): Promise<PreviewResult> {
     const { workspace, actor } = principal
     const adapter = this.#catalog.require(action)
-    // Canonical before it is parsed: the adapter sees what the stored bytes say, nothing that a decoder made beside them.
+    // Canonical before it is parsed: the adapter sees what the stored bytes say, and nothing else that a decoder made.
     const asked = parseParams(adapter, parseCanonical(canonicalBytes(params)))
     const { connection, aboutIt } = await this.#connected(adapter.requires, principal, context)
     const shown = await adapter.preview(asked, { workspace, actor, signal: context.signal, connection })
@@ -66,7 +66,7 @@ export class Previews {
     return { previewId, action, provider, summary, params: parseCanonical(bytes), warnings, expiresAt }
   }
 
-  /** The account that would act, and what there is to say of it. Throws PROVIDER_NOT_CONFIGURED. */
+  /** The account that would act, and its warnings. Throws PROVIDER_NOT_CONFIGURED. */
   async #connected(requires: AccountRequirement | undefined, { workspace, actor }: Principal, context: Context) {
     if (requires === undefined) return { connection: undefined, aboutIt: [] }
     const { provider } = requires

@@ -1,8 +1,8 @@
 /**
- * Which providers cannot be used here, as the oauth service said last: for the list of actions, which is read far too often to ask it each
- * time. It is asked every few seconds instead, and what it says holds until it says otherwise: its configuration changes only with its
- * process. While it is away the list goes on as it was; before it ever answered, all count as configured. What may be previewed and
- * executed is not decided here: that asks about the account anyway, and hears of the provider with it.
+ * The providers that cannot be used here, as the oauth service last said. It is for the list of actions, which is read far too often to ask
+ * each time. The oauth service is polled every few seconds instead; its configuration changes only with its process. While it is
+ * unavailable the list stays as it was; before its first response all count as configured. This does not decide what may be previewed and
+ * executed: that asks about the account anyway, and learns about the provider with it.
  */
 import { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
@@ -10,15 +10,15 @@ import { notConfigured } from './connections.ts'
 
 /** For the list of actions. */
 export interface Providers {
-  /** What to configure, where the provider is known not to be. Answers out of memory. */
+  /** What to configure, if the provider is known not to be. Returns from memory. */
   unavailable(provider: string): string | undefined
 }
 
 export interface FollowedParts {
-  /** The variables that each provider lacks, by its name; none for one that is configured. */
+  /** The missing variables of each provider, by its name; none if it is configured. */
   ask: () => Promise<ReadonlyMap<string, readonly string[]>>
   log: Logger
-  /** How often it is asked, in milliseconds; 5000 when unset. */
+  /** The poll interval, in milliseconds; 5000 if unset. */
   intervalMs?: number
 }
 

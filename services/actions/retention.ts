@@ -1,15 +1,15 @@
 /**
- * What is kept of runs, and for how long: first what they sent and got goes, then they go themselves. Never while a key may still answer
- * with them: a key answers for 24 hours from when the idempotency service was told, which may be long after the end.
+ * What is kept of runs, and for how long: first their parameters and results are deleted, then the runs themselves. Never while a key may
+ * still return them: a key does so for 24 hours from when the idempotency service was notified, which may be long after the end.
  */
 import { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
 
 export interface RunPruner {
-  /** Removes parameters, results and error texts of runs that ended, and were told of, longer ago than this; resolves to how many. */
+  /** Deletes parameters, results and error texts of runs that ended, and were reported, longer ago than this. Resolves to how many. */
   removeDetails(olderThanMs: number, limit: number): Promise<number>
-  /** Removes such runs whole, once their preview is gone: as long as that is there, the run says that it has run. */
+  /** Deletes such runs entirely, once their preview is gone: until then, the run records that the preview was executed. */
   deleteRuns(olderThanMs: number, limit: number): Promise<number>
 }
 
@@ -22,7 +22,7 @@ export interface RetentionParts {
   intervalMs?: number
 }
 
-/** The clocks of two databases may differ by less than this. */
+/** The maximum difference of the clocks of two databases. */
 const marginMs = 3_600_000
 const max = 200
 

@@ -34,7 +34,9 @@ export function actionsService({ enabled, catalog, previews, execution, runs, se
   const requireEnabled = () => {
     if (!enabled) throw errors.ACTIONS_DISABLED()
   }
-  // The list changes only with what is available, and is long beside the rest: encoded once, and each answer is that and its own request
+  // The list changes only with the availability of actions, and is long beside the rest: it is encoded once, and each response is that plus
+  // its own request id, because concatenated protobuf messages are one message
+  // (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
   // id, since protobuf messages one after the other are one message (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
   let encoded: { availability: string; bytes: Uint8Array } | undefined
   const encodedList = (): Uint8Array => {
@@ -80,7 +82,7 @@ export function actionsService({ enabled, catalog, previews, execution, runs, se
       }
       const { runId, action, provider, status } = run
       call.reply(key.run, runId)
-      // A key that another actor of the workspace used answers with that actor's run.
+      // A key that another actor of the workspace used returns that actor's run.
       const { result, error } = showDetails(run, run, callerOf(call))
       return { runId, action, provider, status, result, error, durationMs: durationMs(run) ?? 0, requestId: call.requestId }
     },

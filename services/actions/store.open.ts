@@ -1,4 +1,4 @@
-/** What the service keeps, in one Postgres database with connections for each kind of work. */
+/** The service's stores, in one Postgres database with connections for each kind of work. */
 import type { Secret } from '#mesh/config.ts'
 import { prepareDatabase } from '#mesh/postgres/migrate.ts'
 import { openPools } from '#mesh/postgres/pools.ts'
@@ -17,7 +17,7 @@ interface StoresConfig {
   runsMs: number
 }
 
-/** Once the tables are there. What is old is removed, and the pools close, until the process stops. */
+/** Opens the stores once the tables exist. Retention runs, and the pools close, until the process stops. */
 export async function openStores({ config, log, metrics, onStop }: Runtime<StoresConfig>) {
   const { databaseUrl: url, databaseConnections: connections } = config
   await prepareDatabase(url, new URL('./migrations/', import.meta.url), log, config)
@@ -33,7 +33,7 @@ export async function openStores({ config, log, metrics, onStop }: Runtime<Store
   pruning.start()
   onStop('retention', () => pruning.stop())
   return {
-    /** For what nobody may keep waiting. */
+    /** For work that must never wait for callers. */
     reserved: pools.reserved,
     runs: postgresRunReader(pools.reads),
     acting: (audited: () => void) => ({

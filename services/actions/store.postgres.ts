@@ -51,13 +51,13 @@ const begin = statement(
    FROM previews WHERE preview_id = $2 AND workspace = $4
    ON CONFLICT DO NOTHING RETURNING ${runColumns}`,
 )
-/** `mine`: inserted by this attempt, untouched since, and still held. */
+/** `mine`: inserted by this attempt, unchanged since, and still owned. */
 const inTheWay = statement(
   'blocking-run',
   `SELECT ${runColumns}, (run_id = $1 AND attempt_id = $3 AND epoch = 1 AND status = 'executing' AND lease_until > clock_timestamp()) AS mine
    FROM runs WHERE run_id = $1 OR preview_id = $2 ORDER BY (run_id = $1) DESC LIMIT 1`,
 )
-/** Waits for a begin of the same run that is under way: either this row lands, or that one. */
+/** Waits for a concurrent begin of the same run: either this row commits, or that one. */
 const giveUp = statement(
   'give-up',
   `INSERT INTO runs (run_id, preview_id, attempt_id, workspace, actor, action, provider, params, key_kind, key, status, lease_until, error_reason, error,
@@ -66,7 +66,7 @@ const giveUp = statement(
    ON CONFLICT DO NOTHING`,
 )
 const findRun = statement('find-run', `SELECT ${runColumns} FROM runs WHERE run_id = $1`)
-/** Asked again and again of runs under way: nothing of them is read but that they are. */
+/** Polled for runs in progress: only whether they are in progress is read. */
 const findEndedRun = statement('find-ended-run', `SELECT ${runColumns} FROM runs WHERE run_id = $1 AND status <> 'executing'`)
 const renewLease = statement(
   'renew-lease',
@@ -87,7 +87,7 @@ const endRun = statement(
    audited AS (INSERT INTO audit_outbox (event_id, event) SELECT $8::uuid, $9 FROM ended)
    SELECT * FROM ended`,
 )
-/** The end stays when it was: what is new is what is known of it; and what is no longer kept of the run does not come back. */
+/** The time of the end stays: only what is known of it is new. Deleted details of the run do not come back. */
 const endLate = statement(
   'end-late',
   `WITH found AS (
@@ -121,13 +121,13 @@ const claimPending = statement(
      SELECT run_id FROM outbox WHERE due_at <= (SELECT clock_timestamp()) ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED))
    RETURNING outbox.run_id, outbox.workspace, outbox.key_kind, outbox.key, attempts, trace_id, span_id`,
 )
-/** Of one that was told of long after its end, the run keeps when: until a day after that a key may answer with it. */
+/** If the notification came long after the end, the run stores its time: until a day after that a key may return it. */
 const told = statement(
   'mark-delivered',
   `WITH heard AS (DELETE FROM outbox WHERE run_id = ANY ($1::uuid[]) RETURNING run_id)
    UPDATE runs SET told_at = clock_timestamp() FROM heard WHERE runs.run_id = heard.run_id AND ended_at < clock_timestamp() - interval '1 minute'`,
 )
-/** Since when they ended: each try puts off when they are due. */
+/** By the time of the end: each attempt defers when they are due. */
 const pending = statement(
   'pending',
   `SELECT count(*)::int AS count, greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(ended_at)) * 1000, 0))::float8 AS lag
@@ -148,8 +148,8 @@ const toPreview = (row: PreviewRow): Preview => ({
 })
 
 /**
- * `audited` is called whenever an audit event was written: its relay need not wait for its round then. Leases, ends, the reconciler and the
- * outbox have the connections of `reserved` for themselves, whatever callers ask of `database` meanwhile.
+ * `audited` is called whenever an audit event was written, so that its relay need not wait for its poll. Leases, ends, the reconciler and
+ * the outbox have the connections of `reserved` for themselves, whatever callers ask of `database` meanwhile.
  */
 export function postgresStore(database: Database, audited: () => void = () => undefined, reserved: Database = database): Store {
   return {
@@ -173,7 +173,7 @@ export function postgresStore(database: Database, audited: () => void = () => un
     },
 
     async findPreview(previewId, workspace) {
-      // Opaque to callers; only those that we gave out can be found.
+      // Opaque to callers; only ids that we issued can be found.
       if (!isUuid(previewId)) return undefined
       const rows = await database.query<PreviewRow>(findPreview, [previewId, workspace])
       return rows[0] && toPreview(rows[0])

@@ -5,12 +5,15 @@ import { detailsExpired } from './runs/run-row.ts'
 
 const statement = statementMaker('actions.')
 
-/** What nobody waits for any more: ended, and told of, before one moment that bounds the search in the index. Counts, since a join would read the other table whole. */
+/**
+ * Runs that ended, and were reported, before one time that bounds the index search. It counts, because a join would read the whole other
+ * table.
+ */
 const longOver = `ended_at < (SELECT clock_timestamp() - $1::float8 * interval '1 millisecond')
        AND (told_at IS NULL OR told_at < (SELECT clock_timestamp() - $1::float8 * interval '1 millisecond'))
        AND (SELECT count(*) FROM outbox WHERE outbox.run_id = runs.run_id) = 0`
 
-/** In a form that the release before reads as it reads every run. */
+/** In a form that the previous release reads like every run. */
 const removeDetails = statement(
   'remove-run-details',
   `UPDATE runs SET params = '{}', result = NULL, recovery = NULL, error = error_reason || '${detailsExpired}',

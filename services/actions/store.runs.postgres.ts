@@ -29,13 +29,13 @@ type SummaryRow = Pick<
 
 type ListedRow = SummaryRow & { cursor: string }
 
-/** The length of a value is known without reading it: one that is too large is never fetched from where Postgres keeps large ones. */
+/** Postgres knows the length of a value without reading it: a value that is too large is never fetched. */
 const fits = `octet_length(params) + coalesce(octet_length(result), 0) <= $2`
 const summaryColumns = `run_id, preview_id, workspace, actor, action, provider, status, error_reason, started_at, ended_at, details_removed_at,
   ${settlementColumns}, CASE WHEN ${fits} THEN params END AS params, CASE WHEN ${fits} THEN result END AS result`
 const listedColumns = `${summaryColumns}, left(error, 1000) AS error, (extract(epoch FROM started_at) * 1000000)::bigint::text AS cursor`
 
-/** A statement for each set of filters, so that each is planned for itself. */
+/** A statement per set of filters, so that each gets its own plan. */
 function listing(filters: { status: boolean; after: boolean }): Statement {
   const name = ['list-runs', filters.status && 'by-status', filters.after && 'after'].filter(Boolean).join('-')
   const where = ['workspace = $1']
@@ -55,7 +55,7 @@ const statements = {
   read: statement('read-run', `SELECT ${runColumns} FROM runs WHERE run_id = $1`),
 }
 
-/** `database` is for this alone: readers wait for readers. */
+/** `database` is for this alone: readers wait only for readers. */
 export function postgresRunReader(database: Database): RunReader {
   return {
     async findSummary(runId) {

@@ -5,7 +5,7 @@ import type { SettlementStore } from './runs/settlement.ts'
 
 const statement = statementMaker('actions.')
 
-/** Whoever waits here for the row of another settlement, or of a holder's late evidence, judges it anew as that left it. */
+/** A statement that waits here for the row of another settlement, or of an owner's late result, evaluates it again as that left it. */
 const settleRun = statement(
   'settle-run',
   `WITH settled AS (

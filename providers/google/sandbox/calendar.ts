@@ -1,5 +1,5 @@
 /**
- * Google Calendar's events with ids that the client chooses, which `emulate` passes over.
+ * Google Calendar's events with ids that the client chooses, which `emulate` lacks.
  * https://developers.google.com/workspace/calendar/api/v3/reference/events
  */
 import { randomUUID } from 'node:crypto'
@@ -24,7 +24,7 @@ export class GoogleCalendar {
     return [...this.#events.values()]
   }
 
-  /** The answer to what is about events of the primary calendar; undefined for all else. */
+  /** The response to requests about events of the primary calendar; undefined for all others. */
   answer(asked: SandboxRequest, email: string): SandboxResponse | undefined {
     const found = /^\/calendar\/v3\/calendars\/([^/]+)\/events(?:\/([^/]+))?$/.exec(asked.url.pathname)
     if (found === null) return undefined
@@ -55,7 +55,7 @@ export class GoogleCalendar {
     const id = body.id ?? newId()
     if (typeof id !== 'string' || !idPattern.test(id)) return apiError('google', 400, 'invalid', 'Invalid resource id value.')
     const key = `${email} ${id}`
-    // Also an id that was deleted is taken for good.
+    // The id of a deleted event stays taken.
     if (this.#events.has(key)) return apiError('google', 409, 'duplicate', 'The requested identifier already exists.')
     const createdAt = new Date().toISOString()
     const resource = {

@@ -1,4 +1,4 @@
-/** Gmail's search among drafts by Message-ID, which `emulate` passes over: it lists them all. */
+/** Gmail's search for drafts by Message-ID, which `emulate` ignores: it lists all drafts. */
 import { json, type SandboxResponse, type SandboxRequest } from '../../../deploy/sandbox/http.ts'
 import type { Emulators } from '../../../deploy/sandbox/emulators.ts'
 
@@ -9,7 +9,7 @@ interface Draft {
 
 const byMessageId = /^rfc822msgid:<?([^<>\s]+)>?$/
 
-/** The answer to a search among drafts; undefined for all else. A search that is not understood finds nothing. */
+/** The response to a search for drafts; undefined for all other requests. An unsupported search finds nothing. */
 export async function searchDrafts(
   emulators: Pick<Emulators, 'ask'>,
   asked: SandboxRequest,

@@ -1,5 +1,5 @@
 /**
- * Microsoft Graph's mail and calendar, as far as Relay uses them; `emulate` has none of it.
+ * Microsoft Graph's mail and calendar, as far as Relay uses them; `emulate` has neither.
  * https://learn.microsoft.com/graph/api/resources/message, …/event; ids: https://learn.microsoft.com/graph/outlook-immutable-id
  */
 import { randomBytes } from 'node:crypto'
@@ -7,7 +7,7 @@ import { apiError, empty, json, objectOf, type SandboxResponse, type SandboxRequ
 
 export interface GraphMessage {
   email: string
-  /** Stays; the other id changes when the message moves, as it does when it is sent. */
+  /** Immutable; the other id changes when the message moves, as it does when it is sent. */
   immutableId: string
   id: string
   isDraft: boolean
@@ -28,10 +28,10 @@ const badRequest = (message: string): SandboxResponse => apiError('graph', 400, 
 
 const wantsImmutable = ({ headers }: SandboxRequest): boolean => /\bIdType="ImmutableId"/.test(String(headers.prefer ?? ''))
 
-/** The one filter there is here: https://learn.microsoft.com/graph/api/singlevaluelegacyextendedproperty-get */
+/** The only supported filter: https://learn.microsoft.com/graph/api/singlevaluelegacyextendedproperty-get */
 const byProperty = /^singleValueExtendedProperties\/Any\(ep: ep\/id eq '([^']*)' and ep\/value eq '([^']*)'\)$/
 
-/** The items that a $filter keeps; undefined where it is not understood. */
+/** The items that a $filter selects; undefined if it is not supported. */
 function filtered<T extends { resource: Record<string, unknown> }>(items: T[], filter: string | null): T[] | undefined {
   if (filter === null) return items
   const [, id, value] = byProperty.exec(filter) ?? []
@@ -54,7 +54,7 @@ export class Graph {
     return [...this.#events]
   }
 
-  /** The answer to what is about mail or the calendar; undefined for all else. */
+  /** The response to requests about mail or the calendar; undefined for all others. */
   answer(asked: SandboxRequest, email: string): SandboxResponse | undefined {
     const [area, id, verb, ...rest] = asked.url.pathname
       .replace(/^\/v1\.0\/me\//, '')
@@ -161,7 +161,7 @@ export class Graph {
     if (body?.start === undefined || body.end === undefined) return badRequest('An event needs a start and an end.')
     const { transactionId } = body
     const isTwin = (each: GraphEvent): boolean => each.email === email && each.resource.transactionId === transactionId
-    // The second of two with one transaction id makes nothing.
+    // The second of two requests with one transaction id creates nothing.
     const isUsed = transactionId !== undefined && this.events().some(isTwin)
     if (isUsed) return apiError('graph', 409, 'ErrorDuplicateTransactionId', 'The transaction id has been used before.')
     const [id, createdAt] = [newId(), new Date().toISOString()]

@@ -1,28 +1,28 @@
-/** A file that goes along with a mail: its content itself, and what it really is by its first bytes. Pure. */
+/** An attachment of a mail: its content, and its real type by its first bytes. Pure. */
 import { isUtf8 } from 'node:buffer'
 import { z } from 'zod'
 import { plainName } from './plain-text.ts'
 
-/** All attachments of a mail together, in bytes; base64 of more would not fit into a request. */
+/** Maximum size of all attachments of a mail together, in bytes; the base64 of more would not fit into a request. */
 export const maxAttachmentBytes = 640 * 1024
 const maxAttachments = 10
 
 interface Kind {
   type: string
-  /** Other names of it, and what is built upon it: such a file begins in the same way. */
+  /** Aliases, and formats built upon it: such a file begins in the same way. */
   alsoTypes?: RegExp
-  /** Its first bytes, and where they stand. */
+  /** Its first bytes, and their position. */
   magic: Buffer
   at?: number
-  /** White space may come before them. */
+  /** White space may precede them. */
   afterSpace?: boolean
-  /** Many formats are kept in it, more than anybody lists: it speaks against none that has no mark of its own. */
+  /** A container for many formats, more than any list has: it contradicts no type without a signature of its own. */
   container?: boolean
 }
 
 const bytes = (text: string) => Buffer.from(text, 'latin1')
 
-/** https://mimesniff.spec.whatwg.org/, and what may harm whoever opens it. */
+/** https://mimesniff.spec.whatwg.org/, and types that may harm a person who opens them. */
 const kinds: readonly Kind[] = [
   { type: 'application/pdf', alsoTypes: /^application\/x-pdf$/, magic: bytes('%PDF-'), afterSpace: true },
   { type: 'image/png', alsoTypes: /^image\/(?:x-png|apng|vnd\.mozilla\.apng)$/, magic: bytes('\x89PNG\r\n\x1a\n') },
@@ -44,7 +44,7 @@ const kinds: readonly Kind[] = [
     magic: bytes('\x1f\x8b\x08'),
     container: true,
   },
-  // Office before 2007 (MS-CFB), and Office since then where a password protects it.
+  // Office before 2007 (MS-CFB), and Office since then if a password protects it.
   {
     type: 'application/x-ole-storage',
     alsoTypes: /openxmlformats-officedocument/,
@@ -59,7 +59,7 @@ const kinds: readonly Kind[] = [
   { type: 'application/x-executable', alsoTypes: /^application\/x-(?:elf|sharedlib|object)$/, magic: bytes('\x7fELF') },
 ]
 
-/** A reader looks for a PDF's mark no further (ISO 32000, Annex H.3.4.1). */
+/** A reader looks for a PDF's signature no further (ISO 32000, Annex H.3.4.1). */
 const maxSpace = 1024
 
 function begins({ magic, at = 0, afterSpace }: Kind, content: Buffer): boolean {
@@ -72,9 +72,9 @@ const isOf = ({ type, alsoTypes }: Kind, declared: string) => type === declared 
 
 const isText = (declared: string) => declared.startsWith('text/') || declared === 'application/json'
 
-/** Why the content is not of the type that is declared; undefined where nothing speaks against it. A type without a mark of its own is believed. */
+/** Why the content is not of the declared type; undefined if nothing contradicts it. A type without a signature is accepted. */
 export function contradiction(declared: string, content: Buffer): string | undefined {
-  // "MZ" and the like may begin any text; a text is one by all of its bytes.
+  // "MZ" and similar may begin any text; a text is recognised by all of its bytes.
   if (isText(declared)) return isUtf8(content) && !content.includes(0) ? undefined : 'is declared as text, but is not text in UTF-8'
   // It says only that these are bytes.
   if (declared === 'application/octet-stream') return undefined
@@ -89,7 +89,7 @@ export function contradiction(declared: string, content: Buffer): string | undef
 const content = z
   .string()
   .max(Math.ceil(maxAttachmentBytes / 3) * 4, 'is too large for a mail sent from here')
-  // Decoding drops what is not base64: only what encodes to the same text was base64 to begin with.
+  // Decoding ignores characters that are not base64: only content that encodes to the same text was base64.
   .refine((text) => Buffer.from(text, 'base64').toString('base64') === text, 'is not base64 with padding (RFC 4648, section 4)')
   .describe('The file itself, in base64 (RFC 4648, section 4).')
 
@@ -103,7 +103,7 @@ export const attachment = z
       .max(127)
       .toLowerCase()
       .regex(/^[a-z0-9][a-z0-9!#$&^_.+-]*\/[a-z0-9][a-z0-9!#$&^_.+-]*$/, 'is not a media type such as application/pdf')
-      // RFC 2046, 5: a part of these types would be taken apart by the reader's program, not shown as a file.
+      // RFC 2046, 5: a mail program would parse a part of these types, not show it as a file.
       .refine((type) => !/^(?:multipart|message)\//.test(type), 'may not be a message or a multipart')
       .describe('Its media type; the content must agree with it.'),
     content,
@@ -115,7 +115,7 @@ export const attachment = z
 
 export type Attachment = z.output<typeof attachment>
 
-/** The type as it is sent: a text says its charset, or its reader guesses another. */
+/** The type as it is sent: a text has its charset, or its reader guesses one. */
 export const typeSent = ({ content_type: type }: Pick<Attachment, 'content_type'>): string =>
   type.startsWith('text/') ? `${type}; charset=utf-8` : type
 

@@ -1,4 +1,4 @@
-/** The actions that there are: the webhook, and those of providers/. */
+/** The built-in actions: the webhook, and those of providers/. */
 import type { ApiFacet } from '#providers/api.ts'
 import type { ProviderName } from '#providers/list.ts'
 import { FairSlots, type OnTurn } from '#mesh/fair-slots.ts'
@@ -12,13 +12,13 @@ import { type WebhookOptions, webhookAdapter } from './webhook.ts'
 export interface BuiltinParts {
   webhook: WebhookOptions
   connections: Connections
-  /** The providers, and where their APIs are. */
+  /** The providers, and the URLs of their APIs. */
   apis: readonly { name: ProviderName; url: URL; actions: ApiFacet['actions'] }[]
   /** For one request to a provider. */
   timeoutMs: number
-  /** How many deliveries, and requests to each provider, are in flight at once. */
+  /** Maximum deliveries, and requests to each provider, in flight at once. */
   concurrency: { deliveries: number; providerRequests: number }
-  /** What is told of each delivery, request, turn and look-up. */
+  /** Counters of deliveries, requests, turns and look-ups. */
   counts: OutgoingCounts
 }
 
@@ -28,14 +28,14 @@ export interface OutgoingCounts {
   onLookup: OnLookup
   /** For the turns of one queue. */
   onTurn: (queue: Queue) => OnTurn
-  /** Its slots are looked at at each scrape. */
+  /** Its slots are read at each scrape. */
   watch: (queue: Queue, slots: FairSlots) => FairSlots
 }
 
-// oxlint-disable-next-line typescript/no-explicit-any -- adapters of whatever parameters, as the catalog takes them
+// oxlint-disable-next-line typescript/no-explicit-any -- adapters of any parameters, as the catalog takes them
 export function builtinActions({ webhook, connections, apis, timeoutMs, concurrency, counts }: BuiltinParts): Adapter<any>[] {
   const { watch, onTurn, onLookup } = counts
-  // One resolver for all that leaves here, and the slots of a provider for all of its actions.
+  // One resolver for all outgoing requests, and one set of slots per provider for all of its actions.
   const { lookup } = new NameResolver({ onLookup, slots: watch('dns', new FairSlots(lookupLimits, onTurn('dns'))) })
   const { deliveries, providerRequests } = concurrency
   const deliveryOptions = { max: deliveries, timeoutMs: webhook.timeoutMs ?? 10_000, onTurn: onTurn('webhook') }

@@ -1,4 +1,4 @@
-/** A calendar event as it is asked for, shown and made: typed, and validated whole. It does not repeat. Pure. */
+/** A calendar event as requested, shown and created: typed, and validated as a whole. It does not repeat. Pure. */
 import { z } from 'zod'
 import { type WallTime, formatOffset, formatWall, isTimeZone, localInstantOf, offsetAt, parseWall } from './local-time.ts'
 import { type Address, address, domainOf, said } from './mail.ts'
@@ -31,7 +31,7 @@ const time = z.union([timed, wholeDay], { error: 'must be {"date_time", "time_zo
 
 export type EventTime = z.output<typeof time>
 
-/** No more than that many are invited at once. */
+/** Maximum number of attendees. */
 const maxAttendees = 100
 
 export const eventParams = z
@@ -50,7 +50,7 @@ export const eventParams = z
     attendees: z.array(address).max(maxAttendees).default([]).describe('Who is invited.'),
   })
   .superRefine(({ start, end, attendees }, context) => {
-    // What is no time or no address cannot be compared.
+    // Invalid times and addresses cannot be compared.
     if (context.issues.length > 0) return
     const refuse = (path: (string | number)[], message: string) => context.addIssue({ code: 'custom', path, message })
     if ('date' in start !== 'date' in end) refuse(['end'], 'must be a day where the start is one, and a time where that is one')
@@ -65,7 +65,7 @@ export const eventParams = z
 
 export type CalendarEvent = z.output<typeof eventParams>
 
-/** Why an end is none: where the clocks change, what they show does not say it. */
+/** Why an end is not valid: where the clocks change, local times alone do not show it. */
 function notLater(start: EventTime, end: EventTime): string {
   const changes = [...clockWarnings('start', start), ...clockWarnings('end', end)]
   const twice = !('date' in end) && localInstantOf(wallOf(end), end.time_zone).kind === 'twice'
@@ -73,21 +73,21 @@ function notLater(start: EventTime, end: EventTime): string {
   return ['must be later than the start.', ...changes, ...(twice ? ['To mean the second one, give it in UTC.'] : [])].join(' ')
 }
 
-/** Milliseconds since 1970; of a day its beginning, taken at UTC. */
+/** Milliseconds since 1970; for a day its beginning in UTC. */
 export function instantOf(at: EventTime): number {
   return 'date' in at ? wallOf(at) : localInstantOf(wallOf(at), at.time_zone).instant
 }
 
-/** What was validated before, so that it is a time. */
+/** A time that was validated before. */
 const wallOf = (at: EventTime): WallTime => parseWall('date' in at ? at.date : at.date_time) ?? NaN
 
 /** `+02:00`: how far the clocks are ahead of UTC then. */
 export const offsetOf = (at: Exclude<EventTime, { date: string }>): string => formatOffset(offsetAt(instantOf(at), at.time_zone))
 
-/** Whether `offsetOf` says all of it. */
+/** Whether `offsetOf` expresses all of it. */
 export const hasWholeMinutes = (at: Exclude<EventTime, { date: string }>): boolean => offsetAt(instantOf(at), at.time_zone) % 60_000 === 0
 
-/** The event as it will be made: a time that the clocks skip becomes the one that they show instead. */
+/** The event as it will be created: a time that the clocks skip becomes the one that they show instead. */
 export function settled<E extends CalendarEvent>(event: E): E {
   return { ...event, start: settledTime(event.start), end: settledTime(event.end) }
 }
@@ -100,7 +100,7 @@ function settledTime(at: EventTime): EventTime {
 
 const dayMs = 24 * 60 * 60 * 1000
 
-/** What a person reads before they agree. The text goes last: whatever it holds, nothing of ours follows it. */
+/** The summary that a person reads before they agree. The description comes last: whatever it contains, nothing of ours follows it. */
 export function eventSummary(event: CalendarEvent, account: string | undefined, invites: string): string {
   const { title, description, location, attendees } = event
   return [
@@ -139,10 +139,10 @@ function spanText({ start, end }: CalendarEvent): string {
   return `${dayText(from)}, ${clockText(from)} (${zone(start)}) to ${dayText(to)}, ${clockText(to)} (${zone(end)})`
 }
 
-/** From how many on a person may not have meant all of them. */
+/** More attendees than this get a warning: the person may not have meant all of them. */
 const manyAttendees = 20
 
-/** What a person may not have meant. `asked` is the event before it was settled; `now` in milliseconds since 1970. */
+/** Warnings about what a person may not have meant. `asked` is the event before normalisation; `now` in milliseconds since 1970. */
 export function eventWarnings(asked: CalendarEvent, account: string | undefined, now: number): string[] {
   const { start, end, attendees } = asked
   const warnings = [...clockWarnings('start', start), ...clockWarnings('end', end)]
@@ -151,7 +151,7 @@ export function eventWarnings(asked: CalendarEvent, account: string | undefined,
     const days = Math.floor((instantOf(end) - instantOf(start)) / dayMs)
     if (days >= 1) warnings.push(`It lasts longer than ${days === 1 ? 'a day' : `${days} days`}.`)
   }
-  // Whole days are somewhere on Earth until twelve hours later.
+  // A whole day is still current somewhere on Earth until twelve hours later.
   const slack = 'date' in end ? dayMs / 2 : 0
   if (instantOf(end) + slack <= now) warnings.push('It is in the past.')
   else if (instantOf(start) + slack <= now && !('date' in start)) warnings.push('It has already begun.')

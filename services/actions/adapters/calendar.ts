@@ -1,4 +1,4 @@
-/** Making one event in a provider's calendar, once (once.ts). Who is invited is told by the provider, once it is there. */
+/** Creates one event in a provider's calendar, once (once.ts). The provider notifies the attendees when it exists. */
 import { z } from 'zod'
 import type { Adapter, RunHandle } from '../adapter.ts'
 import type { AccountRequirement } from '../connections.ts'
@@ -7,15 +7,15 @@ import { type OnceOptions, beginningOf, onceAdapter } from './once.ts'
 import { plainLine } from './plain-text.ts'
 import type { ErrorReader, ProviderApi } from './provider-http.ts'
 
-/** An event that is there. */
+/** An existing event. */
 export interface CreatedEvent {
   /** The provider's id of it. */
   id: string
-  /** Where a person sees it. */
+  /** The URL where a person sees it. */
   link: string | undefined
 }
 
-/** A link as a provider says it; one that a browser should not follow is left out. */
+/** A link from a provider; undefined if a browser should not follow it. */
 export const link = z
   .url({ protocol: /^https?$/ })
   .max(4096)
@@ -30,13 +30,13 @@ export interface CalendarParts {
   readError: ErrorReader
   description: string
   guarantee: string
-  /** What the preview says of invitations. */
+  /** What the preview says about invitations. */
   invites: string
   /** What is particular to this provider in an event. */
   warn?: (event: CalendarEvent) => string[]
-  /** Asks for the event, once, with this recovery point; throws as ProviderApi.call does. PROVIDER_CONFLICT where it is there already. */
+  /** Requests the event, once, with this recovery point; throws as ProviderApi.call does. PROVIDER_CONFLICT if it exists already. */
   make(event: CalendarEvent, run: RunHandle, api: ProviderApi, point: Record<string, unknown>): Promise<CreatedEvent>
-  /** The event of this run; undefined where there is none. Throws ApiFailure. */
+  /** The event of this run; undefined if there is none. Throws ApiFailure. */
   find(run: RunHandle, api: ProviderApi): Promise<CreatedEvent | undefined>
 }
 

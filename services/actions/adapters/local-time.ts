@@ -1,16 +1,16 @@
 /**
- * Wall-clock times in IANA time zones, and the instants that they name: one as a rule, none where the clocks go forward over it, two where
- * they go back over it. Pure; the zones are those of the ICU data that Node has.
+ * Wall-clock times in IANA time zones, and the instants that they name: usually one, none where the clocks skip it, two where they repeat
+ * it. Pure; the zones are those of Node's ICU data.
  */
 
 import { parseTime } from '#mesh/rfc3339.ts'
 
 const dayMs = 24 * 60 * 60 * 1000
 
-/** What a wall clock shows, as if the clock were at UTC: milliseconds since 1970. */
+/** A wall-clock time as if the clock were at UTC: milliseconds since 1970. */
 export type WallTime = number
 
-/** Of `YYYY-MM-DD` or `YYYY-MM-DDTHH:MM[:SS]`; undefined where that is no time of any day. */
+/** From `YYYY-MM-DD` or `YYYY-MM-DDTHH:MM[:SS]`; undefined if there is no such time. */
 export function parseWall(text: string): WallTime | undefined {
   const found = /^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2})(:\d{2})?)?$/.exec(text)
   if (found === null) return undefined
@@ -31,7 +31,7 @@ export function isTimeZone(name: string): boolean {
   }
 }
 
-/** By how much the zone's clocks are ahead of UTC at that instant, in milliseconds. */
+/** How far the zone's clocks are ahead of UTC at that instant, in milliseconds. */
 export function offsetAt(instant: number, zone: string): number {
   const parts = Object.fromEntries(
     formatterOf(zone)
@@ -39,7 +39,7 @@ export function offsetAt(instant: number, zone: string): number {
       .map(({ type, value }) => [type, value]),
   )
   const [year, month, day, ...clock] = ['year', 'month', 'day', 'hour', 'minute', 'second'].map((part) => Number(parts[part]))
-  // Date.UTC takes the years 0 to 99 for those from 1900 on. Before the year 1 is 1 BC, which is the year 0.
+  // Date.UTC reads the years 0 to 99 as those from 1900 on. Before the year 1 is 1 BC, which is the year 0.
   const wall = new Date(0)
   wall.setUTCFullYear(parts['era'] === 'BC' ? 1 - year! : year!, month! - 1, day)
   wall.setUTCHours(clock[0]!, clock[1], clock[2])
@@ -65,7 +65,7 @@ export function localInstantOf(wall: WallTime, zone: string): LocalInstant {
   return { instant: Math.min(...named), kind: named.length === 1 ? 'once' : 'twice' }
 }
 
-/** `+02:00`, as RFC 3339 writes it; a few zones of old have seconds, which are left out. */
+/** `+02:00`, as in RFC 3339; a few historical zones have seconds, which are omitted. */
 export function formatOffset(offset: number): string {
   const minutes = Math.trunc(Math.abs(offset) / 60_000)
   const two = (part: number) => String(part).padStart(2, '0')
@@ -74,7 +74,7 @@ export function formatOffset(offset: number): string {
 
 const formatters = new Map<string, Intl.DateTimeFormat>()
 
-/** Throws RangeError for a zone that there is not. */
+/** Throws RangeError for an unknown zone. */
 function formatterOf(zone: string): Intl.DateTimeFormat {
   const kept = formatters.get(zone)
   if (kept !== undefined) return kept
@@ -89,7 +89,7 @@ function formatterOf(zone: string): Intl.DateTimeFormat {
     minute: 'numeric',
     second: 'numeric',
   })
-  // Every spelling of a name counts as one: there are only so many that Intl accepts, but cases multiply them.
+  // Every spelling of a name counts as one: Intl accepts a limited number of names, but letter cases multiply them.
   if (formatters.size < 1000) formatters.set(zone, formatter)
   return formatter
 }

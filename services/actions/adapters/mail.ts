@@ -1,8 +1,8 @@
 /**
- * A mail: parameters that can be shown as what they are, and the bytes (RFC 5322) that they come to. Pure but for the composer, which
- * reads no file and opens no URL.
+ * A mail: parameters that are shown as what they are, and the bytes (RFC 5322) that they become. Pure except for the composer, which reads
+ * no file and opens no URL.
  *
- * Nothing of the parameters is a header: each is an address, a line or a file of a strict schema, so that none can add a recipient.
+ * No parameter is a header: each is an address, a line or a file of a strict schema, so that none can add a recipient.
  */
 import { createHash } from 'node:crypto'
 import { domainToASCII } from 'node:url'
@@ -15,9 +15,9 @@ import { addressWords, folded, foldedParameters, nameParameterWords, parameterWo
 import { plainLine } from './plain-text.ts'
 
 const maxText = 200_000
-/** In all: to, cc and bcc. */
+/** In total: to, cc and bcc. */
 export const maxRecipients = 100
-/** From so many on a person should look twice. */
+/** From this number on, a person should look twice. */
 const manyRecipients = 10
 
 const atext = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
@@ -25,11 +25,11 @@ const label = '[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?'
 /** RFC 5321's Mailbox without quoted names and address literals; a domain has a dot. */
 const mailbox = new RegExp(`^${atext}+(?:\\.${atext}+)*@(?:${label}\\.)+${label}$`)
 
-/** Not one that programs read as another: 0.0 as an address of the internet, xn-- as letters that it does not spell. */
+/** Excludes domains that programs read as something else: 0.0 as an IP address, xn-- as letters that it does not spell. */
 const isPlainDomain = (domain: string): boolean =>
   domainToASCII(domain) === domain && !/^\d/.test(domain.slice(domain.lastIndexOf('.') + 1))
 
-/** What to write instead of an address in letters beyond ASCII (RFC 6531, 5890): who wrote it decides, for letters may look alike. */
+/** What to write instead of an address with letters beyond ASCII (RFC 6531, 5890). The author decides, because letters may look alike. */
 function international(text: unknown): string | undefined {
   if (typeof text !== 'string' || text.length > 254 || !/[^\0-\x7f]/.test(text) || !text.includes('@')) return undefined
   const at = text.lastIndexOf('@')
@@ -85,7 +85,7 @@ interface Recipients {
   bcc?: Address[] | undefined
 }
 
-/** Only what each field lets through is looked at together. */
+/** Compares the fields only if each is valid by itself. */
 const when = ({ issues }: { issues: readonly unknown[] }) => issues.length === 0
 
 const oneEach = (mail: Recipients) => {
@@ -108,12 +108,12 @@ export const recipientsOf = ({ to, cc = [], bcc = [] }: Recipients): Address[] =
 
 export const domainOf = (mailAddressText: string): string => mailAddressText.slice(mailAddressText.lastIndexOf('@') + 1).toLowerCase()
 
-/** What an account sends from: its address, where the provider says one. */
+/** The account's address as the sender, if the provider reports one. */
 export const senderOf = (account: string | undefined): Address | undefined =>
   account !== undefined && mailAddress.safeParse(account).success ? { address: account } : undefined
 
 export interface Stamp {
-  /** Makes Message-ID and the boundaries: unique to the run. */
+  /** Makes Message-ID and the boundaries unique to the run. */
   runId: string
   date: Date
 }
@@ -122,7 +122,7 @@ export interface Stamp {
 export const messageIdOf = (mail: Pick<Mail, 'from'>, runId: string): string =>
   `<${runId}@${mail.from ? domainOf(mail.from.address) : 'relay.invalid'}>`
 
-/** The mail as it is sent; the same parameters and stamp make the same bytes. Bcc is among the headers: the provider takes it out. */
+/** The mail as it is sent; the same parameters and stamp give the same bytes. Bcc is among the headers: the provider removes it. */
 export async function compose(mail: Mail, { runId, date }: Stamp): Promise<Buffer> {
   const composer = new MailComposer({
     text: mail.text,
@@ -135,7 +135,7 @@ export async function compose(mail: Mail, { runId, date }: Stamp): Promise<Buffe
     })),
     messageId: messageIdOf(mail, runId),
     date,
-    // Nobody who writes the text can know it: it is made of the run's id.
+    // The author of the text cannot know it: it derives from the run's id.
     baseBoundary: createHash('sha256').update(runId).digest('hex').slice(0, 32),
     newline: 'win',
     disableFileAccess: true,
@@ -143,7 +143,7 @@ export async function compose(mail: Mail, { runId, date }: Stamp): Promise<Buffe
   })
   const node = composer.compile()
   const set = (part: typeof node, name: string, value: string) => part.setHeader(name, { prepared: true, value })
-  // A mail without text has no part for it, and one file alone is the mail itself.
+  // A mail without text has no part for it, and a single file is the mail itself.
   const parts = [node, ...node.childNodes].filter((part) => part.filename)
   for (const [index, file] of (mail.attachments ?? []).entries()) {
     const part = parts[index]!
@@ -153,7 +153,7 @@ export async function compose(mail: Mail, { runId, date }: Stamp): Promise<Buffe
   return Buffer.concat([Buffer.from(personFields(mail)), await node.build()])
 }
 
-/** The fields that a person reads; the composer writes those of programs. */
+/** The fields that a person reads; the composer writes those for programs. */
 function personFields(mail: Mail): string {
   const people = { From: mail.from && [mail.from], To: mail.to, Cc: mail.cc, Bcc: mail.bcc, 'Reply-To': mail.reply_to && [mail.reply_to] }
   const words = {
@@ -170,7 +170,7 @@ export const said = ({ address: at, name }: Address) => (name ? `${name} <${at}>
 const sizeSaid = (bytes: number) => (bytes < 1024 ? `${bytes} bytes` : `${(bytes / 1024).toFixed(1)} KiB`)
 const fileSaid = (file: Attachment) => `${file.filename} (${typeSent(file)}, ${sizeSaid(sizeOf(file))})`
 
-/** What a preview shows of a mail from this account, filled in where the mail names no sender. Throws INVALID_PARAMS for another sender. */
+/** The preview of a mail from this account, with the sender filled in. Throws INVALID_PARAMS for another sender. */
 export async function showMail(asked: Mail, account: string | undefined): Promise<PreviewContent> {
   const own = senderOf(account)
   if (own !== undefined && asked.from !== undefined && asked.from.address.toLowerCase() !== own.address.toLowerCase()) {
@@ -181,9 +181,9 @@ export async function showMail(asked: Mail, account: string | undefined): Promis
   return { params: { ...mail }, summary: await summarize(mail), warnings: mailWarnings(mail) }
 }
 
-/** The very mail, as a person reads it. */
+/** The exact mail, as a person reads it. */
 export async function summarize(mail: Mail): Promise<string> {
-  // Every stamp is of the same length.
+  // All stamps have the same length.
   const { length } = await compose(mail, { runId: '00000000-0000-4000-8000-000000000000', date: new Date(0) })
   const line = (name: string, values: readonly string[]) => (values.length === 0 ? [] : [`${name}: ${values.join(', ')}`])
   return [
@@ -200,7 +200,7 @@ export async function summarize(mail: Mail): Promise<string> {
   ].join('\n')
 }
 
-/** What a person should look at twice before it goes out. */
+/** What a person should look at twice before it is sent. */
 export function mailWarnings(mail: Mail): string[] {
   const all = recipientsOf(mail)
   const own = mail.from && domainOf(mail.from.address)

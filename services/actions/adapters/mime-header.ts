@@ -1,15 +1,15 @@
 /**
- * Header fields of a mail as every program reads them: what is not plainly itself is written as encoded words (RFC 2047) or extended
- * parameters (RFC 2231). Plain ASCII that looks like an encoded word is among that, for a reader would decode it. Pure.
+ * Header fields of a mail as every program reads them: text that is not plain is written as encoded words (RFC 2047) or extended parameters
+ * (RFC 2231). So is plain ASCII that looks like an encoded word, because a reader would decode it. Pure.
  */
 
-/** Words of printable ASCII between single spaces: with those nothing changes when a line is folded at one. */
+/** Words of printable ASCII between single spaces: folding a line at a space changes nothing in them. */
 const plainWords = /^[\x21-\x7e]{1,60}(?: [\x21-\x7e]{1,60})*$/
-/** Readers decode what begins so also where the standard says that they should not. */
+/** Readers decode text that begins like this, even where the standard says that they should not. */
 const looksEncoded = '=?'
 const isPlain = (text: string) => plainWords.test(text) && !text.includes(looksEncoded)
 
-/** RFC 2047, 2: an encoded word is at most 75 characters long, and the line around it 76. */
+/** RFC 2047, 2: an encoded word has at most 75 characters, and its line 76. */
 const maxWordBytes = 39
 const maxLine = 76
 
@@ -65,7 +65,7 @@ export function folded(name: string, words: readonly string[]): string {
   return [...lines, line].join('\r\n').slice(name.length + 2)
 }
 
-/** A parameter that any text may be the value of, as words: `name="…"`, or with extended values in pieces. */
+/** A parameter with any text as its value, as words: `name="…"`, or extended values in pieces. */
 export function parameterWords(name: string, text: string): string[] {
   if (isPlain(text) && text.length <= 60 && !/["\\%]/.test(text)) return [`; ${name}="${text}"`]
   const pieces = ["UTF-8''"]
@@ -78,7 +78,7 @@ export function parameterWords(name: string, text: string): string[] {
   return pieces.map((piece, index) => `; ${name}*${index}*=${piece}`)
 }
 
-/** For programs that know no extended values: encoded words in quotes are in no standard, and read by them. */
+/** For programs without extended values: encoded words in quotes are not standard, but they read them. */
 export const nameParameterWords = (text: string): string[] =>
   isPlain(text) && text.length <= 60 && !/["\\%]/.test(text) ? [`; name="${text}"`] : [`; name="${encodedWords(text).join(' ')}"`]
 

@@ -1,13 +1,13 @@
 /**
- * Creating one thing at a provider, once: an event, a message, an issue. The provider is asked to create it one time only; what became of
- * that is found out by looking for it, by something of the run that the provider keeps with it.
+ * Creates one thing at a provider, once: an event, a message, an issue. It requests the creation only one time. What happened to it is
+ * found by looking for it, by a mark of the run that the provider stores with it.
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Adapter, Outcome, RunHandle } from '../adapter.ts'
 import type { AccountRequirement } from '../connections.ts'
 import { ApiFailure, type ApiOptions, type ApiParts, type ProviderApi, apiReasons, providerApi } from './provider-http.ts'
 
-/** What it is called in sentences: "The event was not made: … it is not in the calendar." */
+/** Its name in sentences: "The event was not made: … it is not in the calendar." */
 export interface ThingWords {
   readonly thing: string
   readonly made: string
@@ -16,14 +16,14 @@ export interface ThingWords {
 
 /** The reasons of an outcome beside those of a failed call. */
 export interface OnceReasons {
-  /** `failed`: a crash came in between, and long after it the thing is not there. */
+  /** `failed`: after a crash, and long after, the thing does not exist. */
   readonly notMade: string
-  /** `unknown`: a crash hides whether it was asked for, and it is not there. */
+  /** `unknown`: a crash hides whether it was requested, and it does not exist. */
   readonly lost: string
 }
 
 export interface OnceOptions extends ApiParts {
-  /** How long is waited before each look for what may still appear, in milliseconds. */
+  /** The waits before each look-up of what may still appear, in milliseconds. */
   pollIntervalMs?: readonly number[]
   /** Milliseconds since the epoch. */
   now?: () => number
@@ -38,13 +38,13 @@ export interface OnceParts<Params>
   reasons: OnceReasons
   /** What a person looks for, in a few words. */
   brief(params: Params): string
-  /** Asks for it, once, with this recovery point; throws as ProviderApi.call does. PROVIDER_CONFLICT where it is there already. */
+  /** Requests it, once, with this recovery point; throws as ProviderApi.call does. PROVIDER_CONFLICT if it exists already. */
   create(params: Params, run: RunHandle, api: ProviderApi, point: Record<string, unknown>): Promise<Record<string, unknown>>
-  /** The result of this run, if it is there; undefined where it is not. Throws ApiFailure. */
+  /** The result of this run, if it exists; undefined if not. Throws ApiFailure. */
   find(params: Params, run: RunHandle, api: ProviderApi): Promise<Record<string, unknown> | undefined>
 }
 
-/** No request is in flight any longer that was sent this long ago: neither here nor at the provider. */
+/** A request that was sent this long ago is no longer in flight, neither here nor at the provider. */
 const settledAfterMs = 10 * 60_000
 
 export function onceAdapter<Params>(options: OnceOptions, parts: OnceParts<Params>): Adapter<Params> {
@@ -66,13 +66,13 @@ export function onceAdapter<Params>(options: OnceOptions, parts: OnceParts<Param
     execute: ask,
 
     async reconcile(its, run) {
-      // Whoever had the run before can no longer ask: it would have to make its recovery point first, and that is refused.
+      // An earlier owner of the run can no longer request it: it would have to record its recovery point first, and that is rejected.
       if (run.recovery === undefined) return ask(its, run)
       const { result, failure } = await look(its, run)
       if (result !== undefined) return { status: 'success', result }
       const hidden = `A crash or an outage here hides whether the ${thing} was ${made}`
       if (failure !== undefined) return ended('unknown', reasons.lost, `${hidden}, and it could not be looked for: ${failure.message}`)
-      // By the store's clock: that of whoever asked may be another than that of this process.
+      // By the store's clock: the earlier owner's clock may differ from this process's.
       if (run.recordedAgoMs !== undefined && run.recordedAgoMs > settledAfterMs) {
         return ended('failed', reasons.notMade, `The ${thing} was not ${made}: long after a crash here it is not ${place}.`)
       }
@@ -93,14 +93,14 @@ export function onceAdapter<Params>(options: OnceOptions, parts: OnceParts<Param
     }
   }
 
-  /** Looks until it is there or the time is over; `failure` where the last look saw nothing. */
+  /** Looks until it exists or the time is over; `failure` if the last look-up failed. */
   async function look(
     its: Params,
     run: RunHandle,
   ): Promise<{ result?: Record<string, unknown> | undefined; failure?: ApiFailure | undefined }> {
     let failure: ApiFailure | undefined
     for (const waitMs of pollIntervalMs) {
-      // A run whose time is up looks no more.
+      // A run whose time is up does not look again.
       await pause(waitMs, undefined, { signal: run.signal }).catch(() => undefined)
       try {
         const result = await find(its, run, api)

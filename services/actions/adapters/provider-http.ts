@@ -1,8 +1,8 @@
 /**
- * Calls to a provider's HTTP API as somebody who has connected an account there: JSON in and out, thin on purpose. No redirect is followed;
- * only what reads is asked again. A 401 means that nothing was done, so it is answered once with a fresh token.
+ * Calls to a provider's HTTP API with the token of a connected account: JSON in and out, thin on purpose. Redirects are not followed; only
+ * reads are repeated. A 401 means that nothing was done, so the call is repeated once with a fresh token.
  *
- * What went wrong is told apart by what it says of the effect (ApiFailure.kind), for that is what an outcome rests on.
+ * Failures are distinguished by what they say about the effect (ApiFailure.kind), because outcomes depend on that.
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { fullJitterMs } from '#mesh/backoff.ts'
@@ -21,45 +21,45 @@ import { busySentence, providerSlots } from './slots.ts'
 
 export type { ErrorReader }
 
-/** What every adapter of a provider is told. */
+/** The options of every adapter of a provider. */
 export interface ApiParts {
-  /** The API's origin, with a path before all others where there is one. */
+  /** The API's origin, with a base path if there is one. */
   baseUrl: URL
   connections: Connections
-  /** For one request and its answer, in milliseconds. */
+  /** For one request and its response, in milliseconds. */
   timeoutMs?: number
-  /** How many requests to this provider are under way at once, of all its adapters, and how many wait for one of them. */
+  /** Maximum requests of all adapters to this provider at once, and how many wait for a slot. */
   slots?: FairSlots
   lookup?: Lookup | undefined
-  /** Before what reads is asked again for the first time, in milliseconds; doubled each time. */
+  /** The wait before a read is repeated for the first time, in milliseconds; doubled each time. */
   retryMs?: number
-  /** Told of each request that was sent, or that could not be. */
+  /** Called for each request that was sent, or could not be. */
   count?: CountRequest | undefined
 }
 
 export interface ApiOptions extends ApiParts {
   provider: ProviderName
   readError: ErrorReader
-  /** What a body that came with 200 says of a call that the provider refused; undefined where it was done. */
+  /** Reads a rejection from a body with status 200; undefined if the call was done. */
   readRefusal?: (body: unknown) => { status: number; code: string | undefined } | undefined
-  /** How large an answer may be. */
+  /** Maximum size of a response. */
   maxResponseBytes?: number
 }
 
-/** The first digit of the answer's status; `none` where there was no answer. */
+/** The first digit of the response's status; `none` without a response. */
 export const statusClasses = ['2xx', '3xx', '4xx', '5xx', 'other', 'none'] as const
 export type StatusClass = (typeof statusClasses)[number]
-/** Told of the status, and how long it took until the end of the answer. */
+/** Called with the status, and the time until the end of the response. */
 export type CountRequest = (provider: ProviderName, status: StatusClass, seconds: number) => void
 
 export interface ApiCall {
   method: 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE'
-  /** Below the base URL, beginning with a slash; whatever was put into it is percent-encoded already. */
+  /** Below the base URL, beginning with a slash; inserted values are percent-encoded already. */
   path: string
   query?: Readonly<Record<string, string>>
   headers?: Readonly<Record<string, string>>
   json?: unknown
-  /** Cannot be taken back: the run is checked to be held right before it leaves, after everything that takes time. */
+  /** Cannot be undone: right before it leaves, after everything that takes time, the run must be owned. */
   effect?: boolean
   /** A recovery point that is made durable right before it leaves: while the request waits for its turn, nothing says that it was sent. */
   point?: Record<string, unknown>
@@ -68,16 +68,16 @@ export interface ApiCall {
 export interface ApiResponse {
   /** 200 to 299. */
   status: number
-  /** Undefined where the body is empty. To be parsed: it is the other side's. */
+  /** Undefined if the body is empty. Parse it: it comes from the other side. */
   json: unknown
 }
 
-/** Every reason that a failed call may have. */
+/** Every reason of a failed call. */
 export const apiReasons = [
-  'TOKEN_UNAVAILABLE', // not sent: the oauth service does not answer
+  'TOKEN_UNAVAILABLE', // not sent: the oauth service does not respond
   'CONNECTION_UNUSABLE', // not sent: it gives no token of this connection (any more)
   'PROVIDER_UNREACHABLE', // not sent: no connection
-  'OUTGOING_BUSY', // not sent: as many requests as may be were under way here
+  'OUTGOING_BUSY', // not sent: the maximum number of requests was in flight here
   'RUN_STOPPED', // not sent: the run's time was up
   'PROVIDER_UNAUTHORIZED', // refused: 401, also with a fresh token
   'PROVIDER_FORBIDDEN', // refused: 403
@@ -87,22 +87,22 @@ export const apiReasons = [
   'PROVIDER_REFUSED', // refused: any other status from 300 to 499
   'PROVIDER_ERROR', // unclear: 408 or a status of 500 and more
   'PROVIDER_TIMEOUT', // unclear: no answer in time
-  'PROVIDER_CONNECTION_LOST', // unclear: sent, and then no answer
-  'PROVIDER_HEADERS_TOO_LARGE', // unclear: sent, and the headers of the answer are larger than what is read
-  'PROVIDER_GARBLED', // unclear: done, as the status says, but the answer cannot be read
+  'PROVIDER_CONNECTION_LOST', // unclear: sent, and then no response
+  'PROVIDER_HEADERS_TOO_LARGE', // unclear: sent, and the headers of the response exceed the limit
+  'PROVIDER_GARBLED', // unclear: done, as the status says, but the response cannot be read
 ] as const
 export type ApiReason = (typeof apiReasons)[number]
 
-/** `not-sent` and `refused`: this call had no effect. `unclear`: it may have had. */
+/** `not-sent` and `refused`: this call had no effect. `unclear`: it may have had one. */
 export type FailureKind = 'not-sent' | 'refused' | 'unclear'
 
-/** Why a call did not succeed; the message is public and says nothing of what was sent. */
+/** Why a call did not succeed; the message is public and says nothing about what was sent. */
 export class ApiFailure extends Error {
   override readonly name = 'ApiFailure'
   readonly kind: FailureKind
   readonly reason: ApiReason
   readonly status: number | undefined
-  /** When it is worth asking again, where the other side said so, in milliseconds. */
+  /** When to retry, if the other side said so, in milliseconds. */
   readonly retryAfterMs: number | undefined
 
   constructor(
@@ -120,9 +120,9 @@ export class ApiFailure extends Error {
 }
 
 export interface ProviderApi {
-  /** What the account has granted, as it stands now. Throws ApiFailure: not sent. */
+  /** The granted scopes, as they are now. Throws ApiFailure: not sent. */
   scopes(run: RunHandle): Promise<readonly string[]>
-  /** Throws ApiFailure; and what `assertHeld` throws, where `effect` is set: then nothing was sent. */
+  /** Throws ApiFailure; and what `assertHeld` throws, if `effect` is set: then nothing was sent. */
   call(run: RunHandle, call: ApiCall): Promise<ApiResponse>
 }
 
@@ -184,7 +184,7 @@ export function providerApi(options: ApiOptions): ProviderApi {
     }
   }
 
-  /** A connection on which the request may leave at once: whatever takes time has been waited for. Throws ApiFailure: not sent. */
+  /** A connection on which the request can leave at once: everything that takes time is done. Throws ApiFailure: not sent. */
   async function readyConnection(run: RunHandle, { point, effect }: ApiCall): Promise<HttpConnection> {
     let recorded = point === undefined
     for (let tries = 1; ; tries += 1) {
@@ -195,7 +195,7 @@ export function providerApi(options: ApiOptions): ProviderApi {
         if (effect) await run.assertHeld()
         if (run.signal.aborted) throw stopped()
         if (connection.open) return connection
-        // It grew old while the store was away.
+        // It became too old while the store was unavailable.
         if (tries === maxConnects)
           throw new ApiFailure('not-sent', 'PROVIDER_UNREACHABLE', `${provider} closed the connection before anything was sent.`)
       } catch (error) {
@@ -252,7 +252,7 @@ export function providerApi(options: ApiOptions): ProviderApi {
     }
   }
 
-  /** A status was read: it says what came of the request, whatever became of the rest. */
+  /** Once a status was read, it decides what happened to the request, whatever happens to the rest. */
   function judge({ status, headers, bytes, complete }: ExchangeResponse): ApiResponse {
     if (status < 200 || status >= 300)
       throw refusal(provider, status, errorCodeIn(complete ? bytes.toString('utf8') : '', readError), headers['retry-after'])
@@ -318,11 +318,11 @@ export function providerApi(options: ApiOptions): ProviderApi {
 
 const stopped = (cause?: unknown) => new ApiFailure('not-sent', 'RUN_STOPPED', "The run's time was up before this was sent.", { cause })
 
-/** Whatever another side writes there: a closed set. */
+/** Text of the other side, mapped to a closed set. */
 const classOf = (status: number | undefined): StatusClass =>
   status === undefined ? 'none' : (statusClasses.find((each) => each === `${Math.floor(status / 100)}xx`) ?? 'other')
 
-/** What may be otherwise in a moment. */
+/** Failures that may be temporary. */
 const passing = ({ kind, reason }: ApiFailure) =>
   kind === 'unclear' || reason === 'PROVIDER_UNREACHABLE' || reason === 'PROVIDER_RATE_LIMITED'
 

@@ -1,6 +1,6 @@
 /**
- * How many requests leave at once, and how many wait for their turn. A turn comes before anything that cannot be taken back, so that who
- * gets none has sent nothing; and it comes workspace by workspace, so that one with many slow requests does not keep the others waiting.
+ * Limits how many requests leave at once, and how many wait for their turn. The turn comes before anything that cannot be undone, so a
+ * request without a turn has sent nothing. Workspaces take turns, so that one with many slow requests does not block the others.
  */
 import { providerNames } from '#providers/list.ts'
 import { FairSlots, type OnTurn, type SlotRefusal } from '#mesh/fair-slots.ts'
@@ -10,14 +10,14 @@ export const queues = ['webhook', 'dns', ...providerNames] as const
 export type Queue = (typeof queues)[number]
 
 export interface SlotsOptions {
-  /** How many are under way at once. */
+  /** Maximum requests at once. */
   max?: number
-  /** How long a request waits for its turn, in milliseconds. */
+  /** Maximum wait for a turn, in milliseconds. */
   timeoutMs?: number
   onTurn?: OnTurn | undefined
 }
 
-/** One workspace holds half of them at most, and queues twice as many as are under way in all. */
+/** One workspace holds at most half of them, and queues twice as many as the total. */
 const slotsOf = (max: number, timeoutMs: number, onTurn?: OnTurn) =>
   new FairSlots({ max, maxPerTenant: Math.ceil(max / 2), maxQueued: 8 * max, maxQueuedPerTenant: 2 * max, timeoutMs }, onTurn)
 

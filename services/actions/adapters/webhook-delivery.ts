@@ -1,4 +1,4 @@
-/** One HTTP/1.1 request on a connection that is open already, and its answer as text. Follows no redirect and repeats nothing. */
+/** One HTTP/1.1 request on an open connection, and its response as text. Follows no redirect and repeats nothing. */
 import { HttpConnection, type ExchangeRequest, type ExchangeResponse } from '#mesh/outgoing/exchange.ts'
 import { withRequestSpan } from '#mesh/telemetry/outgoing.ts'
 import type { Connection } from '../egress/outgoing.ts'
@@ -14,17 +14,17 @@ export interface Delivery {
 export interface WebhookResponse {
   status: number
   location: string | undefined
-  /** UTF-8 with what is invalid replaced by U+FFFD, and with it every control character but tabs and line ends. */
+  /** UTF-8; invalid bytes and control characters except tabs and line ends become U+FFFD. */
   text: string
-  /** Whether `text` is only a beginning: the limit was reached, the connection or the time ended, or the encoding is broken or unknown. */
+  /** Whether `text` is incomplete: the limit was reached, the connection or the time ended, or the encoding is broken or unknown. */
   truncated: boolean
-  /** The Content-Encoding that cannot be read here; `text` is empty then. */
+  /** The unsupported Content-Encoding; `text` is empty then. */
   unknownCoding: string | undefined
 }
 
 /**
- * Sends and waits for the answer; the connection is closed afterwards. Throws an ExchangeError only while the status is unknown, and then
- * the request may have arrived.
+ * Sends and waits for the response; the connection is closed afterwards. Throws an ExchangeError only while the status is unknown; the
+ * request may have arrived then.
  */
 export async function deliver(
   { target, socket }: Connection,
@@ -52,6 +52,6 @@ export async function deliver(
 
 function textOf({ bytes, complete }: ExchangeResponse): string {
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
-  // As a stream, a character that the limit cuts in two is left out rather than replaced.
+  // As a stream, a character that the limit cuts in two is dropped rather than replaced.
   return shownText(decoder.decode(bytes, { stream: !complete }))
 }

@@ -1,9 +1,9 @@
 /**
- * `webhook.save`: one signed HTTP request to a target of the client's choosing.
+ * `webhook.save`: one signed HTTP request to a target that the client chooses.
  *
- * Until the connection stands nothing was sent, so whatever goes wrong is `failed`; from then on only a status line tells what came of it.
- * Without one the outcome is `unknown`, and nothing is sent again to find out, unless after a crash where the preview asked for that and
- * showed it: then with the same webhook-id, by which a receiver knows the delivery again.
+ * Until the connection is established nothing was sent, so every error is `failed`; from then on only a status line says what happened.
+ * Without one the outcome is `unknown`, and nothing is sent again to find out, unless after a crash if the preview requested and showed
+ * that: then with the same webhook-id, by which a receiver recognises the delivery.
  */
 import canonicalize from 'canonicalize'
 import { z } from 'zod'
@@ -41,50 +41,50 @@ const params = z.strictObject({
 
 export type WebhookParams = z.output<typeof params>
 
-/** Every reason that one delivery may have for not being a success. */
+/** Every reason of one delivery other than success. */
 export const deliveryReasons = [
   'TARGET_REFUSED', // failed: the target is not public (any more); nothing was sent
-  'OUTGOING_BUSY', // failed: as many requests as may be were under way here; nothing was sent
+  'OUTGOING_BUSY', // failed: the maximum number of requests was in flight here; nothing was sent
   'WEBHOOK_CONNECTION', // failed: no connection; nothing was sent
   'WEBHOOK_REDIRECT', // failed: a status of 300 to 399
   'WEBHOOK_STATUS', // failed: a status of 400 or more
   'WEBHOOK_TIMEOUT', // unknown: no status in time; failed: the run was stopped before anything was sent
   'WEBHOOK_CONNECTION_LOST', // unknown: sent, and then no readable status
-  'WEBHOOK_HEADERS_TOO_LARGE', // unknown: sent, and the headers of the answer are larger than what is read
+  'WEBHOOK_HEADERS_TOO_LARGE', // unknown: sent, and the headers of the response exceed the limit
 ] as const
 
-/** Every reason that an outcome of this adapter may have. */
+/** Every reason of this adapter's outcomes. */
 export const webhookReasons = [
   ...deliveryReasons,
-  'WEBHOOK_OUTCOME_LOST', // unknown: a crash hides what came of it
+  'WEBHOOK_OUTCOME_LOST', // unknown: a crash hides the result
 ] as const
 export type WebhookReason = (typeof webhookReasons)[number]
 
 export type DeliveryOutcome = 'success' | (typeof deliveryReasons)[number]
 
 export interface WebhookOptions {
-  /** What signs for a workspace now; rejects where that is not known before the signal is aborted. */
+  /** The keys that sign for a workspace now; rejects if they are unknown until the signal aborts. */
   signingKeys: (workspace: string, signal: AbortSignal) => Promise<ActiveSignatureKeys>
-  /** WEBHOOK_URL: the target of a preview that names none. */
+  /** WEBHOOK_URL: the target if a preview names none. */
   defaultUrl?: string | undefined
   policy: TargetPolicy
-  /** For the whole delivery, from the name's resolution to the end of the answer. */
+  /** For the whole delivery, from resolving the name to the end of the response. */
   timeoutMs?: number
-  /** How much of an answer is kept. */
+  /** Maximum bytes of a response that are kept. */
   maxResponseBytes?: number
   lookup?: Lookup | undefined
-  /** How many deliveries are under way at once, and how many wait for one of them. */
+  /** Maximum deliveries at once, and how many wait for a slot. */
   slots?: FairSlots
-  /** Told of each delivery, and how long it took; undefined where it had no turn. */
+  /** Called for each delivery with its duration; undefined if it had no turn. */
   count?: (outcome: DeliveryOutcome, seconds: number | undefined) => void
   /** Milliseconds since the epoch. */
   now?: () => number
 }
 
-/** How often a delivery is made in all, the first included, where the preview asked for redelivery. */
+/** Maximum deliveries in total, including the first, if the preview requested redelivery. */
 const maxAttempts = 5
 
-/** A lease that is held is known to be in no time; a connection that stood for longer meanwhile is made anew. In milliseconds. */
+/** Checking an owned lease takes no time; if the check takes longer, the connection is opened again. In milliseconds. */
 const freshMs = 100
 
 export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> {
@@ -129,14 +129,14 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
     async reconcile(shown, run) {
       if (!shown.redeliver_after_crash || run.attempt > maxAttempts) return outcomeLost(run, '')
       const outcome = await attempt(shown, run)
-      // Whatever came of this delivery, only a success speaks for the first one too.
+      // Only a success of this delivery also decides the first one.
       if (outcome.status === 'success') return { ...outcome, result: { ...outcome.result, redelivered: true } }
       const lost = outcomeLost(run, ` Delivering it again gave ${outcome.error.reason}: ${outcome.error.message}`)
       return outcome.result === undefined ? lost : { ...lost, result: outcome.result }
     },
   }
 
-  /** One delivery, once it is its turn. Throws only what `assertHeld` throws, and then nothing was sent. */
+  /** One delivery, once it is its turn. Throws only what `assertHeld` throws; then nothing was sent. */
   async function attempt(shown: WebhookParams, run: RunHandle): Promise<Outcome> {
     let started: number | undefined
     const outcome = await slots.acquire(run.workspace, run.signal).then(
@@ -160,14 +160,14 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
 
   async function delivered(shown: WebhookParams, run: RunHandle): Promise<DeliveryResult> {
     for (;;) {
-      // Waited for here, before a connection that would grow old meanwhile.
+      // Awaited here, before a connection that would become too old meanwhile.
       if (!(await held(run, { acts: false }))) return stoppedBefore()
       const came = await tried(shown, run)
       if (came !== 'grown old') return came
     }
   }
 
-  /** `grown old`: nothing was sent, for the lease had to be waited for while the connection stood, and the time for an answer went by. */
+  /** `grown old`: nothing was sent, because checking the lease took so long that the connection became too old. */
   async function tried(shown: WebhookParams, run: RunHandle): Promise<DeliveryResult | 'grown old'> {
     const deadline = new AbortController()
     const stop = () => deadline.abort()
@@ -227,7 +227,7 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
 
   function signedDelivery({ method, body }: WebhookParams, run: RunHandle, { newest, previous }: ActiveSignatureKeys): Delivery {
     const bytes = bodyBytes(body)
-    // One value by inheritance: receivers that know no list go on with the key that they have until the overlap ends.
+    // One value by inheritance: receivers without a list keep their key until the overlap ends.
     const signature = sign(previous ?? newest, bytes)
     const keys = previous === undefined ? [newest] : [newest, previous]
     return {
@@ -246,7 +246,7 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
 
 const invalid = (field: string, description: string) => errors.INVALID_PARAMS({ violations: [{ field: `params.${field}`, description }] })
 
-/** The bytes that are sent and signed. Throws INVALID_PARAMS for what RFC 8785 cannot write, such as half a surrogate pair. */
+/** The bytes that are sent and signed. Throws INVALID_PARAMS for values that RFC 8785 cannot write, such as half a surrogate pair. */
 function bodyBytes(body: unknown): Uint8Array {
   if (body === undefined) return new Uint8Array()
   try {
@@ -256,7 +256,7 @@ function bodyBytes(body: unknown): Uint8Array {
   }
 }
 
-/** What a person reading the URL as it was sent could get wrong. */
+/** What a person could misread in the URL. */
 function spellingWarnings(sent: string, url: URL): string[] {
   const warnings = []
   if (url.href !== sent && url.href !== `${sent}/`) warnings.push(`The address is read as ${url.href}`)
@@ -265,7 +265,7 @@ function spellingWarnings(sent: string, url: URL): string[] {
   return warnings
 }
 
-/** What came of one delivery. */
+/** The result of one delivery. */
 type DeliveryResult =
   | Extract<Outcome, { status: 'success' }>
   | (Exclude<Outcome, { status: 'success' }> & { error: { reason: Exclude<DeliveryOutcome, 'success'> } })
@@ -274,7 +274,7 @@ function ended<R extends WebhookReason>(status: 'failed' | 'unknown', reason: R,
   return { status, error: { reason, message } }
 }
 
-/** False when the run's time is up; throws LeaseLost. */
+/** False if the run's time is up; throws LeaseLostError. */
 async function held(run: RunHandle, options?: { acts: boolean }): Promise<boolean> {
   try {
     await run.assertHeld(options)
@@ -303,17 +303,17 @@ function classifyResponse({ status, location, text, truncated, unknownCoding }: 
     status_code: status,
     response: text,
     ...(truncated ? { response_truncated: true } : {}),
-    // Its letters are the receiver's.
+    // The receiver wrote it.
     ...(unknownCoding === undefined ? {} : { response_encoding: shownText(unknownCoding) }),
   }
   if (status < 300) return { status: 'success', result }
   if (status < 400) {
-    // A Location may hold a secret in its path or query.
+    // A Location may contain a secret in its path or query.
     const origin = location === undefined ? undefined : URL.parse(location, url.href)?.origin
     const where = origin === undefined || origin === 'null' ? 'elsewhere' : `to ${origin.slice(0, 200)}`
     return { ...ended('failed', 'WEBHOOK_REDIRECT', `${status}: the receiver redirects ${where}; redirects are not followed.`), result }
   }
-  // Four hundred UTF-16 units hold two hundred characters whatever they are.
+  // Four hundred UTF-16 units hold at least two hundred characters.
   const beginning = Array.from(text.slice(0, 400)).slice(0, 200).join('')
   return { ...ended('failed', 'WEBHOOK_STATUS', beginning === '' ? String(status) : `${status}: ${beginning}`), result }
 }

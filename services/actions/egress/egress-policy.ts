@@ -1,9 +1,9 @@
 /**
- * Which targets a request may go to: http or https, and only public addresses. Pure; outgoing.ts resolves names and connects.
+ * The targets that a request may go to: http or https, and only public addresses. Pure; outgoing.ts resolves names and connects.
  *
- * What is judged is the host after the WHATWG URL parser, which is what would be connected to: `127.1`, `0x7f.1`, `2130706433`, full-width
- * digits and percent-encoded hosts all arrive here as 127.0.0.1. Names are refused here only where they can mean nothing public; every
- * other name is judged by each address it resolves to, when it does.
+ * The host is judged after the WHATWG URL parser, because that is what would be connected to: `127.1`, `0x7f.1`, `2130706433`, full-width
+ * digits and percent-encoded hosts all arrive here as 127.0.0.1. A name is rejected here only if it cannot be public; every other name is
+ * judged by each address that it resolves to.
  *
  * Sources: the IANA special-purpose address registries (RFC 6890; https://www.iana.org/assignments/iana-ipv4-special-registry and
  * iana-ipv6-special-registry), https://url.spec.whatwg.org/#host-parsing.
@@ -14,14 +14,14 @@ import ipaddr from 'ipaddr.js'
 type Address = ipaddr.IPv4 | ipaddr.IPv6
 export type Cidr = readonly [network: Address, prefixLength: number]
 
-/** What is allowed beside public addresses. */
+/** The allowed addresses beside public ones. */
 export interface TargetPolicy {
   readonly allow: readonly Cidr[]
 }
 
 export const publicOnly: TargetPolicy = Object.freeze({ allow: Object.freeze([]) })
 
-/** Reads blocks like `127.0.0.0/8` and `::1/128`; throws an Error that names the one that is wrong. */
+/** Parses blocks like `127.0.0.0/8` and `::1/128`. Throws an Error that names the invalid one. */
 export function parsePolicy(blocks: readonly string[]): TargetPolicy {
   return Object.freeze({ allow: Object.freeze(blocks.map(parseBlock)) })
 }
@@ -35,30 +35,30 @@ function parseBlock(text: string): Cidr {
   const family = version === 4 ? ipaddr.IPv4 : ipaddr.IPv6
   const written = canonicalAddress(address)
   const network = family.networkAddressFromCIDR(`${written}/${digits}`)
-  // 10.0.0.7/8 allows far more than its writer may have meant.
+  // 10.0.0.7/8 allows far more than its author may have meant.
   if (written !== network.toString()) {
     throw new Error(`${JSON.stringify(text)} has bits beyond its prefix: write ${network.toString()}/${digits}, or a longer prefix`)
   }
   return [network, Number(digits)]
 }
 
-/** One spelling for each address; for comparing. Throws for what is not an IP address, or has a zone. */
+/** One spelling per address, for comparing. Throws for text that is not an IP address, or has a zone. */
 export function canonicalAddress(address: string): string {
   return parseAddress(address).toString()
 }
 
 function parseAddress(address: string): Address {
   if (isIP(address) === 4) return ipaddr.IPv4.parse(address)
-  // By way of the URL parser, for ipaddr.js takes ::1.2.3.4 (compatible) for ::ffff:1.2.3.4 (mapped).
+  // Through the URL parser, because ipaddr.js reads ::1.2.3.4 (compatible) as ::ffff:1.2.3.4 (mapped).
   return ipaddr.IPv6.parse(new URL(`http://[${address}]/`).hostname.slice(1, -1))
 }
 
 /**
- * Why a request may not go to this IP address, as what it is ("a loopback address"), or undefined where it may.
+ * Why a request may not go to this IP address, as what it is ("a loopback address"), or undefined if it may.
  *
- * Addresses that carry an IPv4 address inside (mapped, compatible, NAT64, 6to4, Teredo) are refused wholesale rather than judged by
- * what they carry: where they lead is up to the routers on the way, and no public receiver needs them. A network that reaches IPv4 only
- * through NAT64 can allow `64:ff9b::/96`, and then answers itself for what its translator reaches.
+ * Addresses that contain an IPv4 address (mapped, compatible, NAT64, 6to4, Teredo) are all rejected rather than judged by what they
+ * contain: routers on the way decide where they lead, and no public receiver needs them. A network that reaches IPv4 only through NAT64 can
+ * allow `64:ff9b::/96`, and is then responsible for what its translator reaches.
  */
 export function checkAddress(address: string, policy: TargetPolicy): string | undefined {
   if (isIP(address) === 0 || address.includes('%')) return 'not a plain IP address'
@@ -67,7 +67,7 @@ export function checkAddress(address: string, policy: TargetPolicy): string | un
   if (platform.some((block) => contains(block, parsed))) return 'an address of the hosting platform'
   const range = parsed.range()
   if (range !== 'unicast') return kinds[range] ?? 'a reserved address'
-  // Only 2000::/3 is handed out as global unicast (RFC 4291, section 2.4); ipaddr.js calls all the unassigned rest unicast too.
+  // Only 2000::/3 is allocated as global unicast (RFC 4291, section 2.4); ipaddr.js calls the unassigned rest unicast as well.
   if (parsed.kind() === 'ipv6' && !contains(globalUnicast, parsed)) return 'an address outside of the global unicast range'
   return undefined
 }
@@ -77,7 +77,7 @@ function contains([network, prefixLength]: Cidr, address: Address): boolean {
 }
 
 const globalUnicast: Cidr = ipaddr.parseCIDR('2000::/3')
-/** Public by the registry, yet answered by the machine below us: Azure's platform address. */
+/** Public in the registry, but answered by the machine below us: Azure's platform address. */
 const platform: readonly Cidr[] = [ipaddr.parseCIDR('168.63.129.16/32')]
 
 const kinds: Readonly<Record<string, string>> = {
@@ -107,9 +107,9 @@ export interface Target {
 
 const misleading = /[\p{Cc}\p{Cf}\p{Cs}\p{Z}\\]/u
 
-/** Reads a target, or says in a sentence why a request may not go there. Never throws. */
+/** Parses a target, or returns a sentence that says why a request may not go there. Never throws. */
 export function parseTarget(text: string, policy: TargetPolicy): Target | string {
-  // The URL parser drops or bends these silently, so that a person would be shown another address than the one that is used.
+  // The URL parser silently drops or changes these, so a person would see another address than the one in use.
   if (misleading.test(text)) return 'must hold no spaces, backslashes, control or invisible characters: percent-encode them.'
   const authority = /^https?:\/\/([^/?#]+)/i.exec(text)?.[1]
   if (authority === undefined) return 'must begin with http:// or https:// and a host.'
@@ -123,12 +123,14 @@ export function parseTarget(text: string, policy: TargetPolicy): Target | string
   return refusal === undefined ? { url, host, port } : `leads to ${refusal}.`
 }
 
-/** RFC 6761 (localhost), RFC 6762 (local), RFC 8375 (home.arpa), ICANN's reservation of internal, and what a machine often calls itself. */
+/**
+ * RFC 6761 (localhost), RFC 6762 (local), RFC 8375 (home.arpa), ICANN's reservation of internal, and common names of a machine for itself.
+ */
 const privateNames = /(^|\.)(localhost|localdomain|local|internal|home\.arpa)$/
 
 function checkName(name: string, policy: TargetPolicy): string | undefined {
   const bare = name.replace(/\.+$/, '').toLowerCase()
   if (bare === '') return 'no host'
-  // Where private targets are configured such a name may be meant: then its addresses decide.
+  // If private targets are configured, such a name may be meant: then its addresses decide.
   return policy.allow.length === 0 && privateNames.test(bare) ? 'a name that is never public' : undefined
 }

@@ -1,9 +1,9 @@
 /**
- * Connections to targets of tenants' choosing, only to addresses that egress-policy.ts lets through.
+ * Connections to targets that tenants choose, only to addresses that egress-policy.ts allows.
  *
- * A name is resolved here, once a connection; every address must pass (one bad among good ones is how DNS rebinding looks), and the socket
- * is given exactly those addresses, so that nothing resolves the name a second time. A connection is opened before anything is sent on
- * it: what fails up to then is known to have had no effect.
+ * A name is resolved here, once per connection. Every address must pass (one bad address among good ones is how DNS rebinding looks), and
+ * the socket gets exactly those addresses, so that nothing resolves the name again. A connection is opened before anything is sent on it:
+ * errors up to then certainly had no effect.
  */
 import net from 'node:net'
 import { ConnectError, connect as connectTo, connectFailed, connectStopped } from '#mesh/outgoing/connect.ts'
@@ -14,21 +14,21 @@ import { errors } from '../errors.ts'
 
 export interface Connection {
   target: Target
-  /** Connected, and for https past its handshake with a verified certificate. */
+  /** Connected; for https with a completed handshake and a verified certificate. */
   socket: net.Socket
 }
 
 export interface Egress {
   /**
-   * Whether a request of this workspace may go there, for a preview: opens no connection. A name that does not resolve is a warning, for
-   * it may by then. Throws TARGET_REFUSED.
+   * Whether a request of this workspace may go there, for a preview: opens no connection. A name that does not resolve is a warning,
+   * because it may resolve later. Throws TARGET_REFUSED.
    */
   check(url: string, workspace: string, signal: AbortSignal): Promise<{ target: Target; warnings: string[] }>
   /** Connects, or throws a ConnectError: then nothing was sent. The signal ends the attempt, not the connection. */
   connect(url: string, workspace: string, signal: AbortSignal): Promise<Connection>
 }
 
-/** A preview waits this long for a name, in milliseconds. */
+/** Maximum wait of a preview for a name, in milliseconds. */
 const previewLookupMs = 2_000
 
 export function outgoing({ policy, lookup = new NameResolver().lookup }: { policy: TargetPolicy; lookup?: Lookup | undefined }): Egress {
@@ -53,7 +53,7 @@ export function outgoing({ policy, lookup = new NameResolver().lookup }: { polic
       const addresses = await checkedAddresses(target.host, workspace, signal)
       const { host, port } = target
       const socket = await connectTo({ secure: target.url.protocol === 'https:', host, port }, addresses, signal)
-      // The last word is the socket's own: nothing between the check and here may have led elsewhere.
+      // The socket's own address decides: nothing between the check and here may have led elsewhere.
       if (!addresses.includes(canonicalAddress(socket.remoteAddress ?? '::'))) {
         socket.destroy()
         throw new ConnectError('refused', 'leads to an address that was not checked.')
@@ -64,7 +64,7 @@ export function outgoing({ policy, lookup = new NameResolver().lookup }: { polic
 
   async function checkedAddresses(host: string, workspace: string, signal: AbortSignal): Promise<readonly string[]> {
     const addresses = net.isIP(host) === 0 ? await resolve(host, workspace, signal) : [host]
-    // A name's addresses may be nobody else's business: the refusal does not say which they are.
+    // The addresses of a name may be confidential: the rejection does not contain them.
     if (addresses.some((address) => checkAddress(address, policy) !== undefined)) {
       throw new ConnectError('refused', 'leads to an address that is not public.')
     }
@@ -82,7 +82,7 @@ export function outgoing({ policy, lookup = new NameResolver().lookup }: { polic
 
 const refusedTarget = (description: string) => errors.TARGET_REFUSED({ violations: [{ field: 'params.url', description }] })
 
-/** Settles with the promise, or rejects once the signal is aborted: whatever the look-up makes of its own. */
+/** Settles with the promise, or rejects once the signal aborts, even if the look-up ignores it. */
 function unlessStopped<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const stop = () => reject(connectStopped())

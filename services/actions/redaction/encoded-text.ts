@@ -1,4 +1,6 @@
-/** A text as bytes, and what it says where JSON or a URL encodes it, up to twice one in the other: each byte knows where in the text it began. Pure. */
+/**
+ * A text as bytes, and its readings decoded from JSON or URL encoding, up to two levels: each byte knows where in the text it began. Pure.
+ */
 
 interface Reading {
   bytes: Uint8Array
@@ -10,7 +12,7 @@ type Decode = (bytes: Uint8Array, at: number) => { length: number; bytes: ArrayL
 
 const maxEncodings = 2
 
-/** The text itself first. Never longer than it, and at most seven. */
+/** The text itself first. None is longer than it, and there are at most seven. */
 export function readingsOf(bytes: Uint8Array): Reading[] {
   const all: Reading[] = [{ bytes, from: Int32Array.from({ length: bytes.length + 1 }, (_, at) => at) }]
   let latest = all
@@ -26,7 +28,7 @@ export const urlDecoded = (text: string): Uint8Array | undefined => {
   return decoded({ bytes, from: new Int32Array(bytes.length + 1) }, urlEscape)?.bytes
 }
 
-/** Undefined where there is nothing to decode. */
+/** Undefined if there is nothing to decode. */
 function decoded({ bytes, from }: Reading, decode: Decode): Reading | undefined {
   const out = new Uint8Array(bytes.length)
   const outFrom = new Int32Array(bytes.length + 1)

@@ -1,6 +1,7 @@
 /**
- * Secrets in the parameters of a run: they were sent as they were previewed, and are not shown again. Whatever is a secret by its name, or
- * stands in a URL as one, is hidden there, and wherever the answer of the other side repeats it. Pure, and linear: both sides may be hostile.
+ * Secrets in the parameters of a run: they were sent as previewed, and are not shown again. A value is hidden if its name says that it is a
+ * secret, or if it is a secret part of a URL, and wherever the other side's response repeats it. Pure, and linear: both sides may be
+ * hostile.
  */
 import { isSecretName } from './secret-names.ts'
 import { hideInUrl } from './secret-urls.ts'
@@ -8,7 +9,7 @@ import { Secrets } from './secrets.ts'
 
 export const redacted = '[redacted]'
 
-/** Deeper values are neither parameters nor results. */
+/** Parameters and results never nest deeper. */
 const deepest = 64
 
 export interface Redactable {
@@ -22,7 +23,7 @@ type SecretSink = (secret: string) => void
 export function redactSecrets({ params, result, error }: Redactable): Redactable {
   const secrets = new Secrets()
   const shown = hideIn(params, (secret) => secret !== redacted && secrets.add(secret)) as Record<string, unknown>
-  // First what is repeated: a name may begin with it.
+  // Echoes first: a name may begin with one.
   const response = hideIn(hideEchoes(result, secrets), () => undefined) as Record<string, unknown> | undefined
   return { params: shown, result: response, error: error && errorWithout(error, secrets) }
 }
@@ -34,7 +35,7 @@ function errorWithout(error: string, secrets: Secrets): string {
   return reason === undefined ? redacted : `${reason}: ${redacted}`
 }
 
-/** A copy; `found` is told of every text that was hidden. */
+/** A copy; calls `found` with every text that was hidden. */
 function hideIn(value: unknown, found: SecretSink, depth = 0): unknown {
   if (typeof value === 'string') return hideInUrl(value, redacted, found)
   if (typeof value !== 'object' || value === null) return value
@@ -57,7 +58,7 @@ function collect(value: unknown, found: SecretSink, depth: number): void {
     for (const each of Object.values(value)) collect(each, found, depth + 1)
 }
 
-/** Where there are too many secrets to look for, any text may repeat one. */
+/** With too many secrets to look for, any text may repeat one. */
 function hideEchoes(value: unknown, secrets: Secrets, depth = 0): unknown {
   if (typeof value === 'string') return secrets.tooMany ? redacted : secrets.hide(value, redacted)
   if (typeof value === 'number') return secrets.has(String(value)) ? redacted : value

@@ -1,4 +1,4 @@
-/** Which names say that their value is a secret. Pure. */
+/** Names whose values are secrets. Pure. */
 
 const words = [
   'authorization',
@@ -19,11 +19,11 @@ const words = [
 /** Whole words at the end of a name: `api_key` and `accessToken` are secrets, `monkey` and `token_count` are not. */
 const secretEnd = new RegExp(`(?:^|[^a-z])(?:${words.join('|')})$`, 'i')
 const secretStart = /^x[-_]?auth(?![a-z])/i
-/** The same in the parameters of a URL, where such names are shorter. */
+/** The same for parameters of a URL, whose names are shorter. */
 const secretParameter = /(?:^|[^a-z])(?:sig|key|auth|code|jwt|hmac)$/i
 
 const minLength = 3
-/** Only so much of either end of a name is read, that a long name costs no more than a short one. No word is as long. */
+/** Only this much of either end of a name is read, so that a long name costs no more than a short one. No word is as long. */
 const maxEnd = 64
 
 export const isSecretName = (name: string): boolean =>

@@ -1,15 +1,15 @@
-/** Secrets in URLs: user and password, and what the query or the fragment has under the names of secrets. Pure, and linear: a URL may be hostile. */
+/** Secrets in URLs: user and password, and secret parameters of the query or the fragment. Pure, and linear: a URL may be hostile. */
 import { isSecretParameter } from './secret-names.ts'
 
-/** Browsers and Node read either slash, and any number of them. */
+/** Browsers and Node accept either slash, and any number of them. */
 const start = /^\s*https?:[/\\]+/i
-/** A URL within a longer text: it ends where a URL would have to be encoded. */
+/** A URL within a longer text: it ends at the first character that a URL must encode. */
 const within = /https?:[/\\]+[^\s"'<>`]+/gi
 
-/** Everything else stays as it is written. Calls `found` with each text that was hidden. */
+/** Everything else stays as it is. Calls `found` with each text that was hidden. */
 export function hideInUrl(text: string, redacted: string, found: (secret: string) => void): string {
   const scheme = start.exec(text)?.[0]
-  // A text that begins as a URL is one to its end, whatever stands in it.
+  // A text that begins with a URL is one to its end.
   if (scheme === undefined) return text.replace(within, (url) => hideInUrl(url, redacted, found))
   return scheme + hideParameters(hideUser(text.slice(scheme.length), redacted, found), redacted, found)
 }
@@ -25,7 +25,10 @@ function hideUser(text: string, redacted: string, found: (secret: string) => voi
   return redacted + text.slice(at)
 }
 
-/** A parameter ends at & or #. A name also begins after ? and ;, which may stand in a value as well: what follows a secret one is hidden with it. */
+/**
+ * A parameter ends at & or #. A name also begins after ? and ;, which may occur in a value as well: what follows a secret value is hidden
+ * with it.
+ */
 function hideParameters(text: string, redacted: string, found: (secret: string) => void): string {
   let at = text.search(/[?#&;]/)
   if (at === -1) return text

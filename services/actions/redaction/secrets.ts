@@ -4,16 +4,16 @@ import { TextSearch } from './text-search.ts'
 
 /** Shorter values would be found everywhere. */
 const minLength = 6
-/** Of all secrets that are looked for. More are no one's credentials, and what repeats them is not shown at all. */
+/** Maximum size of all secrets. More are not credentials, and then nothing that may repeat them is shown. */
 const maxBytes = 32 * 1024
 
 export class Secrets {
-  /** By their text, so that each is there once. */
+  /** By their text, so that each occurs once. */
   readonly #bytes = new Map<string, Uint8Array>()
   #size = 0
   #search: TextSearch | undefined
 
-  /** Too many to be looked for. */
+  /** Too many to look for. */
   get tooMany(): boolean {
     return this.#size > maxBytes
   }
@@ -22,7 +22,7 @@ export class Secrets {
     if (this.tooMany || text.length < minLength) return
     this.#add(text)
     if (this.tooMany) return
-    // What a URL encodes comes back decoded.
+    // The other side may return the decoded form of a URL's encoding.
     const decoded = urlDecoded(text)
     if (decoded !== undefined) this.#add(Buffer.from(decoded).toString())
     // Of `Bearer abc`, the receiver may repeat `abc`.
@@ -39,17 +39,17 @@ export class Secrets {
     this.#bytes.set(text, bytes)
   }
 
-  /** Whether the whole text is one, or may be one of those that are too many. */
+  /** Whether the whole text is one, or may be one if there are too many. */
   has(text: string): boolean {
     return this.tooMany ? text.length >= minLength : this.#bytes.has(text)
   }
 
-  /** The text with `redacted` in place of each secret, of secrets that touch, and of the beginning of one where the text was cut. */
+  /** The text with `redacted` in place of each secret, of adjacent secrets, and of the beginning of one where the text was cut. */
   hide(text: string, redacted: string): string {
     if (this.#bytes.size === 0 || text.length < minLength) return text
     const search = (this.#search ??= new TextSearch([...this.#bytes.values()]))
     const bytes = Buffer.from(text)
-    // How many secrets begin and end at each place: they may overlap in any number.
+    // How many secrets begin and end at each position: they may overlap in any number.
     const change = new Int32Array(bytes.length + 1)
     let any = false
     for (const { bytes: read, from } of readingsOf(bytes)) {

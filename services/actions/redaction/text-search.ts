@@ -1,13 +1,13 @@
 /**
- * Looks for many texts at once, in time that grows with what is searched and never with how many there are or what they are
- * (Aho and Corasick, 1975). A byte is two steps of four bits, so that the table of a state is small. Pure.
+ * Searches for many texts at once, in time that grows only with the searched text (Aho and Corasick, 1975). A byte is two steps of four
+ * bits, so that the table of a state is small. Pure.
  */
 export class TextSearch {
-  /** Of a state, sixteen next ones. */
+  /** The sixteen next states of a state. */
   readonly #next: Int32Array
-  /** The state of the longest other text that is under way. */
+  /** The state of the longest other text that is still matching. */
   readonly #fallback: Int32Array
-  /** How far a state has come in its text, in steps. */
+  /** How far a state is within its text, in steps. */
   readonly #depth: Int32Array
   /** The length of the longest text that ends at a state, in bytes. */
   readonly #ends: Int32Array
@@ -36,7 +36,7 @@ export class TextSearch {
     this.#complete(size)
   }
 
-  /** State by state from the root, the shorter first: what a state lacks, its fallback has by then. */
+  /** State by state from the root, shorter ones first: a missing transition is that of the fallback, which is complete by then. */
   #complete(size: number): void {
     const queue = new Int32Array(size)
     let queued = 1
@@ -58,7 +58,7 @@ export class TextSearch {
     }
   }
 
-  /** Tells of the longest text that ends at each place. All have whole bytes, so none begins in the middle of one. */
+  /** Reports the longest text that ends at each position. All have whole bytes, so none begins in the middle of one. */
   find(bytes: Uint8Array, found: (from: number, to: number) => void): void {
     let state = 0
     for (let at = 0; at < bytes.length; at += 1) {
@@ -67,7 +67,7 @@ export class TextSearch {
       const length = this.#ends[state]!
       if (length > 0) found(at + 1 - length, at + 1)
     }
-    // What was searched may have been cut within a text.
+    // The searched text may have been cut within a match.
     while (this.#depth[state]! % 2 === 1) state = this.#fallback[state]!
     const begun = this.#depth[state]! / 2
     if (begun > 0) found(bytes.length - begun, bytes.length)

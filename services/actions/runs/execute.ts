@@ -1,6 +1,6 @@
 /**
- * One execute (docs/architecture.md, "One execute, followed through"): the key first, then the preview; the run row is the truth; only
- * who inserted it acts.
+ * One execute (docs/architecture.md, "One execute, followed through"): the key first, then the preview; the run row is the truth; only the
+ * attempt that inserted it acts.
  */
 import { randomUUID } from 'node:crypto'
 import type { Principal } from '#mesh/audit/event.ts'
@@ -38,13 +38,13 @@ export interface ExecuteParts {
   executor: RunExecutor
   waiter: RunWaiter
   leaseMs: number
-  /** How long a call waits for a run that another one is doing. */
+  /** Maximum wait of a call for a run that another call executes. */
   waitMs: number
 }
 
 /**
- * What the preview allows: a fingerprint to claim with, or the refusal to give if the key knows nothing either. A preview that can be read
- * and is refused says what was asked for all the same: a key that belongs to something else is found out.
+ * What the preview allows: a fingerprint to claim with, or a rejection if the key is new as well. A readable but rejected preview still
+ * says what was requested, so that a key that belongs to something else is detected.
  */
 type Permission = { fingerprint: Buffer } | { refusal: MeshError; compare?: Buffer }
 
@@ -68,7 +68,7 @@ export class Execution {
     const allowed = await this.#allowed(ask)
     const [known, compare] = 'fingerprint' in allowed ? [allowed.fingerprint, undefined] : [undefined, allowed.compare]
     if (ask.context.signal?.aborted) throw meshErrors.CANCELLED()
-    // From here on the caller going away changes nothing: what is claimed is also begun, or given back.
+    // From here on a caller that leaves changes nothing: what is claimed also begins, or is released.
     const claim = await claims.claim({ key, fingerprint: known, compare, attemptId, runId: newRunId }, ownContext())
     switch (claim.outcome) {
       case 'absent':
@@ -85,8 +85,8 @@ export class Execution {
   }
 
   /**
-   * Whether this preview may run now, by its own state, its action's and its account's. A store that is away is no refusal but an error; an
-   * oauth service that is away is a refusal, for a key that knows its run is answered without it.
+   * Whether this preview may run now, by its own state, its action's and its account's. An unavailable store is an error, not a rejection.
+   * An unavailable oauth service is a rejection, because a key that knows its run is answered without it.
    */
   async #allowed({ previewId, principal: { workspace, actor }, context }: ExecuteInput): Promise<Permission> {
     const { store, catalog, connections } = this.#parts
@@ -127,7 +127,7 @@ export class Execution {
         return hasEnded(run) ? { run, replayed: false } : this.#answerFrom(run, ask)
       }
       case 'run-exists':
-        // The claim was taken over, and an earlier attempt got as far as the run; or this one did, and was too late to hold it.
+        // The claim was taken over, and an earlier attempt had inserted the run; or this one had, and was too late to own it.
         if (begun.run.attemptId === attemptId) executor.disown(begun.run.runId, attemptId)
         return this.#answerFrom(begun.run, ask)
       case 'preview-taken':
@@ -145,9 +145,9 @@ export class Execution {
   }
 
   /**
-   * A connection that breaks here leaves it open whether the row was written. Writing it again answers that for certain: the second insert
-   * waits for the first one's transaction, and finds its own row if that landed. While it stays open the claim is kept: nothing is
-   * released, and whoever takes the claim over gets this same run id. A row that did land ends as failed, since this attempt does not act.
+   * If the connection breaks here, it is open whether the row was written. Writing it again decides that: the second insert waits for the
+   * first one's transaction, and finds its own row if that committed. Until then the claim is kept: nothing is released, and a takeover of
+   * the claim gets this same run id. A row that was committed ends as failed, because this attempt does not act.
    */
   async #writeAhead(begin: NewRun): Promise<BeginResult> {
     const { store, executor } = this.#parts
@@ -164,7 +164,7 @@ export class Execution {
     }
   }
 
-  /** What a completed claim points to. A run outlives its claim (retention.ts), unless claims are kept for longer than runs. */
+  /** The run of a completed claim. A run outlives its claim (retention.ts), unless claims are kept for longer than runs. */
   async #recorded(runId: string): Promise<Run> {
     const run = await this.#parts.store.findRun(runId)
     if (run === undefined) {
@@ -174,7 +174,7 @@ export class Execution {
     return run
   }
 
-  /** The run's current outcome if it has ended or ends soon; otherwise the caller is asked to come back. */
+  /** The run's current outcome if it has ended or ends soon; otherwise the caller must retry. */
   async #answerFrom(run: Run | string, { context }: ExecuteInput): Promise<ExecuteResult> {
     const runId = typeof run === 'string' ? run : run.runId
     annotate({ runId })

@@ -1,4 +1,4 @@
-/** The evidence that a run may be taken over (mesh/heartbeat.ts), in the time of this service. */
+/** The evidence that a run may be taken over (mesh/heartbeat.ts), with this service's timing. */
 import { heartbeat } from '#mesh/heartbeat.ts'
 import type { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
@@ -12,7 +12,7 @@ export interface RunHeartbeatParts {
   leaseMs: number
 }
 
-/** No outage can let a lease run out and go unseen: lease.ts renews after a third of it. */
+/** No outage can let a lease expire unnoticed: lease.ts renews after a third of it. */
 export const gapMs = (leaseMs: number): number => leaseMs / 3
 
 export function runHeartbeat({ store, metrics, log, leaseMs }: RunHeartbeatParts): Loop {

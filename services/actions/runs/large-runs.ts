@@ -1,7 +1,7 @@
 /**
- * Whole runs that are large. To read one, make a message of it and send it takes this process tens of milliseconds in which it does nothing
- * else, and the next process as long again. So each workspace has one at a time, until that has been sent, and a few that wait for it;
- * beyond these it is refused at once. Whoever asks for something small, or of another workspace, waits for no queue.
+ * Limits reads of large runs. Reading one, encoding and sending it blocks this process for tens of milliseconds, and the next process as
+ * long again. So each workspace reads one at a time, until it has been sent, and a few wait for it; more are rejected at once. Small reads,
+ * and other workspaces, wait in no queue.
  */
 import { meshErrors } from '#mesh/errors.ts'
 import { FairSlots, NoSlot, type SlotLimits } from '#mesh/fair-slots.ts'
@@ -11,7 +11,7 @@ import type { RunReader } from './run-reader.ts'
 
 export const largeRunLimits: SlotLimits = { max: 4, maxPerTenant: 1, maxQueued: 64, maxQueuedPerTenant: 8, timeoutMs: 1000 }
 
-/** How long it takes, more or less, until there is room again. */
+/** The approximate time until there is space again. */
 const retryAfterMs = 1000
 const message = 'Too many large runs are being read for this workspace; nothing was read. Try again soon, and read fewer at once.'
 
@@ -24,7 +24,7 @@ export class LargeRuns {
     this.#slots = new FairSlots(limits)
   }
 
-  /** All of one run, in its workspace's turn, which ends with the call. Throws OVERLOADED where the turn does not come. */
+  /** All of one run, in its workspace's turn, which ends with the call. Throws OVERLOADED if the turn does not come. */
   async read({ runId, workspace }: Pick<Run, 'runId' | 'workspace'>, call: Pick<Call, 'signal' | 'onEnd'>): Promise<Run | undefined> {
     try {
       call.onEnd(await this.#slots.acquire(workspace, call.signal))

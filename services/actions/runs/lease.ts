@@ -1,17 +1,17 @@
 /**
- * A lease as its holder sees it, in one of three states:
+ * A lease as its owner sees it, in one of three states:
  *
- *   held ──(not renewed in time)──► lapsed ──(renewed)──► held
+ *   held ──(not renewed in time)──► expired ──(renewed)──► held
  *     └──────────────┬──────────────────┘
- *        (the store says: somebody else's) ──► lost, for good
+ *        (the store says: owned by another) ──► lost, for good
  *
- * Who is lapsed may still be the holder: whoever takes over has to wait for the store (store.ts, claimExpiredRuns). So a lapsed holder does not
- * act, goes on waiting for what it has begun, and asks the store until it knows.
+ * The owner of an expired lease may still own the run: a takeover must wait for the store (store.ts, claimExpiredRuns). So it does not act,
+ * keeps waiting for what it has begun, and asks the store until it knows.
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { RunStopped } from '../adapter.ts'
 
-/** Thrown where the holder asks and no longer holds: somebody else may be acting by now. */
+/** Thrown if the run is no longer owned: another process may be acting by now. */
 export class LeaseLostError extends Error {
   override readonly name = 'LeaseLostError'
 }
@@ -20,19 +20,19 @@ export interface LeaseParts {
   /** When the request that granted the lease was sent, by performance.now(): the grant cannot be older than that. */
   since: number
   leaseMs: number
-  /** Extends it by leaseMs; false when it is somebody else's. An error leaves it as it is. */
+  /** Extends it by leaseMs; false if another process owns it. An error leaves it as it is. */
   renew: () => Promise<boolean>
 }
 
-/** What the holder gives up of its lease, so that a clock that is slower than the store's by a tenth does no harm. */
+/** The part of its lease that the owner does not use, so that a clock up to a tenth slower than the store's does no harm. */
 const marginShare = 0.1
 const renewShare = 1 / 3
-/** After a renewal that failed: soon, for the lease is running out. */
+/** After a failed renewal: soon, because the lease expires. */
 const retryShare = 1 / 15
 
 /**
- * Both clocks of this machine, since each misses something: the monotonic one stands still while the machine sleeps, the other can be set.
- * Both count on while the process is stopped.
+ * Both clocks of this machine, because each misses something: the monotonic one stops while the machine sleeps, the other can be set. Both
+ * continue while the process is stopped.
  */
 interface LeaseTime {
   monotonic: number
@@ -54,12 +54,15 @@ export class Lease {
     this.#schedule(parts.leaseMs * renewShare - ago)
   }
 
-  /** Whether the store has said that it is somebody else's. */
+  /** Whether the store has said that another process owns it. */
   get isLost(): boolean {
     return this.#lost
   }
 
-  /** Resolves at once while it is held; when it is lapsed, once the store has renewed it. Throws LeaseLost, and RunStopped once `signal` is aborted. */
+  /**
+   * Resolves at once while it is held; if it expired, once the store has renewed it. Throws LeaseLostError, and RunStopped once `signal`
+   * aborts.
+   */
   async assertHeld(signal: AbortSignal): Promise<void> {
     for (;;) {
       if (this.#lost) throw new LeaseLostError('the run is no longer held')
@@ -75,7 +78,7 @@ export class Lease {
     this.stop()
   }
 
-  /** Ends the renewals; the lease runs out by itself. */
+  /** Ends the renewals; the lease then expires by itself. */
   stop(): void {
     this.#stopped = true
     clearTimeout(this.#next)
@@ -95,7 +98,7 @@ export class Lease {
     if (!this.#stopped) this.#next = setTimeout(() => void this.#renew(), Math.max(0, waitMs))
   }
 
-  /** One renewal at a time, whoever asks; never throws. */
+  /** One renewal at a time; never throws. */
   #renew(): Promise<void> {
     this.#renewing ??= this.#ask().finally(() => (this.#renewing = undefined))
     return this.#renewing
@@ -112,7 +115,7 @@ export class Lease {
       this.#held = this.#until(sent)
       this.#schedule(leaseMs * renewShare)
     } catch {
-      // The store does not answer: what was granted still stands, until it runs out.
+      // The store does not respond: the grant is valid until it expires.
       this.#schedule(leaseMs * retryShare)
     }
   }

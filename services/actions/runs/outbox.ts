@@ -1,6 +1,6 @@
 /**
- * Tells the idempotency service that runs have ended. The row was written with the end; it is told at once, and by the relay until it is
- * heard. Telling is safe to repeat, so a teller may die at any point. Claims that no run will ever complete are settled beside it.
+ * Notifies the idempotency service of finished runs. The row was written with the end; it is sent at once, and by the relay until it is
+ * delivered. Notifying is safe to repeat, so the sender may die at any point. It also settles claims that no run will ever complete.
  */
 import { randomUUID } from 'node:crypto'
 import { batch } from '#mesh/batch.ts'
@@ -13,7 +13,7 @@ import { type Run, traceOf } from './run.ts'
 import type { Store, PendingNotification } from '../store.ts'
 import { StrandedClaims } from './stranded-claims.ts'
 
-/** How long the first telling has before the relay takes over. */
+/** How long the first notification may take before the relay takes over. */
 export const notifyAfterMs = 5000
 const retryMs = 10_000
 const maxBatchSize = 100
@@ -24,11 +24,11 @@ export class Outbox {
   readonly #log: Logger
   readonly #loop: Loop
   readonly #stranded: StrandedClaims
-  /** Ends come together under load, and are struck off together. */
+  /** Under load, ends are delivered and deleted together. */
   readonly #markDelivered: (runId: string) => Promise<void>
   readonly #inFlight = new Set<Promise<void>>()
 
-  /** `strandedAfterMs`: how long after its lease a claim is looked at. */
+  /** `strandedAfterMs`: how long after its lease a claim is examined. */
   constructor(parts: { store: Store; claims: Claims; log: Logger; intervalMs: number; strandedAfterMs: number }) {
     this.#store = parts.store
     this.#claims = parts.claims
@@ -55,7 +55,7 @@ export class Outbox {
     await Promise.allSettled(this.#inFlight)
   }
 
-  /** Tells of a run that ended here just now; never fails, since the relay is behind it. */
+  /** Notifies of a run that ended here; never fails, because the relay follows. */
   tell(run: Run): void {
     const notification = this.#notify(run).catch((error: unknown) => {
       this.#log.debug({ err: error, run_id: run.runId }, 'the relay will tell of this run')
@@ -69,7 +69,7 @@ export class Outbox {
     await this.#markDelivered(run.runId)
   }
 
-  /** Tells what is due; true when there may be more. */
+  /** Sends what is due. Returns true if there may be more. */
   async relay(): Promise<boolean> {
     const due = await this.#store.claimPending({ limit: maxBatchSize, retryMs })
     if (due.length === 0) return false
@@ -78,7 +78,7 @@ export class Outbox {
     return due.length === maxBatchSize && heard === due.length
   }
 
-  /** Resolves to how many have been heard of. */
+  /** Resolves to how many were delivered. */
   async #notifyAgain(due: readonly PendingNotification[]): Promise<number> {
     const results = await Promise.allSettled(due.map(async ({ runId, key }) => this.#claims.complete(key, runId, ownContext())))
     const heard = due.filter((_, index) => results[index]!.status === 'fulfilled').map(({ runId }) => runId)

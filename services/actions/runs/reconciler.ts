@@ -1,4 +1,4 @@
-/** Finds runs whose holder was lost, on whichever replica, and lets their adapter find out what became of them. Never a second effect. */
+/** Finds runs whose owner was lost, on any replica, and lets their adapter find out what happened. Never a second effect. */
 import { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import { withRootSpan } from '#mesh/telemetry/tracing.ts'
@@ -15,7 +15,7 @@ export interface ReconcilerParts {
   log: Logger
   leaseMs: number
   intervalMs: number
-  /** Expired previews are kept this much longer, for whoever looks into what happened. */
+  /** How much longer expired previews are kept, for diagnosis. */
   keepPreviewsMs: number
 }
 
@@ -39,13 +39,13 @@ export class Reconciler {
     this.#loop.start()
   }
 
-  /** The heartbeat goes on while a round drives what it has taken over. */
+  /** The heartbeat continues while a round executes what it has taken over. */
   async stop(): Promise<void> {
     await this.#loop.stop()
     await this.#heartbeat.stop()
   }
 
-  /** True when there may be more. */
+  /** True if there may be more. */
   async round(): Promise<boolean> {
     const { store, executor, metrics, log, leaseMs, keepPreviewsMs } = this.#parts
     const since = performance.now()
@@ -65,5 +65,5 @@ export class Reconciler {
 }
 
 const aboutRun = ({ runId, workspace }: Run) => ({ 'relay.run_id': runId, 'relay.workspace_id': workspace })
-/** It goes on under the id of the request that began it. */
+/** It continues under the id of the request that began it. */
 const workOn = ({ requestId, workspace, runId }: Run) => ({ requestId, workspace, runId })

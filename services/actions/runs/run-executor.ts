@@ -1,6 +1,6 @@
 /**
- * Drives a run to its end: holds its lease, lets the adapter act, writes what became of it. From here on nobody's deadline or
- * cancellation counts but the run's own.
+ * Executes a run to its end: renews its lease, lets the adapter act, writes the outcome. From here on only the run's own deadline counts,
+ * no caller's deadline or cancellation.
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
@@ -27,19 +27,19 @@ export interface RunExecutorParts {
   metrics: ActionMetrics
   log: Logger
   leaseMs: number
-  /** How long an adapter may act. */
+  /** Maximum time of an adapter. */
   actMs: number
 }
 
-/** Between tries to make a recovery point durable. */
+/** The wait between attempts to make a recovery point durable. */
 const recordAgainMs = 50
 
-/** A run that loses every holder is left for a person: something about it may be what ends them. */
+/** A run that loses every owner is left for a person: something about it may cause that. */
 const maxAttempts = 20
 
 const unknown = (reason: ExecutorReason, message: string): Outcome => ({ status: 'unknown', error: { reason, message } })
 
-/** What only the first holder can say: nobody was there before it. */
+/** Only the first owner can know this: there was none before it. */
 const notActed: Outcome = {
   status: 'failed',
   error: {
@@ -58,14 +58,14 @@ export class RunExecutor {
     this.#parts = parts
   }
 
-  /** The runs that this process is driving. */
+  /** The runs that this process executes. */
   held(): string[] {
     return [...this.#held.keys()]
   }
 
   /**
-   * Resolves when none is left. A store that is away for a moment must not cost a run its outcome: ends are tried for five more seconds,
-   * and only then left to whoever takes the run over.
+   * Resolves when none is left. A short outage of the store must not cost a run its outcome: ends are written for five more seconds, and
+   * only then left to a takeover.
    */
   async drain(): Promise<void> {
     const enough = setTimeout(() => this.#stop.abort(), lastWritesMs)
@@ -74,8 +74,8 @@ export class RunExecutor {
   }
 
   /**
-   * `since` is when the lease was asked for, by performance.now(). Resolves to the run as it stands afterwards: ended, or still executing
-   * where it was lost to another holder.
+   * `since` is when the lease was requested, by performance.now(). Resolves to the run as it is afterwards: ended, or still executing if
+   * another process took it over.
    */
   drive(run: Run, since: number): Promise<Run> {
     const driving = this.#drive(run, since)
@@ -86,8 +86,8 @@ export class RunExecutor {
   }
 
   /**
-   * Of an attempt that does not know whether its run was written, and so does not act: as soon as the store says that it was, it ends as
-   * failed. Whoever else finds it could not tell that nothing was done.
+   * For an attempt that does not know whether its run was written, and so does not act: as soon as the store says that it was, the run ends
+   * as failed. Any other process could not tell that nothing was done.
    */
   disown(runId: string, attemptId: string): void {
     const disowning = this.#disown(runId, attemptId).catch((error: unknown) => {
@@ -97,7 +97,9 @@ export class RunExecutor {
     void disowning.finally(() => this.#disowning.delete(disowning))
   }
 
-  /** A statement whose answer was lost may land later: for one lease the run is looked for. The claim without a run is settled elsewhere. */
+  /**
+   * A statement whose result was lost may still commit: for one lease the run is looked for. A claim without a run is settled elsewhere.
+   */
   async #disown(runId: string, attemptId: string): Promise<void> {
     const { store, leaseMs } = this.#parts
     const looked = { runId, status: 'failed' }
@@ -130,7 +132,10 @@ export class RunExecutor {
     }
   }
 
-  /** Undefined when the adapter could not go on after it may have acted, since the run was lost or the store away for too long. Notes in `attempt` whether it may have acted. */
+  /**
+   * Undefined if the adapter could not continue after it may have acted, because the run was lost or the store unavailable for too long.
+   * Records in `attempt` whether it may have acted.
+   */
   async #act(run: Run, lease: Lease, attempt: { acted: boolean; recorded: boolean }): Promise<Outcome | undefined> {
     const { store, catalog, actMs, log } = this.#parts
     const adapter = catalog.find(run.action)
@@ -153,7 +158,7 @@ export class RunExecutor {
       },
       async record(point: Record<string, unknown>) {
         attempt.recorded = true
-        // To write the same again is safe; while the store is away it is the run's deadline that sets the end.
+        // Writing the same again is safe; while the store is unavailable, the run's deadline sets the end.
         for (;;) {
           await lease.assertHeld(signal)
           try {
@@ -179,7 +184,7 @@ export class RunExecutor {
         return outcome
       })
     } catch (error) {
-      // What was recorded is there to be found, and tidied up, by whoever takes over.
+      // What was recorded can be found, and cleaned up, after a takeover.
       const touchedNothing = run.epoch === 1 && !attempt.acted && !attempt.recorded
       if (error instanceof LeaseLostError || error instanceof RunStopped) return touchedNothing ? notActed : undefined
       log.error({ err: error, run_id: run.runId, action: run.action }, 'an adapter failed in a way that it does not know')
@@ -187,7 +192,10 @@ export class RunExecutor {
     }
   }
 
-  /** Tries until it is written, however long the store is away: nobody else knows this outcome. Runs cannot begin meanwhile, so that few wait. */
+  /**
+   * Retries until it is written, however long the store is unavailable: no other process knows this outcome. Runs cannot begin meanwhile,
+   * so few wait.
+   */
   async #end(run: Run, outcome: Outcome, acted: boolean): Promise<Run> {
     const { store, outbox, waiter, metrics, log } = this.#parts
     const end = { runId: run.runId, epoch: run.epoch, notifyAfterMs, acted, event: endEvent(run, outcome), ...ending(outcome) }
@@ -202,7 +210,7 @@ export class RunExecutor {
     return (await this.#endLate(run, outcome)) ?? (await store.findRun(run.runId)) ?? run
   }
 
-  /** What this holder knows may be more than whoever took the run over could find out. */
+  /** This owner may know more than the process that took the run over could find out. */
   async #endLate(run: Run, outcome: Outcome): Promise<Run | undefined> {
     const { store, outbox, waiter, metrics, log } = this.#parts
     const { status } = outcome
@@ -218,7 +226,7 @@ export class RunExecutor {
         outbox.tell(late.run)
         return late.run
       }
-      // A failure waits for what the present holder finds.
+      // A failure waits for what the current owner finds.
       const now = await this.#written(end, () => store.findRun(run.runId))
       if (now === undefined || hasEnded(now)) {
         if (now !== undefined && now.status !== status)
@@ -230,7 +238,7 @@ export class RunExecutor {
     }
   }
 
-  /** Throws what `write` throws, but not while the store is away. */
+  /** Throws what `write` throws, but not while the store is unavailable. */
   async #written<T>({ runId, status }: { runId: string; status: string }, write: () => Promise<T>): Promise<T> {
     for (let wait = firstWaitMs; ; wait = nextWaitMs(wait)) {
       try {
@@ -252,21 +260,21 @@ const lastWritesMs = 5000
 const firstWaitMs = 50
 const nextWaitMs = (wait: number): number => Math.min(wait * 2, 1000)
 
-/** Of who asked, whoever ends it. Made once: an end that is written again is the same event. */
+/** For the caller, whichever process ends the run. Created once: writing the end again is the same event. */
 function endEvent(run: Run, outcome: Outcome): AuditEvent {
   const targets = [`run:${run.runId}`, `preview:${run.previewId}`]
   const reason = outcome.status === 'success' ? undefined : outcome.error.reason
   return auditEvent('actions', run, { action: 'actions.execute', outcome: outcome.status, reason, targets })
 }
 
-/** The first holder executes; whoever takes over finds out. */
+/** The first owner executes; a takeover finds out what happened. */
 function call(adapter: Adapter, run: Run, handle: RunHandle): Promise<Outcome> {
   let params: unknown
   try {
     params = parseParams(adapter, parseCanonical(run.params))
   } catch (error) {
     if (!(error instanceof MeshError)) throw error
-    // The action's schema became stricter since the preview: what was shown can no longer be done, and nothing else may be.
+    // The action's schema became stricter after the preview: what was shown can no longer be done, and nothing else may be.
     const changed = {
       reason: 'PARAMS_NO_LONGER_VALID' satisfies ExecutorReason,
       message: 'the action no longer takes these parameters; preview again',

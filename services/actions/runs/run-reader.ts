@@ -1,4 +1,4 @@
-/** Runs as callers read them. What is large goes by in lists: a page has a budget in bytes, whatever its runs hold. */
+/** Runs as callers read them. Lists contain no large values: a page has a budget in bytes, whatever its runs contain. */
 import type { PageEnd } from '#mesh/page-token.ts'
 import type { Run, RunStatus } from './run.ts'
 import type { ListedRun } from './run-view.ts'
@@ -7,12 +7,12 @@ export interface RunPage {
   workspace: string
   status: RunStatus | undefined
   limit: number
-  /** The last run of the page before. */
+  /** The last run of the previous page. */
   after: PageEnd | undefined
 }
 
 export interface RunReader {
-  /** One run; its details are undefined where they are larger than `largeBytes`. */
+  /** One run; its details are undefined if they are larger than `largeBytes`. */
   findSummary(runId: string): Promise<ListedRun | undefined>
   /** All of one run, however large. */
   find(runId: string): Promise<Run | undefined>
@@ -20,11 +20,11 @@ export interface RunReader {
   list(page: RunPage): Promise<{ runs: ListedRun[]; next: RunPage['after'] }>
 }
 
-/** From here on the parameters and the result of a run are large, in bytes as they are stored. */
+/** From this size on the parameters and the result of a run are large, in bytes as stored. */
 export const largeBytes = 64 * 1024
 
-/** For the parameters and results of one page, in bytes as they are stored. */
+/** For the parameters and results of one page, in bytes as stored. */
 const pageBudget = 256 * 1024
 
-/** How large those of one run may be to be listed: the budget in equal parts, so that no run takes another one's. */
+/** Maximum size of those of one run in a list: an equal part of the budget, so that no run takes another's. */
 export const detailBytes = (limit: number): number => Math.floor(pageBudget / limit)

@@ -1,4 +1,4 @@
-/** A run as its row has it. */
+/** A run in its row's form. */
 import type { KeyKind, Run, RunStatus } from './run.ts'
 import type { Settlement, Verdict } from './settlement.ts'
 
@@ -40,7 +40,7 @@ export const runColumns = `run_id, preview_id, attempt_id, workspace, actor, act
   extract(epoch FROM clock_timestamp() - recorded_at)::float8 * 1000 AS recorded_ago, result, error_reason, error, key_id, source, request_id, trace_id, span_id, started_at, ended_at, details_removed_at,
   ${settlementColumns}`
 
-/** What stands behind the reason of an error whose text was removed. */
+/** The text after the reason of an error whose details were deleted. */
 export const detailsExpired = ': what happened is no longer kept.'
 
 export const fromJson = (text: string | null) => (text === null ? undefined : (JSON.parse(text) as Record<string, unknown>))

@@ -1,4 +1,4 @@
-/** Waiting for runs to end, whoever runs them: told at once of those that end here, looking for the others. One look serves all who wait. */
+/** Waits for runs to end, wherever they execute: local ends arrive at once, others are polled. One poll serves all waiters. */
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Run, hasEnded } from './run.ts'
 
@@ -19,12 +19,12 @@ export class RunWaiter {
     this.#find = find
   }
 
-  /** Tells those who wait here that a run has ended. */
+  /** Notifies the waiters here that a run has ended. */
   tell(run: Run): void {
     this.#watched.get(run.runId)?.tell(run)
   }
 
-  /** The run once it has ended; undefined when that takes longer than `timeoutMs`. */
+  /** The run once it has ended; undefined if that takes longer than `timeoutMs`. */
   async ended(runId: string, timeoutMs: number): Promise<Run | undefined> {
     const watched = this.#watch(runId)
     watched.waiting += 1
@@ -50,7 +50,7 @@ export class RunWaiter {
   async #look(runId: string, watched: WatchedRun): Promise<void> {
     const told = watched.ended.then(() => true)
     for (let wait = firstPollMs; ; wait = Math.min(wait * 2, slowestLookMs)) {
-      // A store that does not answer now may answer at the next look, while anybody waits.
+      // An unavailable store may respond at the next poll, while a caller waits.
       const run = await this.#find(runId).catch(() => undefined)
       if (run !== undefined && hasEnded(run)) watched.tell(run)
       const done = await Promise.race([told, pause(wait, false)])

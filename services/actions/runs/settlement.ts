@@ -1,4 +1,7 @@
-/** Settling runs by hand: a person who looked at the other side says what became of a run whose outcome is unknown. Once; others' word does not change it. */
+/**
+ * Settles runs by hand: a person who looked at the other side says what happened to a run whose outcome is unknown. Once; a different
+ * verdict later does not change it.
+ */
 import { type Principal, type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
 import { errors } from '../errors.ts'
 import type { ActionMetrics } from '../metrics.ts'
@@ -9,14 +12,14 @@ export type Verdict = (typeof verdicts)[number]
 
 export interface Settlement {
   readonly verdict: Verdict
-  /** How that is known, in the words of who settled it. */
+  /** How that is known, in the words of the person who settled it. */
   readonly reason: string
   /** An actor of the run's workspace. */
   readonly settledBy: string
   readonly settledAt: Date
 }
 
-/** What the run becomes. */
+/** The new state of the run. */
 export interface SettlementRow extends Omit<Settlement, 'settledAt'> {
   runId: string
   workspace: string
@@ -28,8 +31,8 @@ export interface SettlementRow extends Omit<Settlement, 'settledAt'> {
 
 export interface SettlementStore {
   /**
-   * Settles a run of that workspace that ended as unknown and was not settled, together with the audit event; undefined where there is none
-   * such. The first one to commit wins; nothing that a holder of the run knows changes it any more.
+   * Settles a run of that workspace that ended as unknown and was not settled, together with the audit event; undefined if there is none.
+   * The first to commit wins; nothing that an owner of the run knows changes it any more.
    */
   settle(settle: SettlementRow): Promise<Run | undefined>
   find(runId: string): Promise<Run | undefined>
@@ -48,7 +51,7 @@ const becomes = {
   did_not_happen: { status: 'failed', ...notDone },
 } as const satisfies Record<Verdict, Pick<SettlementRow, 'status' | 'errorReason' | 'error'>>
 
-/** The event has the verdict and not the reason: what people write is not kept in the audit log. */
+/** The event has the verdict and not the reason: free text is not kept in the audit log. */
 function settleOf({ runId, verdict, reason, principal }: SettleRequest): SettlementRow {
   const { workspace, actor } = principal
   const event = auditEvent('actions', principal, {
@@ -69,7 +72,7 @@ export class Settlements {
     this.#metrics = parts.metrics
   }
 
-  /** Who settles a run again as they did before is answered as before, so that an answer that was lost can be asked for again. */
+  /** Settling a run again with the same verdict gives the same response, so that a lost response can be requested again. */
   async settle(ask: SettleRequest): Promise<Run> {
     const { runId, verdict, principal } = ask
     const settled = await this.#store.settle(settleOf(ask))

@@ -1,6 +1,6 @@
 /**
- * Settles claims that nobody uses any more: their lease expired, and no run says how it ended. Where there is no run, none can begin from here
- * on, and the key is free again; where it has ended, the idempotency service is told once more. It may run in every replica.
+ * Settles abandoned claims: their lease expired, and no run says how it ended. If there is no run, none can begin from now on, and the key
+ * is free again; if it has ended, the idempotency service is notified again. It may run in every replica.
  */
 import { ownContext } from '#mesh/grpc/call.ts'
 import { Loop } from '#mesh/loop.ts'
@@ -13,7 +13,7 @@ export interface StrandedClaimsParts {
   claims: Pick<Claims, 'expired' | 'abandon' | 'complete'>
   log: Logger
   intervalMs: number
-  /** How long after its lease a claim is looked at: longer than a run takes, for a claim is not renewed while its run goes on. */
+  /** How long after its lease a claim is examined: longer than a run takes, because a claim is not renewed while its run executes. */
   expiredForMs: number
 }
 
@@ -36,13 +36,13 @@ export class StrandedClaims {
     return this.#loop.stop()
   }
 
-  /** True when there may be more. */
+  /** True if there may be more. */
   async round(): Promise<boolean> {
     const { store, claims, log, expiredForMs } = this.#parts
     const context = ownContext()
     const expired = await claims.expired({ expiredForMs, limit: maxPerRound }, context)
     let [freed, completed] = [0, 0]
-    // One after the other: this is never in a hurry, and takes one connection.
+    // One after the other: it is not urgent, and uses one connection.
     for (const { key, runId } of expired) {
       const found = await store.giveUp(runId, key)
       if (found === 'executing') continue
