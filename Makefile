@@ -1,6 +1,6 @@
 # The only entry point. `make up` and `make test` need only a Debian machine with curl and npm: they fetch everything else.
 .DEFAULT_GOAL := help
-.PHONY: help up check audit format test test-full coverage bench gate generate clean reset
+.PHONY: help up check audit format test test-faults test-full coverage bench gate generate clean reset
 
 # Puts a recent enough Node and the installed packages at the front of PATH.
 with := sh deploy/local/node.sh
@@ -26,7 +26,11 @@ audit: ## Look for known vulnerabilities of packages that processes run with
 
 test: ## Run the tests (Postgres and Redis are started for them)
 	@sh deploy/local/redis.sh
-	@$(with) vitest run
+	@$(with) vitest run --project '!faults'
+
+test-faults: ## Run the tests that kill, replace and overload processes, one at a time
+	@sh deploy/local/redis.sh
+	@$(with) vitest run --project faults
 
 test-full: ## Run the long tests as well, with RELAY_TEST_SEED or a fresh seed
 	@sh deploy/local/redis.sh

@@ -6,10 +6,14 @@ const journeys = ['test/journeys/**/*.test.ts', 'test/deploy/**/*.test.ts']
 const full = process.env.RELAY_TEST_FULL === '1'
 
 /**
- * These replace processes under load and expect that no call fails, however short its deadline: on a machine that other tests saturate, a
- * start alone takes longer than some deadlines. They run last, one at a time.
+ * `make test-faults`: these kill, replace and overload processes while others use them, and expect that no call fails, however short its
+ * deadline. On a machine that other tests saturate, a start alone takes longer than some deadlines, so they run one at a time.
  */
-const quiet = ['test/journeys/drain.test.ts', 'test/journeys/replacement.test.ts']
+const faults = [
+  ...['chaos', 'drain', 'gate', 'kills', 'replacement', 'tracing-crash'].map((name) => `test/journeys/${name}.test.ts`),
+  'test/gate/faults.test.ts',
+  'test/gate/run.test.ts',
+]
 
 /** These replace modules, which would reach the files after them. */
 const apart = ['test/mesh/loop.test.ts']
@@ -18,7 +22,7 @@ const apart = ['test/mesh/loop.test.ts']
 const long = [
   'test/journeys/mail-kills.test.ts', // test/providers/google/gmail-send-email-crash.test.ts: a holder that vanishes at each step of a mail
   'test/journeys/chaos-leases.test.ts', // test/journeys/chaos.test.ts: the same with short leases
-  'test/journeys/tracing-exporter.test.ts', // test/mesh/telemetry/open-telemetry.test.ts: a receiver that is away, silent, slow or refuses
+  'test/journeys/tracing-exporter.test.ts', // test/mesh/telemetry/open-telemetry.test.ts: a receiver that is unavailable, silent, slow or rejects
 ]
 
 // Most of a run is waiting for processes that start and for time to pass: three files at once fill two cores. The long run fills them by
@@ -56,11 +60,14 @@ export default defineConfig({
       thresholds: { statements: 79, branches: 77, functions: 79, lines: 80 },
     },
     projects: [
-      // One process runs many of these, one after the other: to load everything anew for each file took a third of their CPU time.
-      { extends: true, test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: [...journeys, ...apart], isolate: false, ...unit } },
+      // One process runs many of these, one after the other: loading everything again for each file took a third of their CPU time.
+      {
+        extends: true,
+        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: [...journeys, ...apart, ...faults], isolate: false, ...unit },
+      },
       { extends: true, test: { name: 'apart', include: apart, ...unit } },
-      { extends: true, test: { name: 'journeys', include: journeys, exclude: [...quiet, ...(full ? [] : long)], ...alone } },
-      { extends: true, test: { name: 'quiet', include: quiet, ...last } },
+      { extends: true, test: { name: 'journeys', include: journeys, exclude: [...faults, ...(full ? [] : long)], ...alone } },
+      { extends: true, test: { name: 'faults', include: faults, ...last } },
     ],
   },
 })

@@ -43,7 +43,7 @@ export class BenchMesh {
   #loader: Loader | undefined
   readonly #signal: AbortSignal
 
-  /** `signal` gives up whatever is under way. */
+  /** `signal` aborts the work in progress. */
   constructor(signal: AbortSignal) {
     this.#signal = signal
   }
@@ -56,7 +56,7 @@ export class BenchMesh {
     this.#signal.throwIfAborted()
     const loader = (this.#loader = new Loader())
     this.#stops.push(() => loader.stop())
-    // Ends the load that is under way, and with it the work; the rest is then stopped in order.
+    // Ends the load in progress, and with it the work; the rest is then stopped in order.
     this.#signal.addEventListener('abort', () => loader.stop())
     const receiver = join(import.meta.dirname, 'receiver.ts')
     this.#receiver = await startProcess({ name: 'receiver', main: receiver, log: join(logs, 'receiver.log'), env: () => ({}) })
@@ -66,7 +66,7 @@ export class BenchMesh {
   }
 
   /**
-   * Starts our gateway twice more, before the same services: as it is, and with nobody at its door. Both are equally fresh: a process that
+   * Starts our gateway twice more, before the same services: as it is, and without authentication. Both are equally fresh: a process that
    * has worked for long costs more.
    */
   async startTwins(): Promise<{ open: Subject; guarded: Subject }> {

@@ -42,7 +42,7 @@ interface Figures {
   load: string
   statuses: Record<string, number>
   elapsedMs: number
-  /** The longest that a refusal took, in milliseconds. */
+  /** Maximum time of a rejection, in milliseconds. */
   refusalMs: number
   peakMB: Record<string, number>
   /** `failures` by status or error. */
@@ -67,7 +67,7 @@ const previews =
     }
   }
 
-/** Whoever is refused waits for as long as Retry-After says. */
+/** A rejected reader waits for as long as Retry-After says. */
 const reads =
   (url: string, headers: Record<string, string>, ask: { runId: string; times: number }): Load =>
   async (count) => {
@@ -82,7 +82,7 @@ const reads =
     await pool.destroy()
   }
 
-/** A run of 0.9 MB. It fails, since there is no such name, and keeps its parameters. */
+/** A run of 0.9 MB. It fails, because its host does not exist, and keeps its parameters. */
 async function largeRun(url: string, headers: Record<string, string>): Promise<string> {
   const params = { url: 'https://relay.invalid/hook', method: 'POST', body: { text: 'x'.repeat(900_000) } }
   const post = async (path: string, body: object) => {
@@ -151,7 +151,7 @@ interface Use {
   isOver: Int32Array
 }
 
-/** Lists and previews in turn until it is told to end; says when it begins, and in the end how long each took. */
+/** Lists and previews in turn until `isOver` is set. Reports when it starts, and at the end how long each request took. */
 async function useMeanwhile(port: MessagePort, { url, key, isOver }: Use): Promise<void> {
   const client = new Client(url)
   const headers = { 'content-type': 'application/json', authorization: `Bearer ${key}` }

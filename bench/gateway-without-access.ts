@@ -1,5 +1,5 @@
 /**
- * Our gateway with nobody at the door: every request is the same caller's, whatever it shows, and carries the same token on to the
+ * Our gateway without authentication: every request is the same caller's, whatever it shows, and carries the same token on to the
  * services. What the real one costs beyond this is the price of access. Started by stage.ts with the variables of the gateway, and the key
  * in BENCH_API_KEY.
  */

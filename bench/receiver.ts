@@ -1,4 +1,4 @@
-/** The other side of the webhooks, and of the traces: takes everything and answers at once. Its CPU counts as nobody's. */
+/** The other side of the webhooks, and of the traces: accepts everything and responds at once. Its CPU time is not counted. */
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 

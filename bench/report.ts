@@ -142,5 +142,5 @@ const breakdown = (samples: readonly Sample[]): string =>
 function others(samples: readonly Sample[]): string {
   const client = spread(samples.map(({ clientUs }) => clientUs)).median
   const { median, max } = spread(samples.map(({ elsewhere }) => elsewhere * 100))
-  return `  load generator: ${number(client)} µs a round; others on this machine: ${number(median)} % of it (at the most ${number(max)} %)`
+  return `  load generator: ${number(client)} µs a round; others on this machine: ${number(median)} % of it (at most ${number(max)} %)`
 }

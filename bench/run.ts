@@ -11,7 +11,7 @@ import { accessReport, executeReport, listReport, rssReport, tracingReport } fro
 import { BenchMesh, cacheFolder } from './bench-mesh.ts'
 
 const say = (line = ''): void => void process.stdout.write(`${line}\n`)
-/** One line that is written over, where somebody is looking. */
+/** One line that is overwritten, on a terminal. */
 const progress = (text: string): void => void (process.stderr.isTTY && process.stderr.write(`\r\x1b[K${text}`))
 
 async function measure(stage: BenchMesh, options: Options): Promise<void> {

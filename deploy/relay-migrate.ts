@@ -32,7 +32,7 @@ const run = command({
   options: {},
   async run() {
     await Promise.all(databases().map(([service, url]) => migrate(url, folderOf(service), log.child({ database: service }))))
-    console.log('The databases are up to this release.')
+    console.log('The databases are migrated to this release.')
     return 0
   },
 })
@@ -43,7 +43,7 @@ const check = command({
   async run() {
     for (const [service, url] of databases())
       await requireMigrated(url, folderOf(service), log.child({ database: service }), { timeoutMs: 0 })
-    console.log('The databases are up to this release.')
+    console.log('The databases are migrated to this release.')
     return 0
   },
 })
@@ -52,6 +52,6 @@ await runProgram({
   name,
   variables: migrationVariables,
   commands: { run, check },
-  about: `Several may run at once. It waits for locks two seconds at a time, so that nobody waits for long behind it, and gives up after five
+  about: `Several may run at once. It waits for locks two seconds at a time, so that no statement waits for long behind it, and gives up after five
 minutes. Indexes of large tables are built beside writers. Services that start meanwhile with MIGRATE_ON_START=false wait a minute for it.`,
 })

@@ -36,7 +36,7 @@ export function cpuUsPerRequest({ mesh: { processes, requests } }: Measurements)
 
 /** Why figures cannot be compared with the baseline's. With fewer requests, background work weighs more. */
 export function incomparable(baseline: Baseline, { ratePerSecond }: Pick<Measurements, 'ratePerSecond'>): string | undefined {
-  if (baseline.mixVersion !== mixVersion) return 'the baseline is of another mix: save it anew'
+  if (baseline.mixVersion !== mixVersion) return 'the baseline is of another workload: save it again'
   const near = Math.abs(baseline.ratePerSecond - ratePerSecond) <= baseline.ratePerSecond * 0.1
   return near ? undefined : `the baseline is of ${baseline.ratePerSecond} requests/s`
 }
@@ -64,7 +64,7 @@ export function readBaseline(path: string): Baseline | undefined {
   const found = JSON.parse(readFileSync(path, 'utf8')) as Partial<Baseline> | null
   const numbers = [found?.cpuUsPerRequest, found?.ratePerSecond, found?.mixVersion]
   const usable = numbers.every((value) => typeof value === 'number' && Number.isFinite(value) && value > 0)
-  if (!usable) throw new Error(`${path} is no baseline of the gate`)
+  if (!usable) throw new Error(`${path} is not a baseline of the gate`)
   return found as Baseline
 }
 

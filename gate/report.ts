@@ -11,7 +11,7 @@ const marks: Record<Verdict, string> = { pass: '✓ pass', fail: '✗ FAIL', unk
 const sentences = {
   pass: 'PASS: it holds to everything.',
   fail: 'FAIL: do not release it.',
-  unknown: 'NOT JUDGED: nothing failed, but not everything could be judged, which is no pass.',
+  unknown: 'NOT JUDGED: nothing failed, but not everything could be judged, which is not a pass.',
 }
 
 /** External text goes to a terminal only without control characters. */

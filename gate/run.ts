@@ -18,7 +18,7 @@ async function main(): Promise<number> {
     const message = error instanceof Error ? error.message : String(error)
     if (giveUp.signal.aborted) say('stopped: nothing was judged')
     else if (error instanceof TargetError || error instanceof ConfigError) say(message)
-    else say(`It could not judge: ${message}. --help says what it can be told.`)
+    else say(`It could not judge: ${message}. --help shows the options.`)
     return codes.unknown
   }
 }

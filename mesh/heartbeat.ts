@@ -33,7 +33,7 @@ export function heartbeat({ beat: once, intervalMs, log, onGap, afterGap }: Hear
   const work = async () => {
     if ((await once()).afterGap) {
       onGap()
-      log.warn(`the database was not written to for a while: ${afterGap}`)
+      log.warn(`no replica could write to the database for a while: ${afterGap}`)
     }
     return false
   }

@@ -51,7 +51,7 @@ export class Loop {
         this.#failures = 0
       } catch (error) {
         // Logged once per outage, not per round; a round that the shutdown aborted is not an outage.
-        if (this.#failures === 0 && !this.#stop.signal.aborted) log.warn({ err: error, loop: name }, 'a round failed; it is tried again')
+        if (this.#failures === 0 && !this.#stop.signal.aborted) log.warn({ err: error, loop: name }, 'a round failed; will retry')
         this.#failures += 1
       }
       if (more) continue

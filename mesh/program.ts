@@ -141,7 +141,7 @@ const isHungUp = (error: unknown): boolean => codeOf(error) === 'EPIPE'
 function failureOf(error: unknown, program: Program): { code: number; message: string } {
   const message = error instanceof Error ? error.message : String(error)
   if (error instanceof UsageError || codeOf(error).startsWith('ERR_PARSE_ARGS')) {
-    return { code: 2, message: `${message}\n${program.name} --help says what it takes.` }
+    return { code: 2, message: `${message}\n${program.name} --help shows the usage.` }
   }
   if (error instanceof ConfigError) return { code: 78, message }
   const violations = error instanceof MeshError ? error.violations.map(({ field, description }) => `\n  ${field} ${description}`) : []

@@ -97,7 +97,7 @@ export async function run<S extends Spec>(
       maxMs = Math.max(maxMs, ms)
       if (config.drainMs !== undefined && config.drainMs < ms) {
         const facts = { what, may_take_ms: ms, drain_ms: config.drainMs }
-        log.warn(facts, 'DRAIN_TIMEOUT is shorter than what is under way may take: the rest is cut at the end')
+        log.warn(facts, 'DRAIN_TIMEOUT is shorter than the longest work may take: the rest is cut at the end')
       }
     },
   }
@@ -185,7 +185,7 @@ export async function serveGrpc(runtime: Runtime<Config<typeof grpcVariables>>, 
   runtime.onStop('gRPC server', async () => {
     parts.health.drain()
     await pause(config.drainDelayMs)
-    if (!(await server.drain(runtime.drainMs))) throw new Error('calls were still under way at DRAIN_TIMEOUT and were cut')
+    if (!(await server.drain(runtime.drainMs))) throw new Error('calls were still in progress at DRAIN_TIMEOUT and were cut')
   })
   return { grpc: formatAddress({ ...config.grpcListen, port }), admin: formatAddress({ ...config.adminListen, port: admin.port }) }
 }

@@ -78,7 +78,7 @@ export class SignatureStates {
   /** Resolves after the first response of access; rejects when the signal aborts before. */
   whenKnown(signal: AbortSignal): Promise<void> {
     const gone = Promise.withResolvers<void>()
-    const abort = () => gone.reject(new Error('access has not said yet which signature keys count'))
+    const abort = () => gone.reject(new Error('access has not reported the valid signature keys yet'))
     if (signal.aborted) abort()
     signal.addEventListener('abort', abort, { once: true })
     return Promise.race([this.#known.promise, gone.promise]).finally(() => signal.removeEventListener('abort', abort))
@@ -114,7 +114,7 @@ export class SignatureKeyring {
     this.#parts = parts
     if (parts.keys.rootId === '') {
       parts.log.warn(
-        'SIGNATURE_ROOT_SECRET is not set: whoever has the signature key of workspace default can make those of all workspaces',
+        'SIGNATURE_ROOT_SECRET is not set: anyone with the signature key of workspace default can derive those of all workspaces',
       )
     }
   }
@@ -124,7 +124,7 @@ export class SignatureKeyring {
     const { keys, states } = this.#parts
     const state = states.of(purpose, workspace)
     if (state === undefined)
-      throw meshErrors.DEPENDENCY_UNAVAILABLE({ cause: new Error('access has not said yet which signature keys count') })
+      throw meshErrors.DEPENDENCY_UNAVAILABLE({ cause: new Error('access has not reported the valid signature keys yet') })
     this.#compareRoots()
     const older = state.previous === undefined ? undefined : keys.key(purpose, workspace, state.previous)
     const newest = keys.key(purpose, workspace, state.generation)
@@ -147,6 +147,6 @@ export class SignatureKeyring {
     if (states.rootId === keys.rootId || states.rootId === this.#differs) return
     this.#differs = states.rootId
     if (states.rootId !== '' || keys.rootId !== '')
-      log.error('SIGNATURE_ROOT_SECRET differs from that of access: the keys that admins are shown are not those in use')
+      log.error('SIGNATURE_ROOT_SECRET differs from that of access: the keys that admins see are not those in use')
   }
 }

@@ -31,7 +31,7 @@ export function signatureProblems({
     const [weakRoot, weakLegacy] = [weaknessOf(signatureRoot), signingSecret && weaknessOf(signingSecret)]
     if (weakRoot !== undefined) {
       problems.push(
-        `SIGNATURE_ROOT_SECRET ${weakRoot}: without it, whoever verifies webhooks of workspace default can sign for every workspace`,
+        `SIGNATURE_ROOT_SECRET ${weakRoot}: without it, anyone who verifies webhooks of workspace default can sign for every workspace`,
       )
     }
     if (weakLegacy !== undefined) problems.push(`ACTIONS_SIGNING_SECRET ${weakLegacy}`)

@@ -1,19 +1,19 @@
 /**
- * Signing in: an API key → a caller token, which every service of the mesh verifies by itself. Whoever takes keys from others (the
- * gateway) and whoever has one of its own (an internal service) does it with this class:
+ * Exchanges an API key for a caller token, which every service of the mesh verifies by itself. The gateway, which accepts keys of others,
+ * and internal services with a key of their own use this class:
  *
  *   const tokenSource = new CallerTokenSource({ exchange: exchangeClient(new Channel({ address: 'access:7104' })) })
  *   await actions.listActions({}, { ...ownContext(), callerToken: await tokenSource.token(apiKey) })
  *
- * The first use of a key asks access once, however many ask at the same time. What comes back is kept until the token ends, and renewed in
- * the background when it is used with less than a minute left: a caller that goes on never waits again. A key that access does not know is
- * not asked for again for ten seconds.
+ * The first use of a key calls access once, however many callers wait. The token is kept until it expires, and renewed in the background
+ * when it is used with less than a minute left: a steady caller never waits again. A key that access rejects is not sent again for ten
+ * seconds.
  *
- * Where access is slow, first uses wait for it up to the contract's deadline, so many at a time and no more. Where it is away, whom we know
- * goes on until the token ends (five minutes at the most), and who is new is told DEPENDENCY_UNAVAILABLE. Where it says that a key has
- * ended, or the verifier no longer believes a token of it, the key is dropped and asked for anew.
+ * If access is slow, first uses wait for it up to the contract's deadline, a limited number at a time. If it is unavailable, known callers
+ * continue until their token expires (at most five minutes), and new ones get DEPENDENCY_UNAVAILABLE. If it says that a key has ended, or
+ * the verifier no longer accepts a token of it, the key is dropped and exchanged again.
  *
- * Keys are held as hashes, and go nowhere but to access.
+ * Keys are stored as hashes, and sent only to access.
  */
 import { hash } from 'node:crypto'
 import { AccessServiceService, type ExchangeRequest, type ExchangeResponse } from '#gen/relay/access/v1/access.ts'
@@ -31,30 +31,30 @@ export const exchangeClient = (channel: Channel): Exchange => methodsOf(AccessSe
 
 export interface CallerTokenSourceParts {
   exchange: Exchange
-  /** Believes tokens or no longer, at each use. Without one a token is used until its end, or until a service says that it does not. */
+  /** Verifies tokens at each use. Without one a token is used until it expires, or until a service rejects it. */
   verifier?: Pick<Verifier, 'caller'>
-  /** Keys of other environments are refused unasked; when unset, access decides. */
+  /** Keys of other environments are rejected without a call; if unset, access decides. */
   env?: KeyEnv
-  /** A clock that never goes back, in milliseconds. */
+  /** A monotonic clock, in milliseconds. */
   now?: () => number
 }
 
 export interface Authenticated {
   readonly caller: Caller
-  /** What goes on to the services, as `callerToken` of a Context. */
+  /** The token for the services, as `callerToken` of a Context. */
   readonly token: string
 }
 
-/** No, and that is certain. */
+/** A definite rejection. */
 export interface Rejection {
   readonly caller?: undefined
-  /** UNAUTHENTICATED or PERMISSION_DENIED, to be thrown as it is: the same whether or not access was asked. */
+  /** UNAUTHENTICATED or PERMISSION_DENIED, to be thrown as it is: the same whether or not access was called. */
   readonly error: MeshError
-  /** Why, for the audit log alone: in these words only where access was not asked. */
+  /** The reason, for the audit log only; from access, if it was called. */
   readonly reason: 'KEY_MALFORMED' | 'KEY_REFUSED' | 'SOURCE_REFUSED'
-  /** Whose key it is, as far as that is known; else empty. */
+  /** The owner of the key, as far as known; otherwise empty. */
   readonly of: { readonly workspace: string; readonly actor: string; readonly keyId: string }
-  /** Whether access refused it just now, in this very answer: then it has counted it, and knows more of the key. */
+  /** Whether access rejected it in this very response: then it has counted it, and knows more about the key. */
   readonly counted: boolean
 }
 
@@ -63,9 +63,9 @@ interface CachedExchange {
   readonly caller: Caller
   readonly allowedSources: readonly string[]
   readonly expiresAt: number
-  /** From when on its use renews it; moves on when that fails. */
+  /** From when on its use renews it; deferred when a renewal fails. */
   renewAt: number
-  /** The last address that was one of them: most keys are used from one, and to compare networks takes longer than all else here. */
+  /** The last address that was allowed: most keys are used from one, and comparing networks takes longer than everything else here. */
   lastSource?: string | undefined
 }
 
@@ -76,12 +76,12 @@ interface CachedRejection {
 
 const maxLifetimeMs = 5 * 60_000
 const renewBeforeMs = 60_000
-/** Between two tries to renew one token, in milliseconds. */
+/** The minimum interval between attempts to renew one token, in milliseconds. */
 const renewAgainMs = 1000
 const refusedMs = 10_000
-/** Keys that are kept, and likewise keys that are known to be none. */
+/** Maximum keys that are cached, and likewise rejected ones. */
 const maxCached = 10_000
-/** Exchanges at a time. Checksums can be forged: strangers must not be able to make access, or us, hold more. */
+/** Maximum concurrent exchanges. Checksums can be forged: strangers must not be able to make access, or us, hold more. */
 const maxInFlight = 256
 
 const nobody = Object.freeze({ workspace: '', actor: '', keyId: '' })
@@ -112,9 +112,9 @@ export class CallerTokenSource {
   readonly #now: () => number
   /** By the hash of the key. */
   readonly #kept = new LruCache<CachedExchange>(maxCached)
-  /** By the hash of the key; by the hash and the source where it was refused for its source. */
+  /** By the hash of the key; by the hash and the source if it was rejected for its source. */
   readonly #refused = new LruCache<CachedRejection>(maxCached)
-  /** By the hash and the source: what is refused from one address may be right from another. */
+  /** By the hash and the source: a key that is rejected from one address may be valid from another. */
   readonly #inFlight = new Map<string, Promise<CachedExchange | Rejection>>()
 
   constructor(parts: CallerTokenSourceParts) {
@@ -125,8 +125,8 @@ export class CallerTokenSource {
   }
 
   /**
-   * Who is calling with the key, from `context.source`. At once where the key is known. Throws DEPENDENCY_UNAVAILABLE or OVERLOADED (or
-   * rejects) where that cannot be found out now.
+   * The caller of the key, from `context.source`. Synchronous for a known key. Throws DEPENDENCY_UNAVAILABLE or OVERLOADED (or rejects) if
+   * that cannot be found out now.
    */
   caller(apiKey: string, context: Context): Authenticated | Rejection | Promise<Authenticated | Rejection> {
     const id = hash('sha256', apiKey, 'base64')
@@ -140,30 +140,30 @@ export class CallerTokenSource {
     return caller instanceof Promise ? caller.then(settle) : settle(caller)
   }
 
-  /** A token for a key of one's own. Throws UNAUTHENTICATED or PERMISSION_DENIED where access does not take it. */
+  /** A token for the caller's own key. Throws UNAUTHENTICATED or PERMISSION_DENIED if access rejects it. */
   async token(apiKey: string, context: Context = ownContext()): Promise<string> {
     const answer = await this.caller(apiKey, context)
     if (answer.caller === undefined) throw answer.error
     return answer.token
   }
 
-  /** For one without a verifier, when a service says UNAUTHENTICATED to a token: the next use of the key asks access. */
+  /** Without a verifier, call this when a service rejects a token with UNAUTHENTICATED: the next use of the key calls access. */
   forget(apiKey: string): void {
     this.#kept.delete(hash('sha256', apiKey, 'base64'))
   }
 
-  /** The caller of a token as the verifier sees it now: it knows of revocations. */
+  /** The caller of a token as the verifier sees it now, including revocations. */
   #believed({ token, caller }: CachedExchange): Caller | undefined | Promise<Caller | undefined> {
     return this.#verifier === undefined ? caller : this.#verifier.caller(token)
   }
 
-  /** The key was revoked, or what the token was signed with has gone: access says which. */
+  /** The key was revoked, or the signing key of its token was removed: access says which. */
   #anew(id: string, apiKey: string, context: Context, kept: CachedExchange): Rejection | Promise<Authenticated | Rejection> {
     if (this.#kept.get(id) === kept) this.#kept.delete(id)
     return this.#first(id, apiKey, context, kept.caller)
   }
 
-  /** `was`: whose key it was when it was last good. */
+  /** `was`: the caller of the key when it was last valid. */
   #first(id: string, apiKey: string, context: Context, was?: Caller): Rejection | Promise<Authenticated | Rejection> {
     const env = parseApiKey(apiKey)?.env
     if (env === undefined || (this.#env !== undefined && env !== this.#env)) return rejection('KEY_MALFORMED', notValid())
@@ -185,7 +185,7 @@ export class CallerTokenSource {
   #renew(id: string, apiKey: string, kept: CachedExchange, context: Context): void {
     kept.renewAt = this.#now() + renewAgainMs
     if (this.#inFlight.size >= maxInFlight) return
-    // Away, or overloaded: the kept token is still good, and its next use tries again.
+    // Unavailable or overloaded: the cached token is still valid, and its next use tries again.
     this.#once(id, apiKey, context, kept.caller).then(
       (got) => {
         if ('reason' in got && this.#kept.get(id) === kept) this.#kept.delete(id)
@@ -194,7 +194,7 @@ export class CallerTokenSource {
     )
   }
 
-  /** One exchange for all who ask with the same key from the same address. */
+  /** One exchange for all callers with the same key from the same address. */
   #once(id: string, apiKey: string, context: Context, was: Caller | undefined): Promise<CachedExchange | Rejection> {
     const asked = `${id} ${context.source}`
     const inFlight = this.#inFlight.get(asked)
@@ -213,10 +213,10 @@ export class CallerTokenSource {
   ): Promise<CachedExchange | Rejection> {
     const began = this.#now()
     try {
-      // Without the signal of who asked first: others wait for it too.
+      // Without the signal of the first caller: others wait for it too.
       const got = keep(await this.#exchange({ apiKey, source }, { requestId, trace, source }), began)
       const caller = await this.#believed(got)
-      // Revoked in this very moment, or the feed of access lags behind it: no fault of the caller's, and no reason to drop a good token.
+      // Just revoked, or the feed of access lags behind: not the caller's fault, and no reason to drop a valid token.
       if (caller === undefined) throw new Error('a token that access gave out does not verify')
       const kept = { ...got, caller }
       this.#kept.set(id, kept)
@@ -231,7 +231,7 @@ export class CallerTokenSource {
   }
 }
 
-/** Counts from when it was asked for: it may have been long on its way. */
+/** Counted from the start of the request, which may have taken long. */
 function keep(response: ExchangeResponse, began: number): CachedExchange {
   const { token, expiresInMs, workspace, actor, keyId, permissions, allowedSources } = response
   const lifetimeMs = Math.min(expiresInMs, maxLifetimeMs)
@@ -252,7 +252,7 @@ function fromItsPlace(kept: CachedExchange, source: string | undefined): boolean
   return true
 }
 
-/** What access said of the key itself; undefined for anything else that went wrong. */
+/** The verdict of access on the key itself; undefined for any other failure. */
 function refusalIn(error: unknown, was: Caller | undefined): Rejection | undefined {
   if (!(error instanceof MeshError)) return undefined
   if (error.code === 'UNAUTHENTICATED') return rejection('KEY_REFUSED', error, was, true)

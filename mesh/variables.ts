@@ -22,11 +22,11 @@ export const processVariables = {
   }),
   drainDelayMs: duration(
     'DRAIN_DELAY',
-    'How long a process that is told to stop goes on serving after /readyz and gRPC health say so, for balancers to notice',
+    'How long a stopping process serves on after /readyz and gRPC health report it, so that balancers notice',
     { default: '0s', maxMs: 300_000 },
   ),
   drainMs: optional(
-    duration('DRAIN_TIMEOUT', 'How long what is under way may take to finish after that; as long as any of it may take where unset', {
+    duration('DRAIN_TIMEOUT', 'How long work in progress may take to finish after that; if unset, as long as the longest may take', {
       maxMs: 3_600_000,
     }),
   ),

@@ -247,7 +247,7 @@ class LocalMesh implements Mesh {
   async #admit(kept: AdminKey): Promise<void> {
     this.#admin = await usableAdminKey(kept, this.folder, this.#relayAccess, this.gateway)
     if (this.apiKey === kept.key) return
-    this.#log('access does not take the API key that was kept (another database, or it has ended): made a new one')
+    this.#log('access does not accept the stored API key (another database, or it has expired): created a new one')
   }
 
   async #stopAll(): Promise<void> {

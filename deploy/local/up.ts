@@ -52,7 +52,7 @@ function table(mesh: Mesh, receiver: Receiver, limits: string): string {
   if (mesh.sandbox !== undefined) {
     rows.push(['sandbox', mesh.sandbox, 'stands in for all providers', `process ${mesh.process('sandbox').pid}`])
   }
-  rows.push(['receiver', receiver.url, 'shows here every webhook it gets'])
+  rows.push(['receiver', receiver.url, 'prints every webhook it receives'])
   const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => (row.length > column + 1 ? row[column]!.length : 0))))
   const lines = rows.map((row) => `  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd())
   return [
@@ -65,7 +65,7 @@ function table(mesh: Mesh, receiver: Receiver, limits: string): string {
     '  webhooks  go to public addresses, and in local mode also to this machine (127.0.0.0/8, ::1); nowhere else private',
     `  logs      ${shown(join(mesh.folder, 'logs'))}`,
     ...(postgres === undefined ? [] : [`  data      ${shown(postgres.data)}`]),
-    `  scripts   ${shown(join(mesh.folder, 'local.json'))} says all of this as JSON`,
+    `  scripts   ${shown(join(mesh.folder, 'local.json'))} has all of this as JSON`,
     `  API key   ${keyLine(mesh)}`,
   ].join('\n')
 }
@@ -161,7 +161,7 @@ async function main(): Promise<number> {
     process.on(signal, () => {
       if (askedAt === 0) {
         askedAt = performance.now()
-        say('\nStopping: finishing what is under way, then everything in order (Ctrl-C again stops at once) …')
+        say('\nStopping: finishing work in progress, then stopping everything in order (Ctrl-C again stops at once) …')
         giveUp.abort(new Error('stopped'))
         end(0)
       } else if (performance.now() - askedAt > 500) {
@@ -203,7 +203,7 @@ async function main(): Promise<number> {
     describeTo()
     const inRedis = config.redisUrl !== undefined
     const limits = inRedis ? 'counted in the Redis of REDIS_URL' : 'counted in process (set REDIS_URL to count them in Redis)'
-    say(`\nRelay runs (started in ${((performance.now() - start) / 1000).toFixed(1)} s). Ctrl-C stops it; what it did stays.\n`)
+    say(`\nRelay runs (started in ${((performance.now() - start) / 1000).toFixed(1)} s). Ctrl-C stops it; its data stays.\n`)
     say(`${table(mesh, receiver, limits)}\n`)
     say(`Try it: paste these lines into another terminal, one after the other.\n\n${examples(mesh, receiver, description)}\n`)
     return await ended

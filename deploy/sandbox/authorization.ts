@@ -18,7 +18,7 @@ interface Request {
   challenge: string
   /** Whether a refresh token was requested even if one exists. */
   offline: boolean
-  anew: boolean
+  isForced: boolean
   askedAt: number
 }
 
@@ -107,7 +107,7 @@ export class Authorization {
       state: of('state'),
       challenge: of('code_challenge'),
       offline: provider === 'google' ? of('access_type') === 'offline' : wordsOf(scope).includes('offline_access'),
-      anew: provider === 'microsoft' || wordsOf(of('prompt')).includes('consent'),
+      isForced: provider === 'microsoft' || wordsOf(of('prompt')).includes('consent'),
       askedAt: this.#now(),
     })
     if (this.#requests.size > requestsAtMost) this.#requests.delete(this.#requests.keys().next().value!)
@@ -147,7 +147,7 @@ export class Authorization {
       of('code_challenge_method') === 'S256' &&
       (provider === 'google' || of('response_mode') === 'query') &&
       accounts[provider].some(({ email }) => email === of('email'))
-    if (!matches) return refused('This is not what was asked for. Begin anew.')
+    if (!matches) return refused('This is not what was requested. Start again.')
     this.#requests.delete(request.challenge)
     const response = await this.#parts.emulators.ask(provider, asked)
     const code = new URL(response.headers.location ?? 'about:blank').searchParams.get('code')
@@ -194,7 +194,7 @@ export class Authorization {
     const { id_token: idToken } = JSON.parse(response.body.toString()) as { id_token?: string }
     const grant: Grant = { provider, email: found.email, clientId: id, scopes: wordsOf(found.scope) }
     const [access, refresh] = [newToken(provider, 'access'), newToken(provider, 'refresh')]
-    const lasting = found.offline && (found.anew || !tokens.hasConsented(grant))
+    const lasting = found.offline && (found.isForced || !tokens.hasConsented(grant))
     tokens.issue(grant, access, accessTtlMs, lasting ? refresh : undefined)
     return this.#issued(grant, access, {
       ...(lasting && { refresh_token: refresh }),

@@ -196,7 +196,8 @@ interface ControlParts {
 async function control(asked: SandboxRequest, { faults, tokens, outside, relay }: ControlParts): Promise<SandboxResponse> {
   const { method, url, headers } = asked
   if (headers.origin !== undefined && headers.origin !== url.origin) return empty(403)
-  if (method === 'POST' && headers['content-type'] !== 'application/json') return json(415, { error: 'application/json it has to be' })
+  if (method === 'POST' && headers['content-type'] !== 'application/json')
+    return json(415, { error: 'Content-Type must be application/json' })
   switch (`${method} ${url.pathname}`) {
     case 'GET /sandbox/inbox':
       return inboxAnswer(await inboxOf(outside), String(headers.accept ?? ''))

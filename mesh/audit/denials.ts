@@ -97,7 +97,7 @@ export class Denials implements DenialCounter {
       () => false,
     )
     if (await Promise.race([told, pause(farewellMs, false, { ref: false })])) return
-    this.#parts.log.warn({ events: this.#ended.length }, 'access is away: the last refusals are not in the audit log')
+    this.#parts.log.warn({ events: this.#ended.length }, 'access is unavailable: the last denials are not in the audit log')
   }
 
   note(refusal: Denial): void {
@@ -120,7 +120,7 @@ export class Denials implements DenialCounter {
       for (const { event, error } of await deliver(events, this.#parts.append)) {
         const { action, reason, count } = event
         const line = { action, reason, count, violations: error.violations }
-        this.#parts.log.error(line, 'access will not take this count of refusals; it is dropped')
+        this.#parts.log.error(line, 'access rejects this count of denials; it is dropped')
       }
       this.#ended.splice(0, events.length)
     }

@@ -99,7 +99,7 @@ export class AuditOutbox {
       await store.putOff(idsOf(taken), 0).catch(() => undefined)
       throw error
     }
-    for (const [id, why] of deadLetters) log.error({ event_id: id, ...why }, 'an audit event that the log will not take is put aside')
+    for (const [id, why] of deadLetters) log.error({ event_id: id, ...why }, 'the audit log rejects an event; it is a dead letter now')
     if (deadLetters.size > 0) await store.putOff([...deadLetters.keys()], deadLetterMs)
     const sent = idsOf(events).filter((id) => !deadLetters.has(id))
     if (sent.length > 0) await store.sent(sent)

@@ -106,7 +106,7 @@ const bufferOf = (bytes: Uint8Array): Buffer =>
 /** How the other end is identified. An address alone does not say which service should be there. */
 function securityOf({ address, service, tls }: ChannelParts): { credentials: ChannelCredentials; options?: ClientOptions } {
   if (tls === undefined) return { credentials: credentials.createInsecure() }
-  if (service === undefined) throw new Error(`${address}: over mTLS a channel is to a service that it is told the name of`)
+  if (service === undefined) throw new Error(`${address}: over mTLS a channel needs the name of its service`)
   return { credentials: tls.credentials(service), options: tls.channelOptions(service) }
 }
 

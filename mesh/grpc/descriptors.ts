@@ -84,8 +84,8 @@ export function methodOf(path: string): Method {
   const method = methods.get(path)
   if (method === undefined) throw new Error(`no contract declares ${path}: run make generate`)
   if (method.permission === undefined && method.peers.length === 0 && !method.open) {
-    const nobody = 'nobody may call it (proto/relay/mesh/v1/policy.proto)'
-    throw new Error(`${path} declares neither a permission nor peers, nor that it is open: ${nobody}`)
+    const closed = 'no one may call it (proto/relay/mesh/v1/policy.proto)'
+    throw new Error(`${path} declares neither a permission nor peers, nor that it is open: ${closed}`)
   }
   return method
 }

@@ -238,7 +238,7 @@ export class GrpcServer {
   /** Why a call is rejected before any work. */
   #refusalOf({ metadata }: ServerUnaryCall<Buffer, Uint8Array>, { refusal }: Peer, hasRoom: boolean): MeshError | undefined {
     if (this.#draining.signal.aborted) return meshErrors.SHUTTING_DOWN()
-    if (bytesOf(metadata) > maxMetadataBytes) return meshErrors.INVALID_REQUEST({ message: 'The metadata of a call may have 16 KiB.' })
+    if (bytesOf(metadata) > maxMetadataBytes) return meshErrors.INVALID_REQUEST({ message: 'Call metadata must not exceed 16 KiB.' })
     return hasRoom ? refusal : meshErrors.OVERLOADED({ retryAfterMs })
   }
 

@@ -40,7 +40,7 @@ export function parsePeers(json: string): PeerKeys {
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw new Error('is not a JSON object')
   return new Map(
     Object.entries(parsed).map(([name, keys]) => {
-      if (!/^[a-z][a-z0-9-]{0,31}$/.test(name)) throw new Error(`has ${JSON.stringify(name)}, which is no name of a service`)
+      if (!/^[a-z][a-z0-9-]{0,31}$/.test(name)) throw new Error(`has ${JSON.stringify(name)}, which is not the name of a service`)
       if (!Array.isArray(keys) || keys.length === 0 || !keys.every((key) => typeof key === 'string')) {
         throw new Error(`does not give ${name} a list of keys`)
       }

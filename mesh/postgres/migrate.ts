@@ -193,9 +193,8 @@ async function withPatience(until: number, group: readonly File[], log: Logger, 
       return await work()
     } catch (error) {
       if (!inTheWay.has((error as { code?: string }).code ?? '')) throw error
-      if (Date.now() > until)
-        throw new Error(`The migration ${names} did not get its locks: something holds them for long`, { cause: error })
-      if (attempt === 1) log.warn({ migration: names }, 'a lock is held by others: the migration is tried again')
+      if (Date.now() > until) throw new Error(`The migration ${names} did not get its locks: another session holds them`, { cause: error })
+      if (attempt === 1) log.warn({ migration: names }, 'another session holds a lock; will retry the migration')
       await pause(retryMs * (1 + Math.random()))
     }
   }

@@ -184,8 +184,8 @@ function countedExport(
         const failed = result.error !== undefined || result.code !== 0
         count(failed ? 'export_failed' : 'exported', batch.length)
         // Logged once per outage.
-        if (failed && !failing) log.warn({ err: result.error }, 'spans cannot be sent; requests go on, their traces are lost meanwhile')
-        if (!failed && failing) log.info({}, 'spans are sent again')
+        if (failed && !failing) log.warn({ err: result.error }, 'spans cannot be exported; their traces are lost meanwhile')
+        if (!failed && failing) log.info({}, 'spans are exported again')
         failing = failed
         // Counted and logged here: the processor need not do it again.
         done({ code: 0 })

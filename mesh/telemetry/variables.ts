@@ -72,7 +72,7 @@ const openTelemetryVariables = {
 
 export const telemetryVariables = {
   ...openTelemetryVariables,
-  logLevel: choice('LOG_LEVEL', 'The least that is logged', logLevels, { default: 'info' }),
+  logLevel: choice('LOG_LEVEL', 'Minimum log level', logLevels, { default: 'info' }),
   telemetry: flag('TELEMETRY_ENABLED', 'false: no traces, and nothing of OpenTelemetry is loaded', { default: 'true' }),
   telemetryBackend: choice('TELEMETRY_BACKEND', 'How metrics are served', ['prom'], { default: 'prom' }),
 }

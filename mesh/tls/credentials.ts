@@ -198,7 +198,7 @@ function handshakeErrors(log: Logger): (error: Error & { code?: string }, socket
       unsaid += 1
       return
     }
-    log.warn({ problem, source: socket.remoteAddress, others: unsaid }, 'a connection was refused')
+    log.warn({ problem, source: socket.remoteAddress, others: unsaid }, 'a connection was rejected')
     ;[saidAt, unsaid] = [performance.now(), 0]
   }
 }

@@ -26,7 +26,7 @@ export const googleCalendarAdapter = (options: CalendarOptions): Adapter<Calenda
     action: 'google_calendar.create_event',
     requires: { provider: 'google', scopes: [scope] },
     readError: readGoogleError,
-    description: 'Makes an event in the primary calendar of the connected Google account and invites its attendees.',
+    description: 'Creates an event in the primary calendar of the connected Google account and invites its attendees.',
     guarantee:
       'At most one event per run: its id is made of the run, so Google rejects a second one, and after a lost response the event is looked up.',
     invites: 'Google sends each of them an invitation by mail.',
@@ -59,7 +59,7 @@ export const eventIdOf = (runId: string): string => `run${runId.toLowerCase().re
 
 function toMade(json: unknown): CreatedEvent {
   const parsed = response.safeParse(json)
-  if (!parsed.success) throw new ApiFailure('unclear', 'PROVIDER_GARBLED', 'google answered with something that is no event.')
+  if (!parsed.success) throw new ApiFailure('unclear', 'PROVIDER_GARBLED', 'google answered with something that is not an event.')
   return { id: parsed.data.id, link: parsed.data.htmlLink }
 }
 

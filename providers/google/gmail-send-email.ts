@@ -248,7 +248,7 @@ function judge(found: Exclude<Whereabouts, { at: 'drafts' }>, known: DraftPoint)
       return ended(
         'unknown',
         'MAIL_GONE',
-        'The draft of the mail is gone, and no sent message is found in its thread: somebody may have deleted either.',
+        'The draft of the mail is gone, and no sent message is found in its thread: someone may have deleted either.',
       )
     case 'unclear':
       return lost(`What became of the mail cannot be looked up: ${found.why}`)

@@ -25,7 +25,7 @@ export const graphCalendarAdapter = (options: CalendarOptions): Adapter<Calendar
     action: 'outlook_calendar.create_event',
     requires: { provider: 'microsoft', scopes: ['Calendars.ReadWrite'] },
     readError: readGraphError,
-    description: 'Makes an event in the calendar of the connected Microsoft account and invites its attendees.',
+    description: 'Creates an event in the calendar of the connected Microsoft account and invites its attendees.',
     guarantee:
       'At most one event per run: it carries a transactionId made of the run, by which Microsoft recognises a repeat and Relay looks the event up.',
     invites: 'Outlook sends each of them an invitation by mail.',
@@ -54,7 +54,7 @@ const toMade = ({ id, webLink }: z.output<typeof response>): CreatedEvent => ({ 
 
 function read<T>(schema: z.ZodType<T>, json: unknown): T {
   const parsed = schema.safeParse(json)
-  if (!parsed.success) throw new ApiFailure('unclear', 'PROVIDER_GARBLED', 'microsoft answered with something that is no event.')
+  if (!parsed.success) throw new ApiFailure('unclear', 'PROVIDER_GARBLED', 'microsoft answered with something that is not an event.')
   return parsed.data
 }
 

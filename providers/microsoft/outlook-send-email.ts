@@ -40,9 +40,9 @@ const requires: AccountRequirement = {
   provider: 'microsoft',
   scopes: [sendScope, draftScope],
   warn: (granted) => {
-    if (!granted.includes(sendScope)) return [`The account has not granted ${sendScope}: the mail cannot be sent. Connect it anew.`]
+    if (!granted.includes(sendScope)) return [`The account has not granted ${sendScope}: the mail cannot be sent. Reconnect it.`]
     if (granted.includes(draftScope)) return []
-    return [`The account has not granted ${draftScope}: if an answer is lost, nobody can find out here whether the mail went out.`]
+    return [`The account has not granted ${draftScope}: if a response is lost, Relay cannot find out whether the mail was sent.`]
   },
 }
 
@@ -199,7 +199,7 @@ export function graphMailAdapter(options: GraphMailOptions): Adapter<Mail> {
 
 function read<T>(schema: z.ZodType<T>, json: unknown): T {
   const parsed = schema.safeParse(json)
-  if (!parsed.success) throw new ApiFailure('unclear', 'PROVIDER_GARBLED', 'microsoft answered with something that is no message.')
+  if (!parsed.success) throw new ApiFailure('unclear', 'PROVIDER_GARBLED', 'microsoft answered with something that is not a message.')
   return parsed.data
 }
 
@@ -235,5 +235,5 @@ const gone = () =>
   ended(
     'unknown',
     'MAIL_GONE',
-    'Neither a draft of the mail nor the sent mail is there: somebody may have deleted it. Look among the deleted mails.',
+    'Neither a draft of the mail nor the sent mail exists: someone may have deleted it. Look in the deleted mails.',
   )

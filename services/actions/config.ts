@@ -32,7 +32,7 @@ export const variables = {
   ...apiVariables,
   sandbox: optional(url('RELAY_SANDBOX', 'A sandbox on this machine in the place of all providers; never in production', ['http'])),
   providerMs: duration('PROVIDER_TIMEOUT', 'How long one request to a provider may take', { default: '15s', minMs: 100, maxMs: 60_000 }),
-  providerRequests: integer('PROVIDER_CONCURRENCY', 'Requests to one provider under way at once; half of them for one workspace', {
+  providerRequests: integer('PROVIDER_CONCURRENCY', 'Maximum concurrent requests to one provider; half of them for one workspace', {
     default: '64',
     min: 2,
     max: 1000,
@@ -43,7 +43,7 @@ export const variables = {
   runLeaseMs: duration('RUN_LEASE', 'How long a run is held without a heartbeat before another replica may take it over', {
     default: '15s',
   }),
-  runActMs: duration('RUN_DEADLINE', 'How long an action may take, whoever still waits for it', { default: '60s' }),
+  runActMs: duration('RUN_DEADLINE', 'How long an action may take', { default: '60s' }),
   runDetailsMs: duration('RUN_DETAILS_RETENTION', 'How long the parameters and the result of a run that ended are kept', {
     default: '168h',
     minMs: 24 * 3_600_000,
@@ -52,14 +52,14 @@ export const variables = {
     default: '2160h',
     minMs: 24 * 3_600_000,
   }),
-  waitMs: duration('EXECUTE_WAIT', 'How long an execute waits for the same run under way elsewhere before it answers 409', {
+  waitMs: duration('EXECUTE_WAIT', 'How long an execute waits for the same run in progress elsewhere before it returns 409', {
     default: '5s',
   }),
   reconcileMs: duration('RECONCILE_EVERY', 'How often lost runs are looked for', { default: '1s' }),
   outboxMs: duration('OUTBOX_EVERY', 'How often the outcomes of ended runs that were not delivered are sent again', { default: '1s' }),
   webhookUrl: optional(text('WEBHOOK_URL', 'Where webhook.save sends when a preview names no url')),
   webhookMs: duration('WEBHOOK_TIMEOUT', 'How long a webhook receiver may take to answer', { default: '10s' }),
-  webhookDeliveries: integer('WEBHOOK_CONCURRENCY', 'Webhooks under way at once; half of them for one workspace', {
+  webhookDeliveries: integer('WEBHOOK_CONCURRENCY', 'Maximum concurrent webhooks; half of them for one workspace', {
     default: '256',
     min: 2,
     max: 5000,

@@ -54,7 +54,7 @@ await run('actions', variables, async (runtime) => {
   })
   outbox.start()
   runtime.onStop('outbox', () => outbox.stop())
-  runtime.onStop('runs under way', () => executor.drain())
+  runtime.onStop('runs in progress', () => executor.drain())
   runtime.mayTake('runs', config.runActMs)
   reconciler.start()
   runtime.onStop('reconciler', () => reconciler.stop())

@@ -1,4 +1,4 @@
-/** The parts of the service, put together over whichever stores there are, and what runs beside the calls. */
+/** Assembles the parts of the service over the given stores, with its background loops. */
 import type { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import { ConnectFlow } from './connect/connect.ts'
@@ -23,7 +23,7 @@ export interface AssemblyParts {
   readonly connections: ConnectionStore
   readonly revocations: RevocationStore
   readonly steps: ConnectStore
-  /** Those that do not forget by themselves, whether or not they are in use. */
+  /** The stores whose entries do not expire by themselves, whether or not they are in use. */
   readonly stepsToExpire: Pick<ConnectStore, 'expire'>
   readonly cache: TokenCache
   readonly journal: TokenJournal
@@ -36,7 +36,7 @@ export interface AssemblyParts {
   readonly keyStands: (keyId: string) => boolean
   readonly publicUrl: URL
   readonly returnOrigins: readonly string[]
-  /** How long one request to a provider may take, and a connection that has ended is kept, in milliseconds. */
+  /** The timeout of one request to a provider, and how long an ended connection is kept, in milliseconds. */
   readonly providerMs: number
   readonly endedMs: number
 }
@@ -45,7 +45,7 @@ export function assemble(all: AssemblyParts) {
   const { connections: store, revocations, steps, stepsToExpire, providers, instruments, providerMs } = all
   const connections = new Connections({ ...all, store })
   const tokenRevoker = new TokenRevoker({ ...all, store: revocations })
-  // The provider may have to be discovered first; the rest is for writing what it gave.
+  // The provider may have to be discovered first; the rest is for writing the new tokens.
   const refresh = new Refresh({ ...all, store, tokenRevoker, leaseMs: 2 * providerMs + 2000, waitMs: providerMs })
   const tokens = new Tokens({ ...all, store, refresh, provider: (name) => providers.get(name) })
   const onStep = (step: string, outcome: string) => instruments.steps.inc({ step, outcome })

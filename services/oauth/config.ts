@@ -1,4 +1,4 @@
-/** The variables of the oauth service and of its program for operators. */
+/** The variables of the oauth service and of its operator program. */
 import { readFileSync } from 'node:fs'
 import {
   type Config,
@@ -22,13 +22,13 @@ import { parseProviders } from './providers/providers-file.ts'
 import { type DeclaredProvider, Providers } from './providers/registry.ts'
 import { Vault } from './vault/vault.ts'
 
-/** Keys become a vault where they are read, so that nothing else ever holds them; every key that is wrong is named. */
+/** Keys become a vault where they are read, so that nothing else holds them; every invalid key is named. */
 function vault(name: string, doc: string): Variable<Vault> {
   const keys = secret(name, doc)
   return { ...keys, parse: (text) => new Vault(keys.parse(text).reveal().split(',')) }
 }
 
-/** What the service and relay-oauth.cli.ts need for what is kept. */
+/** The variables of stored tokens, for the service and relay-oauth.cli.ts. */
 export const storedVariables = {
   databaseUrl: secret('DATABASE_URL', "This service's own Postgres database, as postgres://user:password@host:port/database"),
   vault: vault(
@@ -37,7 +37,7 @@ export const storedVariables = {
   ),
 }
 
-/** A file that is not understood stops the start, like any other variable. */
+/** An invalid file stops the start, like any other variable. */
 const providersFile: Variable<readonly DeclaredProvider[]> = {
   name: 'OAUTH_PROVIDERS_FILE',
   doc: 'Further providers, as YAML; services/oauth/providers/providers-file.ts says how',
@@ -45,7 +45,7 @@ const providersFile: Variable<readonly DeclaredProvider[]> = {
   parse: (file) => (file === undefined ? [] : parseProviders(readFileSync(file, 'utf8'))),
 }
 
-/** Only how accounts are connected: no code of an API is loaded here. */
+/** The OAuth facet alone: no code of a provider's API is loaded here. */
 const builtIn = await Promise.all(providers.map(async ({ name, title, oauth }) => ({ name, title, facet: await oauth() })))
 
 /** The variables of one provider. */
@@ -83,7 +83,7 @@ export const variables = {
 
 type Read = Config<typeof variables>
 
-/** What a single variable cannot know of itself. Throws ConfigError. */
+/** Checks that concern several variables. Throws ConfigError. */
 export function checkConfig({ environment, publicUrl, returnOrigins, sandbox }: Read & { environment: string }): void {
   if (!isUsable(publicUrl, environment !== 'production')) {
     throw new ConfigError('PUBLIC_URL is not https; plain http is for loopback, outside production')
@@ -93,11 +93,11 @@ export function checkConfig({ environment, publicUrl, returnOrigins, sandbox }: 
   if (wrong !== undefined) throw new ConfigError(`OAUTH_RETURN_ORIGINS has ${JSON.stringify(wrong)}; an origin is like https://example.com`)
   if (sandbox === undefined) return
   if (environment === 'production') throw new ConfigError('RELAY_SANDBOX is set: in production accounts are real')
-  // Nothing is https there: what may be spoken to in the clear is on loopback.
+  // The sandbox has no https, so plain http must stay on loopback.
   if (!isUsable(new URL(`http://${sandbox.host}`), true)) throw new ConfigError('RELAY_SANDBOX is not on loopback')
 }
 
-/** Those of providers/, as they are here. */
+/** The providers of providers/, with the variables of this installation. */
 export const declared = (sandbox: URL | undefined, env?: NodeJS.ProcessEnv): DeclaredProvider[] =>
   builtIn.map(({ name, title, facet }) => {
     const { id, secret: secretName } = clientVariables(name)
@@ -105,8 +105,8 @@ export const declared = (sandbox: URL | undefined, env?: NodeJS.ProcessEnv): Dec
     return { name, title, clientIdVariable: id, clientSecretVariable: secretName, ...server }
   })
 
-/** Each with its client, where its variables are set. Throws ConfigError. */
+/** Each provider with its client, if its variables are set. Throws ConfigError. */
 export function providersOf({ sandbox, providersFile: more }: Read): Providers {
-  // Those of the file name their variables themselves.
+  // Providers of the file name their variables themselves.
   return new Providers([...declared(sandbox), ...more], (name) => readConfig({ value: optional(text(name, '')) }).value)
 }

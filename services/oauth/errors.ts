@@ -1,4 +1,4 @@
-/** The reasons that the oauth service answers with; `docs/errors.md` lists them. What a browser is told stands in connect/pages.ts. */
+/** The reasons of the oauth service; `docs/errors.md` lists them. The pages for browsers are in connect/pages.ts. */
 import { errorTable } from '#mesh/errors.ts'
 
 export const errors = errorTable('oauth', {

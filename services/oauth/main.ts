@@ -54,11 +54,11 @@ await run('oauth', variables, async (runtime) => {
     loop.start()
     onStop(name, () => loop.stop())
   }
-  onStop('refreshes under way', () => refresh.drain())
+  onStop('refreshes in progress', () => refresh.drain())
   onStop('tokens', () => tokens.stop())
   const checks = { postgres: () => database.ping(), redis: async () => void (await redis?.ping()) }
   const health = new Health({ services: ['relay.oauth.v1.OAuthService'], checks, optional: ['redis'], timeoutMs: 2000 })
-  // A step of connecting asks whether its key stands, and does not wait to be told: a replica serves when it can tell.
+  // A step of connecting checks its key at once: a replica serves when it can tell.
   await verifier.ready
   const service = oauthService({ connectFlow, disconnector, connections, tokens, providers })
   return serveGrpc(runtime, { services: [service], verifier, tls: own.tls, denials, health })

@@ -1,11 +1,11 @@
-/** What the oauth service counts. */
+/** The instruments of the oauth service. */
 import { type Backlog, backlogReader } from '#mesh/telemetry/backlog.ts'
 import type { Metrics } from '#mesh/telemetry/metrics.ts'
 import { pageErrors } from './connect/pages.ts'
 
 export type Instruments = ReturnType<typeof instruments>
 
-/** By step of connecting an account: what may become of it. */
+/** The outcomes of each step of connecting an account. */
 export const stepOutcomes = {
   authorize: ['begun'],
   start: ['shown', ...pageErrors],
@@ -19,7 +19,7 @@ function connectSteps(metrics: Metrics) {
   return steps
 }
 
-/** `providers`: the names of those that are known here. */
+/** `providers`: the names of the known providers. */
 export const instruments = (metrics: Metrics, providers: readonly string[] = []) => ({
   steps: connectSteps(metrics),
   refreshes: metrics.counter('oauth_refreshes_total', 'Token refreshes at a provider, by outcome', {
@@ -54,7 +54,7 @@ export const instruments = (metrics: Metrics, providers: readonly string[] = [])
   cacheFailures: metrics.counter('oauth_cache_failures_total', 'Token cache operations that failed because Redis did not respond'),
 })
 
-/** The gauges of revocations that have not succeeded yet. `look` reads the store. */
+/** The gauges of pending revocations. `look` reads the store. */
 export function showPendingRevocations(metrics: Metrics, look: () => Promise<Backlog>): void {
   const read = backlogReader(look, { count: 0, lagMs: 0 })
   metrics.gauge('oauth_revocations_pending', 'Token revocations that have not succeeded yet', [], async (gauge) =>

@@ -1,5 +1,5 @@
 /**
- * What operators do to the oauth service's database, with the service running or not:
+ * Operations on the oauth service's database, with the service running or not:
  *
  *   node services/oauth/relay-oauth.cli.ts rotate
  */
@@ -20,16 +20,16 @@ const about = `Tokens are served meanwhile. It may be stopped at any point and r
 
 Up to the last step it goes back in the same way: put the old key first, and run rotate.`
 
-/** Connections that are named when they cannot be opened; the others are counted. */
+/** Maximum connections that are named if they cannot be opened; the others are counted. */
 const maxListed = 20
-/** Between two lines of progress at least. */
+/** The minimum interval between two lines of progress. */
 const progressEveryMs = 1000
 
 function batchOf(option: string | undefined): number {
   if (option === undefined) return 100
   const batch = /^\d{1,4}$/.test(option) ? Number(option) : 0
   if (batch >= 1 && batch <= 1000) return batch
-  throw new UsageError(`--batch ${JSON.stringify(option.slice(0, 20))} is no number from 1 to 1000`)
+  throw new UsageError(`--batch ${JSON.stringify(option.slice(0, 20))} is not a number from 1 to 1000`)
 }
 
 const rotateKeys = command({
@@ -68,10 +68,10 @@ function sayLeft({ seen, rotated, refused }: Rotation, kid: string): number {
 
 const reasons = {
   unreadable: 'no key of the list opens it, or it was changed',
-  context_mismatch: 'it was made for another connection: somebody wrote it here',
+  context_mismatch: 'it was encrypted for another connection: someone wrote it here',
 } as const
 
-/** How many connections hold something that cannot be opened. */
+/** How many connections contain something that cannot be opened. */
 function sayRefused(refused: readonly UnreadableToken[]): number {
   for (const { workspace, connectionId, kind, reason } of refused.slice(0, maxListed)) {
     console.error(`connection ${connectionId} of ${JSON.stringify(workspace)}, ${kind} token: ${reasons[reason]}`)

@@ -1,4 +1,4 @@
-/** What ends here by time: steps of connecting, revocations that nobody could make, connections that nobody connected anew. */
+/** Deletes what has expired: steps of connecting, revocations that never succeeded, connections that were not reconnected. */
 import { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
 import type { ConnectStore } from './connect/store.ts'
@@ -17,18 +17,18 @@ export interface RetentionParts {
 }
 
 const intervalMs = 60_000
-/** How long a provider is asked to forget a token: as long as one may be opened with a key that has been replaced. */
+/** How long a revocation is retried: as long as a token may be opened with a replaced key. */
 export const revocationMs = 24 * 3_600_000
-/** Rows in one statement. */
+/** Rows per statement. */
 const limit = 200
 
-/** One round; whether there may be more. */
+/** One round. Returns whether there may be more. */
 export async function expireAll({ steps, revocations, connections, instruments, log, endedMs }: RetentionParts): Promise<boolean> {
   const counts = [await steps.expire(limit), await revocations.expire(revocationMs, limit), await connections.expire(endedMs, limit)]
   const [, given = 0] = counts
   if (given > 0) {
     instruments.revocationsGivenUp.inc(given)
-    log.warn({ count: given }, 'tokens could not be revoked at their provider for a day: it is given up')
+    log.warn({ count: given }, 'tokens could not be revoked at their provider within a day; gave up')
   }
   return counts.some((count) => count === limit)
 }

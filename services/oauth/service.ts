@@ -85,10 +85,10 @@ export function oauthService({ connectFlow, disconnector, connections, tokens, p
   })
 }
 
-/** Of a call whose caller, if it has one, is not whom it is about. */
+/** If the call's caller, if any, is not the owner. */
 const visitOf = ({ requestId, trace, source = '' }: Call): BrowserCall => ({ requestId, traceId: trace.traceId, source })
 
-/** A peer says whose connection it means: work without a caller, such as a reconciler's, has one too. */
+/** A peer names the owner of the connection: work without a caller, such as a reconciler's, has one too. */
 function required<Owner extends { workspace: string }>(owner: Owner | undefined): Owner {
   if (owner === undefined) throw meshErrors.INVALID_REQUEST()
   annotate({ workspace: owner.workspace })

@@ -215,7 +215,7 @@ describe('a navigation that fails is told so on a page', () => {
       throw new Error('password=hunter2')
     }
     const response = await navigate('/oauth/start/x')
-    await expectFailure(response, 500, /Something went wrong here/)
+    await expectFailure(response, 500, /An internal error occurred/)
     expect(response.headers.getSetCookie()).toEqual([])
   })
 
@@ -225,7 +225,7 @@ describe('a navigation that fails is told so on a page', () => {
     }
     const response = await navigate('/oauth/start/x')
     expect(response.headers.get('retry-after')).toBe('4')
-    await expectFailure(response, 503, /does not answer/)
+    await expectFailure(response, 503, /does not respond/)
   })
 
   test.each([
@@ -239,7 +239,7 @@ describe('a navigation that fails is told so on a page', () => {
     expect(response.headers.getSetCookie()).toEqual([])
     const text = await response.clone().text()
     expect(text).not.toContain('hunter2')
-    await expectFailure(response, 500, /logged under this request id/)
+    await expectFailure(response, 500, /under this request id/)
     await expect.poll(() => gateway.logged.some(({ request_id: id }) => id === response.headers.get('x-request-id'))).toBe(true)
     expect(JSON.stringify(gateway.logged)).not.toContain('hunter2')
   })

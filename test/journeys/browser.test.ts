@@ -89,7 +89,7 @@ test(
     expect(listed.body.connections).toMatchObject([{ account: 'you@example.com', status: 'connected' }])
 
     const again = await page.reload()
-    expect([again?.status(), await said(page)]).toEqual([410, expect.stringContaining('This link has ended')])
+    expect([again?.status(), await said(page)]).toEqual([410, expect.stringContaining('This link has expired')])
     expect([...asked].sort()).toEqual([harness.mesh.gateway, harness.mesh.sandbox].sort())
   },
 )

@@ -144,7 +144,7 @@ describe('a process that is told to stop', () => {
   test('has as long as any call may take where DRAIN_TIMEOUT is unset, and warns at its start where that is shorter', async () => {
     const running = start({ DRAIN_TIMEOUT: '1500ms' })
     // The longest deadline of the contract that it serves.
-    expect(await running.said('DRAIN_TIMEOUT is shorter than what is under way may take: the rest is cut at the end')).toMatchObject({
+    expect(await running.said('DRAIN_TIMEOUT is shorter than the longest work may take: the rest is cut at the end')).toMatchObject({
       what: 'calls',
       may_take_ms: 2000,
       drain_ms: 1500,

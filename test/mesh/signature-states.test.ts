@@ -32,7 +32,7 @@ describe('which signature keys count', () => {
   test('is not known until access was heard, to its last page', async () => {
     const { ring, keys } = keyring()
     expect(() => ring.of('outbound', 'acme')).toThrow(unavailable)
-    await expect(ring.soon('outbound', 'acme', AbortSignal.abort())).rejects.toThrow('not said yet')
+    await expect(ring.soon('outbound', 'acme', AbortSignal.abort())).rejects.toThrow('not reported the valid signature keys yet')
     expect(states.update(news({ states: [{ ...acme, generation: 2 }], sequence: 1, more: true }))).toBe(true)
     expect(() => ring.of('outbound', 'acme')).toThrow(unavailable)
     const waiting = ring.soon('outbound', 'acme', new AbortController().signal)

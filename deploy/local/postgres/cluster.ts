@@ -24,7 +24,7 @@ export function createCluster(place: string, password: string, binaries: Binarie
   if (existsSync(data)) {
     const major = readFileSync(join(data, 'PG_VERSION'), 'utf8').trim()
     if (major === binaries.major) return
-    const way = 'Move the data over, or begin anew with `make reset`.'
+    const way = 'Move the data over, or start again with `make reset`.'
     throw new Error(`${data} was made by Postgres ${major}, and this is Postgres ${binaries.major}. ${way}`)
   }
   rmSync(fresh, { recursive: true, force: true })

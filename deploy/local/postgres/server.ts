@@ -149,7 +149,7 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
   }
 
   const firstTime = !existsSync(data)
-  if (firstTime) log('making the database files, once')
+  if (firstTime) log('creating the database files, once')
   await start()
   if (account !== undefined) log(`Postgres runs as "${account.name}", since it refuses root`)
   if (!place.startsWith(folder)) log(`its data is in ${data}, since that account cannot reach ${folder}`)

@@ -33,7 +33,7 @@ function optionsOf(request: KeyRequest): string[] {
 export async function createKey(relayAccess: RelayAccess, request: KeyRequest): Promise<string> {
   const { code, stdout, stderr } = await relayAccess('create-key', ...optionsOf(request))
   const key = /\brly_[a-z]+_[0-9A-Za-z]{36}\b/.exec(stdout)?.[0]
-  if (code !== 0 || key === undefined) throw new Error(`no API key could be made: ${stderr.trim() || `exit code ${code}`}`)
+  if (code !== 0 || key === undefined) throw new Error(`no API key could be created: ${stderr.trim() || `exit code ${code}`}`)
   return key
 }
 
@@ -73,6 +73,6 @@ async function isLetIn(gateway: string, key: string): Promise<boolean> {
     // Right after its start, the gateway may not have data from access yet.
     return status !== 503
   }
-  if (!(await until(ask, 10_000, 100))) throw new Error('the gateway cannot say whether access knows the kept API key; see their logs')
+  if (!(await until(ask, 10_000, 100))) throw new Error('the gateway cannot tell whether access knows the stored API key; see their logs')
   return status !== 401
 }

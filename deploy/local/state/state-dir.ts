@@ -33,7 +33,7 @@ function readTable(path: string): Record<string, string> {
   try {
     return JSON.parse(text) as Record<string, string>
   } catch (error) {
-    throw new Error(`${path} is not JSON: mend it, or remove it to begin anew`, { cause: error })
+    throw new Error(`${path} is not JSON: fix it, or remove it to start again`, { cause: error })
   }
 }
 

@@ -10,7 +10,7 @@ const timed = z.strictObject({
   date_time: z
     .string()
     .regex(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?$/, 'must be a local time such as 2030-01-31T09:30, without an offset')
-    .refine(isWall, 'is no time of any day')
+    .refine(isWall, 'is not a valid date and time')
     .describe('What the clocks there show: YYYY-MM-DDTHH:MM.'),
   time_zone: z
     .string()
@@ -23,7 +23,7 @@ const wholeDay = z.strictObject({
   date: z
     .string()
     .regex(/^\d{4}-\d{2}-\d{2}$/, 'must be a day such as 2030-01-31')
-    .refine(isWall, 'is no day of any month')
+    .refine(isWall, 'is not a valid date')
     .describe('A day: YYYY-MM-DD. The end is the first day after the event.'),
 })
 
@@ -107,7 +107,7 @@ export function eventSummary(event: CalendarEvent, account: string | undefined, 
     `Create the event "${title}" in the calendar of ${account ?? 'the account that is yet to be connected'}`,
     `When: ${spanText(event)}`,
     ...(location === undefined ? [] : [`Where: ${location}`]),
-    attendees.length === 0 ? 'Nobody is invited.' : `Invited: ${attendees.map(said).join(', ')}`,
+    attendees.length === 0 ? 'No one is invited.' : `Invited: ${attendees.map(said).join(', ')}`,
     ...(attendees.length === 0 ? [] : [invites]),
     ...(description === undefined ? [] : ['Description:', description]),
   ].join('\n')

@@ -95,7 +95,7 @@ const oneEach = (mail: Recipients) => {
 
 export const mailParams = z
   .strictObject(fields)
-  .refine(oneEach, { path: ['to'], message: 'names somebody twice, here, in cc or in bcc', when })
+  .refine(oneEach, { path: ['to'], message: 'has a duplicate recipient, here, in cc or in bcc', when })
   .refine((mail) => recipientsOf(mail).length <= maxRecipients, {
     path: ['to'],
     message: `with cc and bcc these are more than ${maxRecipients}`,

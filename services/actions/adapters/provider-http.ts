@@ -155,7 +155,7 @@ export function providerApi(options: ApiOptions): ProviderApi {
     } catch (cause) {
       if (run.signal.aborted) throw stopped(cause)
       if (!(cause instanceof MeshError)) throw cause
-      const message = 'No token can be had: the account must be connected again, or another one is connected now.'
+      const message = 'No token is available: the account must be connected again, or a different one is connected now.'
       if (cause.code !== 'UNAVAILABLE' && cause.code !== 'DEADLINE_EXCEEDED')
         throw new ApiFailure('not-sent', 'CONNECTION_UNUSABLE', message, { cause })
       throw new ApiFailure('not-sent', 'TOKEN_UNAVAILABLE', 'No token can be had now.', { cause })

@@ -28,4 +28,4 @@ export const providerSlots = ({ max = 64, timeoutMs = 15_000, onTurn }: SlotsOpt
 export const busySentence = (why: Exclude<SlotRefusal, 'stopped'>): string =>
   why === 'full'
     ? 'too many requests wait here already. Try again later.'
-    : 'too many other requests were under way here, and its turn did not come in time. Try again later.'
+    : 'too many other requests were in flight here, and its turn did not come in time. Retry later.'

@@ -176,7 +176,7 @@ export function webhookAdapter(options: WebhookOptions): Adapter<WebhookParams> 
     if (run.signal.aborted) stop()
     try {
       const keys = await signingKeys(run.workspace, deadline.signal).catch(() => undefined)
-      if (keys === undefined) return notSent(new ConnectError('failed', 'which key signs for the workspace is not known now'), run)
+      if (keys === undefined) return notSent(new ConnectError('failed', 'the signature key of the workspace is not known now'), run)
       const connection = await network.connect(shown.url ?? '', run.workspace, deadline.signal).catch((error: unknown) => {
         if (error instanceof ConnectError) return error
         throw error
@@ -319,6 +319,6 @@ function classifyResponse({ status, location, text, truncated, unknownCoding }: 
 }
 
 function outcomeLost(run: RunHandle, more: string) {
-  const ask = `Ask the receiver whether it has webhook-id ${run.runId}; to send it anew, preview it again.`
+  const ask = `Ask the receiver whether it has webhook-id ${run.runId}; to send it again, preview it again.`
   return ended('unknown', 'WEBHOOK_OUTCOME_LOST', `A crash or an outage here hides whether the request was delivered. ${ask}${more}`)
 }

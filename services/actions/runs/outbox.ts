@@ -58,7 +58,7 @@ export class Outbox {
   /** Notifies of a run that ended here; never fails, because the relay follows. */
   tell(run: Run): void {
     const notification = this.#notify(run).catch((error: unknown) => {
-      this.#log.debug({ err: error, run_id: run.runId }, 'the relay will tell of this run')
+      this.#log.debug({ err: error, run_id: run.runId }, 'the relay will report this run')
     })
     this.#inFlight.add(notification)
     void notification.finally(() => this.#inFlight.delete(notification))
@@ -84,7 +84,7 @@ export class Outbox {
     const heard = due.filter((_, index) => results[index]!.status === 'fulfilled').map(({ runId }) => runId)
     if (heard.length > 0) await this.#store.told(heard)
     const failed = due.length - heard.length
-    if (failed > 0) this.#log.warn({ failed, told: heard.length }, 'some runs could not be told of; they are tried again')
+    if (failed > 0) this.#log.warn({ failed, reported: heard.length }, 'failed to report completed runs; will retry')
     return heard.length
   }
 }

@@ -44,7 +44,7 @@ const notActed: Outcome = {
   status: 'failed',
   error: {
     reason: 'NOT_ACTED' satisfies ExecutorReason,
-    message: 'nothing was sent: this process could not be sure of the run before it acted. Preview it again',
+    message: 'nothing was sent, because this process was not sure to own the run before it acted. Preview the action again',
   },
 }
 
@@ -91,7 +91,7 @@ export class RunExecutor {
    */
   disown(runId: string, attemptId: string): void {
     const disowning = this.#disown(runId, attemptId).catch((error: unknown) => {
-      this.#parts.log.warn({ err: error, run_id: runId }, 'a run that this process never began is left to whoever takes it over')
+      this.#parts.log.warn({ err: error, run_id: runId }, 'a run that this process never began is left for takeover')
     })
     this.#disowning.add(disowning)
     void disowning.finally(() => this.#disowning.delete(disowning))
@@ -120,10 +120,7 @@ export class RunExecutor {
       const attempt = { acted: false, recorded: false }
       const outcome = await this.#act(run, lease, attempt)
       if (outcome === undefined) {
-        log.warn(
-          { run_id: run.runId },
-          lease.isLost ? 'lost the run to another holder before its end' : 'left the run to whoever takes it over',
-        )
+        log.warn({ run_id: run.runId }, lease.isLost ? 'lost the run to another owner before its end' : 'left the run for takeover')
         return run
       }
       return await this.#end(run, outcome, attempt.acted)
@@ -187,7 +184,7 @@ export class RunExecutor {
       // What was recorded can be found, and cleaned up, after a takeover.
       const touchedNothing = run.epoch === 1 && !attempt.acted && !attempt.recorded
       if (error instanceof LeaseLostError || error instanceof RunStopped) return touchedNothing ? notActed : undefined
-      log.error({ err: error, run_id: run.runId, action: run.action }, 'an adapter failed in a way that it does not know')
+      log.error({ err: error, run_id: run.runId, action: run.action }, 'adapter threw an unexpected error')
       return unknown('INTERNAL', 'something went wrong here while acting; whether it took effect is not known')
     }
   }
@@ -206,7 +203,7 @@ export class RunExecutor {
       outbox.tell(ended)
       return ended
     }
-    log.warn({ run_id: run.runId, outcome: outcome.status }, 'this end came after another holder took the run')
+    log.warn({ run_id: run.runId, outcome: outcome.status }, 'run result came after a takeover')
     return (await this.#endLate(run, outcome)) ?? (await store.findRun(run.runId)) ?? run
   }
 
@@ -219,7 +216,7 @@ export class RunExecutor {
     for (let wait = firstWaitMs; ; wait = nextWaitMs(wait)) {
       const late = await this.#written(end, () => store.endLate(end))
       if (late !== undefined) {
-        log.warn({ run_id: run.runId, outcome: status, was: late.was }, 'the outcome that an earlier holder knows is written')
+        log.warn({ run_id: run.runId, outcome: status, was: late.was }, 'wrote the outcome that an earlier owner reported')
         metrics.endedLate(late.run)
         if (late.was === 'executing') metrics.ended(late.run, currentScope()?.trace)
         waiter.tell(late.run)
@@ -230,7 +227,7 @@ export class RunExecutor {
       const now = await this.#written(end, () => store.findRun(run.runId))
       if (now === undefined || hasEnded(now)) {
         if (now !== undefined && now.status !== status)
-          log.error({ run_id: run.runId, outcome: status, stays: now.status }, 'an earlier holder knows another outcome')
+          log.error({ run_id: run.runId, outcome: status, stays: now.status }, 'an earlier owner reports another outcome')
         return now
       }
       await this.#pause(wait)
@@ -245,7 +242,7 @@ export class RunExecutor {
         return await write()
       } catch (error) {
         if (!isUnavailable(error) || this.#stop.signal.aborted) throw error
-        this.#parts.log.warn({ run_id: runId, outcome: status }, 'the end of a run cannot be written yet')
+        this.#parts.log.warn({ run_id: runId, outcome: status }, 'the end of a run cannot be written yet; will retry')
         await this.#pause(wait)
       }
     }
@@ -277,7 +274,7 @@ function call(adapter: Adapter, run: Run, handle: RunHandle): Promise<Outcome> {
     // The action's schema became stricter after the preview: what was shown can no longer be done, and nothing else may be.
     const changed = {
       reason: 'PARAMS_NO_LONGER_VALID' satisfies ExecutorReason,
-      message: 'the action no longer takes these parameters; preview again',
+      message: 'the action no longer accepts these parameters; preview again',
     }
     return Promise.resolve({ status: run.epoch === 1 ? 'failed' : 'unknown', error: changed })
   }

@@ -54,7 +54,7 @@ export class StrandedClaims {
         completed += 1
       }
     }
-    if (freed + completed > 0) log.info({ freed, completed }, 'settled claims that nobody used any more')
+    if (freed + completed > 0) log.info({ freed, completed }, 'settled abandoned claims')
     return expired.length === maxPerRound && freed + completed > 0
   }
 }

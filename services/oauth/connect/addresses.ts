@@ -1,7 +1,7 @@
-/** Addresses of ours that browsers are sent to. */
+/** Our URLs that browsers visit. */
 import type { Provider } from '../providers/provider.ts'
 
 export const startPath = (ticket: string): string => `/oauth/start/${ticket}`
 
-/** The one redirect URI of a provider: what is registered there. */
+/** The only redirect URI of a provider: the one that is registered there. */
 export const redirectUri = (publicUrl: URL, { name }: Pick<Provider, 'name'>): string => new URL(`/oauth/${name}/callback`, publicUrl).href

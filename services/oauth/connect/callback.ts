@@ -1,4 +1,4 @@
-/** The browser that comes back from the provider: with the state that it was sent off with, and the cookie that binds it. */
+/** The browser returns from the provider, with the state that it was sent with, and the cookie that binds it. */
 import { randomUUID } from 'node:crypto'
 import type { Principal } from '#mesh/audit/event.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
@@ -25,18 +25,18 @@ export interface CallbackParts {
   readonly vault: Pick<Vault, 'seal' | 'open'>
   readonly connections: Pick<Connections, 'find' | 'made'>
   readonly tokenRevoker: Pick<TokenRevoker, 'dropped'>
-  /** Whether a key stands. Throws DEPENDENCY_UNAVAILABLE where that cannot be told now. */
+  /** Whether a key is active. Throws DEPENDENCY_UNAVAILABLE if that is unknown now. */
   readonly keyStands: (keyId: string) => boolean
   readonly cookies: Cookies
   readonly publicUrl: URL
   readonly returnOrigins: readonly string[]
   readonly log: Logger
-  /** Undefined where there is none, or it is not configured. */
+  /** Undefined if it does not exist, or is not configured. */
   readonly provider: (name: string) => Provider | undefined
   readonly isKnown: (name: string) => boolean
 }
 
-/** What a browser brings back; empty where it has none of it. */
+/** What a browser returns with; missing values are empty. */
 export interface CallbackRequest {
   readonly provider: string
   readonly state: string
@@ -46,13 +46,13 @@ export interface CallbackRequest {
   readonly cookie: string
 }
 
-/** Of the call that a browser makes: whom it is for stands in the step. */
+/** The call of the browser; the pending authorization says for whom it is. */
 export type BrowserCall = Pick<Principal, 'requestId' | 'traceId' | 'source'>
 
-/** How it ended: `outcome` is for counting. */
+/** The result; `outcome` is for counting. */
 interface CallbackEnd {
   readonly outcome: string
-  /** A refusal, with the cookies to take back, or a page of its own. */
+  /** An error page, with the cookies to clear, or another page. */
   readonly answer: PageResponse | { readonly refusal: PageError; readonly setCookies: string[] }
 }
 
@@ -71,11 +71,11 @@ export class Callback {
     const key = { kind: 'state', ...reference } as const
     const pending = readState((await store.find(key)) ?? '')
     if (pending === undefined) return refused('ended')
-    // Whoever has not the cookie, be it a program that looks at links, uses nothing up.
+    // A request without the cookie, such as one of a program that checks links, uses up nothing.
     if (!cookies.holds(request.cookie, reference.hash, pending.cookieHash)) return refused('otherBrowser')
     // What a key began ends with the key.
     if (!this.#mayGoOn(pending)) return refused('ended')
-    // Whatever comes of it, this state has been used.
+    // This state is used up, whatever the result.
     const done = [cookies.clear(reference.hash)]
     if ((await store.take(key)) === undefined) return refused('ended', done)
     const provider = this.#parts.provider(pending.provider)
@@ -88,12 +88,12 @@ export class Callback {
     }
   }
 
-  /** Throws DEPENDENCY_UNAVAILABLE where it cannot be told. */
+  /** Throws DEPENDENCY_UNAVAILABLE if it is unknown. */
   #mayGoOn(pending: PendingState): boolean {
     return leftMs(pending) > 0 && this.#parts.keyStands(pending.asker.keyId)
   }
 
-  /** Once more, when tokens have been granted: in doubt they are not kept. */
+  /** Checked again once tokens have been granted: in doubt they are not kept. */
   #mayConnect(pending: PendingState): boolean {
     try {
       return this.#mayGoOn(pending)
@@ -102,11 +102,11 @@ export class Callback {
     }
   }
 
-  /** What speaks against an answer before anybody is asked. */
+  /** What rejects a response before any request to the provider. */
   #refusal(request: CallbackRequest, pending: PendingState, provider: Provider | undefined): PageError | undefined {
     if (pending.provider !== request.provider) return 'refused'
     if (provider === undefined) return 'unavailable'
-    // Also of an error: one that another server sent says nothing (RFC 9207, 2.4).
+    // Errors too: one from another server says nothing (RFC 9207, 2.4).
     if (request.iss !== '' && !isIssuer(provider, request.iss)) return 'refused'
     if (request.error !== '') return this.#denied(request.error, provider)
     return request.code === '' ? 'malformed' : undefined
@@ -118,8 +118,11 @@ export class Callback {
     if (code === 'server_error' || code === 'temporarily_unavailable') return 'unavailable'
     const persons = ['access_denied', 'consent_required', 'interaction_required', 'login_required', 'account_selection_required']
     if (persons.includes(code)) return 'notGranted'
-    // It is not the person's: this installation asks for what it may not.
-    this.#parts.log.error({ provider: name, code }, 'the provider refuses what this installation asks: look at its client and its scopes')
+    // Not the person's fault: this installation requests something that it may not.
+    this.#parts.log.error(
+      { provider: name, code },
+      'the provider rejects the request of this installation: check its client and its scopes',
+    )
     return 'unavailable'
   }
 
@@ -143,12 +146,12 @@ export class Callback {
     const { account, issuer, subject } = connected
     const drop = () => tokenRevoker.dropped(connected, { ...owner, connectionId: randomUUID(), issuer, subject })
     const before = await connections.find(owner)
-    // Last: from here on nothing is waited for but the store of what is made.
+    // Last: from here on only the store of the new connection is awaited.
     if (!this.#mayConnect(pending)) {
       await drop()
       return refused('ended', setCookies)
     }
-    // The same account stays the same connection: what was previewed with it can still be executed.
+    // The same account keeps its connection: what was previewed with it can still be executed.
     const same = before !== undefined && isSameAccount(before, connected) ? before : undefined
     if (connected.refreshToken === undefined && same?.tokens.refresh === undefined && requestsOfflineAccess(provider, scopes)) {
       if (pending.reconsent) {
@@ -187,20 +190,20 @@ export class Callback {
     }
   }
 
-  /** What a person hears where something did not work; whoever operates this hears it by the log. */
+  /** The page for the person; the operator gets the log line. */
   #failed(error: unknown, { name: provider }: Pick<Provider, 'name'>, { requestId: request_id }: BrowserCall): PageError {
     const { log } = this.#parts
     if (error instanceof VaultError) {
-      log.error({ reason: error.reason, request_id }, 'the verifier of a state does not open')
+      log.error({ reason: error.reason, request_id }, 'the verifier of a state cannot be decrypted')
       return error.reason === 'context_mismatch' ? 'refused' : 'ended'
     }
     if (!(error instanceof ProviderError)) throw error
     const { failure } = error
     if (failure.kind === 'foreign') return 'refused'
     if (failure.kind === 'refused' && failure.code === 'invalid_grant') return 'ended'
-    // A client that is not accepted, or a request that is not: nobody connects until somebody has looked.
+    // A rejected client or an invalid request: no account can be connected until an operator has looked.
     const level = failure.kind === 'refused' ? 'error' : 'warn'
-    log[level]({ provider, ...failure, request_id }, 'the provider did not exchange a code')
+    log[level]({ provider, ...failure, request_id }, 'the provider did not exchange the code')
     return 'unavailable'
   }
 }

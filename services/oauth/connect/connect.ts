@@ -1,8 +1,8 @@
 /**
- * Connecting an account, in steps that each can be taken once: whoever has a key gets a ticket; a person who opens its link reads what it
- * is for, and continues from there; their browser is bound by a cookie and sent to the provider with a state; the browser that comes back
- * with both has connected. Ticket and state name their workspace, are known here by their hash alone, and end after ten minutes; all of it
- * ends after twenty, and with the key that began it.
+ * Connects an account, in steps that can each be taken once. A caller with a key gets a ticket. A person who opens its link reads what it
+ * is for, and continues from there. Their browser is bound by a cookie and sent to the provider with a state. The browser that returns with
+ * both has connected. Ticket and state name their workspace, are stored only as hashes, and expire after ten minutes; everything expires
+ * after twenty, and with the key that began it.
  */
 import type { Principal } from '#mesh/audit/event.ts'
 import { MeshError, meshErrors } from '#mesh/errors.ts'
@@ -30,14 +30,14 @@ export interface ConnectFlowParts {
   vault: Pick<Vault, 'seal' | 'open'>
   connections: Pick<Connections, 'find' | 'made' | 'hasRoom'>
   tokenRevoker: Pick<TokenRevoker, 'dropped'>
-  /** Whether a key stands that began to connect. Throws DEPENDENCY_UNAVAILABLE where that cannot be told now. */
+  /** Whether the key that began to connect is active. Throws DEPENDENCY_UNAVAILABLE if that is unknown now. */
   keyStands: (keyId: string) => boolean
-  /** Where browsers reach this; https, but for http on loopback. */
+  /** The public URL for browsers; https, except http on loopback. */
   publicUrl: URL
-  /** Origins that a browser may be sent on to when it has connected. */
+  /** Origins that a browser may be redirected to after connecting. */
   returnOrigins: readonly string[]
   log: Logger
-  /** Told what became of each step, in words of a closed set. */
+  /** Called with the outcome of each step, from a closed set. */
   onStep?: (step: Step, outcome: string) => void
 }
 
@@ -45,13 +45,13 @@ type Step = 'authorize' | 'start' | 'continue' | 'callback'
 
 export interface AuthorizeRequest {
   readonly provider: string
-  /** All that the provider's actions need when empty. */
+  /** If empty, everything that the provider's actions need. */
   readonly scopes: readonly string[]
-  /** A page of ours says how it went when empty. */
+  /** If empty, a page of ours shows the result. */
   readonly returnTo: string
-  /** SHA-256, in hex, of the session of the one browser that may connect; any may where it is undefined. */
+  /** SHA-256, in hex, of the session of the only browser that may connect; any may if undefined. */
   readonly session?: string | undefined
-  /** When the key of whoever asks expires, in epoch milliseconds: what it began ends with it. */
+  /** When the caller's key expires, in epoch milliseconds: what it began ends with it. */
   readonly keyExpiresAtMs?: number | undefined
 }
 
@@ -80,8 +80,8 @@ export class ConnectFlow {
   }
 
   /**
-   * Makes a ticket. Throws UNKNOWN_PROVIDER, OAUTH_NOT_CONFIGURED, RETURN_NOT_ALLOWED, INVALID_REQUEST, CONNECTION_LIMIT; UNAUTHENTICATED
-   * where the key expires as it asks: verifiers believe its last token a few seconds longer.
+   * Creates a ticket. Throws UNKNOWN_PROVIDER, OAUTH_NOT_CONFIGURED, RETURN_NOT_ALLOWED, INVALID_REQUEST, CONNECTION_LIMIT; UNAUTHENTICATED
+   * if the key expires during the call: verifiers accept its last token a few seconds longer.
    */
   async authorize(asker: Principal, request: AuthorizeRequest): Promise<AuthorizeResult> {
     const { provider: name, scopes: wanted, returnTo, session, keyExpiresAtMs = Infinity } = request
@@ -101,33 +101,33 @@ export class ConnectFlow {
     return { startUrl, provider: name, scopes, expiresAt: new Date(now + leftMs({ endsAt }, now)) }
   }
 
-  /** The page of a ticket. It uses nothing up. */
+  /** The page of a ticket. It uses up nothing. */
   start(ticket: string, cookie: string, visit: BrowserCall): Promise<PageResponse> {
     return this.#answer('start', visit, async () => ended('shown', await this.#start.show(ticket, cookie)))
   }
 
-  /** What that page's form leads to: the provider. */
+  /** The redirect to the provider, after that page's form. */
   proceed({ ticket, formToken, cookie }: { ticket: string; formToken: string; cookie: string }, visit: BrowserCall): Promise<PageResponse> {
     return this.#answer('continue', visit, async () => ended('sent', await this.#start.proceed(ticket, formToken, cookie)))
   }
 
-  /** Takes back the browser that was sent off. */
+  /** Receives the browser that returns from the provider. */
   callback(request: CallbackRequest, visit: BrowserCall): Promise<PageResponse> {
     return this.#answer('callback', visit, () => this.#callback.receive(request, visit))
   }
 
-  /** A browser is answered with a page, also where a part of this is away. */
+  /** A browser always gets a page, even if a dependency is unavailable. */
   async #answer(step: Step, visit: BrowserCall, work: () => Promise<FinishedConnect>): Promise<PageResponse> {
     const { log } = this.#parts
     const request_id = visit.requestId
     const { outcome, answer: response } = await work().catch((error: unknown) => {
-      if (error instanceof ProviderError) log.warn({ ...error.failure, request_id }, 'a provider does not answer')
+      if (error instanceof ProviderError) log.warn({ ...error.failure, request_id }, 'a provider does not respond')
       else if (!(error instanceof MeshError && error.code === 'UNAVAILABLE')) throw error
       return ended('', 'unavailable')
     })
     this.#told(step, outcome)
     if (!('refusal' in response)) return response
-    log.info({ step, refusal: response.refusal, request_id }, 'connecting an account did not go on')
+    log.info({ step, refusal: response.refusal, request_id }, 'account connection step rejected')
     return errorPage(response.refusal, request_id, response.setCookies)
   }
 
@@ -144,7 +144,7 @@ interface FinishedConnect {
 
 interface ConnectRefusal {
   readonly refusal: PageError
-  /** Those that are of no use any more. */
+  /** Cookies that are no longer needed. */
   readonly setCookies: string[]
 }
 

@@ -1,14 +1,17 @@
-/** The cookies of connecting (RFC 6265bis): what ties a form, and then a state, to one browser; and the one of a session elsewhere in Relay. */
+/**
+ * The cookies of connecting (RFC 6265bis): one binds a form, and then a state, to one browser; another is that of a session elsewhere in
+ * Relay.
+ */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 
 export interface Cookies {
-  /** The secret that a browser has for forms; undefined where it has none, or several. */
+  /** The browser's secret for forms; undefined if it has none, or several. */
   formSecret(header: string): string | undefined
-  /** The Set-Cookie header that gives it one. */
+  /** The Set-Cookie header that sets it. */
   bindForm(secret: string, lifetimeMs: number): string
   /** The Set-Cookie header that binds a browser to the state of this hash. */
   bind(stateHash: string, secret: string, lifetimeMs: number): string
-  /** The one that takes it back. */
+  /** The one that clears it. */
   clear(stateHash: string): string
   /** Whether a Cookie header has exactly one of that name, with the secret of this hash. */
   holds(header: string, stateHash: string, secretHash: string): boolean
@@ -17,13 +20,13 @@ export interface Cookies {
 }
 
 /**
- * On https with the prefix that lets no other host and no plain page set it. Plain http (on loopback, where a page of ours is under
- * development) knows neither that prefix nor Secure.
+ * On https with the prefix that prevents other hosts and plain pages from setting it. Plain http (on loopback, for development) supports
+ * neither that prefix nor Secure.
  */
 export function cookies({ secure }: { secure: boolean }): Cookies {
   const prefix = secure ? '__Host-' : ''
   const formName = `${prefix}relay-oauth-form`
-  // One for each state: who connects two accounts at once has two.
+  // One per state: a person who connects two accounts at once has two.
   const nameOf = (stateHash: string) => `${prefix}relay-oauth-${stateHash.slice(0, 8)}`
   const attributes = (sameSite: 'Lax' | 'Strict', maxAge: number) =>
     `Path=/; ${secure ? 'Secure; ' : ''}HttpOnly; SameSite=${sameSite}; Max-Age=${maxAge}`
@@ -33,9 +36,9 @@ export function cookies({ secure }: { secure: boolean }): Cookies {
       const value = only(header, formName)
       return value !== undefined && /^[A-Za-z0-9_-]{43}$/.test(value) ? value : undefined
     },
-    // Strict: forms are sent by a page of this site.
+    // Strict: a page of this site sends the forms.
     bindForm: (secret, lifetimeMs) => `${formName}=${secret}; ${attributes('Strict', seconds(lifetimeMs))}`,
-    // Lax: it is to come along when the provider sends the browser back, which is a navigation from another site.
+    // Lax: it must be sent when the provider redirects the browser back, which is a navigation from another site.
     bind: (stateHash, secret, lifetimeMs) => `${nameOf(stateHash)}=${secret}; ${attributes('Lax', seconds(lifetimeMs))}`,
     clear: (stateHash) => `${nameOf(stateHash)}=; ${attributes('Lax', 0)}`,
     holds: (header, stateHash, secretHash) => isOf(only(header, nameOf(stateHash)), secretHash),
@@ -43,7 +46,7 @@ export function cookies({ secure }: { secure: boolean }): Cookies {
   }
 }
 
-/** What a form holds so that no page of others can send it: made of the browser's secret, for one ticket. 43 characters. */
+/** The token in a form that keeps other sites from sending it: derived from the browser's secret, for one ticket. 43 characters. */
 export const formToken = (secret: string, ticketHash: string): string => createHmac('sha256', secret).update(ticketHash).digest('base64url')
 
 export function isFormToken(shown: string, secret: string, ticketHash: string): boolean {
@@ -54,7 +57,7 @@ export function isFormToken(shown: string, secret: string, ticketHash: string): 
 const isOf = (value: string | undefined, sha256: string): boolean =>
   value !== undefined && timingSafeEqual(createHash('sha256').update(value).digest(), Buffer.from(sha256, 'hex'))
 
-/** The value of the one cookie of this name. */
+/** The value of the only cookie of this name. */
 function only(header: string, name: string): string | undefined {
   const values = header
     .split(';')

@@ -1,4 +1,4 @@
-/** Ending a connection: forgotten here at once and whatever happens then; the provider is asked to forget it too, until it has. */
+/** Ends a connection: it is deleted here at once, whatever happens then; the provider is asked to revoke it until it has. */
 import type { Principal } from '#mesh/audit/event.ts'
 import type { Connections } from '../connections/connections.ts'
 import { errors } from '../errors.ts'
@@ -17,7 +17,7 @@ export class Disconnector {
     this.#parts = parts
   }
 
-  /** Whether the provider confirmed at once that it forgot the tokens. Throws CONNECTION_NOT_FOUND, also for another's. */
+  /** Whether the provider confirmed the revocation at once. Throws CONNECTION_NOT_FOUND, also for another actor's. */
   async disconnect(by: Principal, connectionId: string): Promise<{ revoked: boolean }> {
     const { connections, tokenRevoker } = this.#parts
     let revocation: Revocation | undefined

@@ -1,17 +1,17 @@
 /**
- * What a person sees who is connecting an account. A page says what they can do, never which check failed: whoever tries things out learns
- * nothing from it.
+ * The pages that a person sees while connecting an account. A page says what they can do, never which check failed, so that an attacker
+ * learns nothing.
  */
 import { type Html, html } from '#mesh/html.ts'
 
-/** The whole answer to a browser. */
+/** The complete response to a browser. */
 export interface PageResponse {
   readonly status: number
-  /** Where a redirect goes; empty for a page. */
+  /** The target of a redirect; empty for a page. */
   readonly location: string
   readonly setCookies: string[]
   readonly html: string
-  /** Where the browser goes by itself after the page; empty for nowhere. */
+  /** The URL that the browser opens by itself after the page; empty for none. */
   readonly forward: string
   /** Whether the page has a form. */
   readonly form: boolean
@@ -23,22 +23,22 @@ interface Words {
   readonly text: string
 }
 
-/** Every page that is not the end one hopes for. */
+/** Error pages. */
 export const words = {
   malformed: { status: 400, title: 'This link is not complete', text: 'Go back to where you came from and connect again.' },
   ended: {
     status: 410,
-    title: 'This link has ended',
+    title: 'This link has expired',
     text: 'Links like this work once, for ten minutes. Go back to where you came from and connect again.',
   },
   otherBrowser: {
     status: 403,
-    title: 'Not the browser that began this',
+    title: 'Please finish in the browser you started in',
     text: 'Connect in one browser from beginning to end, with cookies allowed. Go back to where you came from and connect again.',
   },
   refused: {
     status: 400,
-    title: 'This answer cannot be used',
+    title: 'This response cannot be used',
     text: 'Nothing was connected. Go back to where you came from and connect again.',
   },
   notGranted: {
@@ -49,7 +49,7 @@ export const words = {
   unknownProvider: { status: 404, title: 'There is no such provider', text: 'Nothing was connected.' },
   unavailable: {
     status: 503,
-    title: 'This does not work just now',
+    title: 'Temporarily unavailable',
     text: 'Nothing was connected. Wait a little, go back to where you came from and connect again.',
   },
 } as const satisfies Record<string, Words>
@@ -65,24 +65,24 @@ export function errorPage(refusal: PageError, requestId: string, setCookies: str
 export interface ConsentParts {
   workspace: string
   actor: string
-  /** As people read it. */
+  /** For people. */
   provider: string
-  /** What is asked for, in words. */
+  /** The requested permissions, in words. */
   permissions: readonly string[]
-  /** Where the form is sent: a path here. */
+  /** The target of the form: a path here. */
   action: string
   formToken: string
   setCookies: string[]
 }
 
-/** What somebody reads before anything happens: whoever sent them the link, they learn here whose Relay it is. */
+/** The page before anything happens: it says whose Relay this is, whoever sent the link. */
 export function consentPage({ workspace, actor, provider, permissions, action, formToken, setCookies }: ConsentParts): PageResponse {
   const lines = [
     paragraph(`You are about to connect an account of yours at ${provider} to Relay. Nothing has happened yet.`),
     page`<dl>${[definition('Workspace', workspace), definition('Actor', actor), definition('Provider', provider)]}</dl>`,
-    paragraph(`Afterwards, whoever acts as this actor in this workspace can do the following as your ${provider} account:`),
+    paragraph(`Afterwards, anyone who acts as this actor in this workspace can do the following as your ${provider} account:`),
     list(permissions),
-    page`<p><strong>Did somebody else send you this link? Then close this page.</strong>
+    page`<p><strong>Did someone else send you this link? Then close this page.</strong>
 Your account would belong to their workspace, and they could act as you.</p>`,
     page`<form method="post" action="${action}"><input type="hidden" name="form_token" value="${formToken}">`,
     page`<button>Continue to ${provider}</button></form>`,
@@ -90,17 +90,17 @@ Your account would belong to their workspace, and they could act as you.</p>`,
   return { ...plain, form: true, setCookies, html: document(`Connect an account at ${provider}`, lines) }
 }
 
-/** What is shown on the way to the provider, for as long as that takes. */
+/** Shown on the way to the provider, for as long as that takes. */
 export function forwardPage({ provider, url, setCookies }: { provider: string; url: string; setCookies: string[] }): PageResponse {
   const lines = [page`<p>If nothing happens, <a href="${url}">continue to ${provider}</a>.</p>`]
   return { ...plain, forward: url, setCookies, html: document(`Continuing to ${provider}`, lines) }
 }
 
 export interface ConnectedParts {
-  /** As people read it. */
+  /** For people. */
   provider: string
   account: string
-  /** What was asked for and not granted. */
+  /** The requested scopes that were not granted. */
   missing: readonly string[]
   setCookies: string[]
 }
@@ -114,7 +114,7 @@ export function connectedPage({ provider, account, missing, setCookies }: Connec
   return { ...plain, setCookies, html: document(`${provider} is connected`, lines) }
 }
 
-/** The provider gave nothing that lasts: it has to be asked for consent once more. `startUrl` is on our own origin. */
+/** The provider granted no refresh token: consent must be requested once more. `startUrl` is on our own origin. */
 export function reconsentPage({
   provider,
   startUrl,
@@ -146,7 +146,7 @@ const definition = (term: string, text: string) => page`<dt>${term}</dt><dd><bdi
 const paragraph = (text: string) => page`<p>${text}</p>`
 const reference = (requestId: string) => page`<p><small>Request ${requestId}</small></p>`
 
-/** No script, no style, nothing from elsewhere; and the address, which holds a code, is told to nobody. */
+/** No script, no style, nothing from other origins; and the URL, which contains a code, is never sent as a referrer. */
 function document(title: string, lines: readonly Html[]): string {
   return page`<!doctype html>
 <html lang="en">
@@ -164,7 +164,7 @@ ${{ html: lines.map((line) => line.html).join('\n') }}
 `.html
 }
 
-/** HTML as `html` makes it. Characters that are invisible, or turn the text around them, are shown as U+FFFD: names come from strangers. */
+/** HTML from `html`. Invisible characters, and characters that reorder text, are shown as U+FFFD: names come from strangers. */
 function page(parts: TemplateStringsArray, ...values: (string | Html | readonly Html[])[]): Html {
   return html(parts, ...values.map((value) => (typeof value === 'string' ? visible(value) : value)))
 }

@@ -1,4 +1,4 @@
-/** What is kept between the steps of connecting, as JSON. It holds no token and, but for what the vault sealed, no secret. */
+/** The data between the steps of connecting, as JSON. It contains no token and, except for what the vault encrypted, no secret. */
 import { z } from 'zod'
 
 const askerForm = z.object({
@@ -12,27 +12,27 @@ const askerForm = z.object({
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 
-/** What somebody with a key began. */
+/** What a caller with a key began. */
 const ticketForm = z.object({
-  /** Who asked. */
+  /** The caller. */
   asker: askerForm,
   provider: z.string(),
   scopes: z.array(z.string()),
-  /** Where the browser ends up; a page of ours where empty. It was checked when it came in. */
+  /** Where the browser ends up; a page of ours if empty. It was checked when it arrived. */
   returnTo: z.string(),
-  /** Whether the provider is to ask for consent also where it had it before. */
+  /** Whether the provider must request consent again. */
   reconsent: z.boolean(),
-  /** SHA-256, as hex, of the session of the browser that it is for; any browser's where there is none. */
+  /** SHA-256, as hex, of the session of the browser that it is for; any browser's if absent. */
   session: sha256.optional(),
-  /** When all of it ends, in epoch milliseconds, whatever is begun anew on the way; absent in what a release before decision 0033 wrote. */
+  /** When all of it expires, in epoch milliseconds, whatever is restarted on the way; absent in data of releases before decision 0033. */
   endsAt: z.number().optional(),
 })
 
-/** What a browser was sent to the provider with. */
+/** The data of a browser that was sent to the provider. */
 const stateForm = ticketForm.extend({
   /** SHA-256 of the cookie, as hex. */
   cookieHash: sha256,
-  /** Of PKCE (RFC 7636), sealed by the vault. */
+  /** Of PKCE (RFC 7636), encrypted by the vault. */
   verifier: z.string(),
   /** Of the id_token. */
   nonce: z.string(),
@@ -43,7 +43,7 @@ export type PendingState = Readonly<z.infer<typeof stateForm>>
 
 export const writeStep = (step: Ticket | PendingState): string => JSON.stringify(step)
 
-/** Undefined for what was not written here, e.g. by a version to come. */
+/** Undefined for other data, e.g. of a later version. */
 export const readTicket = (json: string): Ticket | undefined => read(ticketForm, json)
 export const readState = (json: string): PendingState | undefined => read(stateForm, json)
 

@@ -1,6 +1,6 @@
 /**
- * From a link to the provider. The link is a page that anybody may look at, as often as they like, without using anything up: people are
- * sent links, and programs look at them first. What it leads to happens by its form alone, in the browser that was shown the page.
+ * From a link to the provider. The link is a page that anyone may open, as often as they like, without using it up: links are sent to
+ * people, and programs open them first. Only its form has an effect, in the browser that was shown the page.
  */
 import type { Protocol } from '../providers/protocol.ts'
 import { type Provider, permissionsOf } from '../providers/provider.ts'
@@ -19,9 +19,9 @@ export interface StartParts {
   readonly vault: Pick<Vault, 'seal'>
   readonly cookies: Cookies
   readonly publicUrl: URL
-  /** Whether a key stands. Throws DEPENDENCY_UNAVAILABLE where that cannot be told now. */
+  /** Whether a key is active. Throws DEPENDENCY_UNAVAILABLE if that is unknown now. */
   readonly keyStands: (keyId: string) => boolean
-  /** Undefined where it is not configured. */
+  /** Undefined if it is not configured. */
   readonly provider: (name: string) => Provider | undefined
 }
 
@@ -38,7 +38,7 @@ export class Start {
     this.#parts = parts
   }
 
-  /** What the link leads to, in words, and the form to continue by. */
+  /** What the link is for, in words, and the form to continue. */
   async show(text: string, cookie: string): Promise<PageResponse | PageError> {
     const { cookies } = this.#parts
     const found = await this.#find(text, cookie)
@@ -58,7 +58,7 @@ export class Start {
     })
   }
 
-  /** Exchanges the ticket for a state, and sends the browser on to the provider with it. */
+  /** Exchanges the ticket for a state, and redirects the browser to the provider with it. */
   async proceed(text: string, shown: string, cookie: string): Promise<PageResponse | PageError> {
     const { cookies, store } = this.#parts
     const found = await this.#find(text, cookie)
@@ -66,7 +66,7 @@ export class Start {
     const { reference, ticket, provider } = found
     const secret = cookies.formSecret(cookie)
     if (secret === undefined || !isFormToken(shown, secret, reference.hash)) return 'otherBrowser'
-    // A provider that has to be asked first, and does not answer, costs nobody their link.
+    // If the provider must be discovered first and does not respond, the link stays valid.
     const { url, pending, state } = await this.#prepare(ticket, provider)
     if ((await store.take({ kind: 'ticket', ...reference })) === undefined) return 'ended'
     const browser = newNonce()

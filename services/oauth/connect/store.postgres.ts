@@ -1,4 +1,4 @@
-/** Steps of connecting in Postgres: taken by the one DELETE that finds the row. All time is the database's. */
+/** Steps of connecting in Postgres: taken by the one DELETE that finds the row. All times are the database's. */
 import type { Database } from '#mesh/postgres/database.ts'
 import { statementMaker } from '#mesh/postgres/statement.ts'
 import { type ConnectStore, type StepKey, maxSteps } from './store.ts'
@@ -30,7 +30,7 @@ const columnsOf = ({ kind, workspace, hash }: StepKey) => [kind, workspace, Buff
 const statement = statementMaker('connect ')
 
 const statements = {
-  /** Who adds one removes some that have expired, so that they do not pile up, and the actor's oldest beyond so many. */
+  /** Adding a step removes some expired ones, so that they do not pile up, and the actor's oldest beyond the limit. */
   put: statement(
     'put',
     `WITH expired AS (

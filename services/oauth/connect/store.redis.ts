@@ -1,11 +1,12 @@
-/** Steps of connecting in Redis: taken by GETDEL, forgotten by their time to live; and for each actor the keys of those that there may be. */
+/** Steps of connecting in Redis: taken by GETDEL, expired by their time to live; and per actor the keys of their possible steps. */
 import type { Redis } from 'ioredis'
 import { meshErrors } from '#mesh/errors.ts'
 import { Script } from '#mesh/redis/script.ts'
 import { type ConnectStore, type StepKey, maxSteps } from './store.ts'
 
 /**
- * KEYS: the step; the actor's steps, by when they end. ARGV: content; life in ms; steps at the most. The oldest make room. Whether a key of the second is still there does not matter: it has been taken, or ended.
+ * KEYS: the step; the actor's steps, by expiry. ARGV: content; lifetime in ms; maximum steps. The oldest make room. It does not matter
+ * whether a key of the second still exists: it was taken, or expired.
  */
 const put = `
 if not redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2], 'NX') then return 0 end
@@ -23,20 +24,20 @@ return 1`
 
 export interface RedisConnectStoreParts {
   readonly redis: Redis
-  /** Before every key, e.g. of a test. */
+  /** A prefix for every key, e.g. for tests. */
   readonly prefix?: string
 }
 
 export function redisConnectStore({ redis, prefix = '' }: RedisConnectStoreParts): ConnectStore {
   const script = new Script(put)
   script.keepLoaded(redis)
-  // The hash has one length and stands last: no workspace's name makes one key pass for another.
+  // The hash has a fixed length and comes last: no workspace's name makes one key look like another.
   const keyOf = ({ kind, workspace, hash }: StepKey) => `${prefix}oauth:${kind}:${workspace}:${hash}`
   const stepsOf = (workspace: string, actor: string) => `${prefix}oauth:steps:${[workspace, actor].map(encodeURIComponent).join(':')}`
   return {
     async put({ actor, content, lifetimeMs, ...key }) {
       const keys = [keyOf(key), stepsOf(key.workspace, actor)]
-      // Redis takes no life of 0.
+      // Redis accepts no lifetime of 0.
       const stored = await script.run(redis, keys, [content, Math.max(1, Math.ceil(lifetimeMs)), maxSteps]).catch(unavailable)
       if (stored === 0) throw new Error('a step of this key is there already')
     },
@@ -45,7 +46,7 @@ export function redisConnectStore({ redis, prefix = '' }: RedisConnectStoreParts
       return (await redis.get(keyOf(key)).catch(unavailable)) ?? undefined
     },
 
-    // Redis forgets them by itself.
+    // Redis expires them by itself.
     expire: async () => 0,
 
     async take(key) {

@@ -1,6 +1,6 @@
 /**
- * Where the steps of connecting wait for the browser: seen by every replica, across restarts, and taken once. A store that cannot be
- * reached throws DEPENDENCY_UNAVAILABLE; whether a step was taken is then not known, and it counts as taken.
+ * The steps of connecting, until the browser takes them: visible to every replica, across restarts, and taken once. An unreachable store
+ * throws DEPENDENCY_UNAVAILABLE; whether a step was taken is then unknown, and it counts as taken.
  */
 import type { StateToken } from './state-token.ts'
 
@@ -11,23 +11,23 @@ export interface StepKey extends StateToken {
 }
 
 export interface PutStep extends StepKey {
-  /** Whose it is, within the workspace. */
+  /** Its owner, within the workspace. */
   readonly actor: string
   readonly content: string
-  /** In milliseconds; 0 for one that has ended already. */
+  /** In milliseconds; 0 for an expired one. */
   readonly lifetimeMs: number
 }
 
-/** Steps that one actor may have; a further one takes the place of the oldest. */
+/** Maximum steps of one actor; another one replaces the oldest. */
 export const maxSteps = 50
 
 export interface ConnectStore {
-  /** Keeps it for its life. What stands under a key is never replaced: throws where there is something. */
+  /** Stores it for its lifetime. An existing key is never replaced: throws if there is one. */
   put(step: PutStep): Promise<void>
-  /** Looks at it and leaves it there. Undefined: it was taken, has expired, or never was. */
+  /** Reads it without taking it. Undefined: it was taken, has expired, or never existed. */
   find(key: StepKey): Promise<string | undefined>
-  /** Takes it away, in one step: of many who ask at once one gets it. Undefined as above. */
+  /** Takes it atomically: of concurrent calls one gets it. Undefined as above. */
   take(key: StepKey): Promise<string | undefined>
-  /** Forgets up to so many that have ended, where they do not go by themselves; how many. */
+  /** Deletes up to `limit` expired steps, if they do not expire by themselves. Returns how many. */
   expire(limit: number): Promise<number>
 }

@@ -1,4 +1,4 @@
-/** Making a ticket: what a link of ours names, until somebody continues from it. */
+/** Issues tickets: the name of a link of ours, until a person continues from it. */
 import { startPath } from './addresses.ts'
 import { hashOf, newNonce, writeReference } from './state-token.ts'
 import { type Ticket, writeStep } from './pending-authorization.ts'
@@ -6,17 +6,17 @@ import type { ConnectStore } from './store.ts'
 
 export interface TicketParts {
   readonly store: Pick<ConnectStore, 'put'>
-  /** Where browsers reach this. */
+  /** The public URL for browsers. */
   readonly publicUrl: URL
 }
 
-/** How long a ticket, and then a state, may be taken. */
+/** How long a ticket, and then a state, is valid. */
 export const stepMs = 600_000
 
 /** How long connecting may take, from the first link to the connection, in milliseconds. */
 export const connectMs = 2 * stepMs
 
-/** How long a step of it may be taken from now on, in milliseconds; 0 once it has ended. */
+/** How long a step of it is valid from now on, in milliseconds; 0 once it has ended. */
 export const leftMs = ({ endsAt = Infinity }: Pick<Ticket, 'endsAt'>, now = Date.now()): number =>
   Math.max(0, Math.min(stepMs, endsAt - now))
 

@@ -1,13 +1,13 @@
-/** Whose account a connection is: by what the provider knows it by, never by an address, which can change hands. Pure. */
+/** Identifies the account of a connection: by the provider's identifier, never by an address, which can change owners. Pure. */
 
 export interface Identity {
-  /** The issuer's identifier, as it names itself. */
+  /** The issuer's identifier. */
   readonly issuer?: string | undefined
-  /** The account's own there; absent where the provider does not say. */
+  /** The account's identifier there; absent if the provider reports none. */
   readonly subject?: string | undefined
 }
 
-/** What is not known is the same as nothing else. */
+/** An unknown identifier equals no other. */
 export const isSameAccount = (one: Identity, other: Identity): boolean =>
   isKnown(one) && one.issuer === other.issuer && one.subject === other.subject
 

@@ -1,4 +1,4 @@
-/** What is done with connections, each act with its audit event: made, looked up, removed. Refreshing is in tokens/. */
+/** Creates, finds and removes connections, each act with its audit event. Refreshing is in tokens/. */
 import { randomUUID } from 'node:crypto'
 import { type Principal, type AuditEvent, auditEvent } from '#mesh/audit/event.ts'
 import { errors } from '../errors.ts'
@@ -9,7 +9,7 @@ import type { Connection, ConnectionStore, LeasedConnection, NewConnection, Owne
 export interface ConnectionsParts {
   readonly store: ConnectionStore
   readonly cache: TokenCache
-  /** Called after each act: its audit event waits to be told. */
+  /** Called after each act: its audit event is pending. */
   readonly acted?: () => void
 }
 
@@ -29,26 +29,26 @@ export class Connections {
     return this.#parts.store.list(workspace, actor)
   }
 
-  /** Whether the owner may have a connection: one more, where there is none yet. */
+  /** Whether the owner may have a connection: one more, if there is none yet. */
   async hasRoom(owner: Owner): Promise<boolean> {
     const { store } = this.#parts
     return (await store.find(owner)) !== undefined || !(await store.isFull(owner.workspace))
   }
 
-  /** Keeps what a provider granted, in the place of the owner's earlier connection; what is to be revoked of that one is written with it. */
+  /** Stores what a provider granted, in place of the owner's earlier connection. What must be revoked of that one is written with it. */
   async made(made: NewConnection, by: Principal, revokes?: Revokes): Promise<Connection> {
     const { store, cache, acted } = this.#parts
     const connection = await store.upsert(made, connectionEvent(by, 'connection.made', made), revokes)
-    // What stood before it, not what may be read from now on.
+    // The earlier state, not what can be read from now on.
     cache.forget({ ...connection, epoch: connection.epoch - 1 })
     acted?.()
     return connection
   }
 
-  /** Forgets a connection of whoever asks. What comes back is for the provider to forget too; undefined: there was none. */
+  /** Deletes a connection of the caller. Returns what the provider must revoke; undefined: there was none. */
   async remove(by: Principal, connectionId: string, revokes?: Revokes): Promise<LeasedConnection | undefined> {
     const { store, cache, acted } = this.#parts
-    // The provider is known only once the row is gone: the event is told without it.
+    // The provider is known only once the row is deleted: the event is written without it.
     const event = auditEvent('oauth', by, { action: 'connection.removed', outcome: 'success', targets: [`connection:${connectionId}`] })
     const removed = await store.disconnect(by.workspace, by.actor, connectionId, event, revokes)
     if (removed === undefined) return undefined
@@ -57,7 +57,7 @@ export class Connections {
     return removed
   }
 
-  /** Forgets up to so many whose owners have had to connect anew for so long; how many they were. */
+  /** Deletes up to `limit` connections whose owners have not reconnected for so long. Returns how many. */
   async expire(endedMs: number, limit: number): Promise<number> {
     const { store, acted } = this.#parts
     const count = await store.expire(endedMs, limit, expiryOf)
@@ -66,7 +66,7 @@ export class Connections {
   }
 }
 
-/** What ends by time is nobody's act: the event is of its owner, without a key. */
+/** Expiry is not an act of a caller: the event names the owner, without a key. */
 function expiryOf(connection: Connection): AuditEvent {
   const { workspace, actor } = connection
   return connectionEvent(
@@ -88,10 +88,10 @@ export function connectionEvent(
   return auditEvent('oauth', by, { action, outcome: 'success', reason, targets })
 }
 
-/** Where an account is connected, or connected anew. */
+/** Where an account is connected, or reconnected. */
 export const authorizePath = (provider: string): string => `/oauth/${provider}/authorize`
 
-/** The connection that was meant, if it can act. Throws NOT_CONNECTED, CONNECTION_CHANGED, REAUTH_REQUIRED, each with where to connect. */
+/** The requested connection, if it can act. Throws NOT_CONNECTED, CONNECTION_CHANGED, REAUTH_REQUIRED, each with where to connect. */
 export function usable(
   found: LeasedConnection | undefined,
   { provider, connectionId }: Owner & { connectionId: string },

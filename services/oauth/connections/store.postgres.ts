@@ -1,4 +1,4 @@
-/** Connections in Postgres: each change is one statement that names the epoch it knows, or a short transaction; nothing is held between. */
+/** Connections in Postgres: each change is one statement with the epoch that it knows, or a short transaction; nothing is held between. */
 import type { AuditEvent } from '#mesh/audit/event.ts'
 import type { Database, Queries } from '#mesh/postgres/database.ts'
 import { beat, beatStatement, hasBeatenFor } from '#mesh/postgres/heartbeat.ts'
@@ -182,14 +182,14 @@ const toLeased = (row: Row): LeasedConnection => ({
   unfinished: row.unfinished,
 })
 
-/** Before every id, so that a batch is a walk along the index wherever it begins. */
+/** Before every id, so that a batch is an index range wherever it begins. */
 const firstId = '00000000-0000-0000-0000-000000000000'
 const statement = statementMaker('connections ')
 
 const msUntil = (column: string) => `greatest(coalesce(extract(epoch FROM ${column} - clock_timestamp()), 0), 0)::float8 * 1000`
 const inMs = (parameter: string) => `clock_timestamp() + ${parameter}::float8 * interval '1 millisecond'`
 
-/** When the tokens came, in microseconds. */
+/** When the tokens were written, in microseconds. */
 const version = `(extract(epoch FROM coalesce(refreshed_at, connected_at)) * 1000000)::bigint`
 
 const columns = `connection_id, workspace, actor, provider, account, issuer, subject, scopes, status, reason, access_sealed, access_expires_at,
@@ -197,7 +197,7 @@ const columns = `connection_id, workspace, actor, provider, account, issuer, sub
   ${msUntil('rest_until')} AS rest_ms, failures, ${version}::text AS version, connected_at, refreshed_at`
 
 const nextEpoch = `epoch = nextval('connection_epochs')`
-/** Whoever took this epoch. What has another status has no lease to end. */
+/** The holder of this epoch. Any other status has no lease to end. */
 const holding = `connection_id = $1 AND epoch = $2 AND status = 'connected'`
 
 const statements = {
@@ -223,7 +223,7 @@ const statements = {
     'disconnect',
     `DELETE FROM connections WHERE workspace = $1 AND actor = $2 AND connection_id = $3 RETURNING ${columns}`,
   ),
-  /** Of code that did not say when. */
+  /** Written by code that did not record the time. */
   stampEnded: statement(
     'stamp ended',
     `UPDATE connections SET ended_at = clock_timestamp() WHERE connection_id = ANY (ARRAY (
@@ -244,7 +244,7 @@ const statements = {
      UPDATE connections SET ${nextEpoch}, lease_until = ${inMs('$3')}
      WHERE ${holding} AND (lease_until IS NULL OR lease_until <= (SELECT at FROM steady)) RETURNING epoch`,
   ),
-  /** A provider that rotates says the new refresh token, one that does not says none. */
+  /** A provider with rotation returns the new refresh token, others return none. */
   writeRefreshed: statement(
     'write refreshed',
     `WITH before AS (SELECT status FROM connections WHERE connection_id = $1 FOR UPDATE),

@@ -1,13 +1,13 @@
 /**
- * Access tokens outside the database, for while it is away: as the vault sealed them, until they expire. What is in the database is the
- * truth: it is asked first, and a cache that does not answer is none.
+ * Access tokens outside the database, for when it is unavailable: as the vault encrypted them, until they expire. The database is the truth
+ * and is asked first; a cache that does not respond counts as empty.
  *
- * Whatever is written here has the epoch of its row, and nothing with an earlier one takes its place: not even what somebody who was slow
- * read before the connection was removed.
+ * Every entry has the epoch of its row, and no entry with an earlier epoch replaces it: not even one that a slow process read before the
+ * connection was removed.
  */
 import type { LeasedConnection, Owner } from './store.ts'
 
-/** What is needed to hand out a token without the database. */
+/** What is needed to return a token without the database. */
 export interface CachedToken {
   readonly connectionId: string
   readonly epoch: number
@@ -18,24 +18,24 @@ export interface CachedToken {
 
 export interface TokenCache {
   find(owner: Owner): Promise<CachedToken | undefined>
-  /** In the background: nobody waits for it. */
+  /** In the background: no caller waits for it. */
   put(held: LeasedConnection): void
-  /** What has this epoch or an earlier one; in the background as well. */
+  /** Entries with this epoch or an earlier one; in the background as well. */
   forget(owner: Owner & { readonly epoch: number }): void
 }
 
-/** Where there is no Redis: tokens are handed out while Postgres answers. */
+/** Without Redis: tokens are available while Postgres responds. */
 export const noCache: TokenCache = {
   find: async () => undefined,
   put: () => undefined,
   forget: () => undefined,
 }
 
-/** As `oauth:token:google:acme:ann`; what has a colon in its name cannot pass for another. */
+/** As `oauth:token:google:acme:ann`; a colon in a name cannot make it look like another. */
 export const cacheKey = ({ provider, workspace, actor }: Owner): string =>
   `oauth:token:${[provider, workspace, actor].map(encodeURIComponent).join(':')}`
 
-/** JSON; short names, since there is one for each connection. */
+/** JSON; short names, because there is one per connection. */
 export function writeCached({ connectionId, scopes, tokens }: LeasedConnection): string {
   return JSON.stringify({ c: connectionId, s: scopes, a: tokens.access, x: tokens.accessExpiresAt.getTime() })
 }

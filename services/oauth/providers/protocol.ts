@@ -1,7 +1,7 @@
 /**
- * OAuth 2.0 and OpenID Connect with a provider, by oauth4webapi: authorization code with PKCE (RFC 6749, 7636), the issuer in the answer
- * (RFC 9207), id_tokens, refresh, revocation (RFC 7009). All that goes out is bounded in time and size, follows no redirect and reaches
- * nothing but the provider's own endpoints. What fails throws ProviderError, which holds nothing of what the provider wrote.
+ * OAuth 2.0 and OpenID Connect with a provider, by oauth4webapi: authorization code with PKCE (RFC 6749, 7636), the issuer in the response
+ * (RFC 9207), id_tokens, refresh, revocation (RFC 7009). Requests are limited in time and size, follow no redirect, and go only to the
+ * provider's own endpoints. Failures throw ProviderError, which contains nothing that the provider wrote.
  */
 import * as oauth from 'oauth4webapi'
 import type { JsonObject } from '#providers/oauth.ts'
@@ -13,61 +13,61 @@ export interface AuthorizationParts {
   redirectUri: string
   state: string
   verifier: string
-  /** For the id_token; sent where OpenID is spoken. */
+  /** For the id_token; sent if OpenID is used. */
   nonce: string
   scopes: readonly string[]
-  /** Whether who consented before is to consent again. */
+  /** Whether a person who consented before must consent again. */
   reconsent: boolean
 }
 
 export interface CodeParts {
   code: string
-  /** As the callback had it; empty where it had none. */
+  /** As in the callback; empty if it had none. */
   iss: string
   redirectUri: string
   verifier: string
   nonce: string
-  /** What was asked for. */
+  /** The requested scopes. */
   scopes: readonly string[]
 }
 
-/** What a token endpoint granted. */
+/** The grant of a token endpoint. */
 export interface TokenGrant {
   readonly accessToken: string
   readonly expiresInMs: number
-  /** Absent where the provider gave none: the one that there is stays good. */
+  /** Absent if the provider granted none: the existing one stays valid. */
   readonly refreshToken: string | undefined
-  /** Absent where it did not say: those that were asked for (RFC 6749, 5.1). */
+  /** Absent if it did not report any: then those that were requested (RFC 6749, 5.1). */
   readonly scopes: readonly string[] | undefined
 }
 
 export interface AccountGrant extends TokenGrant {
   readonly scopes: readonly string[]
-  /** The account's address, or what else it is known by. */
+  /** The account's address, or another name. */
   readonly account: string
-  /** What the provider itself knows the account by; undefined where it does not say. */
+  /** The provider's own identifier of the account; undefined if it reports none. */
   readonly issuer: string | undefined
   readonly subject: string | undefined
 }
 
 export interface Protocol {
-  /** Where a browser goes to consent. */
+  /** The URL where a browser consents. */
   authorizationUrl(provider: Provider, parts: AuthorizationParts): Promise<URL>
-  /** Tokens for a code, and whose they are. `foreign`: the answer is not from this provider. */
+  /** Exchanges a code for tokens, and identifies the account. `foreign`: the response is not from this provider. */
   exchangeCode(provider: Provider, parts: CodeParts): Promise<AccountGrant>
   refresh(provider: Provider, refreshToken: string): Promise<TokenGrant>
-  /** Whether the provider confirmed that it forgot the token and what was made from it. False where it cannot be told to. */
+  /** Whether the provider confirmed the revocation of the token and what derives from it. False if it does not support that. */
   revoke(provider: Provider, token: string, kind: 'access' | 'refresh'): Promise<boolean>
 }
 
 export interface ProtocolParts {
-  /** How long one request to a provider may take, in milliseconds. */
+  /** The timeout of one request to a provider, in milliseconds. */
   requestMs: number
 }
 
-/** Of providers that do not say how long a token lives, and of those whose tokens do not expire; no other is believed for longer than a day. */
+/** For providers that report no lifetime, and those whose tokens do not expire; no other token counts as valid for longer than a day. */
 const lifetimeMs = { unsaid: 3_600_000, max: 24 * 3_600_000, ever: 100 * 365 * 24 * 3_600_000 }
-/** How long a discovery document is believed. */
+/** How long a discovery document is cached. */
 const discoveredMs = 3_600_000
 
 type Server = oauth.AuthorizationServer
@@ -77,7 +77,7 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
   const keys = new Map<string, oauth.JWKSCacheInput>()
   const connections = new ProviderConnections()
 
-  /** Options of every request: to these endpoints alone. */
+  /** Options of every request: to these endpoints only. */
   const going = ({ name, allowHttp }: Provider, endpoints: readonly (string | undefined)[], timeoutMs = requestMs) => ({
     [oauth.customFetch]: boundedFetch({
       provider: name,
@@ -98,7 +98,7 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
     const server = discover(provider)
     const entry = { server, until: performance.now() + discoveredMs }
     discovered.set(provider.issuer, entry)
-    // One that failed is asked again by the next; until then all wait for one answer.
+    // After a failure the next call tries again; until then all wait for one response.
     server.catch(() => discovered.get(provider.issuer) === entry && discovered.delete(provider.issuer))
     return server
   }
@@ -123,7 +123,7 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
     return accountBy(info, claims?.iss ?? server.issuer, accountName(info))
   }
 
-  /** Whose account it is, where the provider says it in its own way. */
+  /** The account, if the provider reports it in its own way. */
   async function accountRead(provider: Provider, server: Server, accessToken: string): Promise<Account> {
     const { [oauth.customFetch]: fetch } = goingTo(provider, server)
     const headers = { accept: 'application/json', authorization: `Bearer ${accessToken}`, 'user-agent': 'Relay' }
@@ -156,7 +156,7 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
     exchangeCode: guarded(async (provider, { code, iss, redirectUri, verifier, nonce, scopes }) => {
       const found = await serverOf(provider)
       if (iss !== '' && !isIssuer(provider, iss)) throw ownError('foreign')
-      // Where the server says that it names itself, an answer without that is not its own.
+      // If the server declares that it names itself, a response without that is not its own.
       if (iss === '' && found.authorization_response_iss_parameter_supported === true) throw ownError('foreign')
       const server = iss === '' ? found : { ...found, issuer: iss }
       const client = clientOf(provider)
@@ -177,7 +177,7 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
         await oauth.validateApplicationLevelSignature(issued, response, { ...options, [oauth.jwksCache]: cache })
       }
       const account = await accountOf(provider, issued, tokens.access_token, claims)
-      // Without an expiry, and nothing to replace it with, it is good until the provider refuses it.
+      // Without an expiry, and without a replacement, it is valid until the provider rejects it.
       const unsaidMs = tokens.refresh_token === undefined ? lifetimeMs.ever : lifetimeMs.unsaid
       const granted = toGrant(provider, tokens, unsaidMs)
       return { ...granted, scopes: granted.scopes ?? [...scopes], ...account }
@@ -186,7 +186,7 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
     refresh: guarded(async (provider, refreshToken) => {
       const server = await serverOf(provider)
       const client = clientOf(provider)
-      // Longer than anybody waits for it: what a refresh token is exchanged for cannot be had again.
+      // Longer than any caller waits: what a refresh token is exchanged for cannot be requested again.
       const options = goingTo(provider, server, 2 * requestMs)
       const response = await standard(
         provider,
@@ -207,7 +207,7 @@ export function oauthProtocol({ requestMs }: ProtocolParts): Protocol {
   }
 }
 
-/** Whatever it throws is a ProviderError. */
+/** It throws only ProviderError. */
 const guarded =
   <Args extends unknown[], Result>(work: (...args: Args) => Promise<Result>) =>
   async (...args: Args): Promise<Result> => {
@@ -230,13 +230,13 @@ function configured({ issuer, endpoints }: Provider): Server {
   }
 }
 
-/** The JSON object of a response; undefined where it is something else. */
+/** The JSON object of a response; undefined if it is anything else. */
 async function objectIn(response: Response): Promise<JsonObject | undefined> {
   const body: unknown = await response.json()
   return typeof body === 'object' && body !== null && !Array.isArray(body) ? (body as JsonObject) : undefined
 }
 
-/** A token response as the standard has it, of a provider that writes it otherwise. */
+/** A standard token response, for a provider with its own format. */
 async function standard({ readTokenResponse }: Provider, response: Response): Promise<Response> {
   if (readTokenResponse === undefined || !response.ok) return response
   const body = await objectIn(response)
@@ -245,7 +245,7 @@ async function standard({ readTokenResponse }: Provider, response: Response): Pr
   return new Response(JSON.stringify(read.body), { status: read.status, headers: { 'content-type': 'application/json' } })
 }
 
-/** Clocks differ: half a minute either way is no forgery. */
+/** Clocks differ: half a minute either way is not a forgery. */
 const clientOf = ({ clientId }: Provider): oauth.Client => ({ client_id: clientId, [oauth.clockTolerance]: 30 })
 
 function authOf({ clientAuth, clientSecret }: Provider): oauth.ClientAuth {
@@ -254,8 +254,8 @@ function authOf({ clientAuth, clientSecret }: Provider): oauth.ClientAuth {
 }
 
 /**
- * A server that speaks for many tenants names the account's own in its id_token: that one is expected, if it is one of the provider's. All
- * else of the id_token is checked afterwards.
+ * A server for many tenants names the account's tenant in its id_token: that issuer is expected, if it is one of the provider's. The rest
+ * of the id_token is checked afterwards.
  */
 async function ofTenant(provider: Provider, server: Server, response: Response): Promise<Server> {
   if (!response.ok || !server.issuer.includes('{')) return server
@@ -268,14 +268,14 @@ async function ofTenant(provider: Provider, server: Server, response: Response):
 }
 
 function toGrant(provider: Provider, tokens: oauth.TokenEndpointResponse, unsaidMs = lifetimeMs.unsaid): TokenGrant {
-  // RFC 6750; a token of another type is of no use to the adapters.
+  // RFC 6750; adapters cannot use a token of another type.
   if (tokens.token_type !== 'bearer') throw ownError('unreadable')
   const { access_token: accessToken, expires_in: seconds, refresh_token: refreshToken, scope } = tokens
   const expiresInMs = seconds === undefined ? unsaidMs : Math.min(seconds * 1000, lifetimeMs.max)
   return { accessToken, expiresInMs, refreshToken, scopes: scope === undefined ? undefined : readScopes(provider, scope) }
 }
 
-/** At most as long as an address may be (RFC 5321, 4.5.3.1.3), and nothing that a terminal would act on. */
+/** At most as long as an address (RFC 5321, 4.5.3.1.3), and without control characters. */
 const isPlain = (value: unknown): value is string => typeof value === 'string' && /^[^\p{Cc}\p{Cf}]{1,320}$/u.test(value)
 
 const accountName = (claims: Readonly<Record<string, unknown>> | undefined): string | undefined =>

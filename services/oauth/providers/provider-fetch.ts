@@ -1,4 +1,4 @@
-/** How a provider is reached: at its own endpoints, within a time, to an answer of a bounded size, and nowhere that it points to. */
+/** Requests to a provider: only to its own endpoints, within a timeout, with a limited response, and without following redirects. */
 import { ConnectError } from '#mesh/outgoing/connect.ts'
 import { ExchangeError, type ExchangeResponse } from '#mesh/outgoing/exchange.ts'
 import { ConnectionPool } from '#mesh/outgoing/pool.ts'
@@ -8,13 +8,13 @@ import { isUsable } from './provider.ts'
 import { ownError } from './provider-error.ts'
 
 export interface FetchParts {
-  /** Whose endpoints they are, by its name. */
+  /** The name of the provider. */
   provider: string
-  /** Whether http on loopback will do. */
+  /** Whether http on loopback is allowed. */
   allowHttp: boolean
-  /** All URLs that may be asked. */
+  /** All URLs that may be requested. */
   endpoints: readonly string[]
-  /** For the whole of it, in milliseconds. */
+  /** For the whole request, in milliseconds. */
   requestMs: number
   connections: ProviderConnections
 }
@@ -25,10 +25,10 @@ interface Options {
   body?: URLSearchParams | string | null | undefined
 }
 
-/** Larger than any token answer or set of keys. */
+/** Larger than any token response or set of keys. */
 const maxBytes = 256 * 1024
 
-/** Connections to the origins of providers: as many origins as operators configured. */
+/** Connections to the origins of providers, which operators have configured. */
 export class ProviderConnections {
   readonly #lookup: Lookup
   readonly #pools = new Map<string, ConnectionPool>()
@@ -44,7 +44,7 @@ export class ProviderConnections {
   }
 }
 
-/** Throws ProviderError, with nothing in it of what was sent or came back. */
+/** Throws ProviderError, which contains nothing that was sent or received. */
 export function boundedFetch({ provider, allowHttp, endpoints, requestMs, connections }: FetchParts) {
   const allowed = new Set(endpoints)
   return async (address: string, { method, headers, body }: Options): Promise<Response> => {
@@ -78,11 +78,11 @@ export function boundedFetch({ provider, allowHttp, endpoints, requestMs, connec
   }
 }
 
-/** As the Fetch standard has it for such a body. */
+/** As the Fetch standard defines it for such a body. */
 const contentType = (body: Options['body']): Record<string, string> =>
   body instanceof URLSearchParams ? { 'content-type': 'application/x-www-form-urlencoded;charset=UTF-8' } : {}
 
-/** Only a whole answer is one: the rest of what was too long, or ended early, might say something else. */
+/** Only a complete response counts: the rest of one that was too long, or ended early, might say something else. */
 function standardResponse({ status, headers, bytes, complete, unknownCoding }: ExchangeResponse): Response {
   if (!complete) throw ownError(bytes.length >= maxBytes || unknownCoding !== undefined ? 'unreadable' : 'unreachable')
   const copied = new Headers()

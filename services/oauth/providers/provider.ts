@@ -1,32 +1,35 @@
-/** What is said and understood of a provider's scopes and addresses. Pure. */
+/** A provider's scopes and URLs. Pure. */
 
 import { isUuid } from '#mesh/uuid.ts'
 import { isLoopback } from '#mesh/loopback.ts'
 import type { OAuthServer } from '#providers/oauth.ts'
 
-/** A provider that accounts can be connected at, with the client that this installation is there. */
+/** A provider at which accounts can be connected, with this installation's client. */
 export interface Provider extends OAuthServer {
   /** As in paths: `google`. */
   readonly name: string
-  /** As people read it: `Google`. */
+  /** For people: `Google`. */
   readonly title: string
   readonly clientId: string
-  /** A function, so that no log that is given a provider has it. */
+  /** A function, so that it never appears in a log of the provider. */
   readonly clientSecret: () => string
 }
 
-/** What is asked for on the way to the rest: providers name these otherwise, or not at all, in what they say was granted. */
+/** Scopes that are requested along with the rest: providers rename or omit these in what they report as granted. */
 const identityScopes: ReadonlySet<string> = new Set(['openid', 'email', 'profile', 'offline_access'])
 
 /** A scope-token of RFC 6749, 3.3. */
 export const isScope = (text: string): boolean => /^[\x21\x23-\x5b\x5d-\x7e]{1,256}$/.test(text)
 
-/** What is asked for: what is wanted, or all that the provider's actions need; and always whose account it is, and for how long. */
+/**
+ * The scopes to request: the wanted ones, or all that the provider's actions need; and always those for the account's identity and a
+ * lasting grant.
+ */
 export function withIdentity({ scopes }: Pick<Provider, 'scopes'>, wanted: readonly string[]): string[] {
   return wanted.length === 0 ? [...scopes] : [...new Set([...scopes.filter((scope) => identityScopes.has(scope)), ...wanted])]
 }
 
-/** Whether a refresh token is asked for: by OpenID Connect's scope (Core, 11), or by Google's parameter. */
+/** Whether a refresh token is requested: by OpenID Connect's scope (Core, 11), or by Google's parameter. */
 export const requestsOfflineAccess = ({ parameters }: Pick<Provider, 'parameters'>, scopes: readonly string[]): boolean =>
   scopes.includes('offline_access') || parameters.access_type === 'offline'
 
@@ -39,7 +42,7 @@ const commonPermissions: Readonly<Record<string, string>> = {
 }
 const lasting = 'Do all of this until you disconnect the account, also while you are away'
 
-/** What is asked for, in plain words; a scope that has none stands as it is. */
+/** The requested permissions, in plain words; a scope without words stands as it is. */
 export function permissionsOf(provider: Pick<Provider, 'permissions' | 'parameters'>, scopes: readonly string[]): string[] {
   const words = { ...commonPermissions, ...provider.permissions }
   const named = scopes
@@ -48,7 +51,7 @@ export function permissionsOf(provider: Pick<Provider, 'permissions' | 'paramete
   return requestsOfflineAccess(provider, scopes) ? [...named, lasting] : named
 }
 
-/** Scopes as they were asked for, whatever way the provider writes them: separated by spaces (RFC 6749, 3.3), or by commas (Slack, GitHub). */
+/** Scopes as they were requested, however the provider writes them: separated by spaces (RFC 6749, 3.3) or commas (Slack, GitHub). */
 export function readScopes(provider: Pick<Provider, 'scopePrefix'>, text: string): string[] {
   const { scopePrefix } = provider
   const scopes = text.split(/[ ,]/).filter((scope) => scope !== '')
@@ -56,7 +59,7 @@ export function readScopes(provider: Pick<Provider, 'scopePrefix'>, text: string
   return [...new Set(scopes.map(plain))]
 }
 
-/** What was asked for and not granted. Some providers answer in other capitals than they were asked in. */
+/** The requested scopes that were not granted. Some providers respond in other letter cases. */
 export function missingScopes(asked: readonly string[], granted: readonly string[]): string[] {
   const given = new Set(granted.map((scope) => scope.toLowerCase()))
   return asked.filter((scope) => !identityScopes.has(scope) && !given.has(scope.toLowerCase()))
@@ -64,7 +67,7 @@ export function missingScopes(asked: readonly string[], granted: readonly string
 
 const tenant = '{tenantid}'
 
-/** Whether an issuer identifier is the provider's: the same characters (RFC 9207, 2.4), a tenant's UUID aside. */
+/** Whether an issuer identifier is the provider's: the same characters (RFC 9207, 2.4), except a tenant's UUID. */
 export function isIssuer({ issuer }: Pick<Provider, 'issuer'>, claimed: string): boolean {
   const at = issuer.indexOf(tenant)
   if (at < 0) return claimed === issuer
@@ -74,7 +77,7 @@ export function isIssuer({ issuer }: Pick<Provider, 'issuer'>, claimed: string):
   return isUuid(id) && id === id.toLowerCase()
 }
 
-/** Whether a provider may be spoken to at this URL: https, or http on loopback where that is allowed; and no password in it. */
+/** Whether a provider may be called at this URL: https, or http on loopback if that is allowed; and without a password in it. */
 export function isUsable(url: URL, allowHttp: boolean): boolean {
   if (url.username !== '' || url.password !== '' || url.hash !== '') return false
   return url.protocol === 'https:' || (allowHttp && url.protocol === 'http:' && isLoopback(url.hostname))

@@ -8,10 +8,10 @@ import type { DeclaredProvider } from './registry.ts'
 
 const variable = z.string().regex(/^[A-Z][A-Z0-9_]{0,63}$/)
 const parameters = z.record(z.string().regex(/^[a-z][a-z0-9_]{0,63}$/), z.string().max(256))
-const scope = z.string().refine(isScope, 'is no scope of RFC 6749')
+const scope = z.string().refine(isScope, 'is not a scope (RFC 6749)')
 const url = z.url().max(512)
 
-/** Parameters that are made here for each request; a file that set them would break what they protect. */
+/** Parameters that are set here for each request; a file that set them would break what they protect. */
 const ownParameters = [
   'client_id',
   'client_secret',
@@ -36,10 +36,10 @@ const declaration = z
     client_secret_env: variable.optional(),
     client_auth: z.enum(clientAuths).optional(),
     scopes: z.array(scope).min(1).max(32),
-    permissions: z.record(z.string().refine(isScope, 'is no scope of RFC 6749'), z.string().min(1).max(200)).default({}),
+    permissions: z.record(z.string().refine(isScope, 'is not a scope (RFC 6749)'), z.string().min(1).max(200)).default({}),
     parameters: parameters.default({}),
     reconsent: parameters.default({}),
-    // What ends more is what is safe to assume.
+    // Assuming that it ends more is safe.
     revocation_ends: z.enum(['account', 'grant']).default('account'),
     scope_prefix: z.string().max(256).default(''),
     allow_http: z.boolean().default(false),
@@ -59,13 +59,13 @@ const declaration = z
     if (it.endpoints === undefined && it.issuer.includes('{')) wrong(['issuer'], 'cannot be discovered where it stands for many')
   })
 
-/** What stands below /oauth/ beside the names of providers. */
+/** Path segments below /oauth/ beside the names of providers. */
 const pathNames = ['start', 'connections']
 
 const file = z.strictObject({ providers: z.array(declaration).max(64) })
 
 /**
- * Reads OAUTH_PROVIDERS_FILE:
+ * Parses OAUTH_PROVIDERS_FILE:
  *
  *   providers:
  *     - name: example
@@ -74,10 +74,9 @@ const file = z.strictObject({ providers: z.array(declaration).max(64) })
  *       client_secret_env: EXAMPLE_CLIENT_SECRET
  *       scopes: [openid, email, offline_access]
  *
- * Further: title, permissions (what each scope allows, as people read it), client_auth (client_secret_post, client_secret_basic, none),
- * parameters and reconsent (of the authorization request), revocation_ends (account, or grant where a revoked token ends its own grant
- * alone), scope_prefix, allow_http (loopback only). `reserved` are names that are taken. Throws an Error that says everything that is wrong
- * with it.
+ * Further: title, permissions (what each scope allows, for people), client_auth (client_secret_post, client_secret_basic, none), parameters
+ * and reconsent (of the authorization request), revocation_ends (account, or grant if a revoked token ends only its own grant),
+ * scope_prefix, allow_http (loopback only). `reserved` are names that are taken. Throws an Error with every problem.
  */
 export function parseProviders(yaml: string, reserved: readonly string[] = providerNames): DeclaredProvider[] {
   const read = file.safeParse(parse(yaml, { maxAliasCount: 0 }))

@@ -1,11 +1,11 @@
 /**
- * The providers that there are: those of providers/, and those of OAUTH_PROVIDERS_FILE. Which of them are configured is decided by their
- * variables alone, so that one that is not can name them.
+ * The providers: those of providers/, and those of OAUTH_PROVIDERS_FILE. Their variables alone decide which are configured, so that an
+ * unconfigured one can name them.
  */
 import { errors } from '../errors.ts'
 import type { Provider } from './provider.ts'
 
-/** A provider as it is declared, before its variables are read. */
+/** A declared provider, before its variables are read. */
 export interface DeclaredProvider extends Omit<Provider, 'clientId' | 'clientSecret'> {
   readonly clientIdVariable: string
   /** Undefined for a public client. */
@@ -17,7 +17,7 @@ export type ProviderLookup = { readonly provider: Provider } | { readonly missin
 export class Providers {
   readonly #found: ReadonlyMap<string, ProviderLookup>
 
-  /** `read` gives the value of a variable, undefined where it is not set. */
+  /** `read` returns the value of a variable, undefined if it is not set. */
   constructor(declared: readonly DeclaredProvider[], read: (variable: string) => string | undefined) {
     this.#found = new Map(declared.map((each) => [each.name, configured(each, read)]))
   }
@@ -51,6 +51,6 @@ function configured(declared: DeclaredProvider, read: (variable: string) => stri
   return { provider: { ...rest, clientId: read(clientIdVariable)!, clientSecret: () => secret } }
 }
 
-/** The variables that a provider needs to be configured. */
+/** The variables that configure a provider. */
 export const variablesOf = ({ clientIdVariable, clientSecretVariable }: DeclaredProvider): string[] =>
   clientSecretVariable === undefined ? [clientIdVariable] : [clientIdVariable, clientSecretVariable]

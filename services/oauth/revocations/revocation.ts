@@ -1,4 +1,4 @@
-/** Tokens that their provider is to forget: which, and when that would take more than it should. Pure. */
+/** Tokens that a provider must revoke: which, and when that would end too much. Pure. */
 import { randomUUID } from 'node:crypto'
 import { type Identity, isOtherAccount } from '../connections/account.ts'
 import type { LeasedConnection, NewConnection } from '../connections/store.ts'
@@ -8,7 +8,7 @@ export interface Revocation extends Identity {
   /** A UUID. */
   readonly revocationId: string
   readonly workspace: string
-  /** Which the token is sealed for. */
+  /** The connection that the token is encrypted for. */
   readonly connectionId: string
   readonly provider: string
   readonly kind: 'access' | 'refresh'
@@ -16,16 +16,16 @@ export interface Revocation extends Identity {
   readonly legacy: boolean
 }
 
-/** Which of a connection that ends here has to be forgotten. Undefined: there is none. */
+/** The revocation of a connection that ends here. Undefined: there is nothing to revoke. */
 export type Revokes = (before: LeasedConnection) => Revocation | undefined
 
-/** What names a connection, and its tokens as they are sealed. */
+/** Identifies a connection, with its encrypted tokens. */
 export type Revocable = Identity &
   Pick<LeasedConnection, 'workspace' | 'connectionId' | 'provider' | 'legacy'> & {
     tokens: Pick<LeasedConnection['tokens'], 'access' | 'refresh'>
   }
 
-/** The refresh token's end is that of the access tokens made from it (RFC 7009, 2.1). */
+/** Revoking the refresh token ends the access tokens made from it (RFC 7009, 2.1). */
 export function revocationOf(held: Revocable): Revocation {
   const { workspace, connectionId, provider, issuer, subject, legacy, tokens } = held
   const kind = tokens.refresh === undefined ? 'access' : 'refresh'
@@ -34,8 +34,8 @@ export function revocationOf(held: Revocable): Revocation {
 }
 
 /**
- * What connecting puts another in the place of. Of the same account, or one that may be the same, an old token is left alone where revoking
- * it would end the new one too.
+ * The revocation of a connection that connecting replaces. If it is of the same account, or may be, its token is left alone if revoking it
+ * would end the new one too.
  */
 export const replacedBy =
   (made: NewConnection, { revocationEnds }: Pick<Provider, 'revocationEnds'>): Revokes =>

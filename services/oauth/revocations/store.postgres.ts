@@ -4,12 +4,12 @@ import { statementMaker } from '#mesh/postgres/statement.ts'
 import type { Revocation } from './revocation.ts'
 import type { RevocationStore } from './store.ts'
 
-/** Of one workspace: what comes beyond is not revoked, so that no workspace keeps the others' waiting. */
+/** Maximum per workspace: further tokens are not revoked, so that no workspace delays the others. */
 const maxOfWorkspace = 1000
-/** For who wrote it to try first, in milliseconds. */
+/** The delay in which the writer tries first, in milliseconds. */
 const firstMs = 15_000
 
-/** In a transaction with what makes it one. */
+/** In the transaction that makes it necessary. */
 export async function addRevocation(queries: Queries, revocation: Revocation): Promise<void> {
   const { revocationId, workspace, connectionId, provider, issuer, subject, kind, sealed, legacy } = revocation
   const values = [revocationId, workspace, connectionId, provider, issuer ?? null, subject ?? null, kind, sealed, legacy]

@@ -1,6 +1,6 @@
 /**
- * Has providers forget what is of no use here any more. Nobody waits for it: it is tried again for a day, with longer and longer waits, by
- * whichever replica. Where a provider's revocation ends all that an account granted, it is left as long as another connection of it stands.
+ * Revokes unused tokens at their providers. No caller waits for it: any replica retries for a day, with growing delays. If a provider's
+ * revocation ends everything that an account granted, it waits as long as another connection of the account exists.
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { Loop } from '#mesh/loop.ts'
@@ -22,12 +22,12 @@ export interface TokenRevokerParts {
   readonly log: Logger
 }
 
-/** `later` is the only one after which it is tried again. */
+/** Only `later` is retried. */
 export type RevocationOutcome = 'revoked' | 'unsupported' | 'refused' | 'shared' | 'unreadable' | 'later'
 
 const [intervalMs, failingMs] = [2000, 30_000]
 const concurrency = 10
-/** How long somebody who disconnects waits for the provider, in milliseconds. */
+/** How long a disconnect waits for the provider, in milliseconds. */
 const waitMs = 3000
 
 export class TokenRevoker {
@@ -47,21 +47,21 @@ export class TokenRevoker {
     return this.#loop.stop()
   }
 
-  /** Takes some that are due; whether there may be more. */
+  /** Processes some that are due. Returns whether there may be more. */
   async round(): Promise<boolean> {
     const due = await this.#parts.store.take(concurrency)
     await Promise.all(due.map((each) => this.#revoke(each)))
     return due.length === concurrency
   }
 
-  /** Tries one at once that stands in the store. Whether the provider confirmed it in time; if not, it is tried again. */
+  /** Tries a stored revocation at once. Returns whether the provider confirmed it in time; if not, it is retried. */
   async now(revocation: Revocation): Promise<boolean> {
     const late = pause(waitMs, 'later' as const, { ref: false })
     const outcome = await Promise.race([this.#revoke(revocation).catch((): RevocationOutcome => 'later'), late])
     return outcome === 'revoked'
   }
 
-  /** What was granted for a connection that is no more, or never came to be. */
+  /** Revokes the tokens of a connection that no longer exists, or never did. */
   async dropped({ accessToken, refreshToken }: TokenGrant, of: Omit<Revocable, 'legacy' | 'tokens'>): Promise<void> {
     const { store, vault } = this.#parts
     const { workspace, connectionId } = of
@@ -78,7 +78,7 @@ export class TokenRevoker {
     instruments.revocations.inc({ provider: revocation.provider, outcome })
     if (outcome !== 'later') await store.done(revocation.revocationId)
     if (outcome === 'refused')
-      log.warn({ provider: revocation.provider, connection: revocation.connectionId }, 'a provider refuses to revoke a token')
+      log.warn({ provider: revocation.provider, connection: revocation.connectionId }, 'a provider rejects a revocation')
     return outcome
   }
 
@@ -86,7 +86,7 @@ export class TokenRevoker {
     const { store, providers, protocol, vault, log } = this.#parts
     const { workspace, connectionId, kind, sealed, legacy } = revocation
     const found = providers.find(revocation.provider)
-    // Switched off here, perhaps for a while only.
+    // Disabled here, perhaps temporarily.
     if (found === undefined || 'missing' in found) return 'later'
     if (found.provider.revocationEnds === 'account' && (await store.stands(revocation))) return 'shared'
     try {
@@ -95,12 +95,12 @@ export class TokenRevoker {
     } catch (error) {
       const about = { provider: revocation.provider, connection: connectionId }
       if (error instanceof VaultError) {
-        log.error({ ...about, reason: error.reason }, 'a token that was to be revoked does not open')
+        log.error({ ...about, reason: error.reason }, 'a token to revoke cannot be decrypted')
         return 'unreadable'
       }
       if (!(error instanceof ProviderError)) throw error
       const { failure } = error
-      // That the client is not accepted is not about the token.
+      // A rejected client says nothing about the token.
       const isFinal = failure.kind === 'refused' && failure.code !== 'invalid_client' && failure.code !== 'unauthorized_client'
       return isFinal ? 'refused' : 'later'
     }

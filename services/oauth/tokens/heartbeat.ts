@@ -1,4 +1,4 @@
-/** The evidence that a refresh may be taken over (mesh/heartbeat.ts), in the time of this service. */
+/** The evidence that a refresh may be taken over (mesh/heartbeat.ts), with this service's timing. */
 import { heartbeat } from '#mesh/heartbeat.ts'
 import type { Loop } from '#mesh/loop.ts'
 import type { Logger } from '#mesh/telemetry/log.ts'
@@ -14,6 +14,6 @@ export interface ConnectionHeartbeatParts {
 }
 
 export function connectionHeartbeat({ store, instruments, log }: ConnectionHeartbeatParts): Loop {
-  const afterGap = 'refreshes under way are left to their holders'
+  const afterGap = 'refreshes in progress are left to their holders'
   return heartbeat({ beat: () => store.beat(), intervalMs: intervalMs, log, onGap: () => instruments.heartbeatGaps.inc(), afterGap })
 }

@@ -1,7 +1,7 @@
 /**
- * What a provider gave in exchange for a refresh token that it takes no more, kept outside the database until it is in there: the exchange
- * cannot be repeated, and whoever made it may die, or be cut off, before it can write. Sealed by the vault; what it was exchanged for is in
- * its version. A journal that does not answer is none.
+ * The grant for a refresh token that the provider no longer accepts, stored outside the database until it is in there: the exchange cannot
+ * be repeated, and the process that made it may die, or be cut off, before it can write. Encrypted by the vault; its version says what it
+ * was exchanged for. A journal that does not respond counts as empty.
  */
 import type { SealedTokens } from '../connections/store.ts'
 
@@ -13,14 +13,14 @@ export interface JournalEntry {
 }
 
 export interface TokenJournal {
-  /** Resolves when it is kept, or cannot be. */
+  /** Resolves when it is stored, or cannot be. */
   keep(entry: JournalEntry): Promise<void>
   find(connectionId: string): Promise<JournalEntry | undefined>
   /** In the background. */
   forget(connectionId: string): void
 }
 
-/** Where there is no Redis: what a process cannot write is lost with it. */
+/** Without Redis: what a process cannot write is lost with it. */
 export const noJournal: TokenJournal = {
   keep: async () => undefined,
   find: async () => undefined,

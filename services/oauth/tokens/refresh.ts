@@ -1,11 +1,11 @@
 /**
- * One refresh at the provider, however many ask: in this process they wait for the same promise, and among replicas for a lease in the
- * database, under an epoch. No database connection is held while the provider is asked. A lease that ran out is taken over only on
- * evidence that its holder could have written (heartbeat.ts), and after a look for what it was given (journal.ts).
+ * One refresh at the provider, however many callers: within a process they wait for the same promise, and between replicas for a lease in
+ * the database, under an epoch. No database connection is held during the request to the provider. An expired lease is taken over only with
+ * evidence that its holder could have written (heartbeat.ts), and after a look for its grant (journal.ts).
  *
- * What is lost when: killed before the provider was asked, nothing. Killed after it answered, nothing where the refresh token stays the same,
- * or where the journal has the new one. What is left is a provider that gives a new refresh token each time, and an answer of it that only a
- * process knew that died, or that never arrived: then the next refresh finds out that the account has to be connected anew.
+ * What can be lost: nothing if the process dies before the request; nothing after the response, if the refresh token stays the same, or the
+ * journal has the new one. What remains is a provider that rotates refresh tokens, and a response that only a dead process knew, or that
+ * never arrived: then the next refresh finds that the account must be connected again.
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Principal } from '#mesh/audit/event.ts'
@@ -32,21 +32,21 @@ export interface RefreshParts extends TokenWriterParts {
   readonly log: Logger
   /** How long the provider and the write after it may take, in milliseconds; then another replica takes over. */
   readonly leaseMs: number
-  /** How long the provider is waited for, in milliseconds. What it answers later is kept all the same. */
+  /** How long callers wait for the provider, in milliseconds. A later response is still written. */
   readonly waitMs: number
 }
 
-/** How often those look who wait for another replica, in milliseconds: at first, and at the most. */
+/** The poll interval while another replica refreshes, in milliseconds: the first, and the maximum. */
 const [firstPollMs, maxPollIntervalMs] = [20, 250]
-/** Comes first where the provider does not answer in time. */
+/** Wins if the provider does not respond in time. */
 const slow = Symbol('slow')
-/** How many leases long others are waited for. */
+/** How many lease times to wait for others. */
 const leasesWaited = 3
 
 export class Refresh {
   readonly #parts: RefreshParts
   readonly #flights = new Map<string, Promise<LeasedConnection>>()
-  /** Of providers that are slow: nobody waits for them any longer. */
+  /** Of slow providers: no caller waits for them any longer. */
   readonly #late = new Set<Promise<unknown>>()
   readonly #writer: TokenWriter
 
@@ -56,21 +56,21 @@ export class Refresh {
   }
 
   /**
-   * The connection with other tokens than these. It goes on when who asks has gone. Throws MeshError: PROVIDER_UNAVAILABLE, CLIENT_REFUSED,
-   * DEPENDENCY_UNAVAILABLE, which say nothing against the tokens that there are, or whatever `usable` throws.
+   * The connection with tokens other than these. It continues when the caller has left. Throws MeshError: PROVIDER_UNAVAILABLE,
+   * CLIENT_REFUSED, DEPENDENCY_UNAVAILABLE, which say nothing against the existing tokens, or whatever `usable` throws.
    */
   refreshed(held: LeasedConnection, provider: Provider, by: Principal): Promise<LeasedConnection> {
     const { connectionId } = held
     const under = this.#flights.get(connectionId)
     if (under !== undefined) return under
     const flight = this.#fly(held, provider, by).finally(() => this.#flights.delete(connectionId))
-    // There may be nobody left who waits for it.
+    // Perhaps no caller waits for it any more.
     flight.catch(() => undefined)
     this.#flights.set(connectionId, flight)
     return flight
   }
 
-  /** Resolves when none is under way. What cannot be written is given up after a while. */
+  /** Resolves when none is in progress. What cannot be written is given up after a while. */
   async drain(): Promise<void> {
     this.#writer.stop()
     while (this.#flights.size + this.#late.size > 0) await Promise.allSettled([...this.#flights.values(), ...this.#late])
@@ -94,7 +94,7 @@ export class Refresh {
         const taken = await store.takeRefresh(held.connectionId, current.epoch, leaseMs)
         const fresh = taken && (await this.#ask({ ...current, epoch: taken.epoch }, provider, by))
         if (fresh !== undefined) return fresh
-        // Somebody else was quicker, or nobody may take it over yet.
+        // Another process was faster, or none may take it over yet.
         if (taken === undefined) await pause(pollIntervalMs)
       }
       current = usable(await store.find(held), held)
@@ -102,7 +102,7 @@ export class Refresh {
     throw errors.PROVIDER_UNAVAILABLE({ retryAfterMs: leaseMs })
   }
 
-  /** Under the lease of `lease.epoch`. Undefined: it was lost, and what stands now has to be looked at. */
+  /** Under the lease of `lease.epoch`. Undefined: it was lost, and the current row must be read. */
   async #ask(lease: LeasedConnection, provider: Provider, by: Principal): Promise<LeasedConnection | undefined> {
     const { protocol, instruments, waitMs } = this.#parts
     const end = instruments.refreshSeconds.startTimer({ provider: provider.name })
@@ -127,8 +127,8 @@ export class Refresh {
   }
 
   /**
-   * A provider that takes each refresh token once has taken this one, however long its answer takes, and gives the new one to nobody else. The
-   * lease stays meanwhile, so that nobody shows the old one again.
+   * A provider with rotation has consumed this refresh token, however long its response takes, and gives the new one to this process alone.
+   * The lease stays meanwhile, so that no other process sends the old one again.
    */
   #keepLate(asking: Promise<TokenGrant>, lease: LeasedConnection, provider: Provider, by: Principal): void {
     const { log } = this.#parts
@@ -140,7 +140,7 @@ export class Refresh {
       (granted) => this.#writer.granted(granted, lease, provider, by),
       (error: unknown) => (error instanceof ProviderError ? this.#failed(error, lease, provider, by) : this.#release(lease)),
     )
-    // Each says itself what went wrong.
+    // Each logs its own failure.
     const done = kept.catch(() => undefined).finally(() => this.#late.delete(done))
     this.#late.add(done)
   }
@@ -152,7 +152,7 @@ export class Refresh {
     } catch (error) {
       if (error instanceof VaultError) {
         instruments.decryptFailures.inc({ reason: error.reason })
-        log.error({ err: error, connection: connectionId, workspace }, 'a refresh token cannot be opened; the connection stays as it is')
+        log.error({ err: error, connection: connectionId, workspace }, 'a refresh token cannot be decrypted; the connection is unchanged')
       }
       throw error
     }
@@ -164,7 +164,7 @@ export class Refresh {
     const [name, connection] = [provider.name, lease.connectionId]
     instruments.refreshes.inc({ provider: name, outcome: outcome.what === 'later' ? outcome.why : outcome.what })
     if (outcome.what === 'reauth') {
-      // It looked at the grant: it knows us.
+      // It examined the grant, so it accepts us as a client.
       instruments.clientRejected.set({ provider: name }, 0)
       return this.#reauth(lease, outcome.reason, by)
     }
@@ -172,31 +172,31 @@ export class Refresh {
     await this.#release(lease, rest)
     if (outcome.what === 'invalid_client') {
       instruments.clientRejected.set({ provider: name }, 1)
-      log.error({ provider: name, code: outcome.code }, 'the provider does not accept us as its client: look at its variables')
+      log.error({ provider: name, code: outcome.code }, 'the provider rejects our client credentials: check its variables')
       throw errors.CLIENT_REFUSED({ retryAfterMs: rest })
     }
-    log.warn({ provider: name, connection, why: outcome.why, rest_ms: rest }, 'a token could not be refreshed; it is tried again')
+    log.warn({ provider: name, connection, why: outcome.why, rest_ms: rest }, 'failed to refresh a token; will retry')
     throw errors.PROVIDER_UNAVAILABLE({ retryAfterMs: rest })
   }
 
-  /** Only if it is still the row that was asked about: another replica may have new tokens by now, or its owner have connected anew. */
+  /** Only if it is still the same row: another replica may have new tokens by now, or its owner have reconnected. */
   async #reauth(lease: LeasedConnection, reason: ReauthReason, by: Principal): Promise<undefined> {
     const { store, cache, log, acted } = this.#parts
     const { connectionId, epoch, provider, workspace } = lease
     const now = await store.find(lease)
     if (now?.connectionId !== connectionId || now.epoch !== epoch) return undefined
-    // The refresh token may be refused because another replica exchanged it, and could not say so.
+    // The refresh token may be rejected because another replica exchanged it, and could not write the result.
     const recovered = await this.#writer.recovered(now, by)
     if (recovered !== undefined) return undefined
     const event = connectionEvent(by, 'connection.reauth_required', lease, reason)
     if (!(await store.failRefresh(connectionId, epoch, reason, event))) return undefined
     cache.forget(lease)
     acted?.()
-    log.warn({ provider, connection: connectionId, workspace, reason }, 'the account has to be connected anew')
+    log.warn({ provider, connection: connectionId, workspace, reason }, 'the account must be connected again')
     throw errors.REAUTH_REQUIRED({ metadata: { authorize_path: authorizePath(provider), reason } })
   }
 
-  /** Where even that fails, the lease runs out by itself. */
+  /** If even that fails, the lease expires by itself. */
   async #release({ connectionId, epoch }: LeasedConnection, rest?: number): Promise<void> {
     await this.#parts.store.releaseRefresh(connectionId, epoch, rest).catch((error: unknown) => {
       if (!(error instanceof MeshError) || error.reason !== meshErrors.DEPENDENCY_UNAVAILABLE().reason) throw error

@@ -1,13 +1,13 @@
-/** Sealed access tokens in Redis, as hashes of an epoch and a text; without the text where the token was taken back. */
+/** Encrypted access tokens in Redis, as hashes of an epoch and a text; without the text if the token was withdrawn. */
 import type { Redis } from 'ioredis'
 import { Script } from '#mesh/redis/script.ts'
 import { type TokenCache, cacheKey, readCached, writeCached } from '../connections/token-cache.ts'
 import { type TokenJournal, journalKey, readEntry, writeEntry } from './journal.ts'
 
-/** That a token was taken back is kept for as long as one that was read before might still be written, in milliseconds. */
+/** A withdrawal is stored for as long as an earlier read might still be written, in milliseconds. */
 const takenBackMs = 3_600_000
 
-/** KEYS: entry. ARGV: epoch; text or ''; how long it holds in ms. What has a later epoch stays, as does what was taken back in the same. */
+/** KEYS: entry. ARGV: epoch; text or ''; lifetime in ms. A later epoch stays, and so does a withdrawal of the same. */
 const replace = `
 local known = tonumber(redis.call('HGET', KEYS[1], 'e') or '-1')
 local epoch = tonumber(ARGV[1])
@@ -20,9 +20,9 @@ return 1`
 
 export interface RedisTokenCacheParts {
   readonly redis: Redis
-  /** Called with what went wrong: the cache is none then. */
+  /** Called with the error: the cache then counts as empty. */
   readonly onFailure?: (error: unknown) => void
-  /** Before every key, e.g. of a test. */
+  /** A prefix for every key, e.g. for tests. */
   readonly prefix?: string
 }
 
@@ -44,7 +44,7 @@ export function redisTokenCache({ redis, onFailure = () => {}, prefix = '' }: Re
 
     put(held) {
       const leftMs = held.tokens.accessExpiresAt.getTime() - Date.now()
-      // A bare token of the service before this one is bound to no place: it does not leave its row.
+      // A bare token of the service before this one has no context: it does not leave its row.
       if (leftMs > 0 && !held.legacy) write(cacheKey(held), held.epoch, writeCached(held), leftMs)
     },
 
@@ -54,7 +54,7 @@ export function redisTokenCache({ redis, onFailure = () => {}, prefix = '' }: Re
   }
 }
 
-/** For longer than any outage that a process is worth keeping alive for. */
+/** Longer than any outage that a process is worth keeping alive for. */
 const journalMs = 24 * 3_600_000
 
 export function redisTokenJournal({ redis, onFailure = () => {}, prefix = '' }: RedisTokenCacheParts): TokenJournal {

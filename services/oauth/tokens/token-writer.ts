@@ -1,8 +1,8 @@
 /**
- * Writing what a provider granted. A provider may take each refresh token once, so what it gave for one cannot be had again: it goes into the
- * journal first, then into the database, again and again for as long as this process lives. It counts as newer than the row as long as the
- * row still holds the tokens that it was exchanged for, however late it comes, whoever holds the lease by then, and also where somebody
- * concluded from those tokens that the account has to be connected anew.
+ * Writes a provider's grant. A provider may accept each refresh token once, so its grant cannot be requested again: it goes into the
+ * journal first, then into the database, with retries for as long as this process lives. It counts as newer than the row as long as the row
+ * has the tokens that it was exchanged for, however late it comes, whoever holds the lease by then, and even if another process concluded
+ * from those tokens that the account must be connected again.
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Principal } from '#mesh/audit/event.ts'
@@ -25,15 +25,15 @@ export interface TokenWriterParts {
   readonly vault: Vault
   readonly instruments: Instruments
   readonly log: Logger
-  /** Called after each act: its audit event waits to be told. */
+  /** Called after each act: its audit event is pending. */
   readonly acted?: () => void
-  /** Of what is of no use any more: for the provider to forget. */
+  /** For tokens that are no longer used: the provider must revoke them. */
   readonly tokenRevoker: Pick<TokenRevoker, 'dropped'>
 }
 
-/** Between attempts to write while the database is away. */
+/** The wait between attempts to write while the database is unavailable. */
 const [firstPauseMs, maxPauseMs] = [100, 500]
-/** How long a process that is told to end goes on trying. */
+/** How long a stopping process continues to try. */
 const stoppingMs = 5000
 
 export class TokenWriter {
@@ -45,12 +45,12 @@ export class TokenWriter {
     this.#parts = parts
   }
 
-  /** From now on what cannot be written is given up soon. */
+  /** From now on it soon gives up what cannot be written. */
   stop(): void {
     this.#until = Math.min(this.#until, performance.now() + stoppingMs)
   }
 
-  /** Undefined: there are other tokens by now, which have to be looked at. */
+  /** Undefined: the tokens are different by now, and must be read. */
   async granted(granted: TokenGrant, lease: LeasedConnection, provider: Provider, by: Principal): Promise<LeasedConnection | undefined> {
     const { journal, instruments } = this.#parts
     const { connectionId, version } = lease
@@ -61,12 +61,12 @@ export class TokenWriter {
     instruments.refreshes.inc({ provider: provider.name, outcome: kept === undefined ? 'fenced' : 'refreshed' })
     if (kept !== undefined) return kept
     const now = await this.#insisting(lease, () => this.#parts.store.find(lease))
-    // An attempt before may have written it, and lost the answer alone.
+    // An earlier attempt may have written it, and only lost the response.
     if (now?.connectionId !== connectionId) await this.#parts.tokenRevoker.dropped(granted, lease)
     return undefined
   }
 
-  /** Writes what somebody else was given for the tokens that stand, and could not write. Undefined: there is no such thing. */
+  /** Writes what another process was granted for the current tokens, and could not write. Undefined: there is none. */
   async recovered(held: LeasedConnection, by: Principal): Promise<LeasedConnection | undefined> {
     const { journal, log } = this.#parts
     const { connectionId, version } = held
@@ -111,7 +111,7 @@ export class TokenWriter {
         if (performance.now() > this.#until) {
           this.#parts.log.error(
             { connection, provider },
-            'ended before new tokens could be written; without Redis the account has to be reconnected',
+            'ended before new tokens could be written; without Redis the account must be reconnected',
           )
           throw error
         }

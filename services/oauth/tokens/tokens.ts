@@ -1,6 +1,6 @@
 /**
- * Hands out access tokens that are valid now. The database is asked first, since only there a disconnect is certain to be seen; while it is
- * away, tokens come out of the cache until they expire.
+ * Returns valid access tokens. The database is asked first, because only there a disconnect is certain to be visible. While it is
+ * unavailable, tokens come from the cache until they expire.
  */
 import { createHash } from 'node:crypto'
 import type { Principal } from '#mesh/audit/event.ts'
@@ -22,7 +22,7 @@ export interface TokensParts {
   readonly vault: Vault
   readonly refresh: Refresh
   readonly instruments: Instruments
-  /** Of a name; throws where there is none, or none that is configured. */
+  /** Looks up a provider by name; throws if unknown or not configured. */
   readonly provider: (name: string) => Provider
   readonly log: Logger
 }
@@ -30,7 +30,7 @@ export interface TokensParts {
 export interface TokenRequest extends Owner {
   /** The one that was previewed. */
   readonly connectionId: string
-  /** SHA-256 in hex of a token that the provider refused. */
+  /** SHA-256 in hex of a token that the provider rejected. */
   readonly refused?: string | undefined
 }
 
@@ -40,20 +40,20 @@ export interface Token {
   readonly scopes: readonly string[]
 }
 
-/** How long the database may take before the cache is asked, in milliseconds; and how often it is tried again while it is away. */
+/** How long the database may take before the cache is used, in milliseconds; and the interval between attempts while it is unavailable. */
 const [databaseMs, probeMs] = [1000, 250]
-/** A token is refreshed in the background when less than this is left, and waited for when almost nothing is; and never at once. */
+/** A token is refreshed in the background if less than this is left, and awaited if almost nothing is; and never at once. */
 const ahead = { ms: 60_000, ofLife: 1 / 4 }
 const late = { ms: 5000, ofLife: 1 / 20 }
-/** A provider that refuses what it just gave is not asked for ever. */
+/** A provider that rejects what it just granted is not asked for ever. */
 const maxRounds = 3
-/** Refused tokens that are remembered. */
+/** Maximum rejected tokens that are remembered. */
 const maxRejected = 1000
 
 export class Tokens {
   readonly #parts: TokensParts
   readonly #breaker: Breaker
-  /** SHA-256 in hex of tokens that were refused: also while the database cannot be told. */
+  /** SHA-256 in hex of rejected tokens: also while the database cannot be updated. */
   readonly #refused = new Set<string>()
 
   constructor(parts: TokensParts) {
@@ -63,7 +63,7 @@ export class Tokens {
       probe: () => parts.store.find(nobody),
       intervalMs: probeMs,
       onChange: ({ closed }) =>
-        parts.log.warn(closed ? 'Postgres answers again' : 'Postgres does not answer: tokens are handed out of the cache'),
+        parts.log.warn(closed ? 'Postgres responds again' : 'Postgres does not respond: tokens come from the cache'),
     })
   }
 
@@ -75,7 +75,7 @@ export class Tokens {
   async token(wanted: TokenRequest, by: Principal): Promise<Token> {
     const provider = this.#parts.provider(wanted.provider)
     if (wanted.refused !== undefined) this.#remember(wanted.refused)
-    // Nobody waits again for what is known to be away.
+    // Callers do not wait again for a database that is known to be unavailable.
     const known = this.#breaker.closed ? undefined : await this.#cached(wanted)
     if (known !== undefined) return known
     let found: LeasedConnection | undefined
@@ -102,7 +102,7 @@ export class Tokens {
       const fresh = held !== first
       const leftMs = refused ? 0 : token.expiresAt.getTime() - Date.now()
       const from = fresh ? 'provider' : 'database'
-      // Of one that just came even a short life is all that there is.
+      // A new token may have a short life: it is all there is.
       if (!refused && (fresh || leftMs > limitMs(held, late))) {
         if (!fresh) {
           cache.put(held)
@@ -132,7 +132,7 @@ export class Tokens {
     }
   }
 
-  /** For while the database is away. */
+  /** For when the database is unavailable. */
   async #cached(wanted: TokenRequest): Promise<Token | undefined> {
     const { cache, instruments } = this.#parts
     const cached = await cache.find(wanted)
@@ -143,7 +143,7 @@ export class Tokens {
     try {
       accessToken = this.#unsealed(wanted, access, false)
     } catch (error) {
-      // What somebody wrote there, or a key that is gone: it is as if there were nothing.
+      // Foreign content, or a missing key: as if there were no entry.
       if (error instanceof VaultError) return undefined
       throw error
     }
@@ -181,7 +181,7 @@ export class Tokens {
   }
 }
 
-/** The part of a token's life that counts, and no more than so much. */
+/** The part of a token's life that counts, up to a limit. */
 function limitMs({ tokens, connectedAt, refreshedAt }: LeasedConnection, { ms, ofLife }: typeof ahead): number {
   const lifetimeMs = tokens.accessExpiresAt.getTime() - (refreshedAt ?? connectedAt).getTime()
   return Math.min(ms, Math.max(0, lifetimeMs) * ofLife)
@@ -189,7 +189,7 @@ function limitMs({ tokens, connectedAt, refreshedAt }: LeasedConnection, { ms, o
 
 const isDependencyUnavailable = (error: unknown): boolean => error instanceof MeshError && error.reason === 'DEPENDENCY_UNAVAILABLE'
 
-/** What a promise comes to, or DEPENDENCY_UNAVAILABLE after so many milliseconds. */
+/** The result of a promise, or DEPENDENCY_UNAVAILABLE after so many milliseconds. */
 async function within<T>(promise: Promise<T>, ms: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {

@@ -3,7 +3,7 @@
  *
  *   base64url( 0x80 ‖ seconds since 1970, 64 bits ‖ IV, 128 bits ‖ AES-128-CBC with PKCS #7 ‖ HMAC-SHA256 of all before it )
  *
- * Nothing is decrypted before the HMAC holds, so padding tells nobody anything.
+ * Nothing is decrypted before the HMAC is verified, so padding reveals nothing.
  */
 import { type KeyObject, createCipheriv, createDecipheriv, createHmac, createSecretKey, randomBytes, timingSafeEqual } from 'node:crypto'
 
@@ -15,13 +15,13 @@ const blockBytes = 16
 const macBytes = 32
 /** Version, time, IV. */
 const headBytes = 1 + 8 + blockBytes
-/** How much later than here it may be where a token was made, when its age counts. */
+/** How far a token's time may be in the future, if its age counts. */
 const skewSec = 60
 
-/** Why a token is not taken. */
+/** Why a token is rejected. */
 export type FernetErrorCode = 'malformed' | 'version' | 'expired' | 'early' | 'forged' | 'padding'
 
-/** Says why, and nothing of the token. */
+/** The reason, without the token. */
 export class FernetError extends Error {
   override readonly name = 'FernetError'
   readonly refusal: FernetErrorCode
@@ -42,7 +42,7 @@ export class Fernet {
     this.#encryption = createSecretKey(key.subarray(keyBytes / 2))
   }
 
-  /** A token of this message, made at `nowSec` (whole seconds since 1970). An IV is never used twice; it is random when not given. */
+  /** A token of this message, created at `nowSec` (whole seconds since 1970). An IV is never used twice; it is random if not given. */
   encrypt(message: Uint8Array, nowSec: number, iv: Uint8Array = randomBytes(blockBytes)): string {
     const head = Buffer.alloc(headBytes)
     head[0] = version
@@ -54,8 +54,8 @@ export class Fernet {
   }
 
   /**
-   * The message of a token. With `age`, only of one that was made within `ttlSec` seconds before `nowSec`, or by a clock that is at most a
-   * minute ahead; a token's age counts for nothing otherwise. Throws FernetError.
+   * The message of a token. With `age`, only if it was created within `ttlSec` seconds before `nowSec`, or by a clock that is at most a
+   * minute ahead; otherwise its age is ignored. Throws FernetError.
    */
   decrypt(token: string, age?: { readonly nowSec: number; readonly ttlSec: number }): Buffer {
     const bytes = decode(token)
@@ -64,7 +64,7 @@ export class Fernet {
     const encryptedBytes = bytes.length - headBytes - macBytes
     if (encryptedBytes < blockBytes || encryptedBytes % blockBytes !== 0) throw new FernetError('malformed')
     if (age !== undefined) {
-      // Exact up to 2⁵³; what is beyond is too early however it is rounded.
+      // Exact up to 2⁵³; anything beyond is too early however it is rounded.
       const madeSec = Number(bytes.readBigUInt64BE(1))
       if (madeSec + age.ttlSec < age.nowSec) throw new FernetError('expired')
       if (madeSec > age.nowSec + skewSec) throw new FernetError('early')
@@ -91,11 +91,11 @@ function encode(bytes: Buffer): string {
 }
 
 /**
- * The bytes of base64url in its one canonical form: with its padding, no other characters, and no bits left over (RFC 4648, sections 3.3
- * and 3.5), so that no two texts are the same bytes. Undefined for anything else.
+ * The bytes of base64url in its canonical form: with its padding, no other characters, and no leftover bits (RFC 4648, sections 3.3 and
+ * 3.5), so that no two texts are the same bytes. Undefined for anything else.
  */
 export function decode(text: string): Buffer | undefined {
-  // The decoder passes over what it does not know; what it read is written again and compared.
+  // The decoder ignores unknown characters, so its result is encoded again and compared.
   const bytes = Buffer.from(text, 'base64url')
   return encode(bytes) === text ? bytes : undefined
 }

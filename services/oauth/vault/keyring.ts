@@ -1,21 +1,21 @@
 /**
- * The keys of OAUTH_ENCRYPTION_KEY: the first seals, all of them open. What is sealed says which key opens it, as `v1.<kid>.<fernet>`;
- * a bare Fernet token, as the service before this one wrote, says nothing, and every key is tried.
+ * The keys of OAUTH_ENCRYPTION_KEY: the first encrypts, all of them decrypt. The ciphertext names its key, as `v1.<kid>.<fernet>`. A bare
+ * Fernet token, written by the service before this one, names none, and every key is tried.
  */
 import { createHash } from 'node:crypto'
 import { Fernet, FernetError, decode, keyBytes } from './fernet.ts'
 
-/** Reads on after the name of the variable. Names a key by its place in the list and shows nothing of it. */
+/** A clause after the name of the variable. Names a key by its position in the list, without its content. */
 export class KeyListError extends Error {
   override readonly name = 'KeyListError'
 }
 
-/** Keys in the list at the most: a bare token is tried with each. */
+/** Maximum keys in the list: a bare token is tried with each. */
 const maxKeys = 16
 
 const form = /^v1\.([0-9a-f]{8})\.([^.]+)$/
 
-/** A list of keys as text, separated by commas. Throws KeyListError. */
+/** Parses a list of keys, separated by commas. Throws KeyListError. */
 export function parseKeys(text: string): readonly string[] {
   const keys = text.split(',').map((key) => key.trim())
   if (keys.length > maxKeys) throw new KeyListError(`has ${keys.length} keys, more than ${maxKeys}`)
@@ -27,14 +27,14 @@ export function parseKeys(text: string): readonly string[] {
   return keys
 }
 
-/** Which key sealed this; undefined for a bare token, and for anything that nothing here sealed. */
+/** The key that encrypted this; undefined for a bare token, and for anything else. */
 export const kidOf = (sealed: string): string | undefined => form.exec(sealed)?.[1]
 
-/** The first 8 hexadecimal digits of the SHA-256 of a key as it is written in the list. */
+/** The first 8 hexadecimal digits of the SHA-256 of a key as written in the list. */
 const kidOfKey = (key: string): string => createHash('sha256').update(key).digest('hex').slice(0, 8)
 
 export class KeyRing {
-  /** Of the key that seals. */
+  /** Of the key that encrypts. */
   readonly firstKid: string
   readonly #first: Fernet
   readonly #keys: ReadonlyMap<string, Fernet>
@@ -51,7 +51,7 @@ export class KeyRing {
     return `v1.${this.firstKid}.${this.#first.encrypt(message, nowSec)}`
   }
 
-  /** What `seal` sealed by any of the keys. Throws FernetError: `malformed` also where the key is not in the list. */
+  /** Decrypts what `seal` encrypted with any of the keys. Throws FernetError: `malformed` also if the key is not in the list. */
   open(sealed: string): Buffer {
     const [, kid = '', token = ''] = form.exec(sealed) ?? []
     const key = this.#keys.get(kid)
@@ -59,7 +59,7 @@ export class KeyRing {
     return key.decrypt(token)
   }
 
-  /** The message of a bare token of any of the keys. Throws FernetError. */
+  /** Decrypts a bare token of any of the keys. Throws FernetError. */
   openBare(token: string): Buffer {
     let last: unknown
     for (const key of this.#keys.values()) {
@@ -73,20 +73,20 @@ export class KeyRing {
   }
 }
 
-/** The key in the spec's own examples. */
+/** The key of the spec's own examples. */
 const published = 'cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4='
 
 function problemOf(key: string): string | undefined {
   if (key === '') return 'is empty'
   const bytes = decode(key)
   if (bytes === undefined && /^[\w+/=-]+$/.test(key) && /[+/]/.test(key)) return 'is base64, not base64url: write - for + and _ for /'
-  if (bytes?.length !== keyBytes) return 'is no Fernet key, which is 32 bytes in base64url: 44 characters, the last of them ='
+  if (bytes?.length !== keyBytes) return 'is not a Fernet key, which is 32 bytes in base64url: 44 characters, the last of them ='
   if (key === published) return 'is one that is published as an example'
-  if (isGuessable(bytes)) return 'is no random one'
+  if (isGuessable(bytes)) return 'is not random'
   return undefined
 }
 
-/** Text, bytes that come again and again, or that count: chance makes such a key less than once in 10¹³. */
+/** Text, repeating bytes, or bytes that count: a random key is like that less than once in 10¹³. */
 function isGuessable(bytes: Buffer): boolean {
   const step = (index: number) => (bytes[index]! - bytes[index - 1]! + 256) % 256
   const distinct = new Set(bytes).size

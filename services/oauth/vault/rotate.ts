@@ -1,16 +1,16 @@
 /**
- * Seals the tokens of every connection with the first key of the list, while they are used. What is under that key stands, so that this
- * goes on where it was stopped; and it goes back as it came, with the list the other way round.
+ * Re-encrypts the tokens of every connection with the first key of the list, while they are in use. Tokens under that key stay, so that an
+ * interrupted rotation continues; and it can be reversed, with the list in the opposite order.
  */
 import type { ConnectionStore, LeasedConnection, SealedTokens } from '../connections/store.ts'
 import { type Binding, type Vault, VaultError } from './vault.ts'
 
 export interface Rotation {
-  /** Connections looked at. */
+  /** Connections examined. */
   readonly seen: number
-  /** Of these, the ones that another key than the first had sealed, or a bare token: sealed by the first now, or to be. */
+  /** Of these, the ones that another key than the first had encrypted, or a bare token: under the first key now, or to be. */
   readonly rotated: number
-  /** And those that cannot be opened where they stand. They are as they were. */
+  /** And those that cannot be decrypted. They are unchanged. */
   readonly refused: readonly UnreadableToken[]
 }
 
@@ -24,21 +24,21 @@ export interface UnreadableToken {
 export interface RotationParts {
   readonly store: Pick<ConnectionStore, 'rotateBatch'>
   readonly vault: Vault
-  /** Connections in one transaction at the most. */
+  /** Maximum connections per transaction. */
   readonly limit: number
-  /** Looks, opens and changes nothing. */
+  /** Decrypts and reports, and changes nothing. */
   readonly dry?: boolean
-  /** Told after every transaction. */
+  /** Called after every transaction. */
   readonly progress?: (soFar: Rotation) => void
 }
 
-/** Walks all connections once. What the store throws ends it: what was reported as progress is done. */
+/** Visits all connections once. An error of the store ends it: what was reported as progress is done. */
 export async function rotate({ store, vault, limit, dry = false, progress }: RotationParts): Promise<Rotation> {
   const refused: UnreadableToken[] = []
   let [seen, rotated] = [0, 0]
   let after: string | undefined
   do {
-    // Counted anew for each batch, and added once it is committed.
+    // Counted per batch, and added once it is committed.
     const batch: { refused: UnreadableToken[]; rotated: number } = { refused: [], rotated: 0 }
     const done = await store.rotateBatch({ after, limit }, (held) => {
       const tokens = resealed(vault, held, batch.refused)
@@ -54,7 +54,7 @@ export async function rotate({ store, vault, limit, dry = false, progress }: Rot
   return { seen, rotated, refused }
 }
 
-/** Undefined where nothing is to be sealed anew, or something cannot be opened: then all of the connection stays as it is. */
+/** Undefined if nothing needs re-encrypting, or something cannot be decrypted: then all of the connection stays as it is. */
 function resealed(
   vault: Vault,
   { workspace, connectionId, legacy, tokens }: LeasedConnection,

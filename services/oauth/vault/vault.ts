@@ -1,11 +1,11 @@
 /**
- * Seals tokens so that each can be opened only where it belongs: its workspace, its connection and its kind are inside, under the key, and
- * are compared. A sealed value that was copied into another row opens nowhere.
+ * Encrypts tokens so that each can be decrypted only where it belongs: its workspace, its connection and its kind are inside the
+ * ciphertext, and are compared. A ciphertext that was copied into another row cannot be decrypted there.
  */
 import { isUtf8 } from 'node:buffer'
 import { KeyRing, kidOf } from './keyring.ts'
 
-/** Where a sealed value belongs. */
+/** The context of an encrypted value. */
 export interface Binding {
   readonly workspace: string
   readonly connectionId: string
@@ -13,8 +13,8 @@ export interface Binding {
 }
 
 /**
- * `unreadable`: no configured key decrypts it, or it was changed. `context_mismatch`: it was encrypted for another place, so someone wrote it
- * here. Says nothing of the value.
+ * `unreadable`: no configured key decrypts it, or it was changed. `context_mismatch`: it was encrypted for another place, so someone wrote
+ * it here. Says nothing about the value.
  */
 export class VaultError extends Error {
   override readonly name = 'VaultError'
@@ -25,9 +25,9 @@ export class VaultError extends Error {
   }
 }
 
-/** In UTF-16 units; what a provider may call a token is far shorter. */
+/** In UTF-16 units; a provider's token is far shorter. */
 const maxTextLength = 65_536
-/** Every unit can become `\uXXXX`, every three bytes four characters; and what is around it. */
+/** Every unit can become `\uXXXX`, every three bytes four characters; and the rest around it. */
 const maxSealedLength = maxTextLength * 8 + 4096
 
 export class Vault {
@@ -40,17 +40,17 @@ export class Vault {
     this.#now = now
   }
 
-  /** Of the key that seals. */
+  /** Of the key that encrypts. */
   get firstKid(): string {
     return this.#ring.firstKid
   }
 
-  /** Which key sealed this; undefined for a bare token. */
+  /** The key that encrypted this; undefined for a bare token. */
   kidOf(sealed: string): string | undefined {
     return kidOf(sealed)
   }
 
-  /** As `v1.<kid>.<fernet>`. Throws RangeError for text that no token is as long as. */
+  /** As `v1.<kid>.<fernet>`. Throws RangeError for text that is longer than any token. */
   seal({ workspace, connectionId, kind }: Binding, text: string): string {
     if (text.length > maxTextLength) throw new RangeError(`text of ${text.length} units is too long to be sealed`)
     const envelope: Envelope = { w: workspace, c: connectionId, k: kind, t: text }
@@ -58,8 +58,8 @@ export class Vault {
   }
 
   /**
-   * The text. With `legacy`, which is for rows of the service before this one alone, also of a bare Fernet token, which is bound to
-   * nothing. Throws VaultError.
+   * The text. With `legacy`, which is only for rows of the service before this one, also of a bare Fernet token, which has no context.
+   * Throws VaultError.
    */
   open(binding: Binding, sealed: string, { legacy = false }: { readonly legacy?: boolean } = {}): string {
     const bare = kidOf(sealed) === undefined
@@ -71,12 +71,14 @@ export class Vault {
       throw new VaultError('unreadable')
     }
     const { w, c, k, t } = envelope
-    // A bare token was bound to nothing: this one was taken out of another row, and its prefix off.
+    // A bare token has no context: this one was taken out of another row, and its prefix removed.
     if (bare || w !== binding.workspace || c !== binding.connectionId || k !== binding.kind) throw new VaultError('context_mismatch')
     return t
   }
 
-  /** The same text, sealed by the first key; undefined where it is. Throws VaultError: what does not open here is not sealed anew. */
+  /**
+   * The same text, encrypted by the first key; undefined if it is already. Throws VaultError: what cannot be decrypted is not re-encrypted.
+   */
   reseal(binding: Binding, sealed: string, options: { readonly legacy?: boolean } = {}): string | undefined {
     if (kidOf(sealed) === this.firstKid) return undefined
     return this.seal(binding, this.open(binding, sealed, options))
@@ -94,7 +96,7 @@ export class Vault {
   }
 }
 
-/** What is encrypted: workspace, connection, kind, text. */
+/** The plaintext: workspace, connection, kind, text. */
 interface Envelope {
   w: string
   c: string
@@ -103,7 +105,7 @@ interface Envelope {
 }
 
 function parseEnvelope(plain: string): Envelope | undefined {
-  // A token of a provider never begins like this, and most that are read are none.
+  // A provider's token never begins like this, and most that are read are not bare.
   if (!plain.startsWith('{')) return undefined
   try {
     const { w, c, k, t } = JSON.parse(plain) as Record<string, unknown>

@@ -164,14 +164,14 @@ test('the first start makes an admin’s key, later ones keep it, and one that a
   const third = await start({ env: { ...env, STAND_IN_REFUSES: first.apiKey } })
   expect(third.apiKeyIsNew).toBe(true)
   expect(third.apiKey).not.toBe(first.apiKey)
-  expect(lines.join('\n')).toContain('access does not take the API key that was kept')
+  expect(lines.join('\n')).toContain('access does not accept the stored API key')
   for (const { apiKey } of [first, third]) expect(lines.join('\n')).not.toContain(apiKey)
   await third.stop()
   expect(await start({ env })).toMatchObject({ apiKey: third.apiKey, apiKeyIsNew: false })
 })
 
 test('a mesh that cannot make a key says why and leaves nothing running', async () => {
-  await expect(start({ env: { STAND_IN_KEYLESS: 'true' } })).rejects.toThrow(/no API key could be made: the stand-in makes no keys/)
+  await expect(start({ env: { STAND_IN_KEYLESS: 'true' } })).rejects.toThrow(/no API key could be created: the stand-in makes no keys/)
   const roster = JSON.parse(readFileSync(join(home.path, 'processes.json'), 'utf8')) as { pid: number }[]
   expect(roster.filter(({ pid }) => isAlive(pid))).toEqual([])
 })

@@ -110,7 +110,7 @@ test('killed outright it leaves nothing running, and the next start finds the sa
   expect(await second.says('expired-or-invalid'), second.said()).toBe(true)
   const after = describe()
   expect(after.started_at).not.toBe(before.started_at)
-  expect(second.said()).not.toContain('making the database files')
+  expect(second.said()).not.toContain('creating the database files')
   // The key was shown once; the line to paste reads it, from any folder and in any shell.
   expect(first.said().split(before.api_key)).toHaveLength(2)
   expect(second.said()).not.toContain(before.api_key)

@@ -107,7 +107,7 @@ describe('a service with a certificate of the CA', () => {
   })
 })
 
-const refused = 'a connection was refused'
+const refused = 'a connection was rejected'
 const refusal = (server: TestServer) => until('the server says so', () => server.lines.some(({ msg }) => msg === refused))
 
 describe('who has no certificate that is valid for this mesh is not spoken to:', () => {

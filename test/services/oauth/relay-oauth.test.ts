@@ -68,7 +68,7 @@ describe('relay-oauth rotate', () => {
     const theirs = await connections.held(other!)
     await connections.put(one!, 'access_sealed', theirs.tokens.access)
     const { connectionId } = await connections.held(one!)
-    const swapped = `connection ${connectionId} of "acme", access token: it was made for another connection: somebody wrote it here`
+    const swapped = `connection ${connectionId} of "acme", access token: it was encrypted for another connection: someone wrote it here`
     expect(await run(['rotate'])).toMatchObject({
       code: 1,
       stdout: expect.stringMatching(/^3 of 4 connections .*; 1 left as they are\n$/),
@@ -89,7 +89,7 @@ describe('relay-oauth rotate', () => {
   })
 
   test.each([
-    ['a batch of none', ['rotate', '--batch', '0'], '--batch "0" is no number from 1 to 1000'],
+    ['a batch of none', ['rotate', '--batch', '0'], '--batch "0" is not a number from 1 to 1000'],
     ['a batch that is too large', ['rotate', '--batch', '1001'], '--batch "1001" is no number'],
     ['an unknown option', ['rotate', '--force'], "Unknown option '--force'"],
     ['an argument', ['rotate', 'all'], 'Unexpected argument'],
@@ -105,7 +105,7 @@ describe('relay-oauth rotate', () => {
     const keys = `${fresh},${old.slice(0, -3)}`
     const { code, stdout, stderr } = await run(['rotate'], { DATABASE_URL: '', OAUTH_ENCRYPTION_KEY: keys })
     expect({ code, stdout }).toEqual({ code: 78, stdout: '' })
-    expect(stderr).toMatch(/OAUTH_ENCRYPTION_KEY has 2 keys, of which number 2 is no Fernet key/)
+    expect(stderr).toMatch(/OAUTH_ENCRYPTION_KEY has 2 keys, of which number 2 is not a Fernet key/)
     expect(stderr).toMatch(/DATABASE_URL is not set/)
     for (const key of [fresh, old.slice(0, 8)]) expect(stderr).not.toContain(key)
     const repeated = await run(['rotate'], { OAUTH_ENCRYPTION_KEY: `${fresh},${old},${fresh}` })

@@ -124,7 +124,7 @@ describe('its summary', () => {
       [
         'Create the event "Plan" in the calendar of the account that is yet to be connected',
         'When: Tue, 1 Dec 2026, 09:30 to 10:30 (Europe/Berlin, UTC+01:00)',
-        'Nobody is invited.',
+        'No one is invited.',
       ].join('\n'),
     )
   })

@@ -18,59 +18,62 @@ import {
 
 export interface ExchangeRequest {
   apiKey: string;
-  /** The address that the key came from, as a peer saw it. From anybody else it is not believed: their own address counts. */
+  /** The address of the key's user, as a peer saw it. It is trusted from peers only; for others their own address counts. */
   source?: string | undefined;
 }
 
 export interface ExchangeResponse {
-  /** An Ed25519 JWT (RFC 8037): to be sent as `authorization: Bearer <token>` to any service of the mesh. */
+  /** An Ed25519 JWT (RFC 8037): send it as `authorization: Bearer <token>` to any service of the mesh. */
   token: string;
   /** RFC 3339, UTC, with milliseconds. */
   expiresAt: string;
-  /** The same as a length of time from now, for callers whose clock is not the server's. */
+  /** The same as a duration from now, for callers whose clock differs from the server's. */
   expiresInMs: number;
   workspace: string;
   actor: string;
   keyId: string;
   permissions: string[];
-  /** Where the key may be used from (CIDR); anywhere when empty. Whoever keeps the token for a key checks each use of the key against it. */
+  /**
+   * Where the key may be used from (CIDR); anywhere if empty. A client that keeps the token for a key checks each use of the key against
+   * it.
+   */
   allowedSources: string[];
 }
 
 export interface FollowRequest {
-  /** The `sequence` of the last answer; 0 for everything that still matters. */
+  /** The `sequence` of the last response; 0 for everything that still matters. */
   after: number;
   /** The `sequence` of the last `signatures`; 0 for all of them. */
   signaturesAfter: number;
 }
 
 export interface FollowResponse {
-  /** All that a valid token may be signed with now. One that is not here is believed no longer. */
+  /** All current signing keys. A token of another key is not valid. */
   signingKeys: SigningKey[];
-  /** Later than `after`, in order. What no living token can be of is left out. */
+  /** Later than `after`, in order. Revocations that no valid token can be affected by are left out. */
   revocations: Revocation[];
   sequence: number;
-  /** Which keys bodies are signed with; an access that does not know of them says nothing. */
+  /** The valid keys for body signatures; an access service without them returns nothing. */
   signatures?: SignatureKeys | undefined;
 }
 
-/** What changed later than `signatures_after`, a page of it. No key is here, only which ones count. */
+/** The changes after `signatures_after`, one page of them. It contains no key, only which ones are valid. */
 export interface SignatureKeys {
   states: SignatureKeyState[];
   sequence: number;
-  /** There is more to be read at once. */
+  /** There is more to read at once. */
   more: boolean;
-  /** Tells whether two processes have the same root, without telling the root; empty where access has none. */
+  /** Tells whether two processes have the same root, without revealing it; empty if access has none. */
   rootId: string;
 }
 
-/** Of a workspace that is not among them, generation 1 alone counts. */
+/** For a workspace that is not listed, only generation 1 is valid. */
 export interface SignatureKeyState {
   workspace: string;
   /** "outbound" or "inbound". */
   purpose: string;
   generation: number;
-  /** During an overlap: counts too. */
+  /** During an overlap: valid too. */
   previousGeneration?: number | undefined;
 }
 
@@ -81,11 +84,11 @@ export interface SigningKey {
   x: string;
 }
 
-/** From a moment on, tokens of this API key are not believed, however long they would live. */
+/** From a point in time on, tokens of this API key are not valid, however long they would live. */
 export interface Revocation {
   sequence: number;
   keyId: string;
-  /** RFC 3339, UTC, with milliseconds. Past: at once. */
+  /** RFC 3339, UTC, with milliseconds. In the past: at once. */
   notAfter: string;
 }
 
@@ -795,8 +798,8 @@ export const Revocation: MessageFns<Revocation> = {
 export type AccessServiceService = typeof AccessServiceService;
 export const AccessServiceService = {
   /**
-   * Turns an API key into a caller token that every service of the mesh verifies by itself. The one method that takes a key: the gateway
-   * calls it once a key and lifetime, an internal service once a process and lifetime.
+   * Exchanges an API key for a caller token that every service of the mesh verifies by itself. The only method that takes a key: the
+   * gateway calls it once per key and lifetime, an internal service once per process and lifetime.
    */
   exchange: {
     path: "/relay.access.v1.AccessService/Exchange" as const,
@@ -807,7 +810,7 @@ export const AccessServiceService = {
     responseSerialize: (value: ExchangeResponse): Buffer => Buffer.from(ExchangeResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ExchangeResponse => ExchangeResponse.decode(value),
   },
-  /** What verifiers follow, once a second: the keys that tokens are signed with, and the API keys that are believed no longer. */
+  /** What verifiers follow, once per second: the signing keys of tokens, and the API keys that are no longer valid. */
   follow: {
     path: "/relay.access.v1.AccessService/Follow" as const,
     requestStream: false as const,
@@ -821,18 +824,18 @@ export const AccessServiceService = {
 
 export interface AccessServiceServer extends UntypedServiceImplementation {
   /**
-   * Turns an API key into a caller token that every service of the mesh verifies by itself. The one method that takes a key: the gateway
-   * calls it once a key and lifetime, an internal service once a process and lifetime.
+   * Exchanges an API key for a caller token that every service of the mesh verifies by itself. The only method that takes a key: the
+   * gateway calls it once per key and lifetime, an internal service once per process and lifetime.
    */
   exchange: handleUnaryCall<ExchangeRequest, ExchangeResponse>;
-  /** What verifiers follow, once a second: the keys that tokens are signed with, and the API keys that are believed no longer. */
+  /** What verifiers follow, once per second: the signing keys of tokens, and the API keys that are no longer valid. */
   follow: handleUnaryCall<FollowRequest, FollowResponse>;
 }
 
 export interface AccessServiceClient extends Client {
   /**
-   * Turns an API key into a caller token that every service of the mesh verifies by itself. The one method that takes a key: the gateway
-   * calls it once a key and lifetime, an internal service once a process and lifetime.
+   * Exchanges an API key for a caller token that every service of the mesh verifies by itself. The only method that takes a key: the
+   * gateway calls it once per key and lifetime, an internal service once per process and lifetime.
    */
   exchange(
     request: ExchangeRequest,
@@ -849,7 +852,7 @@ export interface AccessServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ExchangeResponse) => void,
   ): ClientUnaryCall;
-  /** What verifiers follow, once a second: the keys that tokens are signed with, and the API keys that are believed no longer. */
+  /** What verifiers follow, once per second: the signing keys of tokens, and the API keys that are no longer valid. */
   follow(
     request: FollowRequest,
     callback: (error: ServiceError | null, response: FollowResponse) => void,

@@ -17,30 +17,30 @@ import {
 } from "@grpc/grpc-js";
 import { HttpBody } from "../../../google/api/httpbody.ts";
 
-/** One act, or a refusal; refusals of one kind from one source within a minute are one event with a count. */
+/** One act, or denials; denials of one kind from one source within a minute are one event with a count. */
 export interface AuditEvent {
   eventId: string;
-  /** Empty where it is not known whose it is, as with a key that does not exist. */
+  /** Empty if the workspace is unknown, as for a key that does not exist. */
   workspace: string;
   /** RFC 3339, UTC, with milliseconds, by the acting service's clock. */
   occurredAt: string;
   /** The service that acted. */
   service: string;
-  /** What was done, e.g. "actions.execute" or "keys.revoke". */
+  /** The act, e.g. "actions.execute" or "keys.revoke". */
   action: string;
   /** "success", "failed", "unknown" or "refused". */
   outcome: string;
-  /** Why it failed or was refused, in capitals. */
+  /** Why it failed or was denied, in capitals. */
   reason: string;
   actor: string;
   keyId: string;
-  /** What it was done to, as kind:id, e.g. "run:3a033cc1-…". */
+  /** The targets, as kind:id, e.g. "run:3a033cc1-…". */
   targets: string[];
   requestId: string;
   traceId: string;
-  /** The address that it was asked from. */
+  /** The source address of the request. */
   source: string;
-  /** How many it stands for. */
+  /** The number of occurrences that it stands for. */
   count: number;
 }
 
@@ -57,7 +57,7 @@ export interface AuditEntry {
   sequence: number;
   eventId: string;
   occurredAt: string;
-  /** When it was taken into the chain. */
+  /** When it was appended. */
   recordedAt: string;
   service: string;
   action: string;
@@ -75,26 +75,29 @@ export interface AuditEntry {
 }
 
 export interface ListEventsRequest {
-  /** How many at the most; 50 when 0. */
+  /** Maximum entries; 50 if 0. */
   pageSize: number;
-  /** The `next_page_token` of the page before. */
+  /** The `next_page_token` of the previous page. */
   pageToken: string;
-  /** Only entries with exactly these, where given. */
+  /** Only entries with exactly these values, if given. */
   action: string;
   outcome: string;
   actor: string;
   keyId: string;
   target: string;
   /**
-   * Only what occurred at or after this, and before that (RFC 3339). A time that does not exist is refused: 30 February, 24:00:00, and leap
-   * seconds, which no clock here shows.
+   * Only events at or after this time, and before that one (RFC 3339). A time that does not exist is rejected: 30 February, 24:00:00, and
+   * leap seconds, which no clock here shows.
    */
   from: string;
   until: string;
 }
 
 export interface ListEventsResponse {
-  /** May be fewer than were asked for, even none, and yet not all: a page takes only so long to find. The last page has no `next_page_token`. */
+  /**
+   * There may be fewer than requested, even none, without being all: the time to find a page is limited. The last page has no
+   * `next_page_token`.
+   */
   events: AuditEntry[];
   /** Empty on the last page. */
   nextPageToken: string;
@@ -102,13 +105,13 @@ export interface ListEventsResponse {
 }
 
 export interface ExportEventsRequest {
-  /** How many at the most; 1000 when 0. */
+  /** Maximum entries; 1000 if 0. */
   pageSize: number;
-  /** From the Link of the page before. */
+  /** From the Link of the previous page. */
   pageToken: string;
   /**
-   * Only what occurred at or after this, and before that (RFC 3339). A time that does not exist is refused: 30 February, 24:00:00, and leap
-   * seconds, which no clock here shows.
+   * Only events at or after this time, and before that one (RFC 3339). A time that does not exist is rejected: 30 February, 24:00:00, and
+   * leap seconds, which no clock here shows.
    */
   from: string;
   until: string;
@@ -1011,10 +1014,10 @@ export const ExportEventsRequest: MessageFns<ExportEventsRequest> = {
   },
 };
 
-/** Who did what, when, from where and how it ended: a chain of entries a workspace, in which every change shows. */
+/** Who did what, when, from where and with what result: a chain of entries per workspace, in which every change is detectable. */
 export type AuditServiceService = typeof AuditServiceService;
 export const AuditServiceService = {
-  /** Takes events of other services into the chains of their workspaces. Safe to repeat: an event is taken once, by its id. */
+  /** Appends events of other services to the chains of their workspaces. Safe to repeat: an event is appended once, by its id. */
   appendEvents: {
     path: "/relay.access.v1.AuditService/AppendEvents" as const,
     requestStream: false as const,
@@ -1035,7 +1038,7 @@ export const AuditServiceService = {
     responseSerialize: (value: ListEventsResponse): Buffer => Buffer.from(ListEventsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListEventsResponse => ListEventsResponse.decode(value),
   },
-  /** The same as newline-delimited JSON, oldest first. Where there is more, the header Link names the next page. */
+  /** The same as newline-delimited JSON, oldest first. If there is more, the header Link names the next page. */
   exportEvents: {
     path: "/relay.access.v1.AuditService/ExportEvents" as const,
     requestStream: false as const,
@@ -1048,16 +1051,16 @@ export const AuditServiceService = {
 } as const;
 
 export interface AuditServiceServer extends UntypedServiceImplementation {
-  /** Takes events of other services into the chains of their workspaces. Safe to repeat: an event is taken once, by its id. */
+  /** Appends events of other services to the chains of their workspaces. Safe to repeat: an event is appended once, by its id. */
   appendEvents: handleUnaryCall<AppendEventsRequest, AppendEventsResponse>;
   /** Lists the entries of the caller's workspace, newest first. */
   listEvents: handleUnaryCall<ListEventsRequest, ListEventsResponse>;
-  /** The same as newline-delimited JSON, oldest first. Where there is more, the header Link names the next page. */
+  /** The same as newline-delimited JSON, oldest first. If there is more, the header Link names the next page. */
   exportEvents: handleUnaryCall<ExportEventsRequest, HttpBody>;
 }
 
 export interface AuditServiceClient extends Client {
-  /** Takes events of other services into the chains of their workspaces. Safe to repeat: an event is taken once, by its id. */
+  /** Appends events of other services to the chains of their workspaces. Safe to repeat: an event is appended once, by its id. */
   appendEvents(
     request: AppendEventsRequest,
     callback: (error: ServiceError | null, response: AppendEventsResponse) => void,
@@ -1089,7 +1092,7 @@ export interface AuditServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListEventsResponse) => void,
   ): ClientUnaryCall;
-  /** The same as newline-delimited JSON, oldest first. Where there is more, the header Link names the next page. */
+  /** The same as newline-delimited JSON, oldest first. If there is more, the header Link names the next page. */
   exportEvents(
     request: ExportEventsRequest,
     callback: (error: ServiceError | null, response: HttpBody) => void,

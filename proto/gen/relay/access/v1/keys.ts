@@ -16,55 +16,55 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 
-/** What a key is, without the key. */
+/** A key's properties, without the key. */
 export interface Key {
   keyId: string;
   name: string;
-  /** Who acts with it. */
+  /** The actor of the key. */
   actor: string;
   /** "viewer", "operator", "developer" or "admin". */
   role: string;
-  /** What it may do: the role's permissions, or those of them that it was made with. */
+  /** Its permissions: the role's, or those of them that it was created with. */
   permissions: string[];
   previewOnly: boolean;
-  /** Where it may be used from (CIDR); anywhere when empty. */
+  /** Where it may be used from (CIDR); anywhere if empty. */
   allowedSources: string[];
   /** "active", "expired" or "revoked". */
   status: string;
   /** RFC 3339, UTC, with milliseconds, as all times here. */
   createdAt: string;
-  /** The actor who made it. */
+  /** The actor who created it. */
   createdBy: string;
   expiresAt?: string | undefined;
   revokedAt?:
     | string
     | undefined;
-  /** To within some minutes: signing in is noted, not each request. */
+  /** To within some minutes: it is updated when a token is issued, not per request. */
   lastUsedAt?:
     | string
     | undefined;
-  /** The key that it was made to replace. */
+  /** The key that it was created to replace. */
   replaces?:
     | string
     | undefined;
-  /** The key that made it; absent where an operator did. Revoking that one revokes this one as well, unless told otherwise. */
+  /** The key that created it; absent if an operator did. Revoking that key revokes this one as well, unless requested otherwise. */
   parent?: string | undefined;
 }
 
 export interface CreateKeyRequest {
   name: string;
   role: string;
-  /** Narrows the role to these permissions; all of the role's when empty. */
+  /** Narrows the role to these permissions; all of the role's if empty. */
   scopes: string[];
-  /** Narrows it to reading and previewing: what it prepares, somebody else executes. */
+  /** Narrows it to reading and previewing: another key must execute its previews. */
   previewOnly: boolean;
-  /** Who acts with it; the creator's own actor when absent. Another one needs keys:admin. */
+  /** The actor of the key; the creator's own if absent. Another one needs keys:admin. */
   actor?:
     | string
     | undefined;
-  /** Addresses and networks (CIDR) that it may be used from, within those of the calling key; the same as the calling key when empty. */
+  /** Addresses and networks (CIDR) that it may be used from, within those of the calling key; the same as the calling key if empty. */
   allowedSources: string[];
-  /** How long it lives, in seconds, and no longer than the calling key; as long as the calling key when absent. */
+  /** Its lifetime in seconds, at most that of the calling key; the same as the calling key if absent. */
   expiresIn?: number | undefined;
 }
 
@@ -78,9 +78,9 @@ export interface CreateKeyResponse {
 }
 
 export interface ListKeysRequest {
-  /** How many at the most; 50 when 0. */
+  /** Maximum keys; 50 if 0. */
   pageSize: number;
-  /** The `next_page_token` of the page before. */
+  /** The `next_page_token` of the previous page. */
   pageToken: string;
 }
 
@@ -93,7 +93,7 @@ export interface ListKeysResponse {
 
 export interface RotateKeyRequest {
   keyId: string;
-  /** How long the old key goes on, in seconds; a day when absent, a week at the most. */
+  /** How long the old key stays valid, in seconds; a day if absent, at most a week. */
   overlap?: number | undefined;
 }
 
@@ -104,14 +104,14 @@ export interface RotateKeyResponse {
     | undefined;
   /** Shown this once. */
   apiKey: string;
-  /** The old key, with the end that it has now. */
+  /** The old key, with its new expiry. */
   previous?: Key | undefined;
   requestId: string;
 }
 
 export interface RevokeKeyRequest {
   keyId: string;
-  /** Ends this key alone: the keys that it made, and those that they made, remain. */
+  /** Revokes this key alone: the keys that it created, and their descendants, remain. */
   keepChildren: boolean;
 }
 
@@ -1031,8 +1031,8 @@ export const RevokeKeyResponse: MessageFns<RevokeKeyResponse> = {
 export type KeysServiceService = typeof KeysServiceService;
 export const KeysServiceService = {
   /**
-   * Makes a key. The answer is the only place where it ever stands in full. It can do nothing that the calling key cannot, ends no later, and
-   * is used from nowhere that the calling key is not.
+   * Creates a key. The response is the only place that ever contains it. It has at most the permissions of the calling key, expires no
+   * later, and may be used only from addresses of the calling key.
    */
   createKey: {
     path: "/relay.access.v1.KeysService/CreateKey" as const,
@@ -1043,7 +1043,7 @@ export const KeysServiceService = {
     responseSerialize: (value: CreateKeyResponse): Buffer => Buffer.from(CreateKeyResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CreateKeyResponse => CreateKeyResponse.decode(value),
   },
-  /** Lists keys, newest first; never what they are, only what they may do. */
+  /** Lists keys, newest first, with their permissions and without the keys themselves. */
   listKeys: {
     path: "/relay.access.v1.KeysService/ListKeys" as const,
     requestStream: false as const,
@@ -1053,7 +1053,10 @@ export const KeysServiceService = {
     responseSerialize: (value: ListKeysResponse): Buffer => Buffer.from(ListKeysResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListKeysResponse => ListKeysResponse.decode(value),
   },
-  /** Makes a successor with the same rights, which ends no later than the calling key. The old key goes on for the overlap, so that its users can be moved one by one. */
+  /**
+   * Creates a successor with the same permissions, which expires no later than the calling key. The old key stays valid for the overlap, so
+   * that its users can be moved one by one.
+   */
   rotateKey: {
     path: "/relay.access.v1.KeysService/RotateKey" as const,
     requestStream: false as const,
@@ -1063,7 +1066,7 @@ export const KeysServiceService = {
     responseSerialize: (value: RotateKeyResponse): Buffer => Buffer.from(RotateKeyResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RotateKeyResponse => RotateKeyResponse.decode(value),
   },
-  /** Ends a key for good, and the keys that it made, everywhere within five seconds. Safe to repeat. */
+  /** Revokes a key, and the keys that it created, everywhere within five seconds. Safe to repeat. */
   revokeKey: {
     path: "/relay.access.v1.KeysService/RevokeKey" as const,
     requestStream: false as const,
@@ -1077,22 +1080,25 @@ export const KeysServiceService = {
 
 export interface KeysServiceServer extends UntypedServiceImplementation {
   /**
-   * Makes a key. The answer is the only place where it ever stands in full. It can do nothing that the calling key cannot, ends no later, and
-   * is used from nowhere that the calling key is not.
+   * Creates a key. The response is the only place that ever contains it. It has at most the permissions of the calling key, expires no
+   * later, and may be used only from addresses of the calling key.
    */
   createKey: handleUnaryCall<CreateKeyRequest, CreateKeyResponse>;
-  /** Lists keys, newest first; never what they are, only what they may do. */
+  /** Lists keys, newest first, with their permissions and without the keys themselves. */
   listKeys: handleUnaryCall<ListKeysRequest, ListKeysResponse>;
-  /** Makes a successor with the same rights, which ends no later than the calling key. The old key goes on for the overlap, so that its users can be moved one by one. */
+  /**
+   * Creates a successor with the same permissions, which expires no later than the calling key. The old key stays valid for the overlap, so
+   * that its users can be moved one by one.
+   */
   rotateKey: handleUnaryCall<RotateKeyRequest, RotateKeyResponse>;
-  /** Ends a key for good, and the keys that it made, everywhere within five seconds. Safe to repeat. */
+  /** Revokes a key, and the keys that it created, everywhere within five seconds. Safe to repeat. */
   revokeKey: handleUnaryCall<RevokeKeyRequest, RevokeKeyResponse>;
 }
 
 export interface KeysServiceClient extends Client {
   /**
-   * Makes a key. The answer is the only place where it ever stands in full. It can do nothing that the calling key cannot, ends no later, and
-   * is used from nowhere that the calling key is not.
+   * Creates a key. The response is the only place that ever contains it. It has at most the permissions of the calling key, expires no
+   * later, and may be used only from addresses of the calling key.
    */
   createKey(
     request: CreateKeyRequest,
@@ -1109,7 +1115,7 @@ export interface KeysServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CreateKeyResponse) => void,
   ): ClientUnaryCall;
-  /** Lists keys, newest first; never what they are, only what they may do. */
+  /** Lists keys, newest first, with their permissions and without the keys themselves. */
   listKeys(
     request: ListKeysRequest,
     callback: (error: ServiceError | null, response: ListKeysResponse) => void,
@@ -1125,7 +1131,10 @@ export interface KeysServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListKeysResponse) => void,
   ): ClientUnaryCall;
-  /** Makes a successor with the same rights, which ends no later than the calling key. The old key goes on for the overlap, so that its users can be moved one by one. */
+  /**
+   * Creates a successor with the same permissions, which expires no later than the calling key. The old key stays valid for the overlap, so
+   * that its users can be moved one by one.
+   */
   rotateKey(
     request: RotateKeyRequest,
     callback: (error: ServiceError | null, response: RotateKeyResponse) => void,
@@ -1141,7 +1150,7 @@ export interface KeysServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RotateKeyResponse) => void,
   ): ClientUnaryCall;
-  /** Ends a key for good, and the keys that it made, everywhere within five seconds. Safe to repeat. */
+  /** Revokes a key, and the keys that it created, everywhere within five seconds. Safe to repeat. */
   revokeKey(
     request: RevokeKeyRequest,
     callback: (error: ServiceError | null, response: RevokeKeyResponse) => void,

@@ -16,13 +16,13 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 
-/** What is known of a key without the key. */
+/** A key's properties, without the key. */
 export interface SignatureKey {
   /** "outbound" or "inbound". */
   purpose: string;
   /** Counts from 1; 0 is the key from before there were generations. */
   generation: number;
-  /** During an overlap, the generation that still counts too. */
+  /** During an overlap, the generation that is still valid too. */
   previousGeneration?: number | undefined;
 }
 
@@ -42,9 +42,9 @@ export interface RevealSignatureKeyResponse {
   key?:
     | SignatureKey
     | undefined;
-  /** For a library of Standard Webhooks as it is: `whsec_` and base64 of the 32 bytes that X-Signature is made with. */
+  /** For a library of Standard Webhooks: `whsec_` and base64 of the 32 bytes of X-Signature's key. */
   secret: string;
-  /** During an overlap, that of the previous generation; absent where that is 0. */
+  /** During an overlap, that of the previous generation; absent if that is 0. */
   previousSecret?: string | undefined;
   requestId: string;
 }
@@ -647,12 +647,12 @@ export const EndSignatureOverlapResponse: MessageFns<EndSignatureOverlapResponse
 };
 
 /**
- * The keys that bodies are signed with, of the caller's workspace: `outbound` for webhooks that Relay sends, `inbound` for requests that
- * clients sign. A key is replaced with an overlap, in which the older one still counts.
+ * The keys for body signatures of the caller's workspace: `outbound` for webhooks that Relay sends, `inbound` for requests that clients
+ * sign. A key is replaced with an overlap, in which the older one is still valid.
  */
 export type SignaturesServiceService = typeof SignaturesServiceService;
 export const SignaturesServiceService = {
-  /** Lists the keys of both purposes; never what they are. */
+  /** Lists the keys of both purposes, without the keys themselves. */
   listSignatureKeys: {
     path: "/relay.access.v1.SignaturesService/ListSignatureKeys" as const,
     requestStream: false as const,
@@ -664,7 +664,7 @@ export const SignaturesServiceService = {
       Buffer.from(ListSignatureKeysResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListSignatureKeysResponse => ListSignatureKeysResponse.decode(value),
   },
-  /** Shows a key, for whoever verifies what Relay sends or signs what it is sent. The audit log keeps who saw it. */
+  /** Reveals a key, for receivers who verify Relay's webhooks and clients who sign requests. The audit log records who saw it. */
   revealSignatureKey: {
     path: "/relay.access.v1.SignaturesService/RevealSignatureKey" as const,
     requestStream: false as const,
@@ -676,7 +676,7 @@ export const SignaturesServiceService = {
       Buffer.from(RevealSignatureKeyResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RevealSignatureKeyResponse => RevealSignatureKeyResponse.decode(value),
   },
-  /** Makes a new key. Until the overlap is ended the older one counts too, and X-Signature of webhooks is still made with it. */
+  /** Creates a new key. Until the overlap ends, the older one is valid too, and X-Signature of webhooks is still made with it. */
   replaceSignatureKey: {
     path: "/relay.access.v1.SignaturesService/ReplaceSignatureKey" as const,
     requestStream: false as const,
@@ -688,7 +688,7 @@ export const SignaturesServiceService = {
       Buffer.from(ReplaceSignatureKeyResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ReplaceSignatureKeyResponse => ReplaceSignatureKeyResponse.decode(value),
   },
-  /** Ends the overlap: from now on the newest key alone counts. Safe to repeat. */
+  /** Ends the overlap: from now on only the newest key is valid. Safe to repeat. */
   endSignatureOverlap: {
     path: "/relay.access.v1.SignaturesService/EndSignatureOverlap" as const,
     requestStream: false as const,
@@ -703,18 +703,18 @@ export const SignaturesServiceService = {
 } as const;
 
 export interface SignaturesServiceServer extends UntypedServiceImplementation {
-  /** Lists the keys of both purposes; never what they are. */
+  /** Lists the keys of both purposes, without the keys themselves. */
   listSignatureKeys: handleUnaryCall<ListSignatureKeysRequest, ListSignatureKeysResponse>;
-  /** Shows a key, for whoever verifies what Relay sends or signs what it is sent. The audit log keeps who saw it. */
+  /** Reveals a key, for receivers who verify Relay's webhooks and clients who sign requests. The audit log records who saw it. */
   revealSignatureKey: handleUnaryCall<RevealSignatureKeyRequest, RevealSignatureKeyResponse>;
-  /** Makes a new key. Until the overlap is ended the older one counts too, and X-Signature of webhooks is still made with it. */
+  /** Creates a new key. Until the overlap ends, the older one is valid too, and X-Signature of webhooks is still made with it. */
   replaceSignatureKey: handleUnaryCall<ReplaceSignatureKeyRequest, ReplaceSignatureKeyResponse>;
-  /** Ends the overlap: from now on the newest key alone counts. Safe to repeat. */
+  /** Ends the overlap: from now on only the newest key is valid. Safe to repeat. */
   endSignatureOverlap: handleUnaryCall<EndSignatureOverlapRequest, EndSignatureOverlapResponse>;
 }
 
 export interface SignaturesServiceClient extends Client {
-  /** Lists the keys of both purposes; never what they are. */
+  /** Lists the keys of both purposes, without the keys themselves. */
   listSignatureKeys(
     request: ListSignatureKeysRequest,
     callback: (error: ServiceError | null, response: ListSignatureKeysResponse) => void,
@@ -730,7 +730,7 @@ export interface SignaturesServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListSignatureKeysResponse) => void,
   ): ClientUnaryCall;
-  /** Shows a key, for whoever verifies what Relay sends or signs what it is sent. The audit log keeps who saw it. */
+  /** Reveals a key, for receivers who verify Relay's webhooks and clients who sign requests. The audit log records who saw it. */
   revealSignatureKey(
     request: RevealSignatureKeyRequest,
     callback: (error: ServiceError | null, response: RevealSignatureKeyResponse) => void,
@@ -746,7 +746,7 @@ export interface SignaturesServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RevealSignatureKeyResponse) => void,
   ): ClientUnaryCall;
-  /** Makes a new key. Until the overlap is ended the older one counts too, and X-Signature of webhooks is still made with it. */
+  /** Creates a new key. Until the overlap ends, the older one is valid too, and X-Signature of webhooks is still made with it. */
   replaceSignatureKey(
     request: ReplaceSignatureKeyRequest,
     callback: (error: ServiceError | null, response: ReplaceSignatureKeyResponse) => void,
@@ -762,7 +762,7 @@ export interface SignaturesServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ReplaceSignatureKeyResponse) => void,
   ): ClientUnaryCall;
-  /** Ends the overlap: from now on the newest key alone counts. Safe to repeat. */
+  /** Ends the overlap: from now on only the newest key is valid. Safe to repeat. */
   endSignatureOverlap(
     request: EndSignatureOverlapRequest,
     callback: (error: ServiceError | null, response: EndSignatureOverlapResponse) => void,

@@ -25,23 +25,23 @@ export interface ListActionsResponse {
   requestId: string;
 }
 
-/** One thing that can be done. */
+/** One available action. */
 export interface Action {
-  /** The name that a preview asks for, e.g. "webhook.save". */
+  /** The name for previews, e.g. "webhook.save". */
   action: string;
-  /** Whose API does it, e.g. "google"; "independent" where no account is needed. */
+  /** The provider that it calls, e.g. "google"; "independent" if no account is needed. */
   provider: string;
   description: string;
   /** A JSON Schema (draft 2020-12) of the parameters. */
   paramsSchema?:
     | { [key: string]: any }
     | undefined;
-  /** Whether it can be previewed here now; when not, `unavailable_reason` says what to configure. */
+  /** Whether it can be previewed here now; if not, `unavailable_reason` says what to configure. */
   available: boolean;
   unavailableReason?:
     | string
     | undefined;
-  /** What keeps a run from acting twice at the other side, and what is unknown where nothing does. */
+  /** What keeps a run from acting twice at the other side, and what is unknown if nothing does. */
   guarantee: string;
 }
 
@@ -51,13 +51,13 @@ export interface PreviewActionRequest {
 }
 
 export interface PreviewActionResponse {
-  /** Opaque; names this preview in an execute within the hour. */
+  /** Opaque; identifies this preview in an execute within the hour. */
   previewId: string;
   action: string;
   provider: string;
   /** What will happen, for a person to read. */
   summary: string;
-  /** The parameters as they will be used: defaults filled in, keys in canonical order (RFC 8785). */
+  /** The parameters that will be used: defaults filled in, keys in canonical order (RFC 8785). */
   params?: { [key: string]: any } | undefined;
   warnings: string[];
   /** RFC 3339, UTC, with milliseconds. */
@@ -68,7 +68,7 @@ export interface PreviewActionResponse {
 export interface ExecuteActionRequest {
   /** Opaque on purpose: an expired or unknown one must still reach the idempotency look-up. */
   previewId: string;
-  /** Opaque; scoped to the workspace. Without one the preview itself is the key. */
+  /** Opaque; scoped to the workspace. Without one, the preview itself is the key. */
   idempotencyKey?: string | undefined;
 }
 
@@ -78,7 +78,7 @@ export interface ExecuteActionResponse {
   provider: string;
   /** "success", "failed", or "unknown" when it cannot be known whether the action took effect. */
   status: string;
-  /** Absent where there is none, and where the run is another actor's that the caller may not read: GetRun says which. */
+  /** Absent if there is none, or if the run belongs to another actor and the caller may not read it: GetRun says which. */
   result?:
     | { [key: string]: any }
     | undefined;
@@ -89,9 +89,9 @@ export interface ExecuteActionResponse {
 }
 
 export interface ListRunsRequest {
-  /** How many at the most; 50 when 0. */
+  /** Maximum runs; 50 if 0. */
   pageSize: number;
-  /** The `next_page_token` of the page before. */
+  /** The `next_page_token` of the previous page. */
   pageToken: string;
   /** Only runs with this status. */
   status: string;
@@ -117,7 +117,7 @@ export interface SettleRunRequest {
   runId: string;
   /** "happened": the run becomes "success". "did_not_happen": it becomes "failed". */
   verdict: string;
-  /** How that is known, in one line for whoever reads the run later. */
+  /** How that is known, in one line for later readers of the run. */
   reason: string;
 }
 
@@ -126,11 +126,11 @@ export interface SettleRunResponse {
   requestId: string;
 }
 
-/** What a person found out about a run whose outcome was unknown. */
+/** A person's verdict on a run whose outcome was unknown. */
 export interface Settlement {
   /** "happened" or "did_not_happen". */
   verdict: string;
-  /** How that is known; empty where the details of the run are withheld from the caller for lack of permission. */
+  /** How that is known; empty if the caller may not see the details of the run. */
   reason: string;
   /** The actor who settled it. */
   settledBy: string;
@@ -146,14 +146,14 @@ export interface Run {
   provider: string;
   /** "executing", "success", "failed" or "unknown". */
   status: string;
-  /** Exactly what the preview showed, but for secrets: their values are "[redacted]". An object without members where it is withheld. */
+  /** Exactly what the preview showed, except secrets, whose values are "[redacted]". An object without members if withheld. */
   params?: { [key: string]: any } | undefined;
   result?: { [key: string]: any } | undefined;
   error?: string | undefined;
   durationMs?:
     | number
     | undefined;
-  /** Who executed it. */
+  /** The actor who executed it. */
   actor: string;
   /** RFC 3339, UTC, with milliseconds. */
   startedAt: string;
@@ -161,11 +161,11 @@ export interface Run {
     | string
     | undefined;
   /**
-   * Why `params` and `result` are not shown; empty where they are. "size": a list leaves out what is large, and GET /actions/runs/{run_id}
-   * has it. "permission": the run is another actor's, and the caller lacks runs:read_all. "retention": they are no longer kept.
+   * Why `params` and `result` are not shown; empty if they are. "size": lists omit large values, and GET /actions/runs/{run_id} has them.
+   * "permission": the run belongs to another actor, and the caller lacks runs:read_all. "retention": they were deleted.
    */
   withheld: string;
-  /** Present where `status` is what a person settled after it had been "unknown". */
+  /** Present if a person settled `status` after it had been "unknown". */
   settlement?: Settlement | undefined;
 }
 
@@ -1591,7 +1591,7 @@ export const Run: MessageFns<Run> = {
 
 export type ActionsServiceService = typeof ActionsServiceService;
 export const ActionsServiceService = {
-  /** Lists what can be done. */
+  /** Lists the available actions. */
   listActions: {
     path: "/relay.actions.v1.ActionsService/ListActions" as const,
     requestStream: false as const,
@@ -1601,7 +1601,7 @@ export const ActionsServiceService = {
     responseSerialize: (value: ListActionsResponse): Buffer => Buffer.from(ListActionsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListActionsResponse => ListActionsResponse.decode(value),
   },
-  /** Says what would happen and touches nothing outside. The preview is the contract: what runs later is byte for byte what is shown here. */
+  /** Previews an action, without any outside effect. The preview is the contract: what runs later is byte for byte what is shown here. */
   previewAction: {
     path: "/relay.actions.v1.ActionsService/PreviewAction" as const,
     requestStream: false as const,
@@ -1613,8 +1613,8 @@ export const ActionsServiceService = {
     responseDeserialize: (value: Buffer): PreviewActionResponse => PreviewActionResponse.decode(value),
   },
   /**
-   * Does what a preview showed, once. The idempotency key is looked up before the preview is, so that a finished result comes back
-   * even when the preview has expired since. A run that ended answers OK with its status, at first and on replay.
+   * Executes a preview, once. The idempotency key is looked up before the preview, so that a finished result is returned even if the
+   * preview has expired since. A run that ended returns OK with its status, the first time and on replay.
    */
   executeAction: {
     path: "/relay.actions.v1.ActionsService/ExecuteAction" as const,
@@ -1626,7 +1626,7 @@ export const ActionsServiceService = {
       Buffer.from(ExecuteActionResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ExecuteActionResponse => ExecuteActionResponse.decode(value),
   },
-  /** Lists the runs of the caller's workspace, newest first. What a page shows of parameters and results is bounded: see Run.withheld. */
+  /** Lists the runs of the caller's workspace, newest first. The size of parameters and results on a page is limited: see Run.withheld. */
   listRuns: {
     path: "/relay.actions.v1.ActionsService/ListRuns" as const,
     requestStream: false as const,
@@ -1636,7 +1636,7 @@ export const ActionsServiceService = {
     responseSerialize: (value: ListRunsResponse): Buffer => Buffer.from(ListRunsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListRunsResponse => ListRunsResponse.decode(value),
   },
-  /** Finds out what happened to one run. */
+  /** Returns one run and its outcome. */
   getRun: {
     path: "/relay.actions.v1.ActionsService/GetRun" as const,
     requestStream: false as const,
@@ -1647,8 +1647,8 @@ export const ActionsServiceService = {
     responseDeserialize: (value: Buffer): GetRunResponse => GetRunResponse.decode(value),
   },
   /**
-   * Settles a run that ended as "unknown", for a person who looked at the other side. It can be settled once: the same verdict of the same
-   * actor is answered again, any other is refused. From then on the run, and each execute with its key, answers what was settled.
+   * Settles a run that ended as "unknown", after a person looked at the other side. It can be settled once: the same verdict of the same
+   * actor gets the same response, any other is rejected. From then on the run, and each execute with its key, returns the settled outcome.
    */
   settleRun: {
     path: "/relay.actions.v1.ActionsService/SettleRun" as const,
@@ -1662,28 +1662,28 @@ export const ActionsServiceService = {
 } as const;
 
 export interface ActionsServiceServer extends UntypedServiceImplementation {
-  /** Lists what can be done. */
+  /** Lists the available actions. */
   listActions: handleUnaryCall<ListActionsRequest, ListActionsResponse>;
-  /** Says what would happen and touches nothing outside. The preview is the contract: what runs later is byte for byte what is shown here. */
+  /** Previews an action, without any outside effect. The preview is the contract: what runs later is byte for byte what is shown here. */
   previewAction: handleUnaryCall<PreviewActionRequest, PreviewActionResponse>;
   /**
-   * Does what a preview showed, once. The idempotency key is looked up before the preview is, so that a finished result comes back
-   * even when the preview has expired since. A run that ended answers OK with its status, at first and on replay.
+   * Executes a preview, once. The idempotency key is looked up before the preview, so that a finished result is returned even if the
+   * preview has expired since. A run that ended returns OK with its status, the first time and on replay.
    */
   executeAction: handleUnaryCall<ExecuteActionRequest, ExecuteActionResponse>;
-  /** Lists the runs of the caller's workspace, newest first. What a page shows of parameters and results is bounded: see Run.withheld. */
+  /** Lists the runs of the caller's workspace, newest first. The size of parameters and results on a page is limited: see Run.withheld. */
   listRuns: handleUnaryCall<ListRunsRequest, ListRunsResponse>;
-  /** Finds out what happened to one run. */
+  /** Returns one run and its outcome. */
   getRun: handleUnaryCall<GetRunRequest, GetRunResponse>;
   /**
-   * Settles a run that ended as "unknown", for a person who looked at the other side. It can be settled once: the same verdict of the same
-   * actor is answered again, any other is refused. From then on the run, and each execute with its key, answers what was settled.
+   * Settles a run that ended as "unknown", after a person looked at the other side. It can be settled once: the same verdict of the same
+   * actor gets the same response, any other is rejected. From then on the run, and each execute with its key, returns the settled outcome.
    */
   settleRun: handleUnaryCall<SettleRunRequest, SettleRunResponse>;
 }
 
 export interface ActionsServiceClient extends Client {
-  /** Lists what can be done. */
+  /** Lists the available actions. */
   listActions(
     request: ListActionsRequest,
     callback: (error: ServiceError | null, response: ListActionsResponse) => void,
@@ -1699,7 +1699,7 @@ export interface ActionsServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListActionsResponse) => void,
   ): ClientUnaryCall;
-  /** Says what would happen and touches nothing outside. The preview is the contract: what runs later is byte for byte what is shown here. */
+  /** Previews an action, without any outside effect. The preview is the contract: what runs later is byte for byte what is shown here. */
   previewAction(
     request: PreviewActionRequest,
     callback: (error: ServiceError | null, response: PreviewActionResponse) => void,
@@ -1716,8 +1716,8 @@ export interface ActionsServiceClient extends Client {
     callback: (error: ServiceError | null, response: PreviewActionResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Does what a preview showed, once. The idempotency key is looked up before the preview is, so that a finished result comes back
-   * even when the preview has expired since. A run that ended answers OK with its status, at first and on replay.
+   * Executes a preview, once. The idempotency key is looked up before the preview, so that a finished result is returned even if the
+   * preview has expired since. A run that ended returns OK with its status, the first time and on replay.
    */
   executeAction(
     request: ExecuteActionRequest,
@@ -1734,7 +1734,7 @@ export interface ActionsServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ExecuteActionResponse) => void,
   ): ClientUnaryCall;
-  /** Lists the runs of the caller's workspace, newest first. What a page shows of parameters and results is bounded: see Run.withheld. */
+  /** Lists the runs of the caller's workspace, newest first. The size of parameters and results on a page is limited: see Run.withheld. */
   listRuns(
     request: ListRunsRequest,
     callback: (error: ServiceError | null, response: ListRunsResponse) => void,
@@ -1750,7 +1750,7 @@ export interface ActionsServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListRunsResponse) => void,
   ): ClientUnaryCall;
-  /** Finds out what happened to one run. */
+  /** Returns one run and its outcome. */
   getRun(
     request: GetRunRequest,
     callback: (error: ServiceError | null, response: GetRunResponse) => void,
@@ -1767,8 +1767,8 @@ export interface ActionsServiceClient extends Client {
     callback: (error: ServiceError | null, response: GetRunResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Settles a run that ended as "unknown", for a person who looked at the other side. It can be settled once: the same verdict of the same
-   * actor is answered again, any other is refused. From then on the run, and each execute with its key, answers what was settled.
+   * Settles a run that ended as "unknown", after a person looked at the other side. It can be settled once: the same verdict of the same
+   * actor gets the same response, any other is rejected. From then on the run, and each execute with its key, returns the settled outcome.
    */
   settleRun(
     request: SettleRunRequest,

@@ -16,10 +16,10 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 
-/** What a claim is held under. One claim exists per (workspace, key_kind, key). */
+/** The identity of a claim. One claim exists per (workspace, key_kind, key). */
 export interface ClaimKey {
   workspace: string;
-  /** Whose key it is, so that keys of different origin never collide, e.g. "client" or "preview". */
+  /** The origin of the key, so that keys of different origins never collide, e.g. "client" or "preview". */
   keyKind: string;
   key: string;
 }
@@ -28,17 +28,20 @@ export interface ClaimRequest {
   key?:
     | ClaimKey
     | undefined;
-  /** What the work is, hashed by the caller. Absent: only look; nothing is claimed. */
+  /** A hash of the work, made by the caller. Absent: only look; nothing is claimed. */
   fingerprint?:
     | Buffer
     | undefined;
-  /** Names this attempt; a repeated request carries the same one. */
+  /** Identifies this attempt; a repeated request has the same one. */
   attemptId: string;
-  /** What the work will be known as if this attempt is the first. */
+  /** The id of the work, if this attempt is the first. */
   runId: string;
-  /** How long the grant holds without Renew; 30 s when 0. */
+  /** How long the grant is valid without Renew; 30 s if 0. */
   leaseMs: number;
-  /** Without a fingerprint: what the work is that may not be done now. Nothing is claimed; a key that belongs to other work answers `mismatch`. */
+  /**
+   * Without a fingerprint: the hash of work that must not be done now. Nothing is claimed; a key that belongs to other work returns
+   * `mismatch`.
+   */
   compare?: Buffer | undefined;
 }
 
@@ -54,11 +57,11 @@ export interface ClaimResponse {
 
 /** The caller holds the work. */
 export interface ClaimResponse_Granted {
-  /** The fencing token: writes that carry an older one are refused. */
+  /** The fencing token: writes with an older one are rejected. */
   token: string;
-  /** The run to do. On a takeover it is the first attempt's: look at that run before anything else. */
+  /** The run to execute. After a takeover it is that of the first attempt: check that run before anything else. */
   runId: string;
-  /** The lease of an earlier attempt ran out. */
+  /** The lease of an earlier attempt expired. */
   takenOver: boolean;
   leaseMs: number;
 }
@@ -66,14 +69,14 @@ export interface ClaimResponse_Granted {
 /** The work ended within the last 24 hours. */
 export interface ClaimResponse_Completed {
   runId: string;
-  /** What Complete stored, if it did. */
+  /** What Complete stored, if anything. */
   response?: Buffer | undefined;
 }
 
-/** Somebody else holds the work, or held it last and nothing is known of its end. */
+/** Another caller holds the work, or held it last and its end is unknown. */
 export interface ClaimResponse_InFlight {
   runId: string;
-  /** When it is worth asking again. */
+  /** When to retry. */
   retryAfterMs: number;
 }
 
@@ -82,7 +85,7 @@ export interface ClaimResponse_Mismatch {
   runId: string;
 }
 
-/** Nothing is held under the key, and no fingerprint was given to claim it with. */
+/** There is no claim under the key, and no fingerprint was given to claim it with. */
 export interface ClaimResponse_Absent {
 }
 
@@ -99,13 +102,13 @@ export interface CompleteRequest {
   key?:
     | ClaimKey
     | undefined;
-  /** The run that ended. A claim of another run is left alone. */
+  /** The run that ended. A claim of another run is unchanged. */
   runId: string;
   /** With a token the writer must still hold the grant. Without one the run itself is the proof, and no response can be stored. */
   token?:
     | string
     | undefined;
-  /** What replays are answered with, where the caller keeps no record of its own. */
+  /** The response to replays, if the caller stores none itself. */
   response?: Buffer | undefined;
 }
 
@@ -121,11 +124,11 @@ export interface ReleaseResponse {
 }
 
 export interface ListExpiredRequest {
-  /** The kinds of keys that the caller keeps the runs of. */
+  /** The kinds of keys whose runs the caller stores. */
   keyKinds: string[];
   /** Only grants whose lease expired at least this long ago. */
   expiredForMs: number;
-  /** At most this many; 100 when 0. */
+  /** Maximum claims; 100 if 0. */
   limit: number;
 }
 
@@ -142,7 +145,7 @@ export interface AbandonRequest {
   key?:
     | ClaimKey
     | undefined;
-  /** The run that never was. A claim of another run is left alone, and so is a completed one. */
+  /** The run that never existed. A claim of another run is unchanged, and so is a completed one. */
   runId: string;
 }
 
@@ -1475,10 +1478,10 @@ export const AbandonResponse: MessageFns<AbandonResponse> = {
   },
 };
 
-/** Any service of the mesh may use it. The caller names the workspace, since claims are also completed by work that has no caller. */
+/** Any service of the mesh may use it. The caller names the workspace, because claims are also completed by work without a caller. */
 export type IdempotencyServiceService = typeof IdempotencyServiceService;
 export const IdempotencyServiceService = {
-  /** Asks for the work behind a key. Safe to repeat with the same attempt_id: a lost reply retried gets the same grant. */
+  /** Claims the work behind a key. Safe to repeat with the same attempt_id: a retry after a lost response gets the same grant. */
   claim: {
     path: "/relay.idempotency.v1.IdempotencyService/Claim" as const,
     requestStream: false as const,
@@ -1498,7 +1501,7 @@ export const IdempotencyServiceService = {
     responseSerialize: (value: RenewResponse): Buffer => Buffer.from(RenewResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RenewResponse => RenewResponse.decode(value),
   },
-  /** Says that the work ended; the key answers with it for 24 hours from now by the database's clock. Safe to repeat. */
+  /** Reports that the work ended; the key returns its result for 24 hours from now by the database's clock. Safe to repeat. */
   complete: {
     path: "/relay.idempotency.v1.IdempotencyService/Complete" as const,
     requestStream: false as const,
@@ -1508,7 +1511,7 @@ export const IdempotencyServiceService = {
     responseSerialize: (value: CompleteResponse): Buffer => Buffer.from(CompleteResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CompleteResponse => CompleteResponse.decode(value),
   },
-  /** Gives a grant back: the work was not done and the key is free again. Safe to repeat. */
+  /** Releases a grant: the work was not done, and the key is free again. Safe to repeat. */
   release: {
     path: "/relay.idempotency.v1.IdempotencyService/Release" as const,
     requestStream: false as const,
@@ -1518,7 +1521,7 @@ export const IdempotencyServiceService = {
     responseSerialize: (value: ReleaseResponse): Buffer => Buffer.from(ReleaseResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ReleaseResponse => ReleaseResponse.decode(value),
   },
-  /** Lists grants whose lease expired and that nobody has completed, the longest expired first: for whoever keeps their runs to settle. */
+  /** Lists grants whose lease expired and that were not completed, the oldest first: for the service that stores their runs, to settle them. */
   listExpired: {
     path: "/relay.idempotency.v1.IdempotencyService/ListExpired" as const,
     requestStream: false as const,
@@ -1528,7 +1531,7 @@ export const IdempotencyServiceService = {
     responseSerialize: (value: ListExpiredResponse): Buffer => Buffer.from(ListExpiredResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListExpiredResponse => ListExpiredResponse.decode(value),
   },
-  /** Frees a key whose run does not exist and, as whoever keeps the runs has made sure, never will. Safe to repeat. */
+  /** Frees a key whose run does not exist and, as the service that stores the runs has ensured, never will. Safe to repeat. */
   abandon: {
     path: "/relay.idempotency.v1.IdempotencyService/Abandon" as const,
     requestStream: false as const,
@@ -1541,22 +1544,22 @@ export const IdempotencyServiceService = {
 } as const;
 
 export interface IdempotencyServiceServer extends UntypedServiceImplementation {
-  /** Asks for the work behind a key. Safe to repeat with the same attempt_id: a lost reply retried gets the same grant. */
+  /** Claims the work behind a key. Safe to repeat with the same attempt_id: a retry after a lost response gets the same grant. */
   claim: handleUnaryCall<ClaimRequest, ClaimResponse>;
   /** Extends the lease of a grant that is still held. */
   renew: handleUnaryCall<RenewRequest, RenewResponse>;
-  /** Says that the work ended; the key answers with it for 24 hours from now by the database's clock. Safe to repeat. */
+  /** Reports that the work ended; the key returns its result for 24 hours from now by the database's clock. Safe to repeat. */
   complete: handleUnaryCall<CompleteRequest, CompleteResponse>;
-  /** Gives a grant back: the work was not done and the key is free again. Safe to repeat. */
+  /** Releases a grant: the work was not done, and the key is free again. Safe to repeat. */
   release: handleUnaryCall<ReleaseRequest, ReleaseResponse>;
-  /** Lists grants whose lease expired and that nobody has completed, the longest expired first: for whoever keeps their runs to settle. */
+  /** Lists grants whose lease expired and that were not completed, the oldest first: for the service that stores their runs, to settle them. */
   listExpired: handleUnaryCall<ListExpiredRequest, ListExpiredResponse>;
-  /** Frees a key whose run does not exist and, as whoever keeps the runs has made sure, never will. Safe to repeat. */
+  /** Frees a key whose run does not exist and, as the service that stores the runs has ensured, never will. Safe to repeat. */
   abandon: handleUnaryCall<AbandonRequest, AbandonResponse>;
 }
 
 export interface IdempotencyServiceClient extends Client {
-  /** Asks for the work behind a key. Safe to repeat with the same attempt_id: a lost reply retried gets the same grant. */
+  /** Claims the work behind a key. Safe to repeat with the same attempt_id: a retry after a lost response gets the same grant. */
   claim(
     request: ClaimRequest,
     callback: (error: ServiceError | null, response: ClaimResponse) => void,
@@ -1588,7 +1591,7 @@ export interface IdempotencyServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RenewResponse) => void,
   ): ClientUnaryCall;
-  /** Says that the work ended; the key answers with it for 24 hours from now by the database's clock. Safe to repeat. */
+  /** Reports that the work ended; the key returns its result for 24 hours from now by the database's clock. Safe to repeat. */
   complete(
     request: CompleteRequest,
     callback: (error: ServiceError | null, response: CompleteResponse) => void,
@@ -1604,7 +1607,7 @@ export interface IdempotencyServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CompleteResponse) => void,
   ): ClientUnaryCall;
-  /** Gives a grant back: the work was not done and the key is free again. Safe to repeat. */
+  /** Releases a grant: the work was not done, and the key is free again. Safe to repeat. */
   release(
     request: ReleaseRequest,
     callback: (error: ServiceError | null, response: ReleaseResponse) => void,
@@ -1620,7 +1623,7 @@ export interface IdempotencyServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ReleaseResponse) => void,
   ): ClientUnaryCall;
-  /** Lists grants whose lease expired and that nobody has completed, the longest expired first: for whoever keeps their runs to settle. */
+  /** Lists grants whose lease expired and that were not completed, the oldest first: for the service that stores their runs, to settle them. */
   listExpired(
     request: ListExpiredRequest,
     callback: (error: ServiceError | null, response: ListExpiredResponse) => void,
@@ -1636,7 +1639,7 @@ export interface IdempotencyServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListExpiredResponse) => void,
   ): ClientUnaryCall;
-  /** Frees a key whose run does not exist and, as whoever keeps the runs has made sure, never will. Safe to repeat. */
+  /** Frees a key whose run does not exist and, as the service that stores the runs has ensured, never will. Safe to repeat. */
   abandon(
     request: AbandonRequest,
     callback: (error: ServiceError | null, response: AbandonResponse) => void,

@@ -4,19 +4,19 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 
-/** The whole HTTP response: the gateway adds nothing but its own headers. */
+/** The complete HTTP response: the gateway adds only its own headers. */
 export interface Page {
   /** 200, 302, 303, 400, 403, 404, 410 or 503. */
   status: number;
-  /** Where a redirect goes. */
+  /** The target of a redirect. */
   location: string;
-  /** Set-Cookie headers as they are. */
+  /** Set-Cookie headers, unchanged. */
   setCookies: string[];
   /** HTML, UTF-8; empty for a redirect. */
   html: string;
   /**
-   * Where the browser goes by itself after it has shown the page, by a navigation of its own: to what follows a form, a redirect is not possible,
-   * since the content policy of a form also binds every redirect after it.
+   * The URL that the browser opens by itself after it has shown the page, by a separate navigation: after a form a redirect is not
+   * possible, because the content policy of a form also applies to every redirect after it.
    */
   forward: string;
   /** Whether the page has a form, which is sent to its own origin. */

@@ -19,19 +19,19 @@ import { Page } from "../../mesh/v1/page.ts";
 
 export interface AuthorizeRequest {
   provider: string;
-  /** In place of what all of the provider's actions need; who the account is is always asked. */
+  /** Instead of everything that the provider's actions need; the account's identity is always requested. */
   scopes: string[];
-  /** Where the browser ends up: one of the configured origins. A page of ours says how it went when empty. */
+  /** Where the browser ends up: one of the configured origins. If empty, a page of ours shows the result. */
   returnTo: string;
   /**
-   * The caller's own browser: the SHA-256, in hex, of the value of its cookie `__Host-relay-session` (over http on loopback, `relay-session`).
-   * In any other browser `start_url` then connects nothing.
+   * The caller's own browser: the SHA-256, in hex, of the value of its cookie `__Host-relay-session` (over http on loopback,
+   * `relay-session`). In any other browser `start_url` then connects nothing.
    */
   sessionSha256?: string | undefined;
 }
 
 export interface AuthorizeResponse {
-  /** To be opened in a browser by whoever owns the account; one account can be connected with it. */
+  /** For the owner of the account to open in a browser; one account can be connected with it. */
   startUrl: string;
   provider: string;
   scopes: string[];
@@ -47,7 +47,7 @@ export interface StartRequest {
 
 export interface ContinueRequest {
   ticket: string;
-  /** What the page's form holds: it fits the cookie that came with the page, and no other. */
+  /** The token in the page's form: it matches the cookie that came with the page, and no other. */
   formToken: string;
   cookie: string;
 }
@@ -59,7 +59,7 @@ export interface CallbackRequest {
   iss: string;
   error: string;
   /**
-   * Providers send these along. They are not read, so nothing in them can stand in the way.
+   * Providers send these along. They are ignored, so their content cannot cause an error.
    *
    * @deprecated
    */
@@ -88,13 +88,13 @@ export interface ListConnectionsResponse {
 export interface Connection {
   connectionId: string;
   provider: string;
-  /** The account's address or name, as the provider says it. */
+  /** The account's address or name, from the provider. */
   account: string;
-  /** What was granted. */
+  /** The granted scopes. */
   scopes: string[];
   /** "connected" or "reauth_required". */
   status: string;
-  /** Why it has to be connected anew, in capitals. */
+  /** Why it must be connected again, in capitals. */
   reason?: string | undefined;
   connectedAt: string;
   refreshedAt?: string | undefined;
@@ -105,12 +105,12 @@ export interface DisconnectRequest {
 }
 
 export interface DisconnectResponse {
-  /** Whether the provider confirmed that it forgot the tokens too. */
+  /** Whether the provider confirmed the revocation of the tokens. */
   revoked: boolean;
   requestId: string;
 }
 
-/** The owner of a connection: one a provider. */
+/** The owner of a connection: one per provider. */
 export interface Owner {
   workspace: string;
   actor: string;
@@ -126,7 +126,7 @@ export interface ListProvidersResponse {
 
 export interface Provider {
   name: string;
-  /** Whether it is configured here; when not, `missing` names the variables. */
+  /** Whether it is configured here; if not, `missing` names the variables. */
   configured: boolean;
   missing: string[];
 }
@@ -136,14 +136,14 @@ export interface GetConnectionRequest {
 }
 
 export interface GetConnectionResponse {
-  /** Whether the provider is configured here; when not, `missing` names the variables. */
+  /** Whether the provider is configured here; if not, `missing` names the variables. */
   configured: boolean;
   missing: string[];
-  /** Absent where nothing is connected. */
+  /** Absent if nothing is connected. */
   connection?:
     | Connection
     | undefined;
-  /** Where to connect, or connect anew. */
+  /** Where to connect, or reconnect. */
   authorizePath: string;
 }
 
@@ -151,9 +151,9 @@ export interface GetTokenRequest {
   owner?:
     | Owner
     | undefined;
-  /** The connection that was previewed; another one now is refused. */
+  /** The connection that was previewed; a different one is rejected. */
   connectionId: string;
-  /** A token that the provider just refused: it is not given again. */
+  /** A token that the provider just rejected: it is not returned again. */
   refusedTokenSha256?: string | undefined;
 }
 
@@ -1647,7 +1647,7 @@ export const GetTokenResponse: MessageFns<GetTokenResponse> = {
 
 export type OAuthServiceService = typeof OAuthServiceService;
 export const OAuthServiceService = {
-  /** Begins to connect an account of the caller's. Its owner then opens `start_url` in a browser, within ten minutes. */
+  /** Starts to connect an account of the caller. Its owner then opens `start_url` in a browser, within ten minutes. */
   authorize: {
     path: "/relay.oauth.v1.OAuthService/Authorize" as const,
     requestStream: false as const,
@@ -1657,7 +1657,7 @@ export const OAuthServiceService = {
     responseSerialize: (value: AuthorizeResponse): Buffer => Buffer.from(AuthorizeResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): AuthorizeResponse => AuthorizeResponse.decode(value),
   },
-  /** Where the browser goes first: a page that says who would act as the account and what they could do. It uses nothing up. */
+  /** The first page for the browser: it says who would act as the account and what they could do. It uses up nothing. */
   start: {
     path: "/relay.oauth.v1.OAuthService/Start" as const,
     requestStream: false as const,
@@ -1667,7 +1667,7 @@ export const OAuthServiceService = {
     responseSerialize: (value: Page): Buffer => Buffer.from(Page.encode(value).finish()),
     responseDeserialize: (value: Buffer): Page => Page.decode(value),
   },
-  /** Where that page's form is sent, once: binds the browser by a cookie and sends it to the provider. */
+  /** The target of that page's form, once: binds the browser by a cookie and redirects it to the provider. */
   continue: {
     path: "/relay.oauth.v1.OAuthService/Continue" as const,
     requestStream: false as const,
@@ -1677,7 +1677,7 @@ export const OAuthServiceService = {
     responseSerialize: (value: Page): Buffer => Buffer.from(Page.encode(value).finish()),
     responseDeserialize: (value: Buffer): Page => Page.decode(value),
   },
-  /** Where the provider sends the browser back to. */
+  /** The URL that the provider redirects the browser back to. */
   callback: {
     path: "/relay.oauth.v1.OAuthService/Callback" as const,
     requestStream: false as const,
@@ -1687,7 +1687,7 @@ export const OAuthServiceService = {
     responseSerialize: (value: Page): Buffer => Buffer.from(Page.encode(value).finish()),
     responseDeserialize: (value: Buffer): Page => Page.decode(value),
   },
-  /** The caller's connections. */
+  /** Lists the caller's connections. */
   listConnections: {
     path: "/relay.oauth.v1.OAuthService/ListConnections" as const,
     requestStream: false as const,
@@ -1699,7 +1699,7 @@ export const OAuthServiceService = {
       Buffer.from(ListConnectionsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListConnectionsResponse => ListConnectionsResponse.decode(value),
   },
-  /** Forgets a connection's tokens, and asks the provider to forget them too. Safe to repeat. */
+  /** Deletes a connection's tokens, and asks the provider to revoke them. Safe to repeat. */
   disconnect: {
     path: "/relay.oauth.v1.OAuthService/Disconnect" as const,
     requestStream: false as const,
@@ -1709,7 +1709,7 @@ export const OAuthServiceService = {
     responseSerialize: (value: DisconnectResponse): Buffer => Buffer.from(DisconnectResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DisconnectResponse => DisconnectResponse.decode(value),
   },
-  /** Which providers can be used here: the same for everybody, and for as long as this process runs. */
+  /** The providers that can be used here: the same for all callers, and for as long as this process runs. */
   listProviders: {
     path: "/relay.oauth.v1.OAuthService/ListProviders" as const,
     requestStream: false as const,
@@ -1720,7 +1720,7 @@ export const OAuthServiceService = {
       Buffer.from(ListProvidersResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListProvidersResponse => ListProvidersResponse.decode(value),
   },
-  /** What a preview needs to know: which account would act, and what it has granted. No token. */
+  /** What a preview needs: which account would act, and what it has granted. No token. */
   getConnection: {
     path: "/relay.oauth.v1.OAuthService/GetConnection" as const,
     requestStream: false as const,
@@ -1731,7 +1731,7 @@ export const OAuthServiceService = {
       Buffer.from(GetConnectionResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetConnectionResponse => GetConnectionResponse.decode(value),
   },
-  /** A token that is valid now; refreshed first when it is not, once however many ask. */
+  /** A valid token; refreshed first if necessary, once however many callers. */
   getToken: {
     path: "/relay.oauth.v1.OAuthService/GetToken" as const,
     requestStream: false as const,
@@ -1744,28 +1744,28 @@ export const OAuthServiceService = {
 } as const;
 
 export interface OAuthServiceServer extends UntypedServiceImplementation {
-  /** Begins to connect an account of the caller's. Its owner then opens `start_url` in a browser, within ten minutes. */
+  /** Starts to connect an account of the caller. Its owner then opens `start_url` in a browser, within ten minutes. */
   authorize: handleUnaryCall<AuthorizeRequest, AuthorizeResponse>;
-  /** Where the browser goes first: a page that says who would act as the account and what they could do. It uses nothing up. */
+  /** The first page for the browser: it says who would act as the account and what they could do. It uses up nothing. */
   start: handleUnaryCall<StartRequest, Page>;
-  /** Where that page's form is sent, once: binds the browser by a cookie and sends it to the provider. */
+  /** The target of that page's form, once: binds the browser by a cookie and redirects it to the provider. */
   continue: handleUnaryCall<ContinueRequest, Page>;
-  /** Where the provider sends the browser back to. */
+  /** The URL that the provider redirects the browser back to. */
   callback: handleUnaryCall<CallbackRequest, Page>;
-  /** The caller's connections. */
+  /** Lists the caller's connections. */
   listConnections: handleUnaryCall<ListConnectionsRequest, ListConnectionsResponse>;
-  /** Forgets a connection's tokens, and asks the provider to forget them too. Safe to repeat. */
+  /** Deletes a connection's tokens, and asks the provider to revoke them. Safe to repeat. */
   disconnect: handleUnaryCall<DisconnectRequest, DisconnectResponse>;
-  /** Which providers can be used here: the same for everybody, and for as long as this process runs. */
+  /** The providers that can be used here: the same for all callers, and for as long as this process runs. */
   listProviders: handleUnaryCall<ListProvidersRequest, ListProvidersResponse>;
-  /** What a preview needs to know: which account would act, and what it has granted. No token. */
+  /** What a preview needs: which account would act, and what it has granted. No token. */
   getConnection: handleUnaryCall<GetConnectionRequest, GetConnectionResponse>;
-  /** A token that is valid now; refreshed first when it is not, once however many ask. */
+  /** A valid token; refreshed first if necessary, once however many callers. */
   getToken: handleUnaryCall<GetTokenRequest, GetTokenResponse>;
 }
 
 export interface OAuthServiceClient extends Client {
-  /** Begins to connect an account of the caller's. Its owner then opens `start_url` in a browser, within ten minutes. */
+  /** Starts to connect an account of the caller. Its owner then opens `start_url` in a browser, within ten minutes. */
   authorize(
     request: AuthorizeRequest,
     callback: (error: ServiceError | null, response: AuthorizeResponse) => void,
@@ -1781,7 +1781,7 @@ export interface OAuthServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: AuthorizeResponse) => void,
   ): ClientUnaryCall;
-  /** Where the browser goes first: a page that says who would act as the account and what they could do. It uses nothing up. */
+  /** The first page for the browser: it says who would act as the account and what they could do. It uses up nothing. */
   start(request: StartRequest, callback: (error: ServiceError | null, response: Page) => void): ClientUnaryCall;
   start(
     request: StartRequest,
@@ -1794,7 +1794,7 @@ export interface OAuthServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Page) => void,
   ): ClientUnaryCall;
-  /** Where that page's form is sent, once: binds the browser by a cookie and sends it to the provider. */
+  /** The target of that page's form, once: binds the browser by a cookie and redirects it to the provider. */
   continue(request: ContinueRequest, callback: (error: ServiceError | null, response: Page) => void): ClientUnaryCall;
   continue(
     request: ContinueRequest,
@@ -1807,7 +1807,7 @@ export interface OAuthServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Page) => void,
   ): ClientUnaryCall;
-  /** Where the provider sends the browser back to. */
+  /** The URL that the provider redirects the browser back to. */
   callback(request: CallbackRequest, callback: (error: ServiceError | null, response: Page) => void): ClientUnaryCall;
   callback(
     request: CallbackRequest,
@@ -1820,7 +1820,7 @@ export interface OAuthServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Page) => void,
   ): ClientUnaryCall;
-  /** The caller's connections. */
+  /** Lists the caller's connections. */
   listConnections(
     request: ListConnectionsRequest,
     callback: (error: ServiceError | null, response: ListConnectionsResponse) => void,
@@ -1836,7 +1836,7 @@ export interface OAuthServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListConnectionsResponse) => void,
   ): ClientUnaryCall;
-  /** Forgets a connection's tokens, and asks the provider to forget them too. Safe to repeat. */
+  /** Deletes a connection's tokens, and asks the provider to revoke them. Safe to repeat. */
   disconnect(
     request: DisconnectRequest,
     callback: (error: ServiceError | null, response: DisconnectResponse) => void,
@@ -1852,7 +1852,7 @@ export interface OAuthServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DisconnectResponse) => void,
   ): ClientUnaryCall;
-  /** Which providers can be used here: the same for everybody, and for as long as this process runs. */
+  /** The providers that can be used here: the same for all callers, and for as long as this process runs. */
   listProviders(
     request: ListProvidersRequest,
     callback: (error: ServiceError | null, response: ListProvidersResponse) => void,
@@ -1868,7 +1868,7 @@ export interface OAuthServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListProvidersResponse) => void,
   ): ClientUnaryCall;
-  /** What a preview needs to know: which account would act, and what it has granted. No token. */
+  /** What a preview needs: which account would act, and what it has granted. No token. */
   getConnection(
     request: GetConnectionRequest,
     callback: (error: ServiceError | null, response: GetConnectionResponse) => void,
@@ -1884,7 +1884,7 @@ export interface OAuthServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetConnectionResponse) => void,
   ): ClientUnaryCall;
-  /** A token that is valid now; refreshed first when it is not, once however many ask. */
+  /** A valid token; refreshed first if necessary, once however many callers. */
   getToken(
     request: GetTokenRequest,
     callback: (error: ServiceError | null, response: GetTokenResponse) => void,

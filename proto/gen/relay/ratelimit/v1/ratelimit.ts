@@ -16,13 +16,13 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 
-/** Where a decision came from. */
+/** The source of a decision. */
 export const Source = {
   SOURCE_UNSPECIFIED: "SOURCE_UNSPECIFIED",
   SOURCE_REDIS: "SOURCE_REDIS",
   /** SOURCE_IN_PROCESS - The in-process bucket, because no Redis is configured. */
   SOURCE_IN_PROCESS: "SOURCE_IN_PROCESS",
-  /** SOURCE_FALLBACK - The in-process bucket, because Redis does not answer. */
+  /** SOURCE_FALLBACK - The in-process bucket, because Redis does not respond. */
   SOURCE_FALLBACK: "SOURCE_FALLBACK",
   UNRECOGNIZED: "UNRECOGNIZED",
 } as const;
@@ -75,15 +75,15 @@ export function sourceToNumber(object: Source): number {
 }
 
 export interface CheckRequest {
-  /** The set of rules, as the limits file names it. */
+  /** The set of rules, as named in the limits file. */
   domain: string;
-  /** Each is looked up on its own; all of them must have room. */
+  /** Each is looked up separately; all of them must have capacity. */
   descriptors: Descriptor[];
-  /** How many hits to take from each; 1 when 0. */
+  /** How many hits to take from each; 1 if 0. */
   hits: number;
 }
 
-/** What is limited, from the general to the particular, e.g. [workspace=acme]. */
+/** What is limited, from the general to the specific, e.g. [workspace=acme]. */
 export interface Descriptor {
   entries: Entry[];
 }
@@ -94,17 +94,17 @@ export interface Entry {
 }
 
 export interface CheckResponse {
-  /** How many of the hits were granted: the least over the descriptors. */
+  /** How many of the hits were granted: the minimum over the descriptors. */
   granted: number;
-  /** One a descriptor, in the order asked. */
+  /** One per descriptor, in the requested order. */
   decisions: Decision[];
 }
 
 export interface Decision {
-  /** Whether any rule limits this descriptor; the other fields are 0 when none does. */
+  /** Whether any rule limits this descriptor; if none does, the other fields are 0. */
   limited: boolean;
   granted: number;
-  /** Hits a window. */
+  /** Hits per window. */
   limit: number;
   remaining: number;
   windowSeconds: number;
@@ -519,8 +519,8 @@ export const Decision: MessageFns<Decision> = {
 export type RateLimitServiceService = typeof RateLimitServiceService;
 export const RateLimitServiceService = {
   /**
-   * Takes hits from the windows of the given descriptors. It never fails for want of its store: without Redis it decides from a local
-   * bucket and says so in `source`.
+   * Takes hits from the windows of the given descriptors. It never fails because its store is unavailable: without Redis it decides from a
+   * local bucket and says so in `source`.
    */
   check: {
     path: "/relay.ratelimit.v1.RateLimitService/Check" as const,
@@ -535,16 +535,16 @@ export const RateLimitServiceService = {
 
 export interface RateLimitServiceServer extends UntypedServiceImplementation {
   /**
-   * Takes hits from the windows of the given descriptors. It never fails for want of its store: without Redis it decides from a local
-   * bucket and says so in `source`.
+   * Takes hits from the windows of the given descriptors. It never fails because its store is unavailable: without Redis it decides from a
+   * local bucket and says so in `source`.
    */
   check: handleUnaryCall<CheckRequest, CheckResponse>;
 }
 
 export interface RateLimitServiceClient extends Client {
   /**
-   * Takes hits from the windows of the given descriptors. It never fails for want of its store: without Redis it decides from a local
-   * bucket and says so in `source`.
+   * Takes hits from the windows of the given descriptors. It never fails because its store is unavailable: without Redis it decides from a
+   * local bucket and says so in `source`.
    */
   check(
     request: CheckRequest,
