@@ -7,12 +7,13 @@ const full = process.env.RELAY_TEST_FULL === '1'
 
 /**
  * `make test-faults`: these kill, replace and overload processes while others use them, and expect that no call fails, however short its
- * deadline. On a machine that other tests saturate, a start alone takes longer than some deadlines, so they run one at a time.
+ * deadline. On a machine that other tests saturate, a start alone takes longer than some deadlines, so they run one at a time. So does what measures a latency.
  */
 const faults = [
   ...['chaos', 'drain', 'gate', 'kills', 'replacement', 'tracing-crash'].map((name) => `test/journeys/${name}.test.ts`),
   'test/gate/faults.test.ts',
   'test/gate/run.test.ts',
+  'test/services/oauth/process.test.ts',
 ]
 
 /** These replace modules, which would reach the files after them. */

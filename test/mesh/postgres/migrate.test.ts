@@ -172,7 +172,7 @@ describe('migrations', () => {
       await holder.query('BEGIN')
       await holder.query('SELECT * FROM things')
       const migrated = migrate(new Secret(fresh.url), pathToFileURL(`${folder}/`), log, { lockMs: 200 })
-      await until('it says that a lock is held', () => lines.some(({ msg }) => msg.startsWith('a lock is held')))
+      await until('it says that a lock is held', () => lines.some(({ msg }) => msg.startsWith('another session holds a lock')))
       // Who comes after it waits no longer than it does.
       await connected((reader) => reader.query(`SET statement_timeout = 2000; SELECT * FROM things`))
       await holder.query('COMMIT')

@@ -237,7 +237,7 @@ describe('a channel to a service', () => {
   })
 
   test('is only made where it is said to which', () => {
-    expect(() => new Channel({ address: '127.0.0.1:1', tls: certificates.open('actions') })).toThrow('over mTLS a channel is to a service')
+    expect(() => new Channel({ address: '127.0.0.1:1', tls: certificates.open('actions') })).toThrow('over mTLS a channel needs the name')
   })
 
   test('is told that a replica serves', async () => {

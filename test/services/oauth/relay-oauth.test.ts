@@ -90,7 +90,7 @@ describe('relay-oauth rotate', () => {
 
   test.each([
     ['a batch of none', ['rotate', '--batch', '0'], '--batch "0" is not a number from 1 to 1000'],
-    ['a batch that is too large', ['rotate', '--batch', '1001'], '--batch "1001" is no number'],
+    ['a batch that is too large', ['rotate', '--batch', '1001'], '--batch "1001" is not a number'],
     ['an unknown option', ['rotate', '--force'], "Unknown option '--force'"],
     ['an argument', ['rotate', 'all'], 'Unexpected argument'],
   ])('is not understood with %s, and changes nothing', async (_, args, why) => {

@@ -34,7 +34,7 @@ describe('a link', () => {
       'Example',
       'Send &lt;mail&gt; as you',
       'until you disconnect',
-      'somebody else send',
+      'someone else send',
     ]) {
       expect(html).toContain(text)
     }
