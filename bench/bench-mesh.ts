@@ -1,4 +1,4 @@
-/** Everything that takes part in a bench: the mesh, the floor, the receiver, and the load generator. */
+/** Everything that takes part in a bench: the mesh, the baseline, the receiver, and the load generator. */
 import { mkdirSync, rmSync, statfsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -7,26 +7,26 @@ import type { ListActionsResponse } from '#gen/relay/actions/v1/actions.ts'
 import { type MeshProcess, startProcess } from '../deploy/local/processes/child.ts'
 import { environment } from '../deploy/local/environment.ts'
 import { type Mesh, startMesh } from '../deploy/local/mesh.ts'
-import { type Baseline, startFloor } from './floor/start.ts'
+import { type Baseline, startBaseline } from './baseline/start.ts'
 import type { Job } from './load.ts'
 import { Loader } from './loader.ts'
 import { type Sample, toSample } from './sample.ts'
 
-/** What a load is put on. */
+/** The target of a load. */
 export interface Subject {
   readonly name: string
   readonly url: string
   readonly apiKey: string
-  /** Process ids by name, all of whose CPU time counts. */
+  /** Process ids by name; the CPU time of all of them counts. */
   readonly processes: Readonly<Record<string, number>>
 }
 
 export const cacheFolder = join(import.meta.dirname, '../.cache/bench')
 
-/** Magic number of tmpfs (statfs(2)): nothing on it is durable, so that a fsync costs nothing. */
+/** Magic number of tmpfs (statfs(2)): nothing on it is durable, so fsync costs nothing. */
 const tmpfs = 0x01021994
 
-/** Limits are counted as ever, and nothing reaches them: a granted request is what is measured. */
+/** Limits are counted as usual, and nothing reaches them: only granted requests are measured. */
 export const unreachedLimits = {
   RATELIMIT_FILE: join(import.meta.dirname, 'limits.yaml'),
   ADDRESS_LIMIT: '1000000000',
@@ -48,7 +48,7 @@ export class BenchMesh {
     this.#signal = signal
   }
 
-  /** Starts everything. `env` is for the mesh's processes and the floor's. What was started is for stop() to end, also when this fails. */
+  /** Starts everything. `env` is for the mesh's processes and the baseline's. stop() ends what was started, even if this fails. */
   async start(say: (line: string) => void, env: Record<string, string>): Promise<void> {
     const mesh = (this.#mesh = await this.#startMesh('mesh', env, say))
     const logs = join(mesh.folder, 'logs')
@@ -56,18 +56,18 @@ export class BenchMesh {
     this.#signal.throwIfAborted()
     const loader = (this.#loader = new Loader())
     this.#stops.push(() => loader.stop())
-    // Ends the load in progress, and with it the work; the rest is then stopped in order.
+    // Ends the load in progress first, and with it the work; the rest then stops in order.
     this.#signal.addEventListener('abort', () => loader.stop())
     const receiver = join(import.meta.dirname, 'receiver.ts')
     this.#receiver = await startProcess({ name: 'receiver', main: receiver, log: join(logs, 'receiver.log'), env: () => ({}) })
     this.#stops.push(() => this.#receiver?.stop())
-    this.#baseline = await startFloor(await listed(mesh), logs, env)
+    this.#baseline = await startBaseline(await listed(mesh), logs, env)
     this.#stops.push(() => Promise.all(this.#baseline!.map((each) => each.stop())))
   }
 
   /**
-   * Starts our gateway twice more, before the same services: as it is, and without authentication. Both are equally fresh: a process that
-   * has worked for long costs more.
+   * Starts our gateway twice more, in front of the same services: as it is, and without authentication. Both are new, because a process
+   * that has worked for long costs more.
    */
   async startTwins(): Promise<{ open: Subject; guarded: Subject }> {
     const mesh = this.#mesh!
@@ -78,7 +78,7 @@ export class BenchMesh {
     }
   }
 
-  /** A fresh mesh that sends its traces to the receiver, behind three gateways: one records every request, one a hundredth, one none. */
+  /** A new mesh that sends its traces to the receiver, behind three gateways: one records every request, one a hundredth, one none. */
   async startTraced(say: (line: string) => void): Promise<{ all: Subject; some: Subject; none: Subject }> {
     const sends = { OTEL_EXPORTER_OTLP_ENDPOINT: `http://${this.#receiver!.listening.http}` }
     const mesh = await this.#startMesh('traced', sends, say)
@@ -90,7 +90,7 @@ export class BenchMesh {
     }
   }
 
-  /** One more gateway before the services of a mesh. */
+  /** Another gateway in front of the services of a mesh. */
   async #startGateway(mesh: Mesh, name: string, main: string, env: Record<string, string>): Promise<Subject> {
     const own = environment('gateway', {
       folder: mesh.folder,
@@ -120,13 +120,13 @@ export class BenchMesh {
       signal: this.#signal,
       onFailure: (error) => say(error.message),
     })
-    // Under root the data lies elsewhere than the folder.
+    // Under root the data is in another folder.
     this.#stops.push(() => rmSync(dirname(mesh.postgres!.data), { recursive: true, force: true }))
     this.#stops.push(() => mesh.stop())
     return mesh
   }
 
-  /** Ends what was started, the last first. */
+  /** Stops what was started, in reverse order. */
   async stop(): Promise<void> {
     for (const stop of this.#stops.splice(0).reverse()) await stop()
   }
@@ -141,11 +141,11 @@ export class BenchMesh {
 
   get baseline(): Subject {
     const [gateway, service] = this.#baseline!
-    const processes = { 'floor-gateway': gateway.pid, 'floor-service': service.pid }
-    return { name: 'floor', url: `http://${gateway.listening.http}`, apiKey: '', processes }
+    const processes = { 'baseline-gateway': gateway.pid, 'baseline-service': service.pid }
+    return { name: 'baseline', url: `http://${gateway.listening.http}`, apiKey: '', processes }
   }
 
-  /** Where a process of either writes what it has to say. */
+  /** Where the processes write their logs. */
   logOf(name: string): string {
     return join(this.#mesh!.folder, 'logs', `${name}.log`)
   }
@@ -158,7 +158,7 @@ export class BenchMesh {
       url: subject.url,
       apiKey: subject.apiKey,
       receiver: `http://${this.#receiver!.listening.http}`,
-      // All of them, so that it shows what else the machine was doing.
+      // All of them, to show what else the machine was doing.
       processes: { ...others, ...subject.processes },
     })
     return toSample(measured, Object.keys(subject.processes))
@@ -171,7 +171,7 @@ function subjectOf(name: string, mesh: Mesh): Subject {
   return { name, url: mesh.gateway, apiKey: mesh.apiKey, processes }
 }
 
-/** What our mesh lists, for the floor to answer the same. */
+/** The mesh's list, so that the baseline returns the same. */
 async function listed(mesh: Mesh): Promise<ListActionsResponse> {
   const response = await fetch(`${mesh.gateway}/actions`, { headers: { authorization: `Bearer ${mesh.apiKey}` } })
   if (!response.ok) throw new Error(`GET /actions was answered with ${response.status}: ${await response.text()}`)
@@ -194,7 +194,7 @@ interface ListedJson {
   unavailable_reason: string | null
 }
 
-/** Throws unless what Postgres has committed is on a disk. */
+/** Throws unless Postgres's commits reach a disk. */
 async function checkDurable(mesh: Mesh): Promise<void> {
   const postgres = mesh.postgres!
   if (statfsSync(postgres.data).type === tmpfs) throw new Error(`${postgres.data} is in memory: writes there are not durable`)

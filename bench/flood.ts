@@ -1,7 +1,7 @@
 /**
- * Many previews of 1 MB at once, or readers of a run of 0.9 MB without pause, from one workspace, while another workspace lists and previews:
- * what it costs the memory of each process, and what the others notice of it. A refusal is a proper answer here, so it is counted and not an
- * error. Ends with code 1 where a limit of the promise was exceeded.
+ * Many previews of 1 MB at once, or readers of a run of 0.9 MB without pause, from one workspace, while another workspace lists and
+ * previews: the memory of each process, and the effect on the others. A rejection is a valid response here, so it is counted and not an
+ * error. Exits with code 1 if a limit of the promise was exceeded.
  */
 import { once } from 'node:events'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -20,7 +20,7 @@ const usage = `node bench/flood.ts [options]
   --reads <number>      how often each of 25 readers reads; 40 where unset
   --json <file>         leaves the figures there`
 
-/** What a body is made of: one long text, or many small members, which take far more memory than they have bytes. */
+/** The bodies: one long text, or many small members, which take far more memory than they have bytes. */
 const bodies = {
   text: () => ({ text: 'x'.repeat(1_000_000) }),
   items: () => ({ items: Array.from({ length: 4_500 }, (_, index) => ({ id: index, name: `item ${index}`, note: 'n'.repeat(170) })) }),
@@ -29,12 +29,12 @@ const bodies = {
 const preview = (body: unknown): string =>
   JSON.stringify({ action: 'webhook.save', params: { url: 'https://example.com/hook', method: 'POST', body } })
 
-/** The most resident memory since it was last forgotten, in bytes (proc_pid_status(5)). */
+/** The maximum resident memory since the last reset, in bytes (proc_pid_status(5)). */
 const peakResident = (pid: number): number => Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))![1]) * 1024
-/** proc_pid_clear_refs(5): 5 sets the most back to what is resident now. */
+/** proc_pid_clear_refs(5): 5 resets the maximum to the current value. */
 const forgetMost = (pid: number): void => writeFileSync(`/proc/${pid}/clear_refs`, '5')
 
-/** What is promised: memory of each process in MB, and latency of the other workspace in milliseconds. */
+/** The promise: memory of each process in MB, and latency of the other workspace in milliseconds. */
 const promised = { peakMB: 300, p99: 1000 }
 const readers = 25
 
@@ -47,13 +47,13 @@ interface Figures {
   peakMB: Record<string, number>
   /** `failures` by status or error. */
   others: { requests: number; failures: Record<string, number>; p50: number; p99: number; max: number }
-  /** What was promised and not kept; none where empty. */
+  /** The promises that were not kept; empty if all were. */
   exceeded: string[]
 }
 
-/** Makes one request and counts its status. Returns it. */
+/** Sends one request and counts its status. Returns it. */
 type Count = (pool: Pool, options: Parameters<Pool['request']>[0]) => Promise<string>
-/** What the hostile workspace does. */
+/** The load of the hostile workspace. */
 type Load = (count: Count) => Promise<void>
 
 const previews =
@@ -97,7 +97,7 @@ async function largeRun(url: string, headers: Record<string, string>): Promise<s
 async function flood(name: string, load: Load, url: string, other: string, pids: Record<string, number>): Promise<Figures> {
   Object.values(pids).forEach(forgetMost)
   const isOver = new Int32Array(new SharedArrayBuffer(4))
-  // On a thread of its own: it is to see what others see, and not how busy this one is.
+  // On a thread of its own: it must see what others see, not how busy this thread is.
   const others = new Worker(import.meta.filename, { workerData: { url, key: other, isOver } })
   await once(others, 'message')
   const statuses: Record<string, number> = {}

@@ -1,7 +1,6 @@
 /**
- * Our gateway without authentication: every request is the same caller's, whatever it shows, and carries the same token on to the
- * services. What the real one costs beyond this is the price of access. Started by stage.ts with the variables of the gateway, and the key
- * in BENCH_API_KEY.
+ * Our gateway without authentication: every request counts as the same caller's, and carries the same token to the services. The difference
+ * to the real gateway is the cost of access. bench-mesh.ts starts it with the variables of the gateway, and the key in BENCH_API_KEY.
  */
 import type { AddressInfo } from 'node:net'
 import { serveAdmin } from '#mesh/admin.ts'
@@ -16,7 +15,7 @@ import { Limiter, checkClient } from '../gateway/rate-limit/limiter.ts'
 import { readiness } from '../gateway/readiness.ts'
 import { addressOf, connect } from '../gateway/upstreams.ts'
 
-/** Well within the life of a token. */
+/** Well within the lifetime of a token. */
 const renewMs = 60_000
 
 const variables = { ...gatewayVariables, apiKey: secret('BENCH_API_KEY', 'The key of the one caller') }

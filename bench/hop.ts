@@ -1,6 +1,6 @@
 /**
- * What it costs a service to know who calls, once it has seen the two tokens of a hop: the gateway's proof of its name and the caller's
- * token, through the very interceptor that every call passes. In this process, without a network.
+ * The cost of authentication in a service, after it has seen the two tokens of a hop: the gateway's proof of its name and the caller's
+ * token, through the interceptor that every call passes. In this process, without a network.
  */
 import { generateKeyPairSync } from 'node:crypto'
 import { SignJWT } from 'jose'
@@ -15,7 +15,7 @@ import { spread } from '../measure/statistics.ts'
 const callsATurn = 20_000
 const turns = 30
 
-/** Microseconds a call: the first, which verifies both tokens, and the median of the others. */
+/** Microseconds per call: the first, which verifies both tokens, and the median of the others. */
 export async function measureHop(): Promise<{ firstUs: number; cachedUs: number }> {
   const [issuer, gateway] = [generateKeyPairSync('ed25519').privateKey, generateKeyPairSync('ed25519').privateKey]
   const callers = new CallerTokens()

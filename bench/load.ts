@@ -1,7 +1,7 @@
 /**
- * The load generator, a process of its own: so many connections, each of which sends its next request when it has the answer to the last
- * one (a closed loop). A latency is the time from handing a request to the client to the end of its answer; what users of an open system
- * would wait while their requests queue up before they are sent does not show here.
+ * The load generator, a separate process with a number of connections, each of which sends its next request after the last response (a
+ * closed loop). A latency is the time from handing a request to the client to the end of its response; the wait of users of an open system,
+ * whose requests queue up, is not visible here.
  */
 import { randomUUID } from 'node:crypto'
 import { Client, type Dispatcher } from 'undici'
@@ -13,34 +13,34 @@ export interface Job {
   /** The gateway, as http://host:port. */
   url: string
   apiKey: string
-  /** Where the webhooks go. */
+  /** The target of the webhooks. */
   receiver: string
   concurrency: number
-  /** The end: so many rounds, or so many milliseconds. */
+  /** The end: a number of rounds, or of milliseconds. */
   rounds?: number
   ms?: number
-  /** Whose CPU is measured meanwhile: process ids by name. */
+  /** The processes whose CPU time is measured meanwhile: ids by name. */
   processes: Record<string, number>
 }
 
 export interface LoadResult {
   rounds: number
   elapsedMs: number
-  /** Of each request, by what it was: `list`, or `preview` and `execute`; ascending. */
+  /** Per request, by its kind: `list`, or `preview` and `execute`; ascending. */
   latenciesMs: Record<string, Float64Array>
-  /** Of the last answer. */
+  /** Of the last response. */
   bytes: number
-  /** Used by each process, with all that descend from it. */
+  /** Used by each process and its descendants. */
   cpuMs: Record<string, number>
   /** Used by the load generator itself. */
   clientMs: number
-  /** That the whole machine was busy. */
+  /** Of the whole machine. */
   busyMs: number
 }
 
 const asJson = { 'content-type': 'application/json' }
 
-/** One keep-alive connection. Undici's `dispatch` is the cheapest of clients, which leaves more of the machine to what is measured. */
+/** One keep-alive connection. undici's `dispatch` is the cheapest client, which leaves more of the machine to what is measured. */
 class Connection {
   readonly #client: Client
   readonly #apiKey: string
@@ -50,7 +50,7 @@ class Connection {
     this.#apiKey = apiKey
   }
 
-  /** The body of a 2xx answer; throws for any other. */
+  /** The body of a 2xx response; throws for any other. */
   send(method: Dispatcher.HttpMethod, path: string, headers: Record<string, string> = {}, body?: string): Promise<string> {
     return new Promise((resolve, reject) => {
       let status = 0
@@ -58,7 +58,7 @@ class Connection {
       this.#client.dispatch(
         { method, path, headers: { authorization: `Bearer ${this.#apiKey}`, ...headers }, body },
         {
-          // Undici tells handlers of this kind by it.
+          // undici recognises handlers of this kind by it.
           onRequestStart: () => undefined,
           onResponseStart: (_controller, code) => void (status = code),
           onResponseData: (_controller, chunk) => void chunks.push(chunk),
@@ -78,7 +78,7 @@ class Connection {
   }
 }
 
-/** Does one round; tells how long each of its requests took. Returns the last answer. */
+/** Does one round and reports the latency of each request. Returns the last response. */
 type LoadRound = (connection: Connection, took: (step: string, ms: number) => void) => Promise<string>
 
 const list: LoadRound = async (connection, took) => {
@@ -108,7 +108,7 @@ async function measure(job: Job): Promise<LoadResult> {
   const connections = Array.from({ length: job.concurrency }, () => new Connection(job))
   const round = job.kind === 'list' ? list : execute(job.receiver)
   try {
-    // Connected before the clock starts.
+    // Connects before the clock starts.
     await Promise.all(connections.map((connection) => list(connection, () => undefined)))
     const latencies: Record<string, number[]> = {}
     const took = (step: string, ms: number) => void (latencies[step] ??= []).push(ms)

@@ -1,4 +1,4 @@
-/** Holds the load generator's process, which stays the same throughout, so that it is warm when it measures. */
+/** Runs the load generator's process, which stays the same throughout, so that it is warm when it measures. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { join } from 'node:path'
 import type { Job, LoadResult } from './load.ts'
@@ -7,13 +7,13 @@ type Reply = { measured: LoadResult } | { error: string }
 
 export class Loader {
   readonly #process: ChildProcess = fork(join(import.meta.dirname, 'load.ts'), {
-    // Ctrl-C in the terminal is for the bench alone, which then ends everything.
+    // Ctrl-C in the terminal must reach only the bench, which then ends everything.
     detached: true,
     serialization: 'advanced',
     execArgv: ['--max-semi-space-size=16'],
   })
 
-  /** Does one job; one at a time. Throws for the first request that fails. */
+  /** Does one job at a time. Throws for the first request that fails. */
   run(job: Job): Promise<LoadResult> {
     return new Promise((resolve, reject) => {
       const ended = () => reject(new Error('the load generator ended'))
@@ -24,7 +24,7 @@ export class Loader {
         if ('error' in reply) reject(new Error(reply.error))
         else resolve(reply.measured)
       })
-      // It may end at any moment: then `exit` says so.
+      // It may exit at any moment: then `exit` reports it.
       this.#process.send(job, () => undefined)
     })
   }

@@ -1,4 +1,4 @@
-/** What `node bench/run.ts` can be told. */
+/** The options of `node bench/run.ts`. */
 import { parseArgs } from 'node:util'
 
 export type Part = 'rss' | 'list' | 'execute' | 'access' | 'tracing'
@@ -10,15 +10,15 @@ export interface RepeatOptions {
 
 export interface Options {
   parts: readonly Part[]
-  /** Where to leave everything that was measured, as JSON. */
+  /** The file for all measurements, as JSON. */
   json: string | undefined
-  /** The process whose CPU time is to be looked into, instead of measuring. */
+  /** The process to profile, instead of measuring. */
   profile: string | undefined
-  /** How often each measurement is made, and how long it takes, in milliseconds. */
+  /** How often each measurement is repeated, and how long it takes, in milliseconds. */
   list: RepeatOptions
   execute: RepeatOptions
   warmUpMs: number
-  /** Before memory is read, in milliseconds. */
+  /** The idle time before memory is read, in milliseconds. */
   restMs: number
 }
 
@@ -27,11 +27,11 @@ export const usage = `make bench, or node bench/run.ts [options]
   --only <part>         rss, list, execute, access or tracing
   --json <file>         leaves everything that was measured there
   --profile <process>   instead of measuring, says where the CPU time of one process goes, and leaves its .cpuprofile under .cache/bench:
-                        gateway, actions, idempotency, ratelimit, floor-gateway, floor-service; while listing, or what --only says`
+                        gateway, actions, idempotency, ratelimit, baseline-gateway, baseline-service; while listing, or what --only says`
 
 const parts: readonly Part[] = ['rss', 'list', 'execute', 'access', 'tracing']
 
-/** Undefined where only help is asked for. Throws an Error that says what is wrong. */
+/** Undefined if only help is requested. Throws an Error with the cause. */
 export function readOptions(args: readonly string[]): Options | undefined {
   const { values } = parseArgs({
     args: [...args],
@@ -46,7 +46,8 @@ export function readOptions(args: readonly string[]): Options | undefined {
   if (values.help) return undefined
   const only = parts.find((part) => part === values.only)
   if (values.only !== undefined && only === undefined) throw new Error(`--only takes ${parts.join(', ')}`)
-  // Lists are compared: many short measurements, so that both sides see the same machine. Executes are rarer: their P99 needs longer ones.
+  // Lists are compared with many short measurements, so that both sides see the same machine. Executes are rarer: their P99 needs longer
+  // ones.
   const pace = values.quick
     ? { list: { times: 2, ms: 1000 }, execute: { times: 2, ms: 2000 }, warmUpMs: 2000, restMs: 2000 }
     : { list: { times: 10, ms: 2000 }, execute: { times: 5, ms: 6000 }, warmUpMs: 10_000, restMs: 10_000 }

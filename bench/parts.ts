@@ -6,12 +6,12 @@ import type { BenchMesh, Subject } from './bench-mesh.ts'
 
 export const concurrencies = [1, 32] as const
 
-/** Bytes of resident memory by process. */
+/** Resident memory by process, in bytes. */
 export type Resident = Record<string, number>
 
 export interface ComparedFigures {
   concurrency: number
-  /** One of each a repetition, measured right after one another. */
+  /** One of each per repetition, measured one right after the other. */
   base: Sample[]
   ours: Sample[]
 }
@@ -21,10 +21,10 @@ export interface ExecuteFigures {
   samples: Sample[]
 }
 
-/** Hears what is being done. */
+/** Called with the progress. */
 type Progress = (text: string) => void
 
-/** The memory of fresh processes after 1,000 requests through either gateway (half of ours preview and execute) and a rest. */
+/** The memory of new processes after 1,000 requests through either gateway (half of ours preview and execute) and a rest. */
 export async function measureRss(stage: BenchMesh, { restMs }: Pick<Options, 'restMs'>): Promise<Resident> {
   await stage.run(stage.baseline, { kind: 'list', concurrency: 8, rounds: 1000 })
   await stage.run(stage.ours, { kind: 'list', concurrency: 8, rounds: 500 })
@@ -35,7 +35,7 @@ export async function measureRss(stage: BenchMesh, { restMs }: Pick<Options, 're
 }
 
 export interface TracingFigures {
-  /** Bytes by process, after the same 1,000 requests, every one recorded. */
+  /** Bytes by process, after the same 1,000 requests, each of them recorded. */
   resident: Resident
   /** Beside a gateway that records none: one that records every request, and one that records a hundredth. */
   all: ComparedFigures[]
@@ -57,13 +57,13 @@ export async function measureTraced(stage: BenchMesh, options: Options, progress
   }
 }
 
-/** What ours is compared with, and ours. */
+/** The reference, and ours. */
 export interface Pair {
   base: Subject
   ours: Subject
 }
 
-/** Listing through both, in turn: what the machine does beside this then hits both alike. Who goes first changes, too. */
+/** Lists through both in turn, so that other load on the machine affects both alike. The order changes, too. */
 export async function compareLists(stage: BenchMesh, pair: Pair, options: Options, progress: Progress): Promise<ComparedFigures[]> {
   const { times, ms } = options.list
   const { base, ours } = pair

@@ -1,9 +1,9 @@
-/** Where the CPU time of a running process goes: V8's profiler over the inspector, and a summary of what it saw. */
+/** Where the CPU time of a running process goes: V8's profiler over the inspector, and a summary. */
 import { statSync, writeFileSync } from 'node:fs'
 import { relative } from 'node:path'
 import { readFrom, until } from '../deploy/local/processes/process.ts'
 
-/** What a process is to be started with, so that several can be asked for their inspector: each takes a free port. */
+/** The flags of a process with an inspector: several can have one, each on a free port. */
 export const profilable = { NODE_OPTIONS: '--inspect-port=127.0.0.1:0' }
 
 const intervalUs = 250
@@ -15,7 +15,7 @@ export interface Profile {
   timeDeltas: number[]
 }
 
-/** Profiles a process while `work` runs. `log` is where its stderr goes: there it says where its inspector listens. */
+/** Profiles a process while `work` runs. `log` is the file of its stderr, which says where its inspector listens. */
 export async function profileWhile(pid: number, log: string, work: () => Promise<unknown>): Promise<Profile> {
   const start = statSync(log).size
   process.kill(pid, 'SIGUSR1')
@@ -63,12 +63,12 @@ async function connect(address: string) {
   }
 }
 
-/** Leaves the profile for Chrome's DevTools or another viewer. */
+/** Writes the profile for Chrome's DevTools or another viewer. */
 export const writeProfile = (path: string, profile: Profile): void => writeFileSync(path, JSON.stringify(profile))
 
 /**
  * The functions and the places with the most self time: as shares of the time in which the main thread was not idle, and as shares of
- * `cpuUs`, the process's CPU time a round. (The profiler's own times are of the wall's clock, which also runs while others have the CPU.)
+ * `cpuUs`, the process's CPU time per round. (The profiler's own times are wall-clock times, which also count while others have the CPU.)
  */
 export function summarise(profile: Profile, cpuUs: number, max = 30): string {
   const frames = new Map(profile.nodes.map(({ id, callFrame }) => [id, callFrame]))
@@ -94,7 +94,7 @@ export function summarise(profile: Profile, cpuUs: number, max = 30): string {
   return [`${cpuUs.toFixed(0)} µs of CPU a round. Self time by place:`, top(places), 'Self time by function:', top(functions)].join('\n')
 }
 
-/** The package, Node's own module, or the file of ours. */
+/** The package, Node's own module, or our file. */
 function placeOf(url: string): string {
   const inPackage = /\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(url)?.[1]
   if (inPackage !== undefined) return inPackage

@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
 const server = createServer((request, response) => {
-  // An OTLP answer that has nothing to say is empty.
+  // An OTLP response without content is empty.
   const answer = request.url === '/v1/traces' ? { type: 'application/x-protobuf', body: '' } : { type: 'text/plain', body: 'OK' }
   request.resume().on('end', () => response.writeHead(200, { 'content-type': answer.type }).end(answer.body))
 })

@@ -1,9 +1,9 @@
-/** Results → text for a terminal. Pure. Every figure is the median of the repetitions, with the least and the most in parentheses. */
+/** Results → text for a terminal. Pure. Every figure is the median of the repetitions, with the minimum and maximum in parentheses. */
 import type { ComparedFigures, ExecuteFigures, Resident, TracingFigures } from './parts.ts'
 import type { Sample } from './sample.ts'
 import { spread } from '../measure/statistics.ts'
 
-/** What is to be reached. */
+/** The targets. */
 export const targets = {
   listRatio: 0.6,
   executeP50Ms: 15,
@@ -49,14 +49,14 @@ export function listReport(results: readonly ComparedFigures[]): string {
   })
   const samples = results.flatMap(({ ours }) => ours)
   return [
-    `List: GET /actions, ${samples[0]!.bytes} bytes; ratios are ours to the floor's of the same repetition`,
-    table([['', '', 'floor', 'ours', 'ratio', 'target'], ...rows]),
+    `List: GET /actions, ${samples[0]!.bytes} bytes; ratios are ours to the baseline's of the same repetition`,
+    table([['', '', 'baseline', 'ours', 'ratio', 'target'], ...rows]),
     ...results.map(({ concurrency, base, ours }) => `  CPU µs/request at c=${concurrency}: ${breakdown(base)} | ${breakdown(ours)}`),
     others(results.flatMap(({ base, ours }) => [...base, ...ours])),
   ].join('\n')
 }
 
-/** The gateway with access beside the one without; `hop` is what a service spends on knowing who calls. */
+/** The gateway with access beside the one without; `hop` is the cost of authentication in a service. */
 export function accessReport(results: readonly ComparedFigures[], hop: { firstUs: number; cachedUs: number }): string {
   const cpu = ({ cpuUsBy }: Sample) => cpuUsBy.gateway!
   const rows = results.map(({ concurrency, base, ours }) => {
@@ -73,12 +73,12 @@ export function accessReport(results: readonly ComparedFigures[], hop: { firstUs
   ].join('\n')
 }
 
-/** `fsyncMs` is what the disk takes for one durable write. */
+/** `fsyncMs` is the disk's time for one durable write. */
 export function executeReport(results: readonly ExecuteFigures[], fsyncMs: number): string {
   const rows = results.flatMap(({ concurrency, samples }) => {
     const row = (name: string, of: (sample: Sample) => number, target?: number): string[] => {
       const values = samples.map(of)
-      // The targets are for a caller who is alone.
+      // The targets are for a single caller.
       const reached = target === undefined || concurrency > 1 ? '' : mark(spread(values).median <= target, `≤ ${target}`)
       return [`c=${concurrency}`, name, figure(values), reached]
     }
@@ -106,7 +106,7 @@ export function rssReport(resident: Resident): string {
 function memory(resident: Resident, target: number): string {
   const rows = Object.entries(resident).map(([name, bytes]) => {
     const mb = bytes / 1e6
-    return [name, number(mb), name.startsWith('floor') ? '' : mark(mb <= target, `≤ ${target}`)]
+    return [name, number(mb), name.startsWith('baseline') ? '' : mark(mb <= target, `≤ ${target}`)]
   })
   return table([['', 'MB', 'target'], ...rows])
 }

@@ -1,4 +1,4 @@
-/** `make bench`: the mesh beside the least that its shape can cost, on this machine, now. See README.md here. */
+/** `make bench`: the mesh beside the minimum cost of its shape, on this machine, now. See README.md here. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg } from 'node:os'
 import { join, relative } from 'node:path'
@@ -30,7 +30,7 @@ async function measure(stage: BenchMesh, options: Options): Promise<void> {
     progress('')
     say(`\n${text}`)
   }
-  // Memory first: the processes are fresh only once.
+  // Memory first: the processes are new only once.
   if (options.parts.includes('rss')) {
     progress('memory: 1,000 requests and a rest')
     const resident = (results.rss = await measureRss(stage, options))
@@ -66,7 +66,7 @@ async function profile(stage: BenchMesh, name: string, options: Options): Promis
   const subject = [stage.baseline, stage.ours].find(({ processes }) => name !== 'postgres' && name in processes)
   if (subject === undefined) throw new Error(`there is no process "${name}" to profile`)
   const kind = options.parts.length === 1 && options.parts[0] === 'execute' ? 'execute' : 'list'
-  if (kind === 'execute' && subject.name === 'floor') throw new Error('the floor does not execute')
+  if (kind === 'execute' && subject.name === 'baseline') throw new Error('the baseline does not execute')
   await stage.run(subject, { kind, concurrency: 32, ms: options.warmUpMs })
   let cpuUs = Number.NaN
   const seen = await profileWhile(subject.processes[name]!, stage.logOf(name), async () => {

@@ -1,22 +1,22 @@
-/** One measurement, in the words of the report. Pure. */
+/** One measurement, in the report's terms. Pure. */
 import { availableParallelism } from 'node:os'
 import type { LoadResult } from './load.ts'
 import { percentile } from '../measure/statistics.ts'
 
 export interface Sample {
   rounds: number
-  /** Rounds a second. */
+  /** Rounds per second. */
   perSecond: number
-  /** Milliseconds, by what was requested. */
+  /** Milliseconds, by the kind of request. */
   p50: Record<string, number>
   p99: Record<string, number>
   /** CPU time of one round in microseconds: of the whole subject, by process, and of the load generator. */
   cpuUs: number
   cpuUsBy: Record<string, number>
   clientUs: number
-  /** The share of the machine that others used meanwhile; what is high here makes the rest doubtful. */
+  /** The share of the machine that others used meanwhile; a high one makes the rest doubtful. */
   elsewhere: number
-  /** Of the last answer. */
+  /** Of the last response. */
   bytes: number
 }
 

@@ -1,7 +1,7 @@
-/** What processes have used, from Linux's /proc (proc_pid_stat(5), proc_pid_status(5)). */
+/** The resources that processes have used, from Linux's /proc (proc_pid_stat(5), proc_pid_status(5)). */
 import { readFileSync, readdirSync } from 'node:fs'
 
-/** The unit of CPU times in /proc: USER_HZ, which is 100 a second on every Linux. */
+/** The unit of CPU times in /proc: USER_HZ, which is 100 per second on every Linux. */
 const tickMs = 10
 
 interface Stat {
@@ -10,11 +10,11 @@ interface Stat {
   cpuMs: number
 }
 
-/** Of one process with its threads, and of those children of it that have ended; undefined when it is gone. */
+/** Of one process with its threads, and of its exited children; undefined if it is gone. */
 function readStat(pid: number): Stat | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    // The command's name, in parentheses, may hold spaces: count from behind it.
+    // The command's name, in parentheses, may contain spaces: count from behind it.
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
     const [utime, stime, cutime, cstime] = fields.slice(11, 15).map(Number)
     return { pid, parent: Number(fields[1]), cpuMs: (utime! + stime! + cutime! + cstime!) * tickMs }
@@ -23,7 +23,7 @@ function readStat(pid: number): Stat | undefined {
   }
 }
 
-/** The CPU time, in milliseconds, that each of the processes has used since it began, together with all that descend from it. */
+/** The CPU time, in milliseconds, of each process with all of its descendants, since it began. */
 export function cpuOf(roots: Readonly<Record<string, number>>): Record<string, number> {
   const children = Map.groupBy(
     readdirSync('/proc').flatMap((name) => (/^\d+$/.test(name) ? (readStat(Number(name)) ?? []) : [])),
@@ -33,7 +33,7 @@ export function cpuOf(roots: Readonly<Record<string, number>>): Record<string, n
   return Object.fromEntries(Object.entries(roots).map(([name, pid]) => [name, (readStat(pid)?.cpuMs ?? 0) + below(pid)]))
 }
 
-/** The CPU time that the whole machine was busy, in milliseconds. */
+/** The time that the whole machine was busy, in milliseconds. */
 export function machineBusyMs(): number {
   const [user, nice, system, , , irq, softirq] = readFileSync('/proc/stat', 'latin1').split('\n', 1)[0]!.split(/ +/).slice(1).map(Number)
   return (user! + nice! + system! + irq! + softirq!) * tickMs

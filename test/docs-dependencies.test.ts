@@ -15,7 +15,7 @@ describe('docs/dependencies.md', () => {
   const named = (section: string): string[] =>
     [...section.matchAll(/^\| (`.+?`) \|/gm)].flatMap(([, cell]) => [...cell!.matchAll(/`(.+?)`/g)].map(([, name]) => name!))
 
-  test('says of each package in package.json what it is for, and of no other', () => {
+  test('says what each package in package.json is for, and lists no other', () => {
     expect(named(atRunTime)).toEqual(Object.keys(dependencies))
     expect(named(forDevelopment)).toEqual(Object.keys(devDependencies))
   })

@@ -33,7 +33,7 @@ export function auditStoreContract(name: string, open: () => Promise<AuditEngine
     const whole = async () => expect((await engine.verify()).findings).toEqual([])
 
     describe('appending', () => {
-      test('gives back what was taken, in its order, from 1, exactly as it was told', async () => {
+      test('returns what was appended, in order, from 1, exactly as it was sent', async () => {
         const workspace = freshWorkspace()
         const actor = 'é "\\{},𝄞 \u2028'
         const odd: Partial<AuditEvent> = { actor, targets: ['run:1', 'preview:2'], outcome: 'failed', count: 0xffffffff }
@@ -48,7 +48,7 @@ export function auditStoreContract(name: string, open: () => Promise<AuditEngine
         await whole()
       })
 
-      test('takes an event once: told again, twice in one batch, among others, or of another workspace', async () => {
+      test('appends an event once: sent again, twice in one batch, among others, or for another workspace', async () => {
         const [workspace, other] = [freshWorkspace(), freshWorkspace()]
         const [one, two, three] = [eventOf({ workspace }), eventOf({ workspace }), eventOf({ workspace })]
         expect(sequences(await store.append([one, one, two]))).toEqual([1, 2])
@@ -98,7 +98,7 @@ export function auditStoreContract(name: string, open: () => Promise<AuditEngine
       await whole()
     })
 
-    test('one event told of two workspaces by several at once is taken into one of them', async () => {
+    test('one event that several callers send for two workspaces is appended to one of them', async () => {
       const stores = times(4, () => engine.replica())
       for (let round = 0; round < 5; round += 1) {
         const event = eventOf()
@@ -151,7 +151,7 @@ export function auditStoreContract(name: string, open: () => Promise<AuditEngine
       })
 
       const orders = ['oldest first', 'newest first'] as const
-      test.each(orders)('goes on where the page before ended, %s, while others append', async (order) => {
+      test.each(orders)('continues where the previous page ended, %s, while others append', async (order) => {
         const before = sequences((await page(workspace, { order })).entries)
         const seen: number[] = []
         let after: number | undefined

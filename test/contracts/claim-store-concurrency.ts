@@ -74,7 +74,7 @@ export function concurrencyContract(engine: () => Engine): void {
       expect(responses).toEqual(requests.map(({ runId }) => ({ outcome: 'completed', runId, response: undefined })))
     })
 
-    test('right and wrong completions that arrive together are told apart', async () => {
+    test('concurrent valid and invalid completions are distinguished', async () => {
       const keys = times(60, () => freshKey())
       const grants = await Promise.all(keys.map((key) => grant(key)))
       const wrong = (index: number) => index % 3 === 0
@@ -92,7 +92,7 @@ export function concurrencyContract(engine: () => Engine): void {
       expect(new Set(ends)).toEqual(new Set(['done']))
     })
 
-    test('whoever claims and releases at once, there is never a second holder', async () => {
+    test('however many claim and release at once, there is never a second holder', async () => {
       const key = freshKey()
       let holders = 0
       let grants = 0

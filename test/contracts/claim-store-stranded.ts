@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Engine, byRun, fingerprintOf, freshKey, granted, look, request } from './claim-requests.ts'
 
 export function strandedContract(open: () => Promise<Engine>): void {
-  describe('claims that nobody uses', () => {
+  describe('abandoned claims', () => {
     let engine: Engine
     beforeAll(async () => {
       engine = await open()
@@ -31,7 +31,7 @@ export function strandedContract(open: () => Promise<Engine>): void {
       expect(await expired('other')).toEqual([])
     })
 
-    test('are freed by their run, whoever holds them, and freeing them twice is no mistake', async () => {
+    test('are freed by their run, whoever holds them, and freeing them twice is not an error', async () => {
       const key = keyOf('freed')
       const { runId } = granted(await engine.store.claim(key, request()))
       await engine.store.abandon(key, request().runId)

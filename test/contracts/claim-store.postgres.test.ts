@@ -62,7 +62,7 @@ describe('claims in one Postgres, asked through several replicas', () => {
     }
   })
 
-  test('the same keys asked for in opposite orders are granted once each, and nobody waits for another in a circle', async () => {
+  test('the same keys requested in opposite orders are granted once each, without a deadlock', async () => {
     for (let round = 0; round < 5; round += 1) {
       const keys = times(150, () => freshKey())
       const orders = [keys, keys.toReversed(), [...keys.slice(75), ...keys.slice(0, 75)]]
@@ -88,7 +88,7 @@ describe('claims in one Postgres, asked through several replicas', () => {
     }
   })
 
-  test('a store opened later finds what an earlier one was told', async () => {
+  test('a store that is opened later finds what an earlier one wrote', async () => {
     const [open_, ended] = [freshKey(), freshKey()]
     const held = granted(await stores[0]!.claim(open_, request()))
     await stores[0]!.complete(ended, completion(granted(await stores[0]!.claim(ended, request())), Buffer.from('kept')))
@@ -133,7 +133,7 @@ describe('claims in one Postgres, asked through several replicas', () => {
       expect(await late.claim(key, request())).toEqual({ outcome: 'completed', runId: held.runId, response: undefined })
     })
 
-    test('a holder who was taken over meanwhile renews, completes and releases nothing', async () => {
+    test('a holder whose claim was taken over renews, completes and releases nothing', async () => {
       for (const write of ['renew', 'complete', 'release'] as const) {
         const { key, held } = await lapsed()
         const late = overtaken(() => stores[0]!.claim(key, request({ leaseMs })))
@@ -147,7 +147,7 @@ describe('claims in one Postgres, asked through several replicas', () => {
       }
     })
 
-    test('a key that was released and granted anew meanwhile is neither taken over nor released as the old grant', async () => {
+    test('a key that was released and granted again meanwhile is neither taken over nor released as the old grant', async () => {
       for (const write of ['claim', 'release'] as const) {
         const { key, held } = await lapsed()
         const next = request({ leaseMs })
@@ -160,7 +160,7 @@ describe('claims in one Postgres, asked through several replicas', () => {
       }
     })
 
-    test('who is overtaken every time is told so in the end, and has changed nothing', async () => {
+    test('a caller who is overtaken every time gets an error in the end, and has changed nothing', async () => {
       const { key, held } = await lapsed()
       const late = overtaken(() => stores[0]!.renew(key, { token: held.token, leaseMs: 0 }))
       await expect(late.claim(key, request())).rejects.toMatchObject({ reason: 'CONTENDED', code: 'UNAVAILABLE' })

@@ -54,7 +54,7 @@ export function claimStoreContract(name: string, open: () => Promise<Engine>, op
         expect((await store.claim(key, request())).outcome).toBe('granted')
       })
 
-      test('while the work is held, others and those who look learn its run and when to ask again', async () => {
+      test('while the work is held, other callers and readers learn its run and when to retry', async () => {
         const key = freshKey()
         const held = await grant(key, request({ leaseMs: 600 }))
         for (const asked of [request(), look()]) {
@@ -81,7 +81,7 @@ export function claimStoreContract(name: string, open: () => Promise<Engine>, op
         expect(await store.renew(key, { token: first.token, leaseMs })).toBe('done')
       })
 
-      test('it has the same grant even after its lease ran out, while nobody took over', async () => {
+      test('it keeps the same grant even after its lease expired, while no one took over', async () => {
         const key = freshKey()
         const asked = request()
         const first = await grant(key, asked)
@@ -111,7 +111,7 @@ export function claimStoreContract(name: string, open: () => Promise<Engine>, op
         expect(await store.renew(key, { token: first.token, leaseMs })).toBe('done')
       })
 
-      test('other work under the same key is told so: in flight, with the lease run out, completed', async () => {
+      test('other work under the same key is reported: in flight, with an expired lease, completed', async () => {
         const key = freshKey()
         const other = () => request({ fingerprint: fingerprintOf('other work') })
         const first = await grant(key)
@@ -142,7 +142,7 @@ export function claimStoreContract(name: string, open: () => Promise<Engine>, op
     })
 
     describe('ending the work', () => {
-      test('a completed key answers with its run and its response, to those who look as well', async () => {
+      test('a completed key returns its run and its response, to readers as well', async () => {
         const key = freshKey()
         const response = Buffer.from([0, 1, 2, 255, 254, 0])
         const held = await grant(key)
@@ -154,7 +154,7 @@ export function claimStoreContract(name: string, open: () => Promise<Engine>, op
         }
       })
 
-      test('no response and an empty one are told apart', async () => {
+      test('an empty response differs from none', async () => {
         const [none, empty] = [freshKey(), freshKey()]
         await store.complete(none, completion(await grant(none)))
         await store.complete(empty, completion(await grant(empty), new Uint8Array()))
@@ -193,7 +193,7 @@ export function claimStoreContract(name: string, open: () => Promise<Engine>, op
         expect(await store.claim(key, request())).toEqual({ outcome: 'completed', runId: held.runId, response: undefined })
       })
 
-      test('a released key is free at once, and releasing twice is no mistake', async () => {
+      test('a released key is free at once, and releasing it twice is not an error', async () => {
         const key = freshKey()
         const held = await grant(key)
         expect(await store.release(key, held.token)).toBe('done')
@@ -202,7 +202,7 @@ export function claimStoreContract(name: string, open: () => Promise<Engine>, op
         expect((await store.claim(key, request({ fingerprint: fingerprintOf('other work') }))).outcome).toBe('granted')
       })
 
-      test('what was completed is not released', async () => {
+      test('a completed claim is not released', async () => {
         const key = freshKey()
         const held = await grant(key)
         await store.complete(key, completion(held))

@@ -51,7 +51,7 @@ const count = async () => Number((await database.pool.query('SELECT count(*) AS 
 const key = () => ({ kind: 'ticket' as const, workspace: 'acme', hash: hashOf(randomBytes(32).toString('hex')) })
 const step = (content: string) => ({ ...key(), actor: 'ann', content, lifetimeMs: 600_000 })
 
-test('steps that nobody took are removed as others are added', async () => {
+test('steps that were never taken are removed as others are added', async () => {
   const store = postgresConnectStore(database)
   for (let index = 0; index < 30; index += 1) await store.put(step('old'))
   await database.pool.query(`UPDATE connect_steps SET expires_at = clock_timestamp() - interval '1 second'`)
@@ -60,7 +60,7 @@ test('steps that nobody took are removed as others are added', async () => {
   expect(await count()).toBe(3)
 })
 
-test('a database that is away is an outage, not an unknown step', async () => {
+test('an unavailable database is an outage, not an unknown step', async () => {
   const away = openDatabase('postgres://nobody@127.0.0.1:1/none')
   await expect(postgresConnectStore(away).take(key())).rejects.toMatchObject({ reason: 'DEPENDENCY_UNAVAILABLE' })
   await away.close()

@@ -61,7 +61,7 @@ test('a state stands under the key of the service before this one, and Redis for
   redis.disconnect()
 })
 
-test('a Redis that is away is an outage, not an unknown step', async () => {
+test('an unavailable Redis is an outage, not an unknown step', async () => {
   const redis = openRedis({ url: new URL('redis://127.0.0.1:1'), log, commandMs: 100 })
   const key = { kind: 'state' as const, workspace: 'acme', hash: hashOf('a nonce') }
   await expect(redisConnectStore({ redis }).take(key)).rejects.toMatchObject({ reason: 'DEPENDENCY_UNAVAILABLE' })

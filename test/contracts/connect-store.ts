@@ -130,7 +130,7 @@ export function connectStoreContract(name: string, open: () => Promise<ConnectEn
       expect(await store.take(key)).toBe('first')
     })
 
-    test('what was taken leaves nothing behind', async () => {
+    test('a taken step leaves nothing behind', async () => {
       const key = stepKey()
       await store.put(stepOf(key, 'fleeting'))
       expect(await engine.everything()).toContain('fleeting')

@@ -68,7 +68,7 @@ describe('connections in Postgres', () => {
   const written = ({ connectionId, version }: LeasedConnection, tokens: SealedTokens) =>
     store.writeRefreshed(connectionId, version, tokens, eventOf())
 
-  test('a connection is found as it was made, and its event is told', async () => {
+  test('a connection is found as it was created, and its event is written', async () => {
     const [made, event] = [newOne(), eventOf()]
     const connection = await store.upsert(made, event)
     const fresh = { version: expect.stringMatching(/^\d{16}$/) as string }
@@ -87,7 +87,7 @@ describe('connections in Postgres', () => {
     expect(await told(event)).toEqual([event])
   })
 
-  test('nobody finds or ends what is of another workspace, actor or provider', async () => {
+  test('no one finds or ends a connection of another workspace, actor or provider', async () => {
     const held = await added()
     for (const other of [{ workspace: 'other' }, { actor: 'other' }, { provider: 'microsoft' }]) {
       expect(await store.find({ ...held, ...other })).toBeUndefined()
@@ -107,7 +107,7 @@ describe('connections in Postgres', () => {
     expect(await store.list('other', actor)).toEqual([])
   })
 
-  test('connecting anew takes the place of what was there; its refresh token stays for the same connection, if no other came', async () => {
+  test('reconnecting replaces the connection; its refresh token stays for the same connection, if no other came', async () => {
     const held = await added()
     await taken(held)
     const again = { ...held, tokens: tokensOf('the second', '') }
@@ -122,7 +122,7 @@ describe('connections in Postgres', () => {
     expect(await store.list('acme', held.actor)).toHaveLength(1)
   })
 
-  test('an epoch never comes twice, also not where a connection was removed and made anew', async () => {
+  test('an epoch never occurs twice, even if a connection was removed and created again', async () => {
     const first = await added()
     const epoch = await taken(first)
     const event = eventOf()
@@ -134,7 +134,7 @@ describe('connections in Postgres', () => {
     expect(await store.find(first)).toEqual(second)
   })
 
-  test('a disconnect that finds nothing tells nothing', async () => {
+  test('a disconnect that finds nothing writes no event', async () => {
     const event = eventOf()
     expect(await store.disconnect('acme', 'ann', randomUUID(), event)).toBeUndefined()
     expect(await told(event)).toEqual([])
@@ -212,7 +212,7 @@ describe('connections in Postgres', () => {
     expect(all.filter((each) => each !== undefined)).toHaveLength(1)
   })
 
-  test('a new refresh token takes back that the account has to be connected anew, with an event; an access token alone does not', async () => {
+  test('a new refresh token reverses that the account must be reconnected, with an event; an access token alone does not', async () => {
     const held = await added()
     await store.failRefresh(held.connectionId, await taken(held), 'GRANT_ENDED', eventOf())
     expect(await written(held, { ...tokensOf('the second'), refresh: undefined })).toBeUndefined()
@@ -238,7 +238,7 @@ describe('connections in Postgres', () => {
     expect(await store.find(held)).toMatchObject({ failures: 0, restMs: 0 })
   })
 
-  test('one that has to be connected anew has no refresh token, and nobody refreshes it; it is told; connecting heals it', async () => {
+  test('a connection that must be reconnected has no refresh token and is not refreshed; the event says so; reconnecting repairs it', async () => {
     const held = await added()
     const [epoch, event] = [await taken(held), eventOf()]
     expect(await store.failRefresh(held.connectionId, epoch, 'GRANT_ENDED', event)).toBe(true)
@@ -258,7 +258,7 @@ describe('connections in Postgres', () => {
     expect((await store.find(held))!.tokens.accessExpiresAt.getTime()).toBeLessThanOrEqual(Date.now() + 1000)
   })
 
-  test('sealing anew changes nothing but how tokens are sealed, walks all once, and ends with nothing done where it throws', async () => {
+  test('re-encryption changes only how tokens are encrypted, visits each once, and leaves everything unchanged if it throws', async () => {
     await database.pool.query('TRUNCATE connections')
     const all: LeasedConnection[] = []
     for (let index = 0; index < 5; index += 1) all.push(await added())

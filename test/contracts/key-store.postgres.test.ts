@@ -109,7 +109,7 @@ describe('keys in one Postgres, through several replicas', () => {
     expect(responses.filter((response) => response !== 'ended')).toHaveLength(1)
   })
 
-  test('uses noted in opposite orders while keys are ended and rotated leave nobody waiting in a circle', async () => {
+  test('uses recorded in opposite orders while keys are revoked and rotated cause no deadlock', async () => {
     const keys = await Promise.all(Array.from({ length: 24 }, (_, index) => added(stores[index % 3]!)))
     const uses = keys.map(({ keyId }): [string, Date] => [keyId, new Date()])
     await Promise.all([

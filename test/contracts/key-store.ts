@@ -103,7 +103,7 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
       }
     })
 
-    test('what is not there, or is in another workspace, is neither revoked nor rotated', async () => {
+    test('a missing key, or one of another workspace, is neither revoked nor rotated', async () => {
       const key = await added(store)
       for (const [workspace, keyId] of [
         ['another', key.keyId],
@@ -115,7 +115,7 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
       expect((await store.find(key.workspace, key.keyId))!.status).toBe('active')
     })
 
-    test('a rotated key goes on for the overlap and then ends; its successor has the same rights', async () => {
+    test('a rotated key stays valid for the overlap and then ends; its successor has the same permissions', async () => {
       const first = newKey()
       const key = await added(store, first)
       const rotation = rotationOf(key, hourMs)
@@ -184,7 +184,7 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
       expect(await read()).toEqual(made.toReversed())
     })
 
-    test('a page that ends with the last key says that there are no more', async () => {
+    test('a page that ends with the last key reports that there are no more', async () => {
       const workspace = freshWorkspace()
       for (let index = 0; index < 3; index += 1) await added(store, newKey({ workspace }))
       expect((await store.list({ workspace, limit: 3 })).next).toBeUndefined()
@@ -231,7 +231,7 @@ export function keyStoreContract(name: string, open: () => Promise<Engine>): voi
       expect(await store.revocationsAfter(start, hourMs)).toEqual({ revocations: [], sequence: all.sequence })
     })
 
-    test('a follower that is ahead of the store is told everything, and where the store is', async () => {
+    test('a follower that is ahead of the store gets everything, and the store’s position', async () => {
       const key = await added(store)
       await revokeIn(store, key, eventOf())
       const { revocations, sequence } = await store.revocationsAfter(0, dayMs)

@@ -29,7 +29,7 @@ export function rateLimitStoreContract(parts: { store: () => RateLimitStore; sou
       expect((await take([one], 1)).granted).toBe(0)
     })
 
-    test('says what is left, when there is more, and where it decided', async () => {
+    test('reports what is left, when there is more, and where it decided', async () => {
       const one = counter(3)
       const first = await take([one], 2)
       expect(first).toMatchObject({ source: parts.source, granted: 2, capacities: [{ granted: 2, remaining: 1 }] })

@@ -52,7 +52,7 @@ describe('each limit is where it is said to be', () => {
   })
 })
 
-describe('too little to go by is no pass', () => {
+describe('too little data is not a pass', () => {
   test.each<[string, Partial<Measurements>]>([
     ['the load', { starved: 100 }],
     ['the load', { answers: [...answersOf('list', 900, 1), ...answersOf('list', 100, 1, 'limited')] }],

@@ -51,7 +51,7 @@ const vector = (text: string, instance: string): string => {
   return JSON.stringify({ status: 'success', data: { resultType: 'vector', result } })
 }
 
-test('the key is shown to the gateway, which may ask for it, and to nobody else', async () => {
+test('only the gateway gets the key, because it may require one', async () => {
   const shown: (string | undefined)[] = []
   const serving = () =>
     serve((_url, authorization) => {
@@ -111,7 +111,7 @@ test('through Prometheus the same is seen, process by process, once it has scrap
   for (const query of queries) expect(query).toContain('env="staging"')
 })
 
-test('what is no Prometheus is said to be none', async () => {
+test('a server that is not a Prometheus is reported as such', async () => {
   for (const text of ['{}', '{"status":"error"}', '{"status":"success","data":{"resultType":"matrix","result":[]}}', 'null', 'x']) {
     expect(() => seriesOf(text), text).toThrow()
   }

@@ -67,7 +67,7 @@ test('where nothing runs it says how to start it, and ends with 2', async () => 
   rmSync(local)
 })
 
-test('what it cannot be told is refused before anything is sent', async () => {
+test('invalid options are rejected before anything is sent', async () => {
   for (const args of [['--rate', '0'], ['--seconds', '1e9'], ['--what'], ['--save-baseline', '--no-baseline'], ['--prometheus', 'here']]) {
     expect(() => readOptions(args, { RELAY_HOME: folder }), args.join(' ')).toThrow(/--/)
   }
@@ -89,7 +89,7 @@ test('as a program it ends with 1 where the mesh fails, and shows why', async ()
   }
 })
 
-test('Ctrl-C ends it at once, also while an answer is waited for, and that is no verdict', async () => {
+test('Ctrl-C ends it at once, even while it waits for a response, without a verdict', async () => {
   const mesh = await startGateMesh({ webhookMs: 20_000 })
   try {
     writeFileSync(local, mesh.local)

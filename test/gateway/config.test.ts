@@ -29,7 +29,7 @@ describe('UPSTREAMS', () => {
 describe('production', () => {
   const root = strong.split('').toReversed().join('')
   const whole = { CORS_ORIGINS: 'https://studio.example', ACTIONS_SIGNING_SECRET: strong, SIGNATURE_ROOT_SECRET: root }
-  test('starts with what it needs', () => {
+  test('starts with its minimum variables', () => {
     expect(check('production', whole)).not.toThrow()
     // The secret from before is for receivers from before.
     expect(check('production', { ...whole, ACTIONS_SIGNING_SECRET: '' })).not.toThrow()
@@ -62,7 +62,7 @@ describe('anywhere', () => {
     },
   )
 
-  test('the root of signature keys is no secret that receivers have', () => {
+  test('the root of signature keys is never a secret that receivers know', () => {
     const same = { ACTIONS_SIGNING_SECRET: strong, SIGNATURE_ROOT_SECRET: strong }
     expect(check('development', same)).toThrow('SIGNATURE_ROOT_SECRET is ACTIONS_SIGNING_SECRET')
   })

@@ -46,7 +46,7 @@ async function listening(process: ChildProcess): Promise<{ http: string; admin: 
 }
 
 describe('the gateway as a process', () => {
-  test('serves, says where, and ends well when it is told to', async () => {
+  test('serves, reports its address, and exits cleanly on SIGTERM', async () => {
     const process = start()
     const { http, admin } = await listening(process)
     const response = await fetch(`http://${http}/actions`, { headers: { authorization: `Bearer ${apiKey}` } })
@@ -60,7 +60,7 @@ describe('the gateway as a process', () => {
     expect(await ended).toEqual([0, null])
   })
 
-  test('finishes what is under way before it ends', async () => {
+  test('finishes work in progress before it exits', async () => {
     const usual = actions.handlers.listActions
     let finish: (() => void) | undefined
     actions.handlers.listActions = async (request, call) => {

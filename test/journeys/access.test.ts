@@ -98,7 +98,7 @@ describe.concurrent('keys come and go', () => {
     expect(await status(harness.api.list())).toBe(200)
   })
 
-  test('the keys that tokens are signed with are replaced under load: no request fails, and tokens of before go on', async () => {
+  test('signing keys of tokens are replaced under load: no request fails, and earlier tokens stay valid', async () => {
     const kid = async () => decodeProtectedHeader((await exchange(harness.mesh, harness.mesh.apiKey)).token).kid!
     const { token: old } = await exchange(harness.mesh, harness.mesh.apiKey)
     const before = await kid()
@@ -205,7 +205,7 @@ test('another workspace’s previews, runs and keys are not there', async () => 
   expect(await status(mine.run(run.run_id as string))).toBe(200)
 })
 
-test('while access is away whom the mesh knows goes on and who is new gets 503; when it is back they work, without a restart', async () => {
+test('while access is unavailable, known callers continue and new ones get 503; once it is back they work, without a restart', async () => {
   const { apiKey: fresh } = await createKey({ role: 'viewer' })
   const previewId = await harness.api.previewId(receiver.url)
   const pids = () => ['gateway', 'actions', 'idempotency', 'ratelimit'].map((name) => harness.mesh.process(name).pid)

@@ -227,7 +227,7 @@ const attacks: [name: string, expected: Answer, attempt: Attempt][] = [
 beforeAll(openWorld, 120_000)
 afterAll(closeWorld)
 
-test('there are at least 64 attacks, each told apart by its name', () => {
+test('there are at least 64 attacks, each with its own name', () => {
   expect(new Set(attacks.map(([name]) => name)).size).toBeGreaterThanOrEqual(64)
   expect(new Set(attacks.map(([name]) => name)).size).toBe(attacks.length)
 })

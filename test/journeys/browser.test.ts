@@ -176,7 +176,7 @@ test(
   },
 )
 
-test('/docs sends calls with the key that was typed, shows the responses, and asks nobody else', browserNeeds, async () => {
+test('/docs sends calls with the typed key, shows the responses, and contacts no other origin', browserNeeds, async () => {
   const { context, asked } = await fixture()
   const page = await context.newPage()
   const violations: string[] = []

@@ -130,7 +130,7 @@ describe.each(services)('%s', (name, service) => {
   })
 })
 
-test('a caller’s token is no ticket to what only services may call, and an API key none to anything but Exchange', async () => {
+test('a caller’s token gives no access to methods for services, and an API key to nothing but Exchange', async () => {
   const { token } = await signIns['buf curl']()
   const asked = (name: keyof typeof calls, service: string, bearer: string) => {
     const [method, request] = calls[name]

@@ -61,7 +61,7 @@ test('the claim of a run that was reconciled is completed: its key answers altho
   expect((await harness.api.execute('expired-or-invalid', key)).body.run_id).toBe(ended.body.run_id)
 })
 
-test('idempotency killed and restarted forgets nothing, and while it is away nothing is done', async () => {
+test('idempotency, killed and restarted, forgets nothing, and nothing is done while it is unavailable', async () => {
   held.resolve()
   const [previewId, key] = [await harness.api.previewId(receiver.url), `k-${randomUUID()}`]
   const first = await harness.api.execute(previewId, key)

@@ -49,7 +49,7 @@ test('services are stopped and started again under load: no request fails, no ru
   expect(new Set(receiver.deliveries.map(({ headers }) => headers['webhook-id'])).size).toBe(runs.length)
 }, 120_000)
 
-test('the gateway is stopped and started again: what it has taken it answers, and what it has not taken never ran', async () => {
+test('the gateway is stopped and started again: it answers what it accepted, and what it did not accept never ran', async () => {
   const replies: Reply[] = []
   let [over, refused] = [false, 0]
   const workers = Array.from({ length: 6 }, async () => {

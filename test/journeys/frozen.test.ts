@@ -30,7 +30,7 @@ afterAll(async () => {
   await receiver?.close()
 })
 
-test('a replica stopped for longer than its lease, with a webhook under way and one before it is sent, sends nothing twice, and both end as they went', async () => {
+test('a replica that is paused for longer than its lease, with one webhook in progress and one not yet sent, sends nothing twice, and both outcomes are true', async () => {
   const { token } = await exchange(harness.mesh, harness.mesh.apiKey)
   /** By one replica, whatever the gateway would choose. */
   const execute = (at: 'actions' | 'actions-2', previewId: string, idempotencyKey: string) => {

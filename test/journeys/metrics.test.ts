@@ -105,7 +105,7 @@ test('a series of a closed set of labels is there from the start: no first event
   expect(begun.filter((series) => !/: http_requests_total .*"status_code":"(?:2(?!00)|3|4)\d\d"/.test(series))).toEqual([])
 })
 
-test('the gateway shows what its admin port shows to a key with metrics:read, and to nobody without one', async () => {
+test('the gateway shows the metrics of its admin port to a key with metrics:read, and to no one without one', async () => {
   const { host } = new URL(harness.mesh.gateway)
   expect((await scrape(host, openMetrics)).text).not.toContain('relay_build_info')
   const [open, plain] = [await scrape(host, openMetrics, harness.mesh.apiKey), await scrape(host, '*/*', harness.mesh.apiKey)]

@@ -72,7 +72,7 @@ const post = async (path: string, body: unknown, headers: Record<string, string>
 }
 
 describe('a mesh with certificates', () => {
-  test('does what it is asked, from hop to hop, each service known by its certificate', async () => {
+  test('works from hop to hop, with each service identified by its certificate', async () => {
     const params = { url: `${receiver.url}/hook`, method: 'POST', body: { test: 'hello' } }
     const preview = await post('/actions/preview', { action: 'webhook.save', params })
     expect(preview).toMatchObject({ status: 200 })
@@ -85,7 +85,7 @@ describe('a mesh with certificates', () => {
     expect((await fetch(`http://${http}/ready`)).status).toBe(200)
   })
 
-  test('lets nobody in without one, whatever token they show', async () => {
+  test('rejects everyone without one, whatever token they send', async () => {
     const strangers = meshCertificates()
     const complete = async (parts: Partial<ChannelParts>) => {
       const channel = new Channel({ address: grpc.idempotency, service: 'idempotency', ...parts })

@@ -153,7 +153,7 @@ test('events are made with an id that is the run’s own, once though the answer
   }
 })
 
-test('an access token that has ended is refreshed, and nobody notices', async () => {
+test('an expired access token is refreshed without the caller noticing', async () => {
   await connect('google', 'you@example.com')
   const subject = subjectOf('refreshed')
   const previewId = await mailId('gmail.send_email', subject)
@@ -162,7 +162,7 @@ test('an access token that has ended is refreshed, and nobody notices', async ()
   expect(await mailsOf(subject)).toHaveLength(1)
 })
 
-test('access that was taken back at the provider asks to connect anew, and connecting anew mends it', async () => {
+test('access that was revoked at the provider requires reconnecting, and reconnecting repairs it', async () => {
   await connect('google', 'you@example.com')
   await sandbox('POST', '/sandbox/tokens', { action: 'revoke' })
   const reply = await harness.api.execute(await mailId('gmail.send_email', subjectOf('revoked')))
@@ -227,7 +227,7 @@ test('the browser is sent on only to an origin that is allowed', async () => {
   expect(page.headers.get('location')).toMatch(/^http:\/\/localhost:5173\/settings\?connected=google&connection_id=[0-9a-f-]{36}$/)
 })
 
-test('a person who denies is told that nothing was connected', async () => {
+test('a person who denies learns that nothing was connected', async () => {
   const { location, cookie } = await continueFrom(await startUrl('google'))
   const page = await (await fetch(location)).text()
   const denial = /<a href="([^"]*error=access_denied[^"]*)">/.exec(page)![1]!.replaceAll('&amp;', '&')
@@ -237,7 +237,7 @@ test('a person who denies is told that nothing was connected', async () => {
   expect((await goBack({ callback, cookie })).status).toBe(410)
 })
 
-test('who has no browser lets the sandbox be one; it goes to Relay and nowhere else', async () => {
+test('without a browser the sandbox acts as one; it visits only Relay and itself', async () => {
   const start_url = await startUrl('google')
   const visited = await sandbox('POST', '/sandbox/consent', { start_url, account: 'you-too@example.com' })
   expect(visited).toMatchObject({ status: 200, page: expect.stringContaining('you-too@example.com is connected') })

@@ -115,7 +115,7 @@ test('Postgres stopped: 503 and no new delivery; started again: everything works
   expect(Object.values(harness.mesh.services).map(({ pid }) => pid)).toEqual(pids)
 })
 
-test('Postgres killed while a delivery is under way: its outcome is written when it is back, and nothing is delivered twice', async () => {
+test('Postgres killed during a delivery: its outcome is written once it is back, and nothing is delivered twice', async () => {
   const held = Promise.withResolvers<void>()
   const slow = await startReceiver({
     respond: async () => {
@@ -145,7 +145,7 @@ test('Postgres killed while a delivery is under way: its outcome is written when
   }
 })
 
-test('oauth killed: the list of actions goes on, and says of each provider what it said before; a preview says that it cannot be known', async () => {
+test('oauth killed: the list of actions continues with the last known state of each provider; a preview reports that it is unknown', async () => {
   type Listed = { provider: string; available: boolean; unavailable_reason: string | null }
   const said = async () =>
     (await harness.api.list()).body.actions.map((each: Listed) => [each.provider, each.available, each.unavailable_reason])

@@ -21,7 +21,7 @@ const keyOf = async (role: 'viewer' | 'operator' | 'developer' | 'admin', worksp
 const settle = (by: Api, runId: string, body: object) => by.call('POST', `/actions/runs/${runId}/settle`, { body })
 const verdict = { verdict: 'did_not_happen', reason: 'The receiver has no such delivery in its log.' }
 
-test('an admin settles an unknown run, and no other role may; the run, its list and its key then answer what was settled', async () => {
+test('an admin, and no other role, settles an unknown run; the run, its list and its key then return the settled outcome', async () => {
   const key = randomUUID()
   const previewId = await harness.api.previewId(receiver.url)
   const unknown = await harness.api.execute(previewId, key)

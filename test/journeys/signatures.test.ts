@@ -46,7 +46,7 @@ const verifies = (secret: string, { body, headers }: ReceivedRequest): boolean =
 }
 
 describe('signature keys', () => {
-  test('whoever has the key of default makes no key of a workspace that is new, in either direction', async () => {
+  test('the key of default cannot derive the key of a new workspace, in either direction', async () => {
     const workspace = `acme-${randomUUID()}`
     const acme = await adminOf(workspace)
     const shown = await manage(acme, 'outbound', 'reveal')
@@ -67,7 +67,7 @@ describe('signature keys', () => {
     expect((await signed(bytesOf((await manage(acme, 'inbound', 'reveal')).secret))).status).toBe(200)
   })
 
-  test('a receiver of default goes on with its key until the overlap is ended; then the new key alone signs, on every replica', async () => {
+  test('a receiver of default keeps its key until the overlap ends; then only the new key signs, on every replica', async () => {
     const both = await deliver(harness.api)
     const { secret, key, previous_secret: previous } = await manage(harness.api, 'outbound', 'reveal')
     expect([key.generation, key.previous_generation, previous]).toEqual([1, 0, null])
@@ -90,7 +90,7 @@ describe('signature keys', () => {
     expect(after.headers['x-signature']).toBe(hex(bytesOf(secret), after.body))
   })
 
-  test('a client is told that it signs with the older key, and is refused when its overlap has ended', async () => {
+  test('a client learns that it signs with the older key, and is rejected after its overlap has ended', async () => {
     const body = JSON.stringify({ action: 'webhook.save', params: { url: receiver.url } })
     const headers = { 'content-type': 'application/json', 'x-signature': hex(legacy, Buffer.from(body)) }
     const signed = () => harness.api.call('POST', '/actions/preview', { raw: body, headers })

@@ -173,7 +173,7 @@ describe('a request is one trace', () => {
     expect(new Set(steps.map(traceId)).size).toBe(steps.length)
   })
 
-  test('every process says who it is, and tells it apart from others of its kind', () => {
+  test('every process identifies itself among others of its kind', () => {
     const resources = new Map(traces.spans.map(({ service, resource }) => [service, resource]))
     expect([...resources.keys()].sort()).toEqual(['access', 'actions', 'gateway', 'idempotency', 'oauth', 'ratelimit'])
     for (const resource of resources.values()) {
@@ -225,7 +225,7 @@ describe('a trace across the edge of the mesh', () => {
     expect(traces.spans.filter((span) => span.traceId === caller.traceId)).toEqual([])
   })
 
-  test('that a caller of a gRPC port brings along is linked, unless the caller is a service of the mesh: its trace goes on', () => {
+  test('that a caller of a gRPC port sends is linked, unless the caller is a service of the mesh: its trace continues', () => {
     const listing = traces.spans.filter(({ name, kind }) => kind === 'SERVER' && name === 'relay.actions.v1.ActionsService/ListActions')
     const linked = listing.filter(({ links }) => links.some(({ traceId }) => traceId === caller.traceId))
     expect(linked).toMatchObject([{ parentId: undefined, links: [caller] }])
@@ -298,7 +298,7 @@ describe('what is exported', () => {
     ...shapes.filter((shape) => shape.test(bytes)).map(String),
   ]
 
-  test('holds no secret, no body and nobody’s address', () => {
+  test('contains no secret, body or address', () => {
     const bytes = Buffer.concat(traces.bodies).toString('latin1')
     expect(bytes).toContain('gmail.send_email')
     expect(foundIn(bytes)).toEqual([])

@@ -77,7 +77,7 @@ describe('the three calls', () => {
     })
   })
 
-  test('what arrives is byte for byte what was previewed, signed over those bytes in both ways', async () => {
+  test('the delivered bytes are exactly the previewed ones, signed in both ways', async () => {
     const body = { zebra: 1, apple: ['ü', '\u2028', 1e-7], nested: { b: null, a: false } }
     const id = await harness.api.previewId(`${receiver.url}/bytes`, { body })
     const { body: run } = await harness.api.execute(id)

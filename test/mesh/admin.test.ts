@@ -27,14 +27,14 @@ test('metrics are served as Prometheus reads them', async () => {
   expect(await response.text()).toContain('things_total{kind="good",service="tested"} 1')
 })
 
-test('metrics are served as OpenMetrics to whoever asks for that', async () => {
+test('metrics are served as OpenMetrics on request', async () => {
   const accept = 'application/openmetrics-text;version=1.0.0,*/*;q=0.1'
   const response = await fetch(`http://127.0.0.1:${admin.port}/metrics`, { headers: { accept } })
   expect(response.headers.get('content-type')).toBe('application/openmetrics-text; version=1.0.0; charset=utf-8')
   expect(await response.text()).toMatch(/\nthings_total\{kind="good",service="tested"\} 1\n(?:.*\n)*# EOF\n$/)
 })
 
-test('a process that runs is healthy, and ready when what it must have answers', async () => {
+test('a running process is healthy, and ready while its required dependencies respond', async () => {
   expect((await get('/healthz')).status).toBe(200)
   const ready = await get('/readyz')
   expect([ready.status, await ready.json()]).toEqual([200, { ready: true, checks: { postgres: true, redis: true } }])

@@ -53,7 +53,7 @@ describe('a process that starts', () => {
     expect(running.text.stderr).toBe('')
   })
 
-  test('with --help says what it reads, and ends', async () => {
+  test('with --help prints its variables, and exits', async () => {
     const running = start({ MESH_IDENTITY_KEY: '' }, ['--help'])
     expect(await running.ended).toBe(0)
     for (const part of [
@@ -99,7 +99,7 @@ describe('a process that starts', () => {
     expect((await start({ ...exposed, NETWORK_ENCRYPTED: 'true' }).listening()).grpc).toMatch(/^0\.0\.0\.0:/)
   })
 
-  test('on a port that is taken ends with 1 and says why, having closed what it had opened', async () => {
+  test('on a taken port exits with 1 and the reason, after closing what it had opened', async () => {
     const { grpc } = await start().listening()
     const running = start({ GRPC_LISTEN: grpc })
     expect(await running.ended).toBe(1)
@@ -108,8 +108,8 @@ describe('a process that starts', () => {
   })
 })
 
-describe('a process that is told to stop', () => {
-  test('finishes the calls under way, takes no new ones, and ends with 0', async () => {
+describe('a process that is stopped', () => {
+  test('finishes the calls in progress, accepts no new ones, and exits with 0', async () => {
     const running = start()
     const call = await caller(running)
     const inFlight = call('slow')
@@ -130,7 +130,7 @@ describe('a process that is told to stop', () => {
     expect(running.lines.slice(-2).map((line) => line['msg'])).toEqual(['the first started stopped last', 'stopped'])
   })
 
-  test('says that it is no longer ready, and serves on for DRAIN_DELAY before it takes no new calls', async () => {
+  test('reports that it is no longer ready, and serves on for DRAIN_DELAY before it accepts no new calls', async () => {
     const running = start({ DRAIN_DELAY: '2s' })
     const call = await caller(running)
     const { admin } = await running.listening()
@@ -167,7 +167,7 @@ describe('a process that is told to stop', () => {
     expect(await running.said('did not stop cleanly')).toMatchObject({ what: 'gRPC server' })
   })
 
-  test('takes no harm from being told again', async () => {
+  test('tolerates a second signal', async () => {
     const running = start()
     const call = await caller(running)
     const inFlight = call('slow')
@@ -219,7 +219,7 @@ describe('a process that fails', () => {
     expect(running.lines).toContainEqual(expect.objectContaining({ level: 'fatal', msg: why, err: expect.objectContaining({ message }) }))
   })
 
-  test('does not go on with calls that would still take long', async () => {
+  test('cuts calls that would still take long', async () => {
     const running = start({ DRAIN_TIMEOUT: '30s' })
     const call = await caller(running)
     const cut = failureOf(call('endless'))

@@ -68,7 +68,7 @@ describe('compose.yml', () => {
     expect(services.prometheus!.environment!['RELAY_RUNBOOKS']).toMatch(/^\$\{RELAY_RUNBOOKS:\?/)
   })
 
-  it('puts the dashboards where Grafana is told to look for them', () => {
+  it('places the dashboards in Grafana’s configured folder', () => {
     const { providers } = yaml('deploy/grafana/provisioning/dashboards/relay.yml') as { providers: { options: { path: string } }[] }
     const to = mounts.filter(({ service }) => service === 'grafana').map((mount) => mount.to)
     expect(to).toContain(providers[0]!.options.path)

@@ -56,7 +56,7 @@ async function environments(mesh: Mesh): Promise<[string, Record<string, string>
 
 const pids = (mesh: Mesh): number[] => ['gateway', ...Object.keys(mesh.services)].map((name) => mesh.process(name).pid)
 
-test('every process is told where the others are, and has a database of its own', async () => {
+test('every process knows where the others are, and has its own database', async () => {
   const mesh = await start({ replicas: { actions: 2, access: 2 }, env: { LOG_LEVEL: 'debug', MESH_PEERS_FILE: '/not/this/one' } })
   expect(Object.keys(mesh.services)).toEqual(['access', 'access-2', 'actions', 'actions-2', 'idempotency', 'oauth', 'ratelimit'])
   const { access, 'access-2': otherAccess, actions, 'actions-2': second, idempotency, oauth, ratelimit } = mesh.services
@@ -231,7 +231,7 @@ test('a mesh that cannot start says why and leaves nothing running', async () =>
   await start()
 })
 
-test('with a sandbox, oauth and actions are told of it, and it is told none of the mesh’s secrets', async () => {
+test('with a sandbox, oauth and actions know its address, and it knows none of the mesh’s secrets', async () => {
   const mesh = await start({ sandbox: true })
   const told = await environments(mesh)
   const holders = told.filter(([, { RELAY_SANDBOX }]) => RELAY_SANDBOX === mesh.sandbox).map(([name]) => name)
@@ -250,7 +250,7 @@ test('with a sandbox, oauth and actions are told of it, and it is told none of t
   expect((await environment(again.services.oauth!.grpc)).OAUTH_ENCRYPTION_KEY).toBe(oauth!.OAUTH_ENCRYPTION_KEY)
 })
 
-test('without a sandbox nobody is told of one, and a provider’s secret goes to oauth alone', async () => {
+test('without a sandbox no process has its address, and only oauth gets a provider’s secret', async () => {
   const mesh = await start({ env: { RELAY_SANDBOX: 'http://127.0.0.1:1', GOOGLE_CLIENT_ID: 'real', GOOGLE_CLIENT_SECRET: 'real-secret' } })
   expect(mesh.sandbox).toBeUndefined()
   const told = await environments(mesh)

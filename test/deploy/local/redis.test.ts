@@ -17,7 +17,7 @@ function ask(port: number, command: string, timeoutMs: number): Promise<string |
   })
 }
 
-test('it falls silent and speaks again with what it knew, and after a crash it is empty on the same port', async () => {
+test('it falls silent and responds again with its data, and after a crash it is empty on the same port', async () => {
   const redis = await startRedis()
   const { port } = redis
   try {

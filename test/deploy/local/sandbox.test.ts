@@ -118,7 +118,7 @@ describe.each(providers)('%s', (provider) => {
   })
 })
 
-test('Google gives a refresh token at the first consent, and again only when asked to; once revoked, it is the first anew', async () => {
+test('Google issues a refresh token at the first consent, and again only on request; after a revocation, consent is the first again', async () => {
   await harness.order('/sandbox/tokens', { action: 'revoke' })
   const first = await harness.connect('google')
   expect(first.refresh_token).toBeDefined()
@@ -131,7 +131,7 @@ test('Google gives a refresh token at the first consent, and again only when ask
   expect((await revoke()).status).toBe(400)
 })
 
-test('a call beyond what was granted is refused, and metadata alone shows no text', async () => {
+test('a call beyond the granted scopes is rejected, and metadata alone shows no text', async () => {
   const { access_token } = await harness.connect('google', { scope: 'https://www.googleapis.com/auth/gmail.send', prompt: 'consent' })
   expect((await harness.api(access_token, 'POST', drafts, { message: { raw: rawMail('no') } })).status).toBe(403)
   const sent = await harness.api(access_token, 'POST', '/gmail/v1/users/me/messages/send', { raw: rawMail('sent directly') })
@@ -143,7 +143,7 @@ test('a call beyond what was granted is refused, and metadata alone shows no tex
   expect((await harness.api(access_token, 'GET', '/drive/v3/files')).status).toBe(404)
 })
 
-test('a lost answer: the mail was sent, and the caller heard nothing', async () => {
+test('a lost response: the mail was sent, and the caller got nothing', async () => {
   const { access_token } = await harness.connect('google')
   const draft = (await (await harness.api(access_token, 'POST', drafts, { message: { raw: rawMail('lost answer') } })).json()) as {
     id: string
@@ -237,7 +237,7 @@ test('a Graph event with a transaction id is made once', async () => {
   expect(await found('r-2')).toEqual({ value: [] })
 })
 
-test('the inbox as a page shows what was sent as text, never as markup', async () => {
+test('the inbox page shows sent content as text, never as markup', async () => {
   const { access_token } = await harness.connect('google')
   await harness.api(access_token, 'POST', '/gmail/v1/users/me/messages/send', { raw: rawMail('<script>alert(1)</script>') })
   const page = await fetch(`${harness.guard.url}/sandbox/inbox`, { headers: { accept: 'text/html' } })
@@ -247,7 +247,7 @@ test('the inbox as a page shows what was sent as text, never as markup', async (
   expect(text).not.toContain('<script')
 })
 
-test('what was issued outlives a restart, kept as hashes alone', async () => {
+test('issued tokens survive a restart, stored only as hashes', async () => {
   const tokens = await harness.connect('google', { prompt: 'consent' })
   const file = JSON.stringify(kept)
   for (const token of [tokens.access_token, tokens.refresh_token!]) {

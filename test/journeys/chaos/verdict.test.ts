@@ -13,7 +13,7 @@ const story = (nonce: string, statuses: Status[], more: Partial<Story> = {}): St
 const toldOnce = { runId: 'r', status: 'success', reason: undefined } as const
 const times = (counts: Record<string, number>) => (nonce: string) => counts[nonce] ?? 0
 
-test('what is true is accepted: a success that arrived once, a failure that did not, an unknown of either kind, or one that became known', () => {
+test('a true statement is accepted: a success that arrived once, a failure that did not, an unknown of either kind, or one that became known', () => {
   const ends: Record<string, Status[]> = { a: ['success'], b: ['failed'], c: ['unknown'], d: ['unknown'], e: ['unknown', 'success'] }
   const stories = Object.entries(ends).map(([nonce, statuses]) => story(nonce, statuses))
   expect(untruths(stories, times({ a: 1, d: 1, e: 1 }), strict)).toEqual([])
@@ -39,7 +39,7 @@ test('one run for two keys is found', () => {
   expect(untruths([story('a', [], same), story('b', [], same)], () => 1, strict)).toEqual(['webhook.save r has the run of a'])
 })
 
-test('a second delivery is no untruth where the preview showed it and a holder was cut off', () => {
+test('a second delivery is acceptable if the preview showed it and an owner was cut off', () => {
   expect(untruths([story('a', ['success'], { redelivers: true })], () => 2, { redelivery: true })).toEqual([])
   expect(untruths([story('a', ['success'])], () => 2, { redelivery: true })).toHaveLength(1)
 })

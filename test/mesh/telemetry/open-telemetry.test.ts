@@ -90,7 +90,7 @@ test('every span arrives as it was made: ids, parents, kinds, attributes by thei
   await until(async () => (await outcomes())['exported'] === 3)
 })
 
-test('told to stop, it sends what is left', async () => {
+test('on stop, it sends the remaining spans', async () => {
   finish()
   await recording.stop(5000)
   expect(receiver.spans).toHaveLength(1)
@@ -145,7 +145,7 @@ describe('a receiver', () => {
     expect(lines).toMatchObject([{ level: 'warn' }, { level: 'info' }])
   })
 
-  test('that is away is spoken of by the process itself: the line names no request, whoever made the span', async () => {
+  test('that is unavailable is logged by the process itself: the line names no request, whoever made the span', async () => {
     await receiver.leave()
     runInScope({ work: { requestId: 'r-1' }, trace: newTrace(true) }, () => finish('lost'))
     await until(async () => (await outcomes())['export_failed'] === 1)
@@ -153,7 +153,7 @@ describe('a receiver', () => {
     expect(lines[0]).not.toHaveProperty('request_id')
   })
 
-  test('that is away for long is spoken of once', async () => {
+  test('that is unavailable for long is logged once', async () => {
     await receiver.leave()
     for (const count of [1, 2]) {
       finish('lost')

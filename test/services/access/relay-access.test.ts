@@ -24,7 +24,7 @@ describe('relay-access create-key', () => {
   const required = ['--workspace', 'acme', '--role', 'admin', '--actor', 'ada', '--name', 'the first']
   const find = (apiKey: string) => postgresKeyStore(access.database).findByHash(keyHash(pepper)(apiKey))
 
-  test('prints a key, nothing else, that the service will know, and tells the audit log that an operator did it', async () => {
+  test('prints only a key, which the service accepts, and writes an audit event for the operator', async () => {
     const { code, stdout, stderr } = await run(['create-key', ...required])
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
     expect(stdout).toMatch(/^rly_test_[0-9A-Za-z]{36}\n$/)
@@ -46,7 +46,7 @@ describe('relay-access create-key', () => {
     expect(await access.events()).toEqual([expect.objectContaining(told)])
   })
 
-  test('narrows the key, and ends it, as it is told', async () => {
+  test('narrows the key, and limits its lifetime, as requested', async () => {
     const sources = ['--allowed-source', '192.0.2.0/24', '--allowed-source', '2001:db8::1']
     const narrow = ['--scope', 'actions:read', '--scope', 'keys:read', ...sources, '--expires-in', '2h']
     const key = (await find((await run(['create-key', ...required, ...narrow], { RELAY_ENV: 'production' })).stdout.trim()))!
@@ -57,7 +57,7 @@ describe('relay-access create-key', () => {
     expect(Math.round(preview.expiresInMs! / 60_000)).toBe(60)
   })
 
-  test('gets a workspace back in whose last admin key was revoked, and ends what is not to be trusted', async () => {
+  test('recovers a workspace whose last admin key was revoked, and revokes untrusted keys', async () => {
     const of = ['--workspace', 'locked-out']
     const made = async (...more: string[]) => {
       const { stdout } = await run(['create-key', ...of, '--role', 'admin', '--actor', 'ada', '--name', 'n', ...more])
@@ -104,7 +104,7 @@ describe('relay-access create-key', () => {
     expect((await run(['create-key', ...without('--role'), '--role', 'root'])).stderr).toContain('role is not a role')
   })
 
-  test('says what is wrong with its configuration, and no secret', async () => {
+  test('reports what is wrong with its configuration, without secrets', async () => {
     const { code, stderr } = await run(['create-key', ...required], { ACCESS_KEY_PEPPER: '', RELAY_ENV: 'nowhere' })
     expect(code).toBe(78)
     expect(stderr).toMatch(/ACCESS_KEY_PEPPER is not set/)

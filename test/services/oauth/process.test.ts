@@ -125,6 +125,8 @@ describe('the oauth process', () => {
     })
     return {
       ...started,
+      /** A plain call: it says how fast this machine is. */
+      plain: () => channel.serving(2000),
       token: (connection: CreatedConnection, refusedTokenSha256?: string) =>
         oauth.getToken({ ...owned(connection), refusedTokenSha256 }, ownContext()),
       connection: (connection: CreatedConnection) => oauth.getConnection({ owner: owned(connection).owner }, ownContext()),
@@ -248,22 +250,25 @@ describe('the oauth process', () => {
     await oauth.stop()
   })
 
-  test('a token is read within 2 ms, half of the time, by one who asks again and again', async () => {
+  test('a token is read within 2 ms, or within four plain calls on a slower machine, half of the time', async () => {
     const oauth = await start()
     const connection = await connected({ leftMs: 3_600_000 })
-    const round = async () => {
+    const medianMs = async (call: () => Promise<unknown>) => {
       const tookMs: number[] = []
-      for (let call = 0; call < 100; call += 1) {
+      for (let calls = 0; calls < 100; calls += 1) {
         const began = performance.now()
-        await oauth.token(connection)
+        await call()
         tookMs.push(performance.now() - began)
       }
       return tookMs.toSorted((a, b) => a - b)[50]!
     }
-    let best = Infinity
-    // What else runs on the machine makes it longer, never shorter.
-    for (let rounds = 0; best > 2 && rounds < 60; rounds += 1) best = Math.min(best, await round())
-    expect(best).toBeLessThanOrEqual(2)
+    let [best, plain] = [Infinity, Infinity]
+    // Other work on the machine makes it longer, never shorter.
+    for (let rounds = 0; best > 2 && rounds < 30; rounds += 1) {
+      plain = Math.min(plain, await medianMs(oauth.plain))
+      best = Math.min(best, await medianMs(() => oauth.token(connection)))
+    }
+    expect(best).toBeLessThanOrEqual(Math.max(2, 4 * plain))
     await oauth.stop()
   })
 

@@ -58,7 +58,7 @@ async function startElsewhere(): Promise<{ launcher: number; postgres: number; g
   return { launcher: launcher.pid!, postgres: Number(pid), guard }
 }
 
-test('what was committed is there after a clean stop and after a crash, on the same port', async () => {
+test('committed data survives a clean stop and a crash, on the same port', async () => {
   const postgres = await start({ durable: true })
   await query(postgres.adminUrl, 'CREATE TABLE kept AS SELECT 1 AS n')
   const before = { port: postgres.port, url: postgres.adminUrl }
@@ -122,7 +122,7 @@ test('one folder has one Postgres at a time', async () => {
   await expect(startPostgres({ folder: folder.path })).rejects.toThrow(InUseError)
 })
 
-test('a death that nobody asked for is told, with the end of the log', async () => {
+test('an unexpected death is reported, with the end of the log', async () => {
   let told = ''
   const postgres = await start({ onDeath: (lines) => (told = lines) })
   process.kill(postgres.pid, 'SIGQUIT')

@@ -29,7 +29,7 @@ function open(fail: () => boolean = () => false) {
 }
 
 describe('the audit log', () => {
-  test('takes what is told at once together, and what is told meanwhile after it', async () => {
+  test('appends concurrent events together, and later ones after them', async () => {
     const { log, rounds } = open()
     const events = times(30, () => eventOf())
     await Promise.all(times(10, (index) => log.append(events.slice(3 * index, 3 * index + 3))))
@@ -42,7 +42,7 @@ describe('the audit log', () => {
     expect(rounds.map(({ length }) => length)).toEqual([500, 500, 100])
   })
 
-  test('fails each who told something when the store does, and takes it when it is told again', async () => {
+  test('fails every sender if the store fails, and appends their events when they are sent again', async () => {
     let away = true
     const { log, noted } = open(() => away)
     const events = times(3, () => eventOf())
@@ -53,7 +53,7 @@ describe('the audit log', () => {
     expect(noted.map(({ eventId }) => eventId)).toEqual(events.map(({ eventId }) => eventId))
   })
 
-  test('tells the heads of what is new, and counts it by service and outcome, and what was told before as repeated', async () => {
+  test('reports new heads, counts events by service and outcome, and earlier ones as repeated', async () => {
     const { log, noted, counted } = open()
     const [one, two] = [eventOf(), eventOf({ service: 'access', outcome: 'refused' })]
     await log.append([one, one, two])

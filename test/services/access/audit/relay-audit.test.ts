@@ -40,7 +40,7 @@ describe('relay-audit', () => {
   }
   const head = (sequence: number) => headLine(chain.state('head', workspace, entries[sequence - 1]!, '2026-02-01T00:00:00.000Z'))
 
-  test('verify finds a whole log whole, with the heads that it told itself', async () => {
+  test('verify finds an intact log intact, with its own heads', async () => {
     const told = await run(['heads'])
     expect(told).toMatchObject({ code: 0, stderr: '' })
     expect(told.stdout.split('\n')).toHaveLength(3)
@@ -76,7 +76,7 @@ describe('relay-audit', () => {
     expect(found.stdout).toContain('sequence 10')
   })
 
-  test('verify tells a forged head, and passes over lines that have none', async () => {
+  test('verify detects a forged head, and skips lines without one', async () => {
     const forged = head(12).replace('"sequence":12', '"sequence":11')
     expect(await run(['verify', '--heads', headsFile(forged)])).toMatchObject({
       code: 1,
@@ -87,7 +87,7 @@ describe('relay-audit', () => {
     expect(torn.stderr).toContain('1 lines of')
   })
 
-  test('verify looks at one workspace alone where it is told to, and at the others where one is not whole', async () => {
+  test('verify checks only the named workspace, and reports the others that are not intact', async () => {
     await log.tamper(`UPDATE audit_events SET actor = 'eve' WHERE sequence = 2`)
     const all = await run(['verify'])
     expect(all.stdout.match(/edited/g)).toHaveLength(2)
@@ -128,7 +128,7 @@ describe('relay-audit', () => {
     expect((await run(['export', '--workspace', 'acme', '--from', '2026-02-01'])).stdout).toBe('')
   })
 
-  test('retain removes what is old as the role that may, and the rest is whole, with the heads of before', async () => {
+  test('retain, as the retention role, removes old entries, and the rest is intact, with the earlier heads', async () => {
     const path = headsFile(head(3), head(12))
     expect(await run(['retain', '--older-than', '1h'])).toMatchObject({ code: 0, stdout: 'no entries are that old\n' })
     await until('the entries are a second old', () => Date.now() > Date.parse(entries.at(-1)!.recordedAt) + 1000)
@@ -170,13 +170,16 @@ describe('relay-audit', () => {
     expect(stderr).not.toContain('wrong-pass')
   })
 
-  test.each([[['export', '--workspace', 'acme']], [['heads']], [['verify']]])('%j is content with nobody who reads on', async (args) => {
-    const { child, ended, text } = startProcess(cli, { DATABASE_URL: log.urls.service, AUDIT_HMAC_KEY: secret }, args)
-    child.stdout!.destroy()
-    expect({ code: await ended, stderr: text.stderr }).toEqual({ code: 0, stderr: '' })
-  })
+  test.each([[['%j tolerates a reader that stops early', '--workspace', 'acme']], [['heads']], [['verify']]])(
+    '%j is content with nobody who reads on',
+    async (args) => {
+      const { child, ended, text } = startProcess(cli, { DATABASE_URL: log.urls.service, AUDIT_HMAC_KEY: secret }, args)
+      child.stdout!.destroy()
+      expect({ code: await ended, stderr: text.stderr }).toEqual({ code: 0, stderr: '' })
+    },
+  )
 
-  test('--help tells every command and variable', async () => {
+  test('--help lists every command and variable', async () => {
     const { code, stdout } = await run(['--help'])
     expect(code).toBe(0)
     const words = ['verify', 'export', 'retain', 'heads', 'AUDIT_HMAC_KEY', 'AUDIT_DATABASE_URL', 'AUDIT_RETENTION_DATABASE_URL']

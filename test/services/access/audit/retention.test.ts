@@ -41,7 +41,7 @@ describe('retention', () => {
     await record(10, 3)
   })
 
-  test('removes what is older, in pieces, and what is left verifies; a second time there is nothing to do', async () => {
+  test('removes older entries, in pieces, and the rest verifies; a second time there is nothing to do', async () => {
     await record(100, 3, 'other')
     expect(await cut({ max: 2 })).toEqual([
       { workspace, removed: 5, broken: undefined },
@@ -52,7 +52,7 @@ describe('retention', () => {
     expect(await cut()).toEqual([])
   })
 
-  test('leaves a chain that goes on where it was, also where nothing is left of it', async () => {
+  test('leaves a chain that continues where it was, even if nothing is left of it', async () => {
     await cut({ ageMs: 1 })
     expect(await left()).toEqual([])
     await log.store.append([eventOf()])
@@ -66,7 +66,7 @@ describe('retention', () => {
     expect(await left()).toEqual([6, 7, 8, 9, 10])
   })
 
-  test('cuts one workspace alone where it is told to', async () => {
+  test('cuts only the named workspace', async () => {
     await record(100, 3, 'other')
     await cut({ workspace: 'other' })
     expect(await left()).toHaveLength(8)
@@ -98,7 +98,7 @@ describe('retention', () => {
     expect((await log.verify()).findings).toMatchObject([{ sequence: 3 }])
   })
 
-  test('goes on from no checkpoint but a genuine one, and cuts nothing with another key', async () => {
+  test('continues only from a genuine checkpoint, and cuts nothing with another key', async () => {
     expect(await cut({ chain: new Chain(`${secret}.`) })).toMatchObject([{ removed: 0, broken: { name: 'BrokenChain' } }])
     await cut({ max: 4 })
     await log.tamper('UPDATE audit_checkpoints SET seal = sha256(seal) WHERE sequence = 5')
@@ -107,7 +107,7 @@ describe('retention', () => {
     expect(await left()).toEqual([6, 7, 8])
   })
 
-  test('a checkpoint that somebody takes away is missed', async () => {
+  test('a removed checkpoint is detected', async () => {
     await cut()
     await log.tamper('DELETE FROM audit_checkpoints')
     expect((await log.verify()).findings).toMatchObject([{ fault: 'deleted', sequence: 1 }])
@@ -140,7 +140,7 @@ describe('retention', () => {
     expect(await cut({ ageMs: 98.5 * dayMs, slackMs })).toMatchObject([{ removed: 5 }])
   })
 
-  test('runs by itself, and says what it removed', async () => {
+  test('runs by itself, and reports what it removed', async () => {
     const lines: Record<string, unknown>[] = []
     const logger = createLogger('access', 'info', { write: (line) => void lines.push(JSON.parse(line)) })
     const loop = retention({ chain, cutter: log.cutter, periods: [{ ageMs: 90 * dayMs }], intervalMs: 10, log: logger })

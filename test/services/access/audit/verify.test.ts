@@ -99,13 +99,13 @@ describe('verifying a chain', () => {
     expect(await verified(faults)).toMatchObject({ sequence: 4, fault: 'deleted' })
   })
 
-  test('takes no entry that was put in by who has no key', async () => {
+  test('rejects an entry that was added without the key', async () => {
     const entries = longChain(3)
     const forged = { ...eventOf(), version: 1, sequence: 4, recordedAt: at, mac: Buffer.alloc(32, 7) }
     expect(await verified([...entries, forged])).toMatchObject({ sequence: 4, fault: 'edited', eventId: forged.eventId })
   })
 
-  test('says it in one sentence that shows nothing of what was written there as it is', async () => {
+  test('reports it in one sentence that shows nothing of the stored text unescaped', async () => {
     const entries = longChain(3)
     const found = await verified(entries.with(1, { ...entries[1]!, eventId: 'x\u001B[2J\ny' }))
     expect(found).toMatchObject({
@@ -124,7 +124,7 @@ describe('verifying a chain that was cut at a checkpoint', () => {
     expect(await verified([], [checkpointAt(6)])).toMatchObject({ last: { sequence: 6 } })
   })
 
-  test('names what is missing where the checkpoint is, or does not reach so far', async () => {
+  test('names what is missing at the checkpoint, or before it', async () => {
     expect(await verified(entries.slice(4))).toMatchObject({ sequence: 1, fault: 'deleted', eventId: entries[4]!.eventId })
     expect(await verified(entries.slice(4), [checkpointAt(2)])).toMatchObject({ sequence: 3, fault: 'deleted' })
   })

@@ -146,7 +146,7 @@ describe('a real Envoy that asks access', needs('envoy'), () => {
     expect(Object.keys(body).filter((name) => name.startsWith('x-relay-'))).toEqual(['x-relay-source'])
   })
 
-  test('answers for access where there is no valid key: nothing reaches the service', async () => {
+  test('answers for access without a valid key: nothing reaches the service', async () => {
     for (const headers of [{}, { authorization: `Bearer ${newApiKey('test')}` }, { authorization: `Bearer ${mesh.callerToken()}` }]) {
       const { status, headers: sent, body } = await ask(headers as Record<string, string>)
       expect({ status, reason: body['reason'] }).toEqual({ status: 401, reason: 'UNAUTHENTICATED' })
@@ -155,7 +155,7 @@ describe('a real Envoy that asks access', needs('envoy'), () => {
     }
   })
 
-  test('lets nothing through while access is away', async () => {
+  test('lets nothing through while access is unavailable', async () => {
     await access.stop()
     expect((await ask({ authorization: `Bearer ${at.add()}` })).status).toBe(503)
   })

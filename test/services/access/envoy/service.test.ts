@@ -88,7 +88,7 @@ describe('what Envoy is told of a request', () => {
     expect(headers['x-relay-source']).toBe('198.51.100.7')
   })
 
-  test('what a client says in words of the mesh is taken away; what is written instead is not', async () => {
+  test('headers of the mesh that a client sends are removed; those that replace them are not', async () => {
     const forged = { 'x-relay-peer': 'gateway', 'x-relay-source': '10.0.0.1', 'x-relay-anything': '1', 'grpc-timeout': '1S' }
     const { headers, removed } = allowed(await check({ ...bearer(at.add()), ...forged }))
     expect(headers['x-relay-source']).toBe('198.51.100.7')
@@ -128,7 +128,7 @@ describe('what Envoy is told of a request', () => {
     expect(denied(await check(bearer(apiKey))).status).toBe(403)
   })
 
-  test('access without its store: 503 for who is new, and when to come back; who is known goes on', async () => {
+  test('access without its store: 503 with Retry-After for new callers; known ones continue', async () => {
     const known = at.add()
     allowed(await check(bearer(known)))
     away = true
@@ -144,7 +144,7 @@ describe('what Envoy is told of a request', () => {
     expect(Number(headers['retry-after'])).toBeGreaterThan(0)
   })
 
-  test('a key in use costs one exchange, not one a request, and is refused as soon as its revocation is heard of', async () => {
+  test('a key in use costs one exchange, not one per request, and is rejected as soon as its revocation is known', async () => {
     const apiKey = at.add({ keyId: 'k1' })
     for (let request = 0; request < 50; request += 1) allowed(await check(bearer(apiKey)))
     expect(at.asked()).toBe(1)

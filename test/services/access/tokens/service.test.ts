@@ -42,7 +42,7 @@ describe('AccessService over gRPC', () => {
   let outsider: ReturnType<typeof clientOf>
   const lastSource = () => at.denials.at(-1)!.source
 
-  test('anybody may exchange a key; whoever keeps the token learns where the key may be used from', async () => {
+  test('anyone may exchange a key; the response says where the key may be used from', async () => {
     const apiKey = at.add({ keyId: 'k1', permissions: ['actions:read'], allowedSources: ['127.0.0.0/8'] })
     const response = await outsider.exchange({ apiKey }, ownContext())
     const told = { workspace: 'acme', actor: 'ann', keyId: 'k1', permissions: ['actions:read'], allowedSources: ['127.0.0.0/8'] }

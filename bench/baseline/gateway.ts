@@ -1,10 +1,10 @@
-/** The floor's gateway: Fastify in front of one call by plain grpc-js, in the public JSON shape, and nothing else. */
+/** The baseline's gateway: Fastify in front of one call by plain grpc-js, in the public JSON shape, and nothing else. */
 import { credentials } from '@grpc/grpc-js'
 import Fastify from 'fastify'
 import { ActionsServiceClient, type ListActionsResponse } from '#gen/relay/actions/v1/actions.ts'
 import { readConfig, text } from '#mesh/config.ts'
 
-const config = readConfig({ service: text('FLOOR_SERVICE', "The floor's service, as host:port") })
+const config = readConfig({ service: text('BASELINE_SERVICE', "The baseline's service, as host:port") })
 const service = new ActionsServiceClient(config.service, credentials.createInsecure())
 
 const toJson = ({ actions, requestId }: ListActionsResponse) => ({

@@ -1,4 +1,4 @@
-/** The floor's service: answers ListActions with what it was given, through plain grpc-js and the generated code. */
+/** The baseline's service: returns a fixed response to ListActions, through plain grpc-js and the generated code. */
 import { Server, ServerCredentials, type handleUnaryCall } from '@grpc/grpc-js'
 import { ActionsServiceService, type ListActionsRequest, type ListActionsResponse } from '#gen/relay/actions/v1/actions.ts'
 import { readConfig, text } from '#mesh/config.ts'
