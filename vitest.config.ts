@@ -26,11 +26,10 @@ const long = [
   'test/journeys/tracing-exporter.test.ts', // test/mesh/telemetry/open-telemetry.test.ts: a receiver that is unavailable, silent, slow or rejects
 ]
 
-// Most of a run is waiting for processes that start and for time to pass: three files at once fill two cores. The long run fills them by
-// what it computes, which journeys that go on for minutes could not stand beside them: there they come afterwards, one at a time.
-const beside = { maxWorkers: 3, sequence: { groupOrder: 0 } }
-const unit = full ? { maxWorkers: 2, sequence: { groupOrder: 0 } } : beside
-const alone = full ? { maxWorkers: 1, sequence: { groupOrder: 1 } } : beside
+// Most of a run is waiting for processes that start and for time to pass: three files at once fill two cores. Journeys come after the rest:
+// a mesh that starts takes both cores for seconds, in which calls of a unit test would miss their deadlines.
+const unit = { maxWorkers: full ? 2 : 3, sequence: { groupOrder: 0 } }
+const alone = { maxWorkers: full ? 1 : 3, sequence: { groupOrder: 1 } }
 const last = { maxWorkers: 1, sequence: { groupOrder: 2 } }
 
 export default defineConfig({

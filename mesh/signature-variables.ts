@@ -8,7 +8,7 @@ import type { Metrics } from './telemetry/metrics.ts'
 
 export const rootVariable = {
   signatureRoot: optional(
-    secret('SIGNATURE_ROOT_SECRET', 'What all signature keys are derived from; the same in access, actions and gateway, and nowhere else'),
+    secret('SIGNATURE_ROOT_SECRET', 'Root secret of all signature keys; the same in access, actions and gateway, and nowhere else'),
   ),
 }
 

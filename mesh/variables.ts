@@ -22,11 +22,11 @@ export const processVariables = {
   }),
   drainDelayMs: duration(
     'DRAIN_DELAY',
-    'How long a stopping process serves on after /readyz and gRPC health report it, so that balancers notice',
+    'Time for which a stopping process serves on after /readyz and gRPC health report it, so that balancers notice',
     { default: '0s', maxMs: 300_000 },
   ),
   drainMs: optional(
-    duration('DRAIN_TIMEOUT', 'How long work in progress may take to finish after that; if unset, as long as the longest may take', {
+    duration('DRAIN_TIMEOUT', 'Maximum time for work in progress after that; if unset, as long as the longest may take', {
       maxMs: 3_600_000,
     }),
   ),

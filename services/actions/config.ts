@@ -26,12 +26,10 @@ export const variables = {
     max: 200,
   }),
   idempotencyAddress: text('IDEMPOTENCY_ADDR', 'The idempotency service, as host:port; several replicas joined by +'),
-  oauthAddress: optional(
-    text('OAUTH_ADDR', 'The oauth service, as the above; actions of connected accounts are unavailable where it is unset'),
-  ),
+  oauthAddress: optional(text('OAUTH_ADDR', 'The oauth service, as above; if unset, actions of connected accounts are unavailable')),
   ...apiVariables,
-  sandbox: optional(url('RELAY_SANDBOX', 'A sandbox on this machine in the place of all providers; never in production', ['http'])),
-  providerMs: duration('PROVIDER_TIMEOUT', 'How long one request to a provider may take', { default: '15s', minMs: 100, maxMs: 60_000 }),
+  sandbox: optional(url('RELAY_SANDBOX', 'URL of a sandbox on this machine, in place of all providers; never in production', ['http'])),
+  providerMs: duration('PROVIDER_TIMEOUT', 'Timeout of one request to a provider', { default: '15s', minMs: 100, maxMs: 60_000 }),
   providerRequests: integer('PROVIDER_CONCURRENCY', 'Maximum concurrent requests to one provider; half of them for one workspace', {
     default: '64',
     min: 2,
@@ -39,26 +37,26 @@ export const variables = {
   }),
   enabled: flag('ACTIONS_ENABLED', 'false: every call answers 501', { default: 'true' }),
   ...signatureVariables,
-  previewMs: duration('PREVIEW_TTL', 'How long a preview may be executed', { default: '1h' }),
-  runLeaseMs: duration('RUN_LEASE', 'How long a run is held without a heartbeat before another replica may take it over', {
+  previewMs: duration('PREVIEW_TTL', 'Lifetime of a preview', { default: '1h' }),
+  runLeaseMs: duration('RUN_LEASE', 'Lease of a run without renewal, before another replica may take it over', {
     default: '15s',
   }),
-  runActMs: duration('RUN_DEADLINE', 'How long an action may take', { default: '60s' }),
-  runDetailsMs: duration('RUN_DETAILS_RETENTION', 'How long the parameters and the result of a run that ended are kept', {
+  runActMs: duration('RUN_DEADLINE', 'Maximum time of an action', { default: '60s' }),
+  runDetailsMs: duration('RUN_DETAILS_RETENTION', 'Retention of the parameters and the result of an ended run', {
     default: '168h',
     minMs: 24 * 3_600_000,
   }),
-  runsMs: duration('RUN_RETENTION', 'How long a run that ended is kept; both not shorter than CLAIM_RETENTION of idempotency', {
+  runsMs: duration('RUN_RETENTION', 'Retention of an ended run; both not shorter than CLAIM_RETENTION of idempotency', {
     default: '2160h',
     minMs: 24 * 3_600_000,
   }),
-  waitMs: duration('EXECUTE_WAIT', 'How long an execute waits for the same run in progress elsewhere before it returns 409', {
+  waitMs: duration('EXECUTE_WAIT', 'Maximum wait of an execute for the same run in progress elsewhere, before it returns 409', {
     default: '5s',
   }),
-  reconcileMs: duration('RECONCILE_EVERY', 'How often lost runs are looked for', { default: '1s' }),
-  outboxMs: duration('OUTBOX_EVERY', 'How often the outcomes of ended runs that were not delivered are sent again', { default: '1s' }),
-  webhookUrl: optional(text('WEBHOOK_URL', 'Where webhook.save sends when a preview names no url')),
-  webhookMs: duration('WEBHOOK_TIMEOUT', 'How long a webhook receiver may take to answer', { default: '10s' }),
+  reconcileMs: duration('RECONCILE_EVERY', 'Interval of the search for lost runs', { default: '1s' }),
+  outboxMs: duration('OUTBOX_EVERY', 'Interval at which undelivered outcomes of ended runs are sent again', { default: '1s' }),
+  webhookUrl: optional(text('WEBHOOK_URL', 'Target of webhook.save if a preview names no url')),
+  webhookMs: duration('WEBHOOK_TIMEOUT', 'Timeout of a webhook receiver', { default: '10s' }),
   webhookDeliveries: integer('WEBHOOK_CONCURRENCY', 'Maximum concurrent webhooks; half of them for one workspace', {
     default: '256',
     min: 2,

@@ -65,20 +65,29 @@ export const variables = {
   ...identityVariables,
   ...accessVariables,
   ...storedVariables,
-  connections: integer('DATABASE_CONNECTIONS', 'Maximum number of connections to Postgres', { default: '10', min: 2, max: 200 }),
+  connections: integer('DATABASE_CONNECTIONS', 'Maximum Postgres connections', { default: '10', min: 2, max: 200 }),
   redisUrl: optional(
-    url('REDIS_URL', 'Where those on the way to connect are known, and encrypted tokens outlast Postgres for a while', redisSchemes),
+    url(
+      'REDIS_URL',
+      'URL of the Redis for pending authorizations and the encrypted token cache; if unset, the former are in Postgres, without a cache',
+      redisSchemes,
+    ),
   ),
-  publicUrl: url('PUBLIC_URL', 'Where browsers reach Relay; providers send them to /oauth/<provider>/callback there', ['https', 'http']),
-  returnOrigins: list('OAUTH_RETURN_ORIGINS', 'Origins that browsers may be sent to when they have connected, as https://app.example.com'),
-  providerMs: duration('OAUTH_PROVIDER_TIMEOUT', 'How long one request to a provider may take', { default: '5s', minMs: 100, maxMs: 8000 }),
-  endedMs: duration('OAUTH_ENDED_RETENTION', 'How long a connection is kept after its owner must connect again', {
+  publicUrl: url('PUBLIC_URL', 'Public URL of Relay for browsers; providers redirect them to /oauth/<provider>/callback there', [
+    'https',
+    'http',
+  ]),
+  returnOrigins: list('OAUTH_RETURN_ORIGINS', 'Origins that browsers may be redirected to after connecting, as https://app.example.com'),
+  providerMs: duration('OAUTH_PROVIDER_TIMEOUT', 'Timeout of one request to a provider', { default: '5s', minMs: 100, maxMs: 8000 }),
+  endedMs: duration('OAUTH_ENDED_RETENTION', 'Retention of a connection whose owner must connect again', {
     default: '2160h',
     minMs: 3_600_000,
   }),
   providersFile,
   ...providerVariables,
-  sandbox: optional(url('RELAY_SANDBOX', 'A sandbox on loopback in place of all providers; never in production', ['http', 'https'])),
+  sandbox: optional(
+    url('RELAY_SANDBOX', 'URL of a sandbox on loopback, in place of all providers; never in production', ['http', 'https']),
+  ),
 }
 
 type Read = Config<typeof variables>

@@ -87,7 +87,7 @@ await runProgram({
   about,
   codes: { 0: 'done, and nothing left', 1: 'failed, or some are left' },
   messages: {
-    unavailable: 'Postgres does not answer at DATABASE_URL; what was done is done, and the same command goes on from there',
+    unavailable: 'Postgres does not answer at DATABASE_URL. Completed batches are kept: run the same command again to continue.',
     noTables: 'The database at DATABASE_URL has no tables yet: start the oauth service once',
     forbidden: 'The role of DATABASE_URL may not change connections',
   },

@@ -21,7 +21,7 @@ beforeAll(async () => {
 afterAll(() => admin.close())
 const get = (path: string) => fetch(`http://127.0.0.1:${admin.port}${path}`)
 
-test('metrics are served as Prometheus reads them', async () => {
+test('metrics are served in Prometheus’s text format by default', async () => {
   const response = await get('/metrics?x=1')
   expect(response.headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4/)
   expect(await response.text()).toContain('things_total{kind="good",service="tested"} 1')
@@ -54,7 +54,7 @@ test.each(['/', '/metrics/', '//metrics', '/%00', '/constructor'])('%s says what
   expect([response.status, await response.json()]).toEqual([404, { error: 'try /metrics, /healthz or /readyz' }])
 })
 
-test('closing does not wait for connections that were left open', async () => {
+test('closing does not wait for idle connections', async () => {
   const other = await serveAdmin({ host: '127.0.0.1', port: 0 }, { metrics: new Metrics('other'), health: new Health({ services: [] }) })
   const socket = connect(other.port, '127.0.0.1')
   socket.on('error', () => undefined)
@@ -66,7 +66,7 @@ test('closing does not wait for connections that were left open', async () => {
   await expect(fetch(`http://127.0.0.1:${other.port}/healthz`)).rejects.toThrow('fetch failed')
 })
 
-test('a port that is taken is an error', async () => {
+test('a taken port is an error', async () => {
   await expect(
     serveAdmin({ host: '127.0.0.1', port: admin.port }, { metrics: new Metrics('x'), health: new Health({ services: [] }) }),
   ).rejects.toThrow('EADDRINUSE')

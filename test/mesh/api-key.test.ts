@@ -10,7 +10,7 @@ const key = fc
   .map(([of, drawn]) => newApiKey(of, () => drawn.pop()!))
 
 describe('an API key', () => {
-  test('is read as of the environment that it was made for', () => {
+  test('belongs to the environment that it was created for', () => {
     fc.assert(fc.property(env, (of) => void expect(parseApiKey(newApiKey(of))).toEqual({ env: of })))
   })
 
@@ -18,21 +18,21 @@ describe('an API key', () => {
     fc.assert(fc.property(key, (text) => void expect(text).toMatch(/^rly_(local|test|dev|prod)_[0-9A-Za-z]{36}$/)))
   })
 
-  test('keeps its spelling: what was handed out once is a key for ever', () => {
+  test('keeps its spelling: an issued key stays valid for ever', () => {
     let drawn = 0
     const text = newApiKey('test', () => drawn++)
     expect(text).toBe('rly_test_0123456789ABCDEFGHIJKLMNOPQRST3LRNh9')
     expect(parseApiKey(text)).toEqual({ env: 'test' })
   })
 
-  test('draws each of its 30 characters from all 62, none by a remainder', () => {
+  test('has 30 characters, each drawn evenly from all 62', () => {
     const limits: number[] = []
     newApiKey('test', (limit) => (limits.push(limit), 0))
     expect(limits).toEqual(Array.from({ length: 30 }, () => 62))
     for (let index = 0; index < 62; index += 1) expect(newApiKey('test', () => index).slice(9, 39)).toBe(alphabet[index]!.repeat(30))
   })
 
-  test('is refused with any single character wrong', () => {
+  test('is rejected with any single wrong character', () => {
     const wrong = fc.oneof(fc.constantFrom(...alphabet), fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }))
     fc.assert(
       fc.property(key, fc.nat(), wrong, (text, place, character) => {
@@ -43,7 +43,7 @@ describe('an API key', () => {
     )
   })
 
-  test('is refused with two neighbours exchanged, cut short, or with anything around it', () => {
+  test('is rejected with two neighbours exchanged, cut short, or with anything around it', () => {
     fc.assert(
       fc.property(key, fc.nat(), (text, place) => {
         const at = place % (text.length - 1)
@@ -55,12 +55,12 @@ describe('an API key', () => {
     )
   })
 
-  test('is not made up by chance: text of the right shape is refused for its checksum', () => {
+  test('is not matched by chance: text of the right shape is rejected for its checksum', () => {
     const made = fc.tuple(env, fc.string({ unit: fc.constantFrom(...alphabet), minLength: 36, maxLength: 36 }))
     fc.assert(fc.property(made, ([of, rest]) => void expect(parseApiKey(`rly_${of}_${rest}`)).toBeUndefined()))
   })
 
-  test('is nothing that any text at all could pass for', () => {
+  test('is not matched by arbitrary text', () => {
     fc.assert(fc.property(fc.string({ unit: 'binary', maxLength: 300 }), (text) => void expect(parseApiKey(text)).toBeUndefined()))
   })
 })

@@ -13,7 +13,7 @@ function rounds() {
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 describe('a batch', () => {
-  test('runs together what arrives within one turn of the event loop, and gives each its own result', async () => {
+  test('runs calls of one event-loop turn together, and gives each its own result', async () => {
     const { begun, run } = rounds()
     const call = batch(run, { maxBatchSize: 10 })
     const results = Promise.all([call(1), call(2), Promise.resolve().then(() => call(3))])
@@ -23,14 +23,14 @@ describe('a batch', () => {
     expect(await results).toEqual(['done 1', 'done 2', 'done 3'])
   })
 
-  test('runs one that is alone in the very next turn', async () => {
+  test('runs a single call in the very next turn', async () => {
     const { begun, run } = rounds()
     void batch(run, { maxBatchSize: 10 })(7)
     await turn()
     expect(begun.map(({ items }) => items)).toEqual([[7]])
   })
 
-  test('gathers while as many rounds as it may have are under way, and goes on when one ends', async () => {
+  test('collects while the maximum number of rounds is running, and continues when one ends', async () => {
     const { begun, run } = rounds()
     const call = batch(run, { maxBatchSize: 3, concurrency: 1 })
     void call(1)
@@ -46,7 +46,7 @@ describe('a batch', () => {
     expect(begun.map(({ items }) => items)).toEqual([[1], [2, 3, 4], [5]])
   })
 
-  test('tells every item of a round what went wrong, and no other, and works on', async () => {
+  test('gives the error of a round to each of its items, and to no other, and works on', async () => {
     const { begun, run } = rounds()
     const call = batch(run, { maxBatchSize: 2 })
     const calls = [1, 2, 3, 4].map((item) => call(item).catch((error: Error) => error.message))
@@ -70,14 +70,14 @@ describe('a batch', () => {
     await expect(call(1)).rejects.toThrow('at once')
   })
 
-  test('results that are not one for each item fail the round', async () => {
+  test('fails the round unless there is one result per item', async () => {
     await expect(batch(async () => ['only one'], { maxBatchSize: 5 })(1)).resolves.toBe('only one')
     const call = batch(async () => ['only one'], { maxBatchSize: 5 })
     const failed = await Promise.allSettled([call(1), call(2)])
     expect(failed.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
   })
 
-  test('refuses what there is no room to wait for, and takes more when there is', async () => {
+  test('rejects items that do not fit into the queue, and accepts more once there is space', async () => {
     const { begun, run } = rounds()
     const call = batch(run, { maxBatchSize: 1, concurrency: 1, maxQueueSize: 2 })
     const first = call(0)
@@ -94,7 +94,7 @@ describe('a batch', () => {
     expect(await Promise.all([...waiting, late])).toEqual(['done 1', 'done 2', 'done 4'])
   })
 
-  test('whatever arrives whenever: everything is run once, in order, in rounds no larger and no more at once than allowed', async () => {
+  test('whatever arrives whenever: everything runs once, in order, in rounds within the limits', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.nat(5), { maxLength: 30 }),

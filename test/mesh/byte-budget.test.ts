@@ -5,7 +5,7 @@ import { ByteBudget, type Reservation } from '#mesh/byte-budget.ts'
 const ann = { name: 'ann', maxBytes: 100 }
 const acme = { name: 'acme', maxBytes: 150 }
 
-test('has room until it is full, and again when something is released', () => {
+test('accepts bytes until it is full, and again after a release', () => {
   const budget = new ByteBudget({ maxBytes: 100 })
   const first = budget.take([], 60)
   expect(budget.take([], 41)).toBeUndefined()
@@ -17,7 +17,7 @@ test('has room until it is full, and again when something is released', () => {
   expect(budget.take([], 60)).toBeDefined()
 })
 
-test('refuses one who has its share, and nobody else', () => {
+test('rejects a holder that has its share, and no other', () => {
   const budget = new ByteBudget({ maxBytes: 1000 })
   expect(budget.take([ann, acme], 100)).toBeDefined()
   expect(budget.take([ann, acme], 1)).toBeUndefined()
@@ -28,7 +28,7 @@ test('refuses one who has its share, and nobody else', () => {
   expect(budget.total).toBe(250)
 })
 
-test('takes what is larger than a share, or than all, where nothing else is under way', () => {
+test('accepts more than a share, or than the total, if nothing else is in flight', () => {
   const budget = new ByteBudget({ maxBytes: 50 })
   const large = budget.take([ann], 200)
   expect(large).toBeDefined()
@@ -37,7 +37,7 @@ test('takes what is larger than a share, or than all, where nothing else is unde
   expect(budget.take([ann], 50)).toBeDefined()
 })
 
-test('what one has beyond its share takes room from nobody else, neither in its workspace nor in all', () => {
+test('bytes beyond a share take space from no other holder, neither in its workspace nor in total', () => {
   const budget = new ByteBudget({ maxBytes: 300 })
   const bob = { name: 'bob', maxBytes: 100 }
   const eve = [
@@ -65,7 +65,7 @@ test('what one has beyond its share takes room from nobody else, neither in its 
   expect(budget.take(eve, 150)).toBeDefined()
 })
 
-test('lets one have more where there is room for it, and else leaves everything as it was', () => {
+test('lets a holder have more if there is space, and otherwise changes nothing', () => {
   const budget = new ByteBudget({ maxBytes: 130 })
   const one = budget.take([ann], 10)!
   const other = budget.take([ann], 10)!
@@ -82,7 +82,7 @@ test('lets one have more where there is room for it, and else leaves everything 
   expect(stranger.tryResize(36)).toBe(true)
 })
 
-test('keeps its reserved part for what is small', () => {
+test('keeps its reserved part for small requests', () => {
   const budget = new ByteBudget({ maxBytes: 100, reservedBytes: 40, smallBytes: 5 })
   expect(budget.take([], 60)).toBeDefined()
   expect(budget.take([], 6)).toBeUndefined()
@@ -90,7 +90,7 @@ test('keeps its reserved part for what is small', () => {
   expect(budget.take([], 5)).toBeUndefined()
 })
 
-test('whatever is taken, resized and released, it counts what is under way and forgets who has nothing', () => {
+test('whatever is taken, resized and released, it counts the bytes in flight and forgets empty holders', () => {
   const step = fc.oneof(
     fc.record({ kind: fc.constant('take' as const), who: fc.constantFrom('a', 'b', 'c'), bytes: fc.integer({ min: 1, max: 60 }) }),
     fc.record({ kind: fc.constantFrom('release' as const, 'resize' as const), which: fc.nat(), bytes: fc.integer({ min: 1, max: 60 }) }),

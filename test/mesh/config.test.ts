@@ -33,7 +33,7 @@ describe('a configuration', () => {
     site: optional(url('SITE', 'Where it is', ['http', 'https'])),
   }
 
-  test('says all that is wrong at once, by variable and with what the variable is for', () => {
+  test('reports every problem at once, by variable and with its purpose', () => {
     const wrong = () => readConfig(spec, { SIZE: '11', WAIT: 'soon', SITE: 'ftp://example.com' })
     expect(wrong).toThrow(ConfigError)
     for (const part of [
@@ -47,19 +47,19 @@ describe('a configuration', () => {
     }
   })
 
-  test('takes an empty variable for an unset one', () => {
+  test('reads an empty variable as unset', () => {
     expect(readConfig(spec, { NAME: 'a', SIZE: '1', KEY: 'k', WAIT: '', SITE: '' })).toMatchObject({ wait: 3000, site: undefined })
     expect(() => readConfig(spec, { NAME: '', SIZE: '1', KEY: 'k' })).toThrow('NAME is not set')
   })
 
-  test('cannot be changed once read, nor its lists and addresses', () => {
+  test('is immutable, with its lists and addresses', () => {
     const config = readConfig({ names: list('NAMES', ''), listen: listenAddress('LISTEN', '') }, { NAMES: 'a,b', LISTEN: 'localhost:1' })
     expect(() => Object.assign(config, { names: [] })).toThrow(TypeError)
     expect(() => (config.names as string[]).push('c')).toThrow(TypeError)
     expect(() => Object.assign(config.listen, { port: 2 })).toThrow(TypeError)
   })
 
-  test('is described with every variable, what it is for and what it is when unset', () => {
+  test('describes every variable, its purpose and its default', () => {
     const described = describeConfig(spec)
     for (const part of [
       'NAME\n    What it is called (required)',
@@ -89,11 +89,11 @@ describe('a secret', () => {
     expect(Object.keys(config.key)).toEqual([])
   })
 
-  test('is revealed to who asks for it', () => {
+  test('is revealed on explicit request', () => {
     expect(config.key.reveal()).toBe('open sesame')
   })
 
-  test('is not repeated by the complaint about a URL that holds one', () => {
+  test('is not repeated in the error about a URL that contains one', () => {
     const wrong = () =>
       readConfig({ a: url('A', '', ['postgres']), b: url('B', '', ['postgres']) }, { A: 'mysql://ann:sesame@host/', B: 'ann:sesame@host' })
     expect(wrong).toThrow(ConfigError)
@@ -112,18 +112,18 @@ describe('values', () => {
     expect(read(duration('D', ''), written)).toBe(ms)
   })
 
-  test.each(['30', '1.5s', '-1s', ' 1s', '1 s', '1d', 's', '1s\n', '99999999999999999h'])('%j is no duration', (written) => {
+  test.each(['30', '1.5s', '-1s', ' 1s', '1 s', '1d', 's', '1s\n', '99999999999999999h'])('%j is not a duration', (written) => {
     expect(() => read(duration('D', ''), written)).toThrow(ConfigError)
   })
 
-  test('a duration keeps within the limits it is given', () => {
+  test('a duration stays within its limits', () => {
     const limited = duration('D', '', { minMs: 1000, maxMs: 60_000 })
     expect([read(limited, '1s'), read(limited, '1m')]).toEqual([1000, 60_000])
     expect(() => read(limited, '999ms')).toThrow('not between')
     expect(() => read(limited, '61s')).toThrow('not between')
   })
 
-  test('a whole number is read as it is written, or refused', () => {
+  test('a whole number is read as written, or rejected', () => {
     fc.assert(fc.property(fc.maxSafeNat(), (number) => read(integer('N', ''), String(number)) === number))
     for (const written of ['1.5', '1e3', '0x10', '', ' 1', 'NaN', '-1', '9007199254740993']) {
       expect(() => read(integer('N', ''), written), written).toThrow(ConfigError)
@@ -145,16 +145,16 @@ describe('values', () => {
     expect(formatAddress(address)).toBe(written)
   })
 
-  test.each(['7101', ':7101', 'host:', 'host:65536', '::1:7101', 'a b:1', 'host:7101/'])('%j is nowhere to listen', (written) => {
+  test.each(['7101', ':7101', 'host:', 'host:65536', '::1:7101', 'a b:1', 'host:7101/'])('%j is not a listen address', (written) => {
     expect(() => read(listenAddress('A', ''), written)).toThrow('not host:port')
   })
 
-  test('a flag is true or false and nothing like it', () => {
+  test('a flag is true or false and nothing similar', () => {
     expect(['true', '1', 'false', '0', undefined].map((written) => read(flag('F', ''), written))).toEqual([true, true, false, false, false])
     for (const written of ['yes', 'TRUE', 'on']) expect(() => read(flag('F', ''), written)).toThrow('neither true nor false')
   })
 
-  test('a choice is one of its choices, and no name that objects have', () => {
+  test('a choice is one of its values, and no inherited property', () => {
     const colour = choice('C', '', ['red', 'green'])
     expect(read(colour, 'red')).toBe('red')
     for (const written of ['Red', 'blue', 'constructor', '__proto__']) expect(() => read(colour, written)).toThrow('not one of red, green')

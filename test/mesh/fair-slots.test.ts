@@ -12,7 +12,7 @@ const refusal = (acquiring: Promise<Release>) =>
     (error: unknown) => (error instanceof NoSlot ? error.why : error),
   )
 
-test('one tenant never holds more than its share, so that others get a slot at once', async () => {
+test('one tenant never holds more than its share, so others get a slot at once', async () => {
   const shared = slots()
   const [first, second] = [await shared.acquire('a'), await shared.acquire('a')]
   const third = shared.acquire('a')
@@ -24,7 +24,7 @@ test('one tenant never holds more than its share, so that others get a slot at o
   expect([shared.held, shared.queued]).toEqual([2, 0])
 })
 
-test('whoever waits gets a slot in turn, tenant by tenant, however many one of them queued', async () => {
+test('waiting tenants get slots in turn, however many requests one of them queued', async () => {
   const shared = slots({ max: 1, maxPerTenant: 1 })
   const order: string[] = []
   const release = await shared.acquire('a')
@@ -38,7 +38,7 @@ test('whoever waits gets a slot in turn, tenant by tenant, however many one of t
   expect(order).toEqual(['b1', 'c1', 'a1', 'b2', 'a2', 'a3'])
 })
 
-test('a queue that is full, of one tenant or of all, refuses at once', async () => {
+test('a full queue, of one tenant or in total, rejects at once', async () => {
   const shared = slots({ max: 1, maxPerTenant: 1, maxQueued: 3, maxQueuedPerTenant: 2 })
   await shared.acquire('a')
   for (const who of ['a', 'a', 'b']) shared.acquire(who).catch(() => undefined)
@@ -49,7 +49,7 @@ test('a queue that is full, of one tenant or of all, refuses at once', async () 
   expect(await refusal(wide.acquire('a'))).toBe('full')
 })
 
-test('a wait ends when its time is up, or its signal says so, and leaves the place to others', async () => {
+test('a wait ends at its timeout, or by its signal, and frees its place', async () => {
   const shared = slots({ max: 1, maxPerTenant: 1, timeoutMs: 30 })
   const release = await shared.acquire('a')
   const stopping = new AbortController()
@@ -65,7 +65,7 @@ test('a wait ends when its time is up, or its signal says so, and leaves the pla
   expect([shared.held, shared.queued]).toEqual([0, 0])
 })
 
-test('whatever comes and goes, no limit is passed, no slot is lost, and nobody waits beside a free slot that is theirs', async () => {
+test('whatever comes and goes, no limit is exceeded, no slot is lost, and no request waits beside a free slot of its own', async () => {
   const step = fc.oneof(
     fc.record({ do: fc.constant('acquire' as const), who: fc.constantFrom('a', 'b', 'c') }),
     fc.record({ do: fc.constantFrom('release' as const, 'stop' as const), which: fc.nat() }),

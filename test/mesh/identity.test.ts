@@ -21,7 +21,7 @@ const fileOf = (content: string): { MESH_PEERS_FILE: string } => {
 }
 
 describe('an identity', () => {
-  test('proves its name to the others, and tells theirs', async () => {
+  test('proves its name to the others, and verifies theirs', async () => {
     const [actions, gateway] = ['actions', 'gateway'].map((name) => identity(name, readConfig(identityVariables, mesh.env(name))))
     expect(await actions!.peers.peer(await gateway!.peerToken('actions'))).toBe('gateway')
     expect(await gateway!.peers.peer(await actions!.peerToken('gateway'))).toBe('actions')

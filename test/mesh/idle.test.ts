@@ -17,7 +17,7 @@ const program = (work: string) => `
 const run = async (work: string) =>
   (await promisify(execFile)('node', ['--expose-gc', '--input-type=module', '-e', program(work)])).stdout.trim()
 
-test('a process that worked is collected once when it rests, and one that did nothing is left alone', async () => {
+test('a process that worked is collected once when it is idle, and an idle one is left alone', async () => {
   const work = 'setTimeout(() => { const until = performance.now() + 1500; while (performance.now() < until) JSON.parse("[1,2,3]") }, 100)'
   expect(await Promise.all([run(work), run('')])).toEqual(['1', '0'])
 })
@@ -32,7 +32,7 @@ const gaps = (at: readonly number[]): number[] => at.slice(1).map((look, index) 
 const looks = (count: number, share: number): number[] => Array.from({ length: count }, () => share)
 
 describe('a process is collected', () => {
-  test('once a minute at the most under a steady load, however light', () => {
+  test('at most once per minute under a steady load, however light', () => {
     for (const share of [0.01, 0.03, 0.09]) {
       const at = collections(looks(1000, share))
       expect(at.length, String(share)).toBeGreaterThan(10)
@@ -40,19 +40,19 @@ describe('a process is collected', () => {
     }
   })
 
-  test('never while it works, nor for next to nothing', () => {
+  test('never while it works, nor after almost no work', () => {
     expect(collections(looks(1000, 0.2))).toEqual([])
     expect(collections(looks(100, 0.001))).toEqual([])
   })
 
-  test('after each burst, when it has rested for four looks', () => {
+  test('after each burst, when it was idle for four samples', () => {
     expect(collections([0.9, 0, 0, 0])).toEqual([])
     expect(collections([0.9, 0, 0, 0, 0, 0])).toEqual([4])
     expect(collections([0.9, ...looks(20, 0), 0.9, ...looks(20, 0)])).toEqual([4, 25])
     expect(collections([0.9, 0, 0, 0.2, 0, 0, 0.2, 0, 0, 0])).toEqual([])
   })
 
-  test('once in ten looks at the most, however the bursts come', () => {
+  test('at most once in ten samples, however the bursts come', () => {
     const at = collections(looks(60, 0).flatMap(() => [0.9, 0, 0, 0, 0]))
     expect(Math.min(...gaps(at))).toBe(10)
   })

@@ -4,8 +4,8 @@ import { LruCache } from '#mesh/lru-cache.ts'
 
 const steps = fc.array(fc.tuple(fc.constantFrom('get', 'set', 'delete'), fc.integer({ min: 0, max: 30 })), { maxLength: 200 })
 
-describe('what is remembered of tokens', () => {
-  test('is never anything but what was last said of them', () => {
+describe('a cached value', () => {
+  test('is always the last one that was set', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 20 }), steps, (max, walk) => {
         const cache = new LruCache<number>(max)
@@ -27,7 +27,7 @@ describe('what is remembered of tokens', () => {
     )
   })
 
-  test('is at the most what was asked for, and half of it however many came in between', () => {
+  test('stays within the limit, and survives at least half of it of other entries', () => {
     const cache = new LruCache<number>(10)
     for (let token = 0; token < 100; token += 1) cache.set(`token ${token}`, token)
     const kept = Array.from({ length: 100 }, (_, token) => token).filter((token) => cache.get(`token ${token}`) !== undefined)
@@ -35,7 +35,7 @@ describe('what is remembered of tokens', () => {
     expect(kept.slice(-5)).toEqual([95, 96, 97, 98, 99])
   })
 
-  test('stays for what is used', () => {
+  test('stays while it is used', () => {
     const cache = new LruCache<string>(10)
     cache.set('used', 'still here')
     for (let token = 0; token < 1000; token += 1) {

@@ -4,7 +4,7 @@ import { readPageToken, writePageToken } from '#mesh/page-token.ts'
 
 const end = { atUs: '1795387200000123', id: '3a033cc1-0000-4000-8000-000000000001' }
 
-test('what was written is read, and nothing stands for the first page and behind the last', () => {
+test('a written token is read back, and the empty one stands for the first page and after the last', () => {
   expect(readPageToken(writePageToken(end))).toEqual(end)
   expect([writePageToken(undefined), readPageToken('')]).toEqual(['', undefined])
 })

@@ -47,7 +47,7 @@ describe('in production', () => {
     expect(problems({ ADMIN_LISTEN: '0.0.0.0:9101' })).toEqual([])
   })
 
-  test('a listener of which nobody said what it carries is judged by the worst', () => {
+  test('a listener that does not declare its content is judged by the worst', () => {
     expect(problems({ NEW_LISTEN: '0.0.0.0:1' }, { listen: listenAddress('NEW_LISTEN', 'New') })).toHaveLength(1)
   })
 })

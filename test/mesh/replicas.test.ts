@@ -86,7 +86,7 @@ const more = async (calls: Calls, count: number): Promise<void> => {
   await until(`${count} more calls`, () => calls.done + calls.failed.length >= before + count, 20_000)
 }
 
-test('a replica that a name gets is called, one that it loses is called no more, and no call fails of it', async () => {
+test('a replica that is added to a name gets calls, a removed one gets none, and no call fails', async () => {
   const first = await replica('127.0.0.1:0')
   const port = first.grpc.split(':')[1]
   let addresses = ['127.0.0.1']
@@ -117,7 +117,7 @@ test('a replica that a name gets is called, one that it loses is called no more,
   expect(calls.failed).toEqual([])
 }, 60_000)
 
-test('the replicas of a name are replaced at other addresses, one right after the other, and no call fails of it', async () => {
+test('the replicas of a name are replaced at other addresses, one right after the other, and no call fails', async () => {
   const one = await replica('127.0.0.1:0')
   const port = one.grpc.split(':')[1]
   const other = await replica(`127.0.0.2:${port}`)
@@ -134,7 +134,7 @@ test('the replicas of a name are replaced at other addresses, one right after th
   expect(calls.failed).toEqual([])
 }, 60_000)
 
-test('a name that cannot be looked up for a while keeps its replicas; one that never could be says so, and works as soon as it can', async () => {
+test('a name that cannot be resolved for a while keeps its replicas; one that never could reports it, and works as soon as it can', async () => {
   const { grpc } = await replica('127.0.0.1:0')
   const port = grpc.split(':')[1]
   let looked = 0
@@ -157,7 +157,7 @@ test('a name that cannot be looked up for a while keeps its replicas; one that n
   expect(calls.failed).toHaveLength(failed)
 }, 60_000)
 
-test('a connection is replaced when it has its age, and neither a call under way nor one that comes then fails', async () => {
+test('a connection is replaced at its maximum age, and neither a call in progress nor a new one fails', async () => {
   const { grpc } = await replica('127.0.0.1:0', { GRPC_MAX_CONNECTION_AGE: '300ms' })
   const proxy = await tcpProxy({ host: '127.0.0.1', port: Number(grpc.split(':')[1]) })
   closing.push(() => proxy.close())

@@ -39,7 +39,7 @@ afterEach(async () => {
 })
 
 describe('a process that starts', () => {
-  test('says once where it listens, and is ready there', async () => {
+  test('prints once where it listens, and is ready there', async () => {
     const running = start()
     const { grpc, admin } = await running.listening()
     expect(running.lines.filter((line) => line['event'] === 'listening')).toHaveLength(1)
@@ -68,7 +68,7 @@ describe('a process that starts', () => {
     }
   })
 
-  test('with a bad configuration says all that is wrong with it on stderr, and ends with 78', async () => {
+  test('with a bad configuration prints every problem on stderr, and exits with 78', async () => {
     const unset = { MESH_IDENTITY_KEY: '', ACCESS_ADDR: '' }
     const running = start({ ...unset, MESH_PEERS_FILE: '/nowhere', ANSWER: '101', DRAIN_TIMEOUT: 'soon', GRPC_LISTEN: 'here' })
     expect(await running.ended).toBe(78)
@@ -85,13 +85,13 @@ describe('a process that starts', () => {
     expect(running.text.stdout).toBe('')
   })
 
-  test('with a key that is not its own says so in the same way', async () => {
+  test('with a key that is not its own reports it in the same way', async () => {
     const running = start({ MESH_IDENTITY_KEY: mesh.seedOf('gateway') })
     expect(await running.ended).toBe(78)
     expect(running.text.stderr).toBe('fixture: MESH_PEERS_FILE does not list this key for idempotency\n')
   })
 
-  test('in production in plain text on an address that others reach, says so in the same way; with NETWORK_ENCRYPTED=true it serves', async () => {
+  test('unencrypted in production on an address that others reach, reports it in the same way; with NETWORK_ENCRYPTED=true it serves', async () => {
     const exposed = { RELAY_ENV: 'production', GRPC_LISTEN: '0.0.0.0:0' }
     const running = start(exposed)
     expect(await running.ended).toBe(78)
@@ -141,7 +141,7 @@ describe('a process that is stopped', () => {
     expect(await running.ended).toBe(0)
   })
 
-  test('has as long as any call may take where DRAIN_TIMEOUT is unset, and warns at its start where that is shorter', async () => {
+  test('waits as long as any call may take if DRAIN_TIMEOUT is unset, and warns at its start if that is shorter', async () => {
     const running = start({ DRAIN_TIMEOUT: '1500ms' })
     // The longest deadline of the contract that it serves.
     expect(await running.said('DRAIN_TIMEOUT is shorter than the longest work may take: the rest is cut at the end')).toMatchObject({
@@ -154,7 +154,7 @@ describe('a process that is stopped', () => {
     expect(unset.text.stdout).not.toContain('DRAIN_TIMEOUT is shorter')
   })
 
-  test('cuts a call that does not end within DRAIN_TIMEOUT, and ends with 1', async () => {
+  test('cuts a call that does not end within DRAIN_TIMEOUT, and exits with 1', async () => {
     const running = start({ DRAIN_TIMEOUT: '300ms' })
     const call = await caller(running)
     const cut = failureOf(call('endless'))
@@ -181,7 +181,7 @@ describe('a process that is stopped', () => {
     expect(running.lines.filter((line) => line['msg'] === 'stopping')).toHaveLength(1)
   })
 
-  test('stops when its launcher is gone, where it was asked to watch for that', async () => {
+  test('stops when its launcher is gone, if it was asked to watch for that', async () => {
     const running = start({ RELAY_PARENT_PIPE: '1' })
     await running.listening()
     running.child.stdin!.end()
@@ -189,7 +189,7 @@ describe('a process that is stopped', () => {
     expect(running.lines).toContainEqual(expect.objectContaining({ msg: 'stopping', why: 'the launcher is gone' }))
   })
 
-  test('does not care for its standard input otherwise', async () => {
+  test('ignores its standard input otherwise', async () => {
     const running = start()
     const call = await caller(running)
     running.child.stdin!.end()
@@ -197,7 +197,7 @@ describe('a process that is stopped', () => {
     expect(running.child.exitCode).toBeNull()
   })
 
-  test('has written every line before it ends', async () => {
+  test('has written every line before it exits', async () => {
     const running = start()
     await (
       await caller(running)
@@ -232,7 +232,7 @@ describe('a process that fails', () => {
   })
 })
 
-test('what a process prints shows none of its secrets', async () => {
+test('the output of a process contains none of its secrets', async () => {
   const running = start()
   await (
     await caller(running)

@@ -8,7 +8,7 @@ const keys = new SignatureKeys({ root, legacy })
 const bytes = (key: ReturnType<typeof keys.key>): Buffer => key!.export()
 
 describe('a signature key', () => {
-  test('of generation 0 is what receivers have always had: the raw secret for default, derived from it for others', () => {
+  test('of generation 0 is the legacy one: the raw secret for default, derived from it for others', () => {
     const body = Buffer.from('{"a":"ü"}')
     for (const purpose of purposes) {
       expect(sign(keys.key(purpose, 'default', 0)!, body)).toBe(createHmac('sha256', legacy).update(body).digest('hex'))
@@ -17,14 +17,14 @@ describe('a signature key', () => {
     }
   })
 
-  test('of later generations is derived from the root alone, as documented', () => {
+  test('of later generations derives from the root alone, as documented', () => {
     const derived = Buffer.from(hkdfSync('sha256', root, 'relay/signature/v2', '["outbound","acme",3]', 32))
     expect(bytes(keys.key('outbound', 'acme', 3))).toEqual(derived)
     expect(bytes(new SignatureKeys({ root, legacy: 'another' }).key('outbound', 'acme', 3))).toEqual(derived)
     expect(webhookSecretOf(keys.key('outbound', 'acme', 3)!)).toBe(`whsec_${derived.toString('base64')}`)
   })
 
-  test('differs by purpose, workspace, generation and root, however the names run together', () => {
+  test('differs by purpose, workspace, generation and root, with no ambiguity between names', () => {
     const names = [
       ['outbound', 'a', 1],
       ['inbound', 'a', 1],
@@ -38,7 +38,7 @@ describe('a signature key', () => {
     expect(new Set(made.map((key) => bytes(key).toString('hex'))).size).toBe(made.length)
   })
 
-  test('of one workspace is not to be had from those of another: the key of default derives none that counts', () => {
+  test('of one workspace cannot be derived from those of another: the key of default derives no valid one', () => {
     const known = [
       bytes(keys.key('outbound', 'default', 0)),
       bytes(keys.key('outbound', 'default', 1)),
@@ -55,12 +55,12 @@ describe('a signature key', () => {
     }
   })
 
-  test('is none where the secret that it is made of is missing', () => {
+  test('is undefined without the secret that it derives from', () => {
     expect(new SignatureKeys({ root: undefined, legacy }).key('outbound', 'default', 1)).toBeUndefined()
     expect(new SignatureKeys({ root, legacy: undefined }).key('outbound', 'default', 0)).toBeUndefined()
   })
 
-  test('stays the same when it has long been pushed out of the cache', () => {
+  test('stays the same after it left the cache', () => {
     const before = keys.key('outbound', 'kept', 1)!
     expect(keys.key('outbound', 'kept', 1)).toBe(before)
     for (let index = 0; index < 1001; index += 1) keys.key('outbound', `other-${index}`, 1)
@@ -71,7 +71,7 @@ describe('a signature key', () => {
 })
 
 describe('the id of a root', () => {
-  test('tells two roots apart and does not tell the root; without a root it is empty', () => {
+  test('distinguishes two roots without revealing them; without a root it is empty', () => {
     expect(keys.rootId).toBe(new SignatureKeys({ root, legacy: undefined }).rootId)
     expect(keys.rootId).not.toBe(new SignatureKeys({ root: 'another', legacy }).rootId)
     expect(keys.rootId).toMatch(/^[0-9a-f]{16}$/)

@@ -28,8 +28,8 @@ const keyring = (given: Partial<typeof secrets> = secrets) => {
 }
 const unavailable = expect.objectContaining({ reason: 'DEPENDENCY_UNAVAILABLE' }) as Error
 
-describe('which signature keys count', () => {
-  test('is not known until access was heard, to its last page', async () => {
+describe('the valid signature keys', () => {
+  test('are unknown until access has responded, to its last page', async () => {
     const { ring, keys } = keyring()
     expect(() => ring.of('outbound', 'acme')).toThrow(unavailable)
     await expect(ring.soon('outbound', 'acme', AbortSignal.abort())).rejects.toThrow('not reported the valid signature keys yet')
@@ -40,7 +40,7 @@ describe('which signature keys count', () => {
     expect(await waiting).toEqual({ newest: keys.key('outbound', 'acme', 2), previous: undefined })
   })
 
-  test('is generation 1 alone for a workspace without a record, with both during an overlap, and one afterwards', () => {
+  test('are generation 1 for a workspace without a record, both during an overlap, and one afterwards', () => {
     const { ring, keys } = keyring()
     states.update(news({ states: [{ ...acme, generation: 1, previousGeneration: 0 }], sequence: 1 }))
     expect(ring.of('outbound', 'acme')).toEqual({ newest: keys.key('outbound', 'acme', 1), previous: keys.key('outbound', 'acme', 0) })
@@ -56,7 +56,7 @@ describe('which signature keys count', () => {
     expect(ring.of('outbound', 'acme')).toEqual({ newest: keys.key('outbound', 'acme', 2), previous: keys.key('outbound', 'acme', 1) })
   })
 
-  test('is as it was where access is of the release before, until one says more', () => {
+  test('are unchanged if access is of the previous release, until one reports more', () => {
     const { ring, keys } = keyring()
     expect(states.update(undefined)).toBe(false)
     const old = { newest: keys.key('outbound', 'acme', 1), previous: keys.key('outbound', 'acme', 0) }
@@ -69,7 +69,7 @@ describe('which signature keys count', () => {
     expect(states.sequence).toBe(5)
   })
 
-  test('is asked for from the beginning where access was put back to an earlier state', () => {
+  test('are read from the beginning if access was restored to an earlier state', () => {
     states.update(news({ sequence: 9 }))
     expect(states.update(news({ sequence: 4 }))).toBe(true)
     expect(states.sequence).toBe(0)

@@ -81,7 +81,7 @@ function problemOf(key: string): string | undefined {
   const bytes = decode(key)
   if (bytes === undefined && /^[\w+/=-]+$/.test(key) && /[+/]/.test(key)) return 'is base64, not base64url: write - for + and _ for /'
   if (bytes?.length !== keyBytes) return 'is not a Fernet key, which is 32 bytes in base64url: 44 characters, the last of them ='
-  if (key === published) return 'is one that is published as an example'
+  if (key === published) return 'is a published example'
   if (isGuessable(bytes)) return 'is not random'
   return undefined
 }

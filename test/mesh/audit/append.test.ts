@@ -56,12 +56,12 @@ describe('events on their way to access', () => {
     expect(taken).toEqual([{ peer: 'actions', events }])
   })
 
-  test('are not taken from anybody else', async () => {
+  test('are not accepted from anyone else', async () => {
     await expect(appending()([anEvent()])).rejects.toMatchObject({ code: 'UNAUTHENTICATED' })
     expect(taken).toEqual([])
   })
 
-  test('that the contract does not allow are told from the others, which arrive', async () => {
+  test('that the contract does not allow are separated from the others, which arrive', async () => {
     const bad = [
       { ...anEvent(), eventId: 'no-uuid' },
       anEvent({ action: 'Not An Action' }),

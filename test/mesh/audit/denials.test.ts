@@ -33,7 +33,7 @@ const unknown = (source: string) =>
 const told = () => [...audit.taken.values()]
 const total = (events: readonly AuditEvent[]) => events.reduce((sum, { count }) => sum + count, 0)
 
-describe('refusals', () => {
+describe('denials', () => {
   test('of one kind from one source within a minute are one event with their count', async () => {
     for (let index = 0; index < 10_000; index += 1) {
       now += 4
@@ -54,7 +54,7 @@ describe('refusals', () => {
     ])
   })
 
-  test('from one IPv6 network are one event, which names the network where several of its addresses came', async () => {
+  test('from one IPv6 network are one event, which names the network if several of its addresses came', async () => {
     for (let host = 1; host <= 5000; host += 1) denials.note(unknown(`2001:db8:1:2::${host.toString(16)}`))
     for (let count = 0; count < 3; count += 1) denials.note(unknown('2001:db8:1:3::7'))
     now += minute
@@ -65,7 +65,7 @@ describe('refusals', () => {
     ])
   })
 
-  test('of sign-ins add only so many rows with a source in an hour, however many networks and minutes there are; all are counted', async () => {
+  test('of authentication add a limited number of rows with a source per hour, however many networks and minutes; all are counted', async () => {
     let noted = 0
     const flood = async (minutes: number) => {
       for (let passed = 0; passed < minutes; passed += 1) {
@@ -104,14 +104,14 @@ describe('refusals', () => {
     expect(told()[1]).toMatchObject(over)
   })
 
-  test('carry the request id and the trace of the first of them', async () => {
+  test('carry the request id and the trace of the first', async () => {
     for (const requestId of ['first', 'second']) denials.note(refusal({ requestId, traceId: requestId }))
     now += minute
     await denials.flush()
     expect(told()).toEqual([expect.objectContaining({ requestId: 'first', traceId: 'first', count: 2 })])
   })
 
-  test('are told of when their minute is over and not before, each minute in its own event', async () => {
+  test('are sent when their minute is over and not before, each minute in its own event', async () => {
     denials.note(refusal())
     await denials.flush()
     expect(told()).toEqual([])
@@ -124,7 +124,7 @@ describe('refusals', () => {
     expect(told().map(({ count }) => count)).toEqual([1, 1])
   })
 
-  test('from more sources than are told apart are counted together, and every one of them', async () => {
+  test('from more sources than the limit are counted together, and all of them count', async () => {
     denials = open({ max: 100 })
     for (let index = 0; index < 5000; index += 1) denials.note(unknown(`198.51.100.${index}`))
     // Those that are known already still count for themselves.
@@ -137,7 +137,7 @@ describe('refusals', () => {
     expect(told().find(({ source }) => source === others)).toMatchObject({ count: 4900 })
   })
 
-  test('of more callers than are told apart keep to the bound too', async () => {
+  test('of more callers than the limit stay within it too', async () => {
     denials = open({ max: 100 })
     for (let index = 0; index < 5000; index += 1) denials.note(refusal({ actor: `a${index}`, keyId: `k${index}`, source: `s${index}` }))
     now += minute
@@ -147,7 +147,7 @@ describe('refusals', () => {
     expect(told().at(-1)).toMatchObject({ workspace: '', actor: '', keyId: '', source: others, count: 4800 })
   })
 
-  test('are kept while the log is away, for as long as it takes, within the bound; none is lost and none told twice', async () => {
+  test('are kept while the log is unavailable, for as long as it takes, within the limit; none is lost or sent twice', async () => {
     denials = open({ max: 50 })
     audit.away = true
     let noted = 0
@@ -166,7 +166,7 @@ describe('refusals', () => {
     expect(told().length).toBeLessThanOrEqual(4 * 50)
   })
 
-  test('that the log took although its answer was lost are told again under the same ids', async () => {
+  test('that the log accepted although its response was lost are sent again under the same ids', async () => {
     const { append } = audit
     let lost = true
     denials = new Denials({
@@ -189,7 +189,7 @@ describe('refusals', () => {
     expect(told()).toEqual([expect.objectContaining({ count: 1 })])
   })
 
-  test('that the log refuses for what they are do not hold up the others', async () => {
+  test('that the log rejects as invalid do not block the others', async () => {
     denials.note(refusal({ action: 'NOT an action' as 'sign_in.refused' }))
     denials.note(refusal())
     now += minute
@@ -198,14 +198,14 @@ describe('refusals', () => {
     expect(lines).toEqual([expect.objectContaining({ level: 50, count: 1, reason: 'PERMISSION_DENIED' })])
   })
 
-  test('of the minute under way are told of at the stop', async () => {
+  test('of the current minute are sent on stop', async () => {
     denials.start()
     denials.note(refusal())
     await denials.stop()
     expect(told()).toEqual([expect.objectContaining({ count: 1 })])
   })
 
-  test('do not keep a process from stopping when the log is away or does not answer; the loss is logged', async () => {
+  test('do not keep a process from stopping if the log is unavailable or silent; the loss is logged', async () => {
     audit.away = true
     denials.note(refusal())
     await denials.stop()

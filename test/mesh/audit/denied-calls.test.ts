@@ -39,7 +39,7 @@ const connected = (shown: PeerToken | null): TestClient => {
 const carrying = (callerToken?: string, more: Partial<Context> = {}): Context => ({ ...ownContext(), callerToken, ...more })
 const getRun = { runId: '3a033cc1-0000-4000-8000-000000000001' }
 
-describe('the audit log is told of', () => {
+describe('the audit log records', () => {
   test.each<[string, PeerToken | null, (harness: TestClient, context: Context) => Promise<unknown>, string | undefined, Partial<Denial>]>([
     [
       'a caller without the permission, by name and key',
@@ -117,7 +117,7 @@ describe('the audit log is told of', () => {
     ])
   })
 
-  test('the address that a peer says, and no address that anybody else says', async () => {
+  test('the address that a peer reports, and no address from anyone else', async () => {
     for (const shown of [peerToken, null]) {
       const context = carrying(reader, { source: '203.0.113.9' })
       await expect(connected(shown).actions.executeAction(requests.execute, context)).rejects.toMatchObject({ code: 'PERMISSION_DENIED' })
@@ -126,7 +126,7 @@ describe('the audit log is told of', () => {
   })
 })
 
-test('the audit log is not told of what goes well, nor of what fails for another reason', async () => {
+test('the audit log records neither success nor failures of other kinds', async () => {
   const { actions } = connected(null)
   await actions.listActions({}, carrying(reader))
   await expect(actions.listRuns(requests.listRuns, carrying(reader))).rejects.toMatchObject({ code: 'UNAVAILABLE' })

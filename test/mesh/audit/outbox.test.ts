@@ -61,7 +61,7 @@ const waiting = async (): Promise<string[]> => {
 const later = (ms: number) => database.pool.query(`UPDATE audit_outbox SET due_at = due_at - $1 * interval '1 millisecond'`, [ms])
 
 describe('an audit outbox', () => {
-  test('sends what was committed, as it was written, and then has nothing left', async () => {
+  test('sends what was committed, as it was written, and is empty afterwards', async () => {
     const events = [anEvent(), anEvent({ outcome: 'failed', reason: 'HTTP_500', targets: ['run:1', 'preview:2'] })]
     await write(events)
     await outboxOf().relay()
@@ -69,7 +69,7 @@ describe('an audit outbox', () => {
     expect(await waiting()).toEqual([])
   })
 
-  test('never sends an event whose act was rolled back, and none before its act is committed', async () => {
+  test('never sends an event whose act was rolled back, and none before its act commits', async () => {
     const [lost, kept] = [anEvent(), anEvent()]
     const outbox = outboxOf()
     await expect(
@@ -87,7 +87,7 @@ describe('an audit outbox', () => {
     expect(audit.came).toEqual([kept.eventId])
   })
 
-  test('whose sender dies after the log took the event and before that was written down sends it again under the same id', async () => {
+  test('whose sender dies after the log accepted the event and before that was recorded sends it again under the same id', async () => {
     const event = anEvent()
     await write([event])
     const dying = outboxOf({ store: { ...store, sent: () => Promise.reject(new Error('killed')) } })
@@ -116,7 +116,7 @@ describe('an audit outbox', () => {
     expect(await waiting()).toEqual([])
   })
 
-  test('passes over what another sender is just taking, rather than waiting for it', async () => {
+  test('skips rows that another sender has claimed, without waiting', async () => {
     const [held, free] = [anEvent(), anEvent()]
     await write([held, free])
     const other = await database.pool.connect()
@@ -131,7 +131,7 @@ describe('an audit outbox', () => {
     }
   })
 
-  test('puts an event that the log refuses aside, says so once, and sends all the others', async () => {
+  test('makes a rejected event a dead letter, logs it once, and sends all the others', async () => {
     const [bad, good] = [anEvent({ action: 'NOT an action' }), times(49, () => anEvent())]
     await write([...good.slice(0, 20), bad, ...good.slice(20)])
     const outbox = outboxOf()
@@ -148,7 +148,7 @@ describe('an audit outbox', () => {
     expect(await store.backlog()).toMatchObject({ count: 1, deadLetters: 0 })
   })
 
-  test('puts what is no event aside without sending it', async () => {
+  test('makes an invalid event a dead letter without sending it', async () => {
     const good = anEvent()
     for (const text of ['{', '{"eventId":"x"}', JSON.stringify({ ...good, eventId: randomUUID() })]) {
       await database.query(insert, [randomUUID(), text])
@@ -159,7 +159,7 @@ describe('an audit outbox', () => {
     expect(await store.backlog()).toMatchObject({ count: 0, deadLetters: 3 })
   })
 
-  test('keeps everything while the log is away, shows how much and how old, and sends it when the log is back', async () => {
+  test('keeps everything while the log is unavailable, shows its size and age, and sends it afterwards', async () => {
     const events = times(450, () => anEvent())
     await write(events)
     audit.away = true
@@ -179,7 +179,7 @@ describe('an audit outbox', () => {
     expect(await store.backlog()).toEqual({ count: 0, lagMs: 0, deadLetters: 0 })
   })
 
-  test('sends soon after it was poked, long before its round', async () => {
+  test('sends soon after a wake-up, long before its poll', async () => {
     const outbox = outboxOf({ intervalMs: 3_600_000 })
     outbox.start()
     const event = anEvent()
@@ -189,7 +189,7 @@ describe('an audit outbox', () => {
     expect(audit.came).toEqual([event.eventId])
   })
 
-  test('tells acts that follow each other together', async () => {
+  test('sends acts in quick succession together', async () => {
     const outbox = outboxOf({ intervalMs: 3_600_000 })
     outbox.start()
     const events = times(20, () => anEvent())
@@ -202,7 +202,7 @@ describe('an audit outbox', () => {
     expect(audit.calls).toBeLessThan(events.length / 2)
   })
 
-  test('of a thousand events loses none to three outages, to answers that are lost and to senders that end, and has none taken twice', async () => {
+  test('of a thousand events loses none in three outages, with lost responses and dying senders, and none is appended twice', async () => {
     const events = times(1000, () => anEvent())
     let outages = 0
     const { append } = audit
@@ -235,7 +235,7 @@ describe('an audit outbox', () => {
     expect(audit.came.length).toBeGreaterThan(events.length)
   }, 60_000)
 
-  test('whose own database is away says nothing to the log and finds everything afterwards', async () => {
+  test('whose own database is unavailable sends nothing, and finds everything afterwards', async () => {
     const event = anEvent()
     await write([event])
     const cut = outboxOf({ store: { ...store, take: () => Promise.reject(new Error('away')) } })

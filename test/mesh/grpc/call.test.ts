@@ -49,7 +49,7 @@ describe('what travels with a call', () => {
     expect(seen[0]!.caller).toMatchObject({ workspace: 'acme', actor: 'ann' })
   })
 
-  test('goes on unchanged to the next service, which sees the same caller', async () => {
+  test('is passed on unchanged to the next service, which sees the same caller', async () => {
     // Less than the contract's five seconds: it must not grow on the way.
     const context = { ...asCaller(), deadline: Date.now() + 1500 }
     await client.actions.listRuns(requests.listRuns, context)
@@ -58,7 +58,7 @@ describe('what travels with a call', () => {
     expect(seen[1]!.deadline).toBeLessThan(context.deadline + 1000)
   })
 
-  test('is made anew where it is missing or not well-formed', async () => {
+  test('is created if missing or malformed', async () => {
     const body = frame(CompleteRequest.encode(CompleteRequest.fromPartial(requests.complete)).finish())
     const hostile: Record<string, string>[] = [
       {},
@@ -75,7 +75,7 @@ describe('what travels with a call', () => {
     expect(new Set(seen.map(({ requestId }) => requestId)).size).toBe(hostile.length)
   })
 
-  test('keeps a well-formed trace of a caller that is no client of ours', async () => {
+  test('keeps a well-formed trace of a caller that is not our client', async () => {
     const body = frame(CompleteRequest.encode(CompleteRequest.fromPartial(requests.complete)).finish())
     await rawCall(server.port, complete, body, { 'x-relay-peer': peerToken('idempotency'), traceparent })
     expect(seen[0]!.trace).toEqual({ traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0ba902b7', sampled: true })
@@ -94,7 +94,7 @@ describe('what a call is part of', () => {
   })
   afterEach(() => setTracer(undefined))
 
-  test('is believed of a service that proves its name: its trace goes on, and its run is named', async () => {
+  test('is trusted from a service that proves its name: its trace continues, and its run is named', async () => {
     await rawCall(server.port, complete, body, { 'x-relay-peer': peerToken('idempotency'), traceparent, 'x-relay-run': runId })
     expect(spans.named(method)).toMatchObject({ parent: { spanId: '00f067aa0ba902b7' }, attributes: { 'relay.run_id': runId } })
     expect(server.lines).toContainEqual(expect.objectContaining({ trace_id: '4bf92f3577b34da6a3ce929d0e0e4736' }))
@@ -109,7 +109,7 @@ describe('what a call is part of', () => {
     expect(JSON.stringify([attributes, server.lines])).not.toContain(runId)
   })
 
-  test('names no run that is no id', async () => {
+  test('names no run with an invalid id', async () => {
     await rawCall(server.port, complete, body, { 'x-relay-peer': peerToken('idempotency'), 'x-relay-run': 'x y' })
     expect(JSON.stringify([spans.named(method).attributes, server.lines])).not.toContain('x y')
   })
@@ -119,23 +119,23 @@ describe('the source of a call', () => {
   const completed = (context: Partial<Context>, to: TestClient = client) =>
     to.idempotency.complete(requests.complete, { ...ownContext(), ...context })
 
-  test('is what a peer says, and goes on to the next service', async () => {
+  test('is what a peer reports, and is passed on to the next service', async () => {
     await completed({ source: '203.0.113.7' })
     await completed(seen[0]!)
     expect(seen.map(({ source }) => source)).toEqual(['203.0.113.7', '203.0.113.7'])
   })
 
-  test('is the address of the connection where a peer says nothing', async () => {
+  test('is the address of the connection if a peer reports none', async () => {
     await completed({})
     expect(seen[0]!.source).toBe('127.0.0.1')
   })
 
-  test('is none where a peer says something else than an address', async () => {
+  test('is empty if a peer reports something other than an address', async () => {
     await completed({ source: 'localhost' })
     expect(seen[0]!.source).toBeUndefined()
   })
 
-  test('is never what anybody else says', async () => {
+  test('is never what anyone else reports', async () => {
     const outside = connect(server.address, null)
     await outside.actions.listRuns(requests.listRuns, asCaller({ source: '203.0.113.7' }))
     outside.channel.close()
@@ -197,7 +197,7 @@ test('a method that only peers may call has no caller to ask for', async () => {
   expect(() => callerOf(seen[0]!)).toThrow('No valid credentials')
 })
 
-test('work of one’s own has its own ids, or those of the request that set it off, and nobody who waits for it', () => {
+test('background work has its own ids, or those of the request that started it, and no waiting caller', () => {
   const [one, other] = [ownContext(), ownContext()]
   expect(one.requestId).not.toBe(other.requestId)
   expect(one.trace.traceId).not.toBe(other.trace.traceId)

@@ -33,7 +33,7 @@ const complete = async (parts: Pick<ChannelParts, 'service' | 'peerToken'>, time
   for (let time = 0; time < times; time += 1) await methodsOf(IdempotencyServiceService, channel).complete(requests.complete, ownContext())
 }
 
-test('each service is shown a proof made for it', async () => {
+test('each service gets a proof made for it', async () => {
   const asked: string[] = []
   const asking: PeerToken = (service) => {
     asked.push(service)
@@ -46,19 +46,19 @@ test('each service is shown a proof made for it', async () => {
   expect(asked).toEqual(['idempotency', 'actions'])
 })
 
-test('a channel that is told who is there shows one made for that service', async () => {
+test('a channel with the name of its service sends a proof made for it', async () => {
   const proof = peerToken('actions')
   await complete({ service: 'actions', peerToken: (service) => (service === 'actions' ? proof : 'none') })
   expect(shown).toEqual([proof])
 })
 
-test('the proof is shown as it is at each call, also where it must be waited for', async () => {
+test('the proof is current at each call, even if it must be awaited', async () => {
   const proofs = [peerToken('idempotency'), mesh.peerToken('gateway')('idempotency')]
   await complete({ peerToken: async () => proofs[shown.length]! }, 2)
   expect(shown).toEqual(proofs)
 })
 
-test('what cannot be proved fails the call, which does not leave', async () => {
+test('a failing proof fails the call, which is not sent', async () => {
   const failing = complete({ peerToken: () => Promise.reject(new Error('no key')) })
   await expect(failing).rejects.toMatchObject({ reason: 'INTERNAL' })
   expect(shown).toEqual([])

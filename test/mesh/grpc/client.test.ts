@@ -70,7 +70,7 @@ const unavailable = () => {
 }
 
 describe('a call that is safe to repeat', () => {
-  test('is repeated when the service is not available, three times at the most', async () => {
+  test('is repeated if the service is unavailable, at most three times in all', async () => {
     const server = await counting(unavailable)
     const { idempotency, actions } = connected(server.address)
     await expect(idempotency.complete(requests.complete, ownContext())).rejects.toMatchObject({ reason: 'DEPENDENCY_UNAVAILABLE' })
@@ -103,7 +103,7 @@ describe('a call that is safe to repeat', () => {
     },
   )
 
-  test('is never repeated past its deadline, nor past that of who waits for it', async () => {
+  test('is never repeated past its deadline, nor past its caller’s', async () => {
     const server = await counting(unavailable)
     const { idempotency } = connected(server.address)
     for (const [context, options] of [
@@ -117,7 +117,7 @@ describe('a call that is safe to repeat', () => {
     expect(server.calls).toBeLessThan(50)
   })
 
-  test('fails with what was wrong as soon as there is no time left to repeat it', async () => {
+  test('fails with its own error as soon as there is no time left to repeat it', async () => {
     const server = await counting(unavailable)
     vi.spyOn(Math, 'random').mockReturnValue(0.999)
     const call = connected(server.address).idempotency.complete(requests.complete, ownContext(), { timeoutMs: 300, attempts: 1000 })
@@ -125,7 +125,7 @@ describe('a call that is safe to repeat', () => {
     expect(server.calls).toBeLessThanOrEqual(3)
   })
 
-  test('waits between repetitions for longer each time, at random', async () => {
+  test('waits longer before each repetition, at random', async () => {
     const server = await counting(unavailable)
     const { idempotency } = connected(server.address)
     await expect(idempotency.complete(requests.complete, ownContext(), { attempts: 1 })).rejects.toMatchObject({ code: 'UNAVAILABLE' })
@@ -140,7 +140,7 @@ describe('a call that is safe to repeat', () => {
     expect(shortest).toBeLessThan(longest)
   })
 
-  test('stops being repeated when nobody waits any longer', async () => {
+  test('is not repeated once no caller waits', async () => {
     const leaving = new AbortController()
     const server = await counting(() => {
       setImmediate(() => leaving.abort())
@@ -154,7 +154,7 @@ describe('a call that is safe to repeat', () => {
 })
 
 describe('a call that is not safe to repeat', () => {
-  test('is made once, whatever comes of it', async () => {
+  test('is made once, whatever the result', async () => {
     const server = await counting(unavailable)
     const { ratelimit, actions } = connected(server.address)
     // The connection stands before what may take 150 ms is called.
@@ -163,7 +163,7 @@ describe('a call that is not safe to repeat', () => {
     expect(server.calls).toBe(2)
   })
 
-  test('is made again where the server said before any handler saw it that it does nothing for it', async () => {
+  test('is repeated if the server says that no handler saw it', async () => {
     const server = await counting(() => undefined)
     const other = await counting(() => undefined)
     const { actions } = connected(`${server.address}+${other.address}`)
@@ -178,7 +178,7 @@ describe('a call that is not safe to repeat', () => {
     expect(server.calls + other.calls - before - otherBefore).toBe(400)
   })
 
-  test('is made once when the connection breaks under it', async () => {
+  test('is made once if the connection breaks', async () => {
     const server = await counting(() => new Promise(() => undefined))
     const call = connected(server.address).actions.executeAction(requests.execute, asCaller())
     const broken = failureOf(call)
@@ -216,8 +216,8 @@ test.each([0, 2])(
   },
 )
 
-describe('a service that goes away', () => {
-  test('is found again about a second after it is back, by the same client', async () => {
+describe('a service that disappears', () => {
+  test('is found again about a second after it returns, by the same client', async () => {
     const server = await counting(() => undefined)
     const { ratelimit } = connected(server.address)
     await ratelimit.check(requests.check, ownContext())
@@ -241,7 +241,7 @@ describe('a service that goes away', () => {
     expect(back.calls).toBeGreaterThan(0)
   })
 
-  test('is UNAVAILABLE at once where nobody listens', async () => {
+  test('is UNAVAILABLE at once if nothing listens', async () => {
     const server = await counting(() => undefined)
     await server.stop()
     const began = Date.now()
@@ -254,7 +254,7 @@ describe('a service that goes away', () => {
 })
 
 describe('two replicas', () => {
-  test('share the calls, and one that is killed is not missed by calls that are safe to repeat', async () => {
+  test('share the calls, and calls that are safe to repeat do not notice when one is killed', async () => {
     const [one, other] = [await counting(() => undefined), await counting(() => undefined)]
     const { idempotency } = connected(`${one.address}+${other.address}`)
     const call = () => idempotency.complete(requests.complete, ownContext())
@@ -273,7 +273,7 @@ describe('two replicas', () => {
     expect(other.calls - otherBefore).toBeGreaterThanOrEqual(30)
   })
 
-  test('are both lost, and one is replaced at once: calls wait for it, also those that are not safe to repeat', async () => {
+  test('are both lost, and one is replaced at once: calls wait for it, even those that are not safe to repeat', async () => {
     const [one, other] = [await counting(() => undefined), await counting(() => undefined)]
     const { actions } = connected(`${one.address}+${other.address}`)
     const execute = () => actions.executeAction(requests.execute, asCaller())
@@ -311,7 +311,7 @@ test('what a handler says beside its response arrives', async () => {
   expect(replies.get('idempotency-replayed')).toEqual(['true'])
 })
 
-test('a call whose waiter has left, or whose time is over, is not made', async () => {
+test('a call whose caller has left, or whose time is over, is not made', async () => {
   const server = await counting(() => undefined)
   const { idempotency } = connected(server.address)
   await expect(idempotency.complete(requests.complete, { ...ownContext(), signal: AbortSignal.abort() })).rejects.toMatchObject({
@@ -323,14 +323,14 @@ test('a call whose waiter has left, or whose time is over, is not made', async (
   expect(server.calls).toBe(0)
 })
 
-test('a request that is larger than a service takes is refused before it is sent', async () => {
+test('a request above the size limit is rejected before it is sent', async () => {
   const server = await counting(() => undefined)
   const call = connected(server.address).idempotency.complete({ ...requests.complete, response: Buffer.alloc(1024 * 1024) }, ownContext())
   await expect(call).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED' })
   expect(server.calls).toBe(0)
 })
 
-test('calls that could not even begin are errors of the family, and cost later ones no stack trace', async () => {
+test('calls that could not begin are errors of the family, and later ones carry no stack trace', async () => {
   const server = await counting(() => undefined)
   const client = connected(server.address)
   const depth = Error.stackTraceLimit
@@ -344,7 +344,7 @@ test('calls that could not even begin are errors of the family, and cost later o
   expect(depth).toBeGreaterThan(0)
 })
 
-test('calls are counted once, however often they were repeated, by how they ended', async () => {
+test('calls are counted once, however often they were repeated, by their result', async () => {
   const server = await counting((_, count) => {
     if (count === 1) unavailable()
   })

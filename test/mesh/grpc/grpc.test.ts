@@ -62,7 +62,7 @@ describe('a deadline', () => {
     expect(seen[0]!.signal.aborted).toBe(true)
   })
 
-  test('is the contract’s where the caller has none or would wait longer', async () => {
+  test('is the contract’s if the caller has none or would wait longer', async () => {
     handle = forever
     const started = Date.now()
     for (const headers of [asPeer, { ...asPeer, 'grpc-timeout': '60S' }])
@@ -71,14 +71,14 @@ describe('a deadline', () => {
     expect(seen).toHaveLength(2)
   })
 
-  test('that leaves too little time to begin is refused before any work', async () => {
+  test('that leaves too little time is rejected before any work', async () => {
     const answer = await rawCall(server.port, complete, completeBytes, { ...asPeer, 'grpc-timeout': '5m' })
     expect(answer).toMatchObject({ status: 4 })
     expect(seen).toHaveLength(0)
     await expect.poll(() => server.lines).toMatchObject([{ reason: 'DEADLINE_TOO_SHORT' }])
   })
 
-  test('makes what the handler still throws afterwards nobody’s trouble', async () => {
+  test('hides what the handler throws afterwards', async () => {
     let late: Promise<void> | undefined
     handle = (call) =>
       (late = new Promise((_, reject) => call.signal.addEventListener('abort', () => setImmediate(() => reject(new Error('too late'))))))
@@ -88,7 +88,7 @@ describe('a deadline', () => {
   })
 })
 
-describe('a caller that goes away', () => {
+describe('a caller that leaves', () => {
   test('aborts the signal of its call, and leaves one line', async () => {
     handle = forever
     const leaving = new AbortController()
@@ -122,7 +122,7 @@ describe('a caller that goes away', () => {
   })
 })
 
-describe('what is too much or broken is refused, and the process lives', () => {
+describe('oversized or broken input is rejected, and the process lives', () => {
   afterEach(async () => {
     if (seen.length > 0) throw new Error('a handler was given what should have been refused')
     await lives()
@@ -190,7 +190,7 @@ test('a response that is too large to send is our failure, not the end of the pr
   }
 })
 
-test('more requests of 1 MB than there is room for are refused; what is small is served meanwhile, and what is large when there is room again', async () => {
+test('requests of 1 MB beyond the limit are rejected; small ones are served meanwhile, and large ones once there is space again', async () => {
   let goOn = () => undefined as void
   const gate = new Promise<void>((resolve) => (goOn = resolve))
   handle = () => gate
@@ -210,7 +210,7 @@ test('more requests of 1 MB than there is room for are refused; what is small is
 }, 30_000)
 
 describe('draining', () => {
-  test('lets a call under way finish and refuses new ones', async () => {
+  test('lets calls in progress finish and rejects new ones', async () => {
     let finish = () => {}
     handle = () => new Promise((resolve) => (finish = resolve))
     const inFlight = client.idempotency.complete(requests.complete, ownContext())
@@ -222,7 +222,7 @@ describe('draining', () => {
     expect(await drained).toBe(true)
   })
 
-  test('cuts what does not end in time, says so, and tells the handler', async () => {
+  test('cuts calls that do not end in time, reports it, and aborts the handler', async () => {
     handle = forever
     const cut = failureOf(client.idempotency.complete(requests.complete, ownContext()))
     await until('the handler has the call', () => seen.length === 1)
@@ -231,7 +231,7 @@ describe('draining', () => {
     await until('the signal is aborted', () => seen[0]!.signal.aborted)
   })
 
-  test('is not held up by connections that are idle', async () => {
+  test('does not wait for idle connections', async () => {
     const session = http2.connect(`http://${server.address}`)
     session.on('error', () => undefined)
     await once(session, 'connect')
@@ -243,6 +243,6 @@ describe('draining', () => {
   })
 })
 
-test('a port that is taken is an error', async () => {
+test('a taken port is an error', async () => {
   await expect(startServer({ port: server.port })).rejects.toThrow(/EADDRINUSE|address/i)
 })

@@ -34,7 +34,7 @@ function watched(stream: ClientReadableStream<HealthCheckResponse>): { statuses:
 }
 
 describe('a process', () => {
-  test('serves when all that it needs answers, as a whole and by service', async () => {
+  test('serves if all of its dependencies respond, as a whole and by service', async () => {
     const { check } = await serving(new Health({ services: [actions], checks: { postgres: async () => undefined } }))
     expect(await Promise.all(['', actions, 'postgres'].map(check))).toEqual(['SERVING', 'SERVING', 'SERVING'])
   })
@@ -60,14 +60,14 @@ describe('a process', () => {
     expect(Date.now() - began).toBeLessThan(1000)
   })
 
-  test('serves without what is optional, and says that it is missing', async () => {
+  test('serves without optional dependencies, and reports that they are missing', async () => {
     const health = new Health({ services: [actions], checks: { redis: () => Promise.reject(new Error('no')) }, optional: ['redis'] })
     const { check } = await serving(health)
     expect(await Promise.all(['', 'redis'].map(check))).toEqual(['SERVING', 'NOT_SERVING'])
     expect(await health.dependencies()).toEqual({ redis: false })
   })
 
-  test('serves again when what it needs is back', async () => {
+  test('serves again once its dependencies are back', async () => {
     let up = false
     const { check } = await serving(
       new Health({ services: [], checks: { postgres: async () => (up ? undefined : Promise.reject(new Error('no'))) } }),
@@ -77,7 +77,7 @@ describe('a process', () => {
     await until('it serves', async () => (await check()) === 'SERVING')
   })
 
-  test('asks its dependencies at most twice a second, whoever asks it', async () => {
+  test('checks its dependencies at most twice per second, however many ask', async () => {
     let asked = 0
     const { check } = await serving(
       new Health({
@@ -93,7 +93,7 @@ describe('a process', () => {
     expect(asked).toBeLessThanOrEqual(2)
   })
 
-  test('tells a check when its time is over', async () => {
+  test('aborts a check at its timeout', async () => {
     let told: AbortSignal | undefined
     const hanging = (signal: AbortSignal) => {
       told = signal
@@ -103,7 +103,7 @@ describe('a process', () => {
     expect(told?.aborted).toBe(true)
   })
 
-  test('does not know the health of strangers, nor of names that objects have', async () => {
+  test('does not know the health of unknown names, nor of inherited properties', async () => {
     const { check } = await serving(new Health({ services: [actions] }))
     for (const name of ['relay.other.v1.OtherService', 'constructor', '__proto__'])
       await expect(check(name)).rejects.toMatchObject({ code: 5 })
@@ -127,7 +127,7 @@ describe('a watcher', () => {
     stream.cancel()
   })
 
-  test('of a stranger is told so and kept waiting', async () => {
+  test('of an unknown name learns that and waits', async () => {
     const { client } = await serving(new Health({ services: [] }))
     const stream = client.watch({ service: 'relay.other.v1.OtherService' })
     const { statuses, ended } = watched(stream)
@@ -137,7 +137,7 @@ describe('a watcher', () => {
     stream.cancel()
   })
 
-  test('is told of a drain and let go, so that it holds up nothing', async () => {
+  test('learns of a drain and is released, so that it delays nothing', async () => {
     const { server, client } = await serving(new Health({ services: [actions] }))
     const { statuses, ended } = watched(client.watch({ service: actions }))
     await until('it serves', () => statuses.length === 1)

@@ -23,14 +23,14 @@ function start() {
   return { before, become, reconnection, advance: (ms: number) => (nowMs += ms), watched: () => watchers.length }
 }
 
-test('a channel that never had a connection lets no call wait', async () => {
+test('a channel that never had a connection makes no call wait', async () => {
   const { before, become } = start()
   expect(await before()).toBe(false)
   become(TRANSIENT_FAILURE)
   expect(await before()).toBe(false)
 })
 
-test('calls wait for a moment after the last connection was lost, and go on as soon as there is another', async () => {
+test('calls wait briefly after the last connection was lost, and continue as soon as there is another', async () => {
   const { before, become, advance } = start()
   become(READY)
   expect(await before()).toBe(true)
@@ -54,7 +54,7 @@ test('no call waits when the last connection was lost longer ago', async () => {
   expect(await before()).toBe(true)
 })
 
-test('a call waits no longer than it has time, nor when it is cancelled', async () => {
+test('a call waits no longer than its deadline, and stops when it is cancelled', async () => {
   const { before, become, reconnection } = start()
   become(READY)
   become(TRANSIENT_FAILURE)
@@ -65,7 +65,7 @@ test('a call waits no longer than it has time, nor when it is cancelled', async 
   await expect(waiting).rejects.toThrow('aborted')
 })
 
-test('a channel that is closed is no longer watched', () => {
+test('a closed channel is no longer watched', () => {
   const { become, watched } = start()
   become(READY)
   expect(watched()).toBe(1)

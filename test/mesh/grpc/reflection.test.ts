@@ -120,7 +120,7 @@ describe.each([
   const namesIn = (response: ServerReflectionResponse | undefined) => filesIn(response).map(({ name }) => name)
   const actionsFile = 'relay/actions/v1/actions.proto'
 
-  test('gives a file and all that it imports, each once, with every option as it was compiled', async () => {
+  test('returns a file and all of its imports, each once, with every option as compiled', async () => {
     const [response] = await ask({ $case: 'fileByFilename', value: actionsFile })
     const names = namesIn(response)
     expect(names[0]).toBe(actionsFile)
@@ -161,7 +161,7 @@ describe.each([
     })
   })
 
-  test('says of what it does not know that it does not, and goes on', async () => {
+  test('reports that a symbol is unknown, and continues', async () => {
     const responses = await ask(
       { $case: 'fileByFilename', value: '../../etc/passwd' },
       { $case: 'fileContainingSymbol', value: 'relay.actions.v1.ActionsService.Steal' },
@@ -176,7 +176,7 @@ describe.each([
   })
 })
 
-test('a reflection stream that is left open does not hold up a drain', async () => {
+test('an open reflection stream does not delay a drain', async () => {
   const other = await startServer()
   const client = new ServerReflectionClient(other.address, ChannelCredentials.createInsecure())
   const stream = client.serverReflectionInfo()

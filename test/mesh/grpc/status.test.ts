@@ -54,11 +54,11 @@ const facts = ({ domain, reason, code: its, message, violations, retryAfterMs, m
 })
 
 describe('an error as a status', () => {
-  test('says the same when it comes back, with every detail', () => {
+  test('is the same after a round trip, with every detail', () => {
     fc.assert(fc.property(ordinary, (error) => void expect(facts(sent(error))).toEqual(facts(error))))
   })
 
-  test('can always be sent, whatever a handler put into it, and fits the headers that the strictest client takes', () => {
+  test('can always be sent, whatever a handler put into it, and fits the headers of the strictest client', () => {
     fc.assert(
       fc.property(careless, (error) => {
         expect(headerBytes(error)).toBeLessThan(8 * 1024)
@@ -68,13 +68,13 @@ describe('an error as a status', () => {
     )
   })
 
-  test('is cut at a whole character, and says that it was cut', () => {
+  test('is cut at a whole character, and says so', () => {
     const { message } = sent(new MeshError('tests', 'LONG', 'ABORTED', '😀'.repeat(2000)))
     expect(message).toMatch(/^(😀)+…$/u)
     expect(Buffer.byteLength(message)).toBeLessThanOrEqual(768)
   })
 
-  test('is cut by what its parts take on the wire, not by their text alone', () => {
+  test('is cut by the encoded size of its parts, not by their text alone', () => {
     const violations = Array.from({ length: 10_000 }, () => ({ field: '', description: '' }))
     const metadata = Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [String(index), '']))
     expect(headerBytes(meshErrors.INVALID_REQUEST({ violations, metadata }))).toBeLessThan(8 * 1024)
@@ -87,7 +87,7 @@ describe('an error as a status', () => {
     expect(kept).toEqual(violations.slice(0, kept.length))
   })
 
-  test('carries nothing of its cause', () => {
+  test('contains nothing of its cause', () => {
     const error = meshErrors.INTERNAL({ cause: new Error('password of the database') })
     const { details, metadata } = toStatus(error)
     expect(`${details}${metadata!.get('grpc-status-details-bin').map(String).join('')}`).not.toContain('password')
@@ -105,7 +105,7 @@ describe('an error as a status', () => {
   })
 })
 
-describe('a status that is not of the mesh', () => {
+describe('a status from outside the mesh', () => {
   const foreign = (its: number, details: string, trailer?: Buffer) => {
     const metadata = new Metadata()
     if (trailer !== undefined) metadata.set('grpc-status-details-bin', trailer)
@@ -126,7 +126,7 @@ describe('a status that is not of the mesh', () => {
     expect(error.message).not.toContain('somebody else’s words')
   })
 
-  test('is read as such when its details are broken, whatever they are', () => {
+  test('is read as such if its details are broken', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => void expect(foreign(14, '', Buffer.from(bytes))).toBeInstanceOf(MeshError)),
     )
@@ -165,7 +165,7 @@ describe('over a real call', () => {
     expect(facts(await answered(error))).toEqual(facts(error))
   })
 
-  test('the largest error there can be arrives', async () => {
+  test('the largest possible error arrives', async () => {
     const long = '€'.repeat(2000)
     const error = new MeshError('tests', 'LARGE', 'ABORTED', long, {
       violations: Array.from({ length: 1000 }, () => ({ field: long, description: long })),
@@ -190,7 +190,7 @@ describe('over a real call', () => {
     },
   )
 
-  test('what was not said to the caller is in the log', async () => {
+  test('details hidden from the caller are in the log', async () => {
     await answered(new Error('the disk is full'))
     expect(server.lines.at(-1)).toMatchObject({ level: 'error', code: 'INTERNAL', err: { message: 'the disk is full' } })
   })

@@ -19,7 +19,7 @@ beforeEach(() => {
 const issue = (caller: FakeCaller = {}) => mesh.callerToken({ issuedAtMs: nowMs, ...caller })
 
 describe('a caller token', () => {
-  test('tells who calls, by which key, and what they may do', async () => {
+  test('identifies the caller, the key, and the permissions', async () => {
     const caller = await tokens.caller(issue({ workspace: 'w', actor: 'bob', keyId: 'k1', permissions: ['actions:read'] }))
     expect(caller).toMatchObject({ workspace: 'w', actor: 'bob', keyId: 'k1' })
     expect(['actions:read', 'actions:execute', 'actions', '', 'constructor'].map((each) => caller!.may(each))).toEqual([
@@ -31,19 +31,19 @@ describe('a caller token', () => {
     ])
   })
 
-  test('names an actor of as many characters as a key may be made for, also of those that take two UTF-16 units', async () => {
+  test('accepts an actor as long as a key may have, including characters of two UTF-16 units', async () => {
     for (const actor of ['a'.repeat(128), '\u{1F600}'.repeat(128)]) expect(await tokens.caller(issue({ actor }))).toMatchObject({ actor })
     expect(await tokens.caller(issue({ actor: '\u{1F600}'.repeat(129) }))).toBeUndefined()
   })
 
-  test('is told at once from the second time on, and cannot be changed by who was told', async () => {
+  test('is verified synchronously from the second time on, and the result is immutable', async () => {
     const token = issue()
     const first = await tokens.caller(token)
     expect(tokens.caller(token)).toBe(first)
     expect(() => Object.assign(first!, { workspace: 'other' })).toThrow(TypeError)
   })
 
-  test('is believed while clocks differ by a few seconds, not by more', async () => {
+  test('is accepted while clocks differ by a few seconds, not by more', async () => {
     const token = issue({ issuedAtMs: nowMs + 4 * second })
     expect(await tokens.caller(token)).toBeDefined()
     expect(await tokens.caller(issue({ issuedAtMs: nowMs + 7 * second }))).toBeUndefined()
@@ -71,7 +71,7 @@ const listOfClaims = (): string => {
   return jwt({ alg: 'EdDSA', kid: key!.kid, typ: 'relay-caller+jwt' }, [1], key!.privateKey)
 }
 
-describe('nobody is told by a token', () => {
+describe('a token identifies no one', () => {
   const cases: [string, () => string][] = [
     ['without a signature, alg none', () => issue({ header: { alg: 'none' } }).replace(/[^.]*$/, '')],
     ['that says alg none and is signed', () => issue({ header: { alg: 'none' } })],
@@ -125,36 +125,36 @@ describe('nobody is told by a token', () => {
   })
 })
 
-describe('what was verified once', () => {
+describe('a verified token', () => {
   let token: string
   beforeEach(async () => {
     token = issue({ keyId: 'k1', lifeS: 60 })
     await tokens.caller(token)
   })
 
-  test('ends with the token', async () => {
+  test('expires at its end', async () => {
     nowMs += minute + 6 * second
     expect(tokens.caller(token)).toBeUndefined()
     expect(await tokens.caller(token)).toBeUndefined()
   })
 
-  test('ends with the key that signed it', async () => {
+  test('ends with its signing key', async () => {
     tokens.update({ signingKeys: [mesh.newKey()] })
     expect(tokens.caller(token)).toBeUndefined()
     expect(await tokens.caller(token)).toBeUndefined()
   })
 
-  test('ends when its kid comes to stand for another key', () => {
+  test('ends if its kid comes to stand for another key', () => {
     tokens.update({ signingKeys: [mesh.newKey(mesh.signingKeys[0]!.kid)] })
     expect(tokens.caller(token)).toBeUndefined()
   })
 
-  test('stands while its key is published beside others', () => {
+  test('stays valid while its key is published beside others', () => {
     tokens.update({ signingKeys: [...mesh.signingKeys, mesh.newKey()] })
     expect(tokens.caller(token)).toMatchObject({ keyId: 'k1' })
   })
 
-  test('ends at once when its API key is revoked, as do tokens that come later, and those of other keys go on', async () => {
+  test('ends at once when its API key is revoked, and so do later tokens of it; those of other keys stay valid', async () => {
     const other = issue({ keyId: 'k2' })
     tokens.update({ revocations: [{ keyId: 'k1', notAfterMs: nowMs - 1 }] })
     expect(tokens.caller(token)).toBeUndefined()
@@ -163,7 +163,7 @@ describe('what was verified once', () => {
     expect(await tokens.caller(other)).toBeDefined()
   })
 
-  test('stands until the moment from which its API key is revoked', () => {
+  test('stays valid until the time from which its API key is revoked', () => {
     tokens.update({ revocations: [{ keyId: 'k1', notAfterMs: nowMs + 30 * second }] })
     nowMs += 29 * second
     expect(tokens.caller(token)).toBeDefined()
@@ -184,14 +184,14 @@ describe('what was verified once', () => {
     expect(tokens.caller(token)).toBeUndefined()
   })
 
-  test('is not believed again while any token of the revoked key could live', async () => {
+  test('is not accepted again while any token of the revoked key could live', async () => {
     tokens.update({ revocations: [{ keyId: 'k1', notAfterMs: nowMs }] })
     nowMs += 5 * minute
     tokens.update({ revocations: [{ keyId: 'k2', notAfterMs: nowMs }] })
     expect(await tokens.caller(issue({ keyId: 'k1', issuedAtMs: nowMs - minute }))).toBeUndefined()
   })
 
-  test('tells of a key that was revoked for half an hour, whether or not it ever saw a token of it', () => {
+  test('remembers a revoked key for half an hour, whether or not it ever saw a token of it', () => {
     expect(tokens.keyStands('k3')).toBe(true)
     tokens.update({ revocations: [{ keyId: 'k3', notAfterMs: nowMs }] })
     nowMs += 25 * minute
@@ -202,7 +202,7 @@ describe('what was verified once', () => {
     expect(tokens.keyStands('k4')).toBe(false)
   })
 
-  test('is kept for 10,000 tokens, of which the one longest unused is verified again', async () => {
+  test('is cached for 10,000 tokens; the one unused for longest is verified again', async () => {
     for (let index = 0; index < 9_999; index += 1) await tokens.caller(issue({ actor: `a${index}` }))
     expect(tokens.caller(token)).not.toBeInstanceOf(Promise)
     await tokens.caller(issue({ actor: 'one more' }))
@@ -212,7 +212,7 @@ describe('what was verified once', () => {
 })
 
 describe('a key that is not known yet', () => {
-  test('is asked for, and the token told by it', async () => {
+  test('is requested, and the token then verified by it', async () => {
     const fresh = mesh.newKey()
     let asked = 0
     tokens = new CallerTokens({
@@ -229,7 +229,7 @@ describe('a key that is not known yet', () => {
     expect(asked).toBe(1)
   })
 
-  test('that nobody can be asked about makes the token’s caller unknowable, not unknown', async () => {
+  test('that cannot be requested makes the caller unknowable, not unknown', async () => {
     const away = () => Promise.reject(new Error('access is away'))
     tokens = new CallerTokens({ now: () => nowMs, onUnknownKid: away })
     tokens.update({ signingKeys: mesh.signingKeys })
@@ -238,7 +238,7 @@ describe('a key that is not known yet', () => {
   })
 })
 
-test('before anybody has told it of keys it says that it cannot tell', async () => {
+test('before the first update it reports that it cannot decide', async () => {
   tokens = new CallerTokens({ now: () => nowMs })
   tokens.update({ revocations: [{ keyId: 'k1', notAfterMs: 0 }] })
   for (const token of [issue(), 'nonsense']) {
@@ -246,12 +246,12 @@ test('before anybody has told it of keys it says that it cannot tell', async () 
   }
 })
 
-test('without a single key it believes nobody', async () => {
+test('without a single key it accepts no token', async () => {
   tokens.update({ signingKeys: [] })
   expect(await tokens.caller(issue())).toBeUndefined()
 })
 
-test('a key that is none changes nothing of what is known', async () => {
+test('an invalid key changes nothing', async () => {
   const token = issue()
   const told = { signingKeys: [{ kid: 'a', x: 'AAAA' }], revocations: [{ keyId: 'key-of-ann', notAfterMs: 0 }] }
   expect(() => tokens.update(told)).toThrow('32 bytes')

@@ -46,7 +46,7 @@ describe('the feed', () => {
   })
   const unheardOf = () => mesh.callerToken({ by: mesh.newKey() })
 
-  test('is asked for the first token, and for a key that is not known', async () => {
+  test('is read for the first token, and for an unknown key', async () => {
     expect(await feed.tokens.caller(mesh.callerToken())).toMatchObject({ actor: 'ann' })
     expect(requests).toEqual([0])
     mesh.signingKeys.push(mesh.newKey())
@@ -59,7 +59,7 @@ describe('the feed', () => {
   const asked = () => feed.keyStands('key-of-ann')
   const cannotTell = expect.objectContaining(unavailable) as Error
 
-  test('says whether a key stands once it was read, and no longer than a minute after that', async () => {
+  test('reports whether a key is active once it was read, and no longer than a minute after that', async () => {
     expect(asked).toThrow(cannotTell)
     await feed.tokens.caller(mesh.callerToken())
     expect(asked()).toBe(true)
@@ -69,7 +69,7 @@ describe('the feed', () => {
     expect(asked).toThrow(cannotTell)
   })
 
-  test('says of no key that it stands before the last of many revocations was read, and reads on at once', async () => {
+  test('reports no key as active before the last of many revocations was read, and reads on at once', async () => {
     const pages = [[revoked('first', 1), revoked('second', 2)], [revoked('key-of-bob', 3)], []]
     const said: unknown[] = []
     const attempt = () => {
@@ -92,7 +92,7 @@ describe('the feed', () => {
     await feed.stop()
   })
 
-  test('has its first reading behind it when all was read, or when access does not answer', async () => {
+  test('has completed its first read when all was read, or when access does not respond', async () => {
     const pages = [[revoked('first', 1)], [revoked('key-of-bob', 2)], []]
     answer = async () => published({ revocations: pages[requests.length - 1] ?? [], sequence: Math.min(requests.length, 2) })
     feed.start()
@@ -113,7 +113,7 @@ describe('the feed', () => {
     await alone.stop()
   })
 
-  test('counts the minute from when the reading began: what was revoked while the answer came is not in it', async () => {
+  test('counts the minute from when the read began: a revocation during the response is not in it', async () => {
     answer = async () => {
       nowMs += 2000
       return published()
@@ -123,7 +123,7 @@ describe('the feed', () => {
     expect(asked).toThrow(cannotTell)
   })
 
-  test('is asked once a second at the most, however many unknown keys come', async () => {
+  test('is read at most once per second, however many unknown keys come', async () => {
     await feed.tokens.caller(mesh.callerToken())
     for (const atMs of [1000, 1001, 1500, 1999]) {
       nowMs = atMs
@@ -136,7 +136,7 @@ describe('the feed', () => {
     expect(requests).toHaveLength(3)
   })
 
-  test('says of unknown keys that it cannot tell while access is away, also without asking, and goes on with known ones', async () => {
+  test('cannot decide about unknown keys while access is unavailable, and continues with known ones', async () => {
     const known = mesh.callerToken()
     await feed.tokens.caller(known)
     answer = () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE())
@@ -150,7 +150,7 @@ describe('the feed', () => {
     expect(await feed.tokens.caller(mesh.callerToken({ actor: 'bob' }))).toMatchObject({ actor: 'bob' })
   })
 
-  test('is read from the last number on, and from the start when access counts from an earlier one', async () => {
+  test('is read from the last number on, and from the start if access counts from an earlier one', async () => {
     const rounds: [FollowResponse, number][] = [
       [published({ sequence: 7 }), 0],
       [published({ sequence: 7 }), 7],
@@ -166,13 +166,13 @@ describe('the feed', () => {
     expect(await feed.tokens.caller(mesh.callerToken())).toBeUndefined()
   })
 
-  test('takes a moment that cannot be read for a past one', async () => {
+  test('reads an invalid time as a past one', async () => {
     answer = async () => published({ sequence: 1, revocations: [{ sequence: 1, keyId: 'key-of-ann', notAfter: 'soon' }] })
     expect(await feed.tokens.caller(mesh.callerToken())).toBeUndefined()
     expect(await feed.tokens.caller(mesh.callerToken({ keyId: 'another' }))).toBeDefined()
   })
 
-  test('that lists a key which is none is not believed, and what was known stands', async () => {
+  test('with an invalid key is rejected, and the previous state stays', async () => {
     const known = mesh.callerToken()
     await feed.tokens.caller(known)
     answer = async () => published({ signingKeys: [{ kid: 'a', x: 'not a key' }] })
@@ -210,7 +210,7 @@ describe('a process that follows access', () => {
     await access.stop()
   })
 
-  test('believes from the first call on whom access signed for, and forgets a revoked key within two seconds', async () => {
+  test('accepts the tokens of access from the first call on, and drops a revoked key within two seconds', async () => {
     const verifier = follow()
     const token = mesh.callerToken()
     expect(await verifier.caller(token)).toMatchObject({ workspace: 'acme', actor: 'ann' })
@@ -219,7 +219,7 @@ describe('a process that follows access', () => {
     expect(lines).toEqual([])
   })
 
-  test('goes on while access is away, says so once, and catches up when it is back', async () => {
+  test('continues while access is unavailable, logs it once, and catches up afterwards', async () => {
     const verifier = follow()
     const token = mesh.callerToken()
     await verifier.caller(token)
@@ -240,7 +240,7 @@ describe('a process that follows access', () => {
     ])
   })
 
-  test('stops at once, also while access is silent', async () => {
+  test('stops at once, even while access is silent', async () => {
     const proxy = await tcpProxy({ host: '127.0.0.1', port: access.port })
     proxy.silence()
     follow(`127.0.0.1:${proxy.port}`)

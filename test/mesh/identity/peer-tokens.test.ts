@@ -17,7 +17,7 @@ beforeEach(() => {
 })
 
 describe('our own proof', () => {
-  test('tells our name to the service that it was made for, and is told at once from the second time on', async () => {
+  test('identifies us to the service that it was made for, synchronously from the second time on', async () => {
     const token = await peerTokenOf('actions', actionsKey, now)('idempotency')
     expect(await seenBy['idempotency']!.peer(token)).toBe('actions')
     expect(seenBy['idempotency']!.peer(token)).toBe('actions')
@@ -28,7 +28,7 @@ describe('our own proof', () => {
     expect(await seenBy['access']!.peer(token)).toBeUndefined()
   })
 
-  test('is made once for all who ask at once, and then at hand without waiting', async () => {
+  test('is created once for concurrent calls, and then available without waiting', async () => {
     const own = peerTokenOf('actions', actionsKey, now)
     const [one, other] = await Promise.all([own('idempotency'), own('idempotency')])
     expect(one).toBe(other)
@@ -36,7 +36,7 @@ describe('our own proof', () => {
     expect(await own('access')).not.toBe(one)
   })
 
-  test('is made anew when less than a minute of it is left, and never shown when it has ended', async () => {
+  test('is renewed with less than a minute left, and never sent after it expired', async () => {
     const own = peerTokenOf('actions', actionsKey, now)
     const first = await own('idempotency')
     nowMs += 239 * second
@@ -49,7 +49,7 @@ describe('our own proof', () => {
     expect(await seenBy['idempotency']!.peer(await own('idempotency'))).toBe('actions')
   })
 
-  test('that could not be made is tried again', async () => {
+  test('is created again after a failure', async () => {
     const { publicKey } = generateKeyPairSync('ed25519')
     const own = peerTokenOf('actions', publicKey, now)
     await expect(own('idempotency')).rejects.toThrow()
@@ -65,8 +65,8 @@ const forged = ({ header = {}, claims = {}, by = 'actions' }: { header?: object;
   return jwt({ alg: 'EdDSA', kid: x(by), typ: 'relay-peer+jwt', ...header }, said, privateKeyOf(mesh.seedOf(by)))
 }
 
-describe('no service is told by a proof', () => {
-  test('unless nothing is wrong with it', async () => {
+describe('a proof identifies no service', () => {
+  test('unless it is valid', async () => {
     expect(await seenBy['idempotency']!.peer(forged({}))).toBe('actions')
   })
 
@@ -104,14 +104,14 @@ describe('no service is told by a proof', () => {
   })
 })
 
-test('while a key is exchanged, both are believed', async () => {
+test('during a key exchange, both keys are accepted', async () => {
   const fresh = generateKeyPairSync('ed25519').privateKey
   const peers = new Map([['actions', [x('actions'), fresh.export({ format: 'jwk' }).x!]]])
   const both = new PeerTokens({ audience: 'idempotency', peers, now })
   for (const key of [actionsKey, fresh]) expect(await both.peer(await peerTokenOf('actions', key, now)('idempotency'))).toBe('actions')
 })
 
-test('two services with one key are refused: one could pose as the other', () => {
+test('two services with one key are rejected: one could pose as the other', () => {
   const peers = new Map([
     ['actions', [x('actions')]],
     ['gateway', [x('gateway'), x('actions')]],
@@ -119,7 +119,7 @@ test('two services with one key are refused: one could pose as the other', () =>
   expect(() => new PeerTokens({ audience: 'idempotency', peers })).toThrow('gives actions and gateway the same key')
 })
 
-test('by the clock of the machine it works the same', async () => {
+test('works the same with the machine’s clock', async () => {
   const token = await peerTokenOf('actions', actionsKey)('access')
   expect(await new PeerTokens({ audience: 'access', peers: mesh.peers }).peer(token)).toBe('actions')
 })

@@ -34,12 +34,12 @@ async function openHarness(
 }
 
 describe('a name', () => {
-  test('is all of its addresses, of both families', async () => {
+  test('resolves to all of its addresses, of both families', async () => {
     const { lookup } = await openHarness({ 'hook.example': { A: ['192.0.2.1', '192.0.2.2'], AAAA: ['2001:db8::1'] } })
     expect((await lookup('Hook.Example')).toSorted()).toEqual(['192.0.2.1', '192.0.2.2', '2001:db8::1'])
   })
 
-  test('that does not exist, or has no address, is told from one that cannot be found out', async () => {
+  test('that does not exist, or has no address, differs from one with a temporary failure', async () => {
     const { lookup, code } = await openHarness(
       { 'empty.example': {}, 'broken.example': 'SERVFAIL', 'half.example': { silent: ['A'] }, 'silent.example': 'silent' },
       { timeoutMs: 300 },
@@ -50,12 +50,12 @@ describe('a name', () => {
     for (const name of ['broken', 'half', 'silent']) expect(await code(lookup(`${name}.example`))).toBe('EAI_AGAIN')
   })
 
-  test('does not wait long for one family once the other has answered', async () => {
+  test('does not wait long for one family once the other has responded', async () => {
     const { lookup } = await openHarness({ 'hook.example': { A: ['192.0.2.1'], silent: ['AAAA'] } }, { timeoutMs: 60_000 })
     expect(await lookup('hook.example')).toEqual(['192.0.2.1'])
   })
 
-  test('is looked for on this machine first, as hosts(5) says it, and localhost nowhere else', async () => {
+  test('is looked up on this machine first, as in hosts(5), and localhost nowhere else', async () => {
     const hosts = '# a comment\n192.0.2.7 Hook.example  alias # more\n2001:db8::7\thook.example\nnonsense here\n127.0.0.5 localhost\n'
     const { lookup, server } = await openHarness({ 'hook.example': { A: ['192.0.2.1'] } }, { hosts })
     expect(await lookup('hook.EXAMPLE')).toEqual(['192.0.2.7', '2001:db8::7'])
@@ -68,7 +68,7 @@ describe('a name', () => {
     expect(await bare.lookup('localhost')).toEqual(['127.0.0.1', '::1'])
   })
 
-  test('that is short is completed as resolv.conf(5) says', async () => {
+  test('that is short is completed as in resolv.conf(5)', async () => {
     const config = 'nameserver 192.0.2.53\nsearch a.internal b.internal\noptions timeout:1 ndots:2\n'
     const zone = {
       'hook.b.internal': { A: ['192.0.2.1'] },
@@ -85,8 +85,8 @@ describe('a name', () => {
   })
 })
 
-describe('what was found out', () => {
-  test('is kept as long as it says and never longer than ten seconds, and a failure only for a moment', async () => {
+describe('a result', () => {
+  test('is cached for its lifetime and at most ten seconds, and a failure only briefly', async () => {
     const zone = {
       'kept.example': { A: ['192.0.2.1'] },
       'never.example': { A: ['192.0.2.2'], ttl: 0 },
@@ -110,7 +110,7 @@ describe('what was found out', () => {
       .toBeGreaterThan(before)
   })
 
-  test('by one tenant is no answer to another, and no more is kept than a fixed number of names', async () => {
+  test('of one tenant is not another’s, and at most a fixed number of names is cached', async () => {
     let version = 0
     const zone = {
       'lying.example': () => ({ A: [`192.0.2.${(version += 1)}`] }),
@@ -126,7 +126,7 @@ describe('what was found out', () => {
     expect(server.asked('lying.example')).toBeGreaterThan(asked)
   })
 
-  test('is asked for once, by however many at the same time', async () => {
+  test('is requested once for concurrent callers', async () => {
     const { lookup, server } = await openHarness({ 'hook.example': { A: ['192.0.2.1'] } })
     await Promise.all(Array.from({ length: 50 }, () => lookup('hook.example')))
     expect(server.questions).toHaveLength(2)
@@ -137,7 +137,7 @@ describe('names that a tenant made slow', () => {
   const slow = (count: number) =>
     Object.fromEntries(Array.from({ length: count }, (_, index) => [`slow-${index}.example`, 'silent' as const]))
 
-  test('keep nobody else waiting, neither for names nor for files', async () => {
+  test('delay no one else, neither for names nor for files', async () => {
     const { lookup, code, server } = await openHarness({ ...slow(40), 'hook.example': { A: ['192.0.2.1'] } }, { timeoutMs: 60_000 })
     const stopping = new AbortController()
     const waiting = Array.from({ length: 40 }, (_, index) => code(lookup(`slow-${index}.example`, 'hostile', stopping.signal)))
@@ -155,7 +155,7 @@ describe('names that a tenant made slow', () => {
     await Promise.all(waiting)
   })
 
-  test('are asked for no longer once nobody waits for them, and their slots are free', async () => {
+  test('are no longer requested once no caller waits, and free their slots', async () => {
     const slots = new FairSlots({ ...lookupLimits, max: 2, maxPerTenant: 2 })
     const { lookup, code } = await openHarness({ ...slow(2), 'hook.example': { A: ['192.0.2.1'] } }, { slots, timeoutMs: 60_000 })
     const [one, other] = [new AbortController(), new AbortController()]
@@ -171,7 +171,7 @@ describe('names that a tenant made slow', () => {
     expect(await lookup('hook.example')).toEqual(['192.0.2.1'])
   })
 
-  test('fail when their time is up, and are not asked for again at once', async () => {
+  test('fail at their timeout, and are not requested again at once', async () => {
     const { lookup, code, server } = await openHarness(slow(1), { timeoutMs: 200 })
     expect(await code(lookup('slow-0.example'))).toBe('EAI_AGAIN')
     const asked = server.questions.length
@@ -179,7 +179,7 @@ describe('names that a tenant made slow', () => {
     expect(server.questions.length).toBe(asked)
   })
 
-  test('in greater number than wait here are refused at once, and that is not held against the name', async () => {
+  test('beyond the queue limit are rejected at once, which is not held against the name', async () => {
     const slots = new FairSlots({ max: 1, maxPerTenant: 1, maxQueued: 1, maxQueuedPerTenant: 1, timeoutMs: 60_000 })
     const zone = { ...slow(2), 'hook.example': { A: ['192.0.2.1'] } }
     const { lookup, code } = await openHarness(zone, { slots, timeoutMs: 60_000 })
@@ -194,7 +194,7 @@ describe('names that a tenant made slow', () => {
   })
 })
 
-test('a system without these files knows names by DNS alone', async () => {
+test('without these files a system knows names by DNS alone', async () => {
   const none = `/nonexistent/${randomUUID()}`
   const { lookup } = await openHarness({ 'hook.example': { A: ['192.0.2.1'] } }, { hostsFile: none, configFile: none })
   expect(await lookup('hook.example')).toEqual(['192.0.2.1'])

@@ -37,7 +37,7 @@ describe('a database', () => {
   const exists = async (database: Database, name: string): Promise<boolean> =>
     (await database.query(sql('SELECT 1 FROM things WHERE name = $1'), [name])).length > 0
 
-  test('after one time-out of a server that is silent, no other connection that lay idle is waited for: not by queries, nor by transactions', async () => {
+  test('after one timeout of a silent server, no other idle connection is waited for: not by queries, nor by transactions', async () => {
     const proxy = await tcpProxy({ host: '127.0.0.1', port: Number(new URL(fresh.url).port || 5432) })
     try {
       const pools = openPools({ url: new Secret(through(proxy, fresh.url)), log, connections: 8, statementMs: 500 }, { reserved: 0.5 })
@@ -68,7 +68,7 @@ describe('a database', () => {
     }
   })
 
-  test('what the server itself ends, since it takes too long, drops no other connection', async () => {
+  test('a statement that the server cancels drops no other connection', async () => {
     const database = open({ connections: 3, statementMs: 300 })
     await Promise.all(Array.from({ length: 3 }, () => database.query(sql('SELECT pg_sleep(0.1)'))))
     await expect(database.query(sql('SELECT pg_sleep(5)'))).rejects.toMatchObject(unavailable)
@@ -76,7 +76,7 @@ describe('a database', () => {
     expect(database.pool.totalCount).toBe(2)
   })
 
-  test('prepares a statement once a connection', async () => {
+  test('prepares a statement once per connection', async () => {
     const database = open({ connections: 1 })
     for (let turn = 0; turn < 3; turn += 1) await database.query(sql('SELECT $1::int AS one'), [turn])
     const rows = await database.query<{ uses: number }>(
@@ -85,7 +85,7 @@ describe('a database', () => {
     expect(rows).toEqual([{ uses: 3 }])
   })
 
-  test('a transaction that resolves is kept; one that throws leaves nothing, and throws what was thrown', async () => {
+  test('a transaction that resolves is committed; one that throws leaves nothing, and rethrows', async () => {
     const database = open()
     const [kept, lost] = [randomUUID(), randomUUID()]
     expect(await database.transaction(async (queries) => (await queries.query(insert, [kept]), 'result'))).toBe('result')
@@ -100,7 +100,7 @@ describe('a database', () => {
     expect(await exists(database, lost)).toBe(false)
   })
 
-  test('a mistake in what was asked is not taken for an outage, whatever words it quotes', async () => {
+  test('a mistake in a statement is not an outage, whatever words it quotes', async () => {
     const database = open()
     const name = randomUUID()
     await database.query(insert, [name])
@@ -115,14 +115,14 @@ describe('a database', () => {
     await expect(open().transaction(() => Promise.reject(error))).rejects.toBe(error)
   })
 
-  test('a statement that takes too long is given up as unavailable, and the connection is not spoilt', async () => {
+  test('a slow statement is given up as unavailable, and the connection stays usable', async () => {
     const database = open({ connections: 1, statementMs: 200 })
     await expect(database.query(sql('SELECT pg_sleep(30)'))).rejects.toMatchObject(unavailable)
     await expect(database.transaction((queries) => queries.query(sql('SELECT pg_sleep(30)')))).rejects.toMatchObject(unavailable)
     expect(await database.query(sql('SELECT 1 AS one'))).toEqual([{ one: 1 }])
   })
 
-  test('who waits too long for a connection is told that it is unavailable', async () => {
+  test('a long wait for a connection fails as unavailable', async () => {
     const database = open({ connections: 1 })
     await database.transaction(async () => {
       const waiting = await Promise.allSettled([database.query(sql('SELECT 1')), database.transaction(async () => undefined)])
@@ -134,7 +134,7 @@ describe('a database', () => {
     expect(await database.query(sql('SELECT 1 AS one'))).toEqual([{ one: 1 }])
   })
 
-  test('connections that the server closes, idle or at work, are replaced', async () => {
+  test('connections that the server closes, idle or in use, are replaced', async () => {
     const [database, other] = [open({ connections: 1 }), open()]
     const kill = (pid: number) => other.query(sql('SELECT pg_terminate_backend($1)'), [pid])
     const pid = async () => (await database.query<{ pid: number }>(sql('SELECT pg_backend_pid() AS pid')))[0]!.pid
@@ -155,7 +155,7 @@ describe('a database', () => {
     expect(await pid()).not.toBe(idle)
   })
 
-  test('a connection that breaks within a transaction undoes it and is replaced', async () => {
+  test('a connection that breaks within a transaction rolls it back and is replaced', async () => {
     const [database, other] = [open({ connections: 1 }), open()]
     const name = randomUUID()
     await expect(
@@ -169,7 +169,7 @@ describe('a database', () => {
     expect(await exists(database, name)).toBe(false)
   })
 
-  test('a server that is not there is unavailable at once', async () => {
+  test('a missing server is unavailable at once', async () => {
     const closed = createServer().listen(0, '127.0.0.1')
     await once(closed, 'listening')
     const { port } = closed.address() as AddressInfo
@@ -190,7 +190,7 @@ describe('a database', () => {
     afterAll(() => proxy.close())
     const one = sql('SELECT 1 AS one')
 
-    test('says that it is unavailable within its limits, to those at work and to those that wait, and is back when it answers', async () => {
+    test('fails as unavailable within its limits, for calls in progress and waiting ones, and recovers when it responds', async () => {
       const database = open({ at: through(proxy, fresh.url), connections: 1, statementMs: 300 })
       await database.query(one)
       proxy.silence()
@@ -207,7 +207,7 @@ describe('a database', () => {
       await until('it answers again', responses)
     })
 
-    test('gives a transaction up without waiting for its end to be answered too', async () => {
+    test('gives a transaction up without waiting for its rollback', async () => {
       const database = open({ at: through(proxy, fresh.url), statementMs: 1500 })
       const began = performance.now()
       const lost = database.transaction(async (queries) => {
@@ -220,7 +220,7 @@ describe('a database', () => {
     })
   })
 
-  test('what cannot be reached does not give away the password', async () => {
+  test('an unreachable database does not reveal its password', async () => {
     const database = open({ at: 'postgres://relay:a-password-of-the-tests@127.0.0.1:1/none' })
     const error = await database.query(sql('SELECT 1')).catch((thrown: MeshError) => thrown)
     expect(error).toBeInstanceOf(MeshError)

@@ -39,7 +39,7 @@ describe('migrations', () => {
     }
   }
 
-  test('run in order, each once, and later ones when they come', async () => {
+  test('run in order, each once, and later ones when they are added', async () => {
     write('0001_things.sql', 'CREATE TABLE things (id int);')
     write('0002_more.sql', 'ALTER TABLE things ADD COLUMN name text; CREATE TABLE more (id int);')
     await run()
@@ -58,7 +58,7 @@ describe('migrations', () => {
     expect(lines.map(({ migration }) => migration)).toEqual(['0001_things', '0002_row'])
   })
 
-  test('leave nothing behind when one of them fails, and say why', async () => {
+  test('leave nothing behind if one of them fails, and say why', async () => {
     write('0001_things.sql', 'CREATE TABLE things (id int);')
     write('0002_wrong.sql', 'CREATE TABLE half (id int); SELECT nonsense;')
     await expect(run()).rejects.toThrow('nonsense')
@@ -68,7 +68,7 @@ describe('migrations', () => {
     expect(await tables()).toEqual(['things', 'whole'])
   })
 
-  test('refuse to slip in before one that has run', async () => {
+  test('refuse to run before one that has run', async () => {
     write('0002_later.sql', 'CREATE TABLE later (id int);')
     await run()
     write('0001_forgotten.sql', 'CREATE TABLE forgotten (id int);')
@@ -76,7 +76,7 @@ describe('migrations', () => {
     expect(await tables()).toEqual(['later'])
   })
 
-  test('do not keep an older replica from starting, which knows fewer of them', async () => {
+  test('do not keep an older replica, which knows fewer of them, from starting', async () => {
     write('0001_things.sql', 'CREATE TABLE things (id int);')
     write('0002_more.sql', 'CREATE TABLE more (id int);')
     await run()
@@ -114,7 +114,7 @@ describe('migrations', () => {
   const index =
     '-- relay: no transaction\n-- Beside writers.\nDROP INDEX CONCURRENTLY IF EXISTS by_name;\nCREATE INDEX CONCURRENTLY by_name ON things (name);\n'
 
-  test('may build an index beside a writer, outside a transaction, and those around it run as ever', async () => {
+  test('may build an index beside a writer, outside a transaction, and the others run as usual', async () => {
     write('0001_things.sql', 'CREATE TABLE things (id int, name text);')
     await run()
     write('0002_index.sql', index)
@@ -138,7 +138,7 @@ describe('migrations', () => {
     expect(rows).toEqual([{ indisvalid: true }])
   })
 
-  test('build an index anew whose building was interrupted', async () => {
+  test('build an index again after an interruption', async () => {
     write('0001_things.sql', `CREATE TABLE things (id int, name text); INSERT INTO things VALUES (1, 'a'), (2, 'a');`)
     await run()
     await connected((client) => client.query('CREATE UNIQUE INDEX CONCURRENTLY by_name ON things (name)').catch(() => undefined))
@@ -150,7 +150,7 @@ describe('migrations', () => {
     expect(rows).toEqual([{ indisvalid: true, indisunique: false }])
   })
 
-  test('that build indexes run once when several migrators start together, beside one that waits as earlier releases do', async () => {
+  test('that build indexes run once with several concurrent migrators, beside one of an earlier release', async () => {
     write(
       '0001_things.sql',
       'CREATE TABLE things (id int, name text); INSERT INTO things SELECT at, at FROM generate_series(1, 10000) AS at;',
@@ -164,7 +164,7 @@ describe('migrations', () => {
     expect(lines.flatMap(({ migration }) => migration ?? [])).toEqual(['0001_things', '0002_index', '0003_more'])
   })
 
-  test('do not hold others up while they wait for a lock, and go on once they get it', async () => {
+  test('do not block others while they wait for a lock, and continue once they get it', async () => {
     write('0001_things.sql', 'CREATE TABLE things (id int);')
     await run()
     write('0002_column.sql', 'ALTER TABLE things ADD COLUMN name text;')
@@ -181,7 +181,7 @@ describe('migrations', () => {
     expect(lines.map(({ migration }) => migration)).toContain('0002_column')
   })
 
-  test('give up on a lock that is held for too long, and say which migration wants it', async () => {
+  test('give up on a lock that is held for too long, and name the waiting migration', async () => {
     write('0001_things.sql', 'CREATE TABLE things (id int);')
     await run()
     write('0002_column.sql', 'ALTER TABLE things ADD COLUMN name text;')
@@ -195,7 +195,7 @@ describe('migrations', () => {
     })
   })
 
-  test('are waited for by a replica that starts meanwhile, which refuses in a clear sentence when they do not come', async () => {
+  test('are awaited by a replica that starts meanwhile, which fails with a clear sentence if they do not come', async () => {
     write('0001_things.sql', 'CREATE TABLE things (id int);')
     const require = (timeoutMs: number) => requireMigrated(new Secret(fresh.url), pathToFileURL(`${folder}/`), log, { timeoutMs })
     await expect(require(0)).rejects.toThrow('The database at DATABASE_URL lacks the migrations 0001_things: run relay-migrate')

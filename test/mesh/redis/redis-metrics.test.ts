@@ -18,6 +18,6 @@ test('redis_up is 1 once the connection is usable', async () => {
   await expect.poll(up).toBe('1')
 })
 
-test('redis_up is 0 while nobody answers', async () => {
+test('redis_up is 0 while Redis does not respond', async () => {
   expect(await opened('redis://127.0.0.1:1')()).toBe('0')
 })

@@ -40,7 +40,7 @@ async function killedBeforeItsEvent(act: () => Promise<unknown>): Promise<void> 
 }
 
 describe('a preview', () => {
-  test('is told of: who, with which key, from where, which preview', async () => {
+  test('is recorded: who, with which key, from where, which preview', async () => {
     const principal = principalOf({ requestId: randomUUID(), source: '2001:db8::9' })
     const previewId = await harness.preview('milk', principal)
     expect(await eventsOf('actions.preview')).toEqual([
@@ -64,7 +64,7 @@ describe('a preview', () => {
     expect(await eventsOf('actions.preview')).toEqual([])
   })
 
-  test('that is refused is no act', async () => {
+  test('that is rejected is not an act', async () => {
     await expect(harness.preview(1 as unknown as string)).rejects.toMatchObject({ reason: 'INVALID_PARAMS' })
     expect(await eventsOf('actions.preview')).toEqual([])
   })
@@ -87,7 +87,7 @@ describe('the end of a run', () => {
     expect(JSON.stringify(told)).not.toContain('secret')
   })
 
-  test('is told of once, however often it is answered again', async () => {
+  test('is recorded once, however often it is returned again', async () => {
     const [replica, previewId] = [harness.replica(), await harness.preview()]
     for (let time = 0; time < 3; time += 1) await execute(replica, previewId, 'k1', { requestId: randomUUID() })
     expect(await eventsOf('actions.execute')).toHaveLength(1)
@@ -114,7 +114,7 @@ describe('the end of a run', () => {
     expect(await eventsOf('actions.execute')).toHaveLength(1)
   })
 
-  test('that was written although the reply was lost is told of once', async () => {
+  test('that was written although the response was lost is recorded once', async () => {
     let lost = false
     const replica = harness.replica({
       store: (real) => ({
@@ -131,7 +131,7 @@ describe('the end of a run', () => {
     expect(await eventsOf('actions.execute')).toHaveLength(1)
   })
 
-  test('that the reconciler writes carries who asked for the run, not who asks now', async () => {
+  test('that the reconciler writes names the caller of the run', async () => {
     const first = principalOf({ keyId: 'first-key', source: '192.0.2.1' })
     const dead = harness.replica({
       leaseMs: 60_000,
@@ -151,7 +151,7 @@ describe('the end of a run', () => {
     expect(await eventsOf('actions.execute')).toEqual([expect.objectContaining({ ...first, outcome: 'unknown', reason: 'LOST' })])
   })
 
-  test('of a run that code from before began is told of, without what that code did not keep', async () => {
+  test('of a run that an earlier release began is recorded, without what that release did not store', async () => {
     const previewId = await harness.preview()
     const runId = randomUUID()
     await rows(
@@ -168,7 +168,7 @@ describe('the end of a run', () => {
     expect(await eventsOf('actions.execute')).toEqual([expect.objectContaining(principal)])
   })
 
-  test('that came too late is no end, and is not told of', async () => {
+  test('that came too late does not count, and is not recorded', async () => {
     let asked = 0
     const store = postgresStore(harness.database, () => (asked += 1))
     const replica = harness.replica({ store: () => store })

@@ -54,7 +54,7 @@ describe('canonical parameters', () => {
     )
   })
 
-  test('keep every number that a double holds, also beyond 2^53', () => {
+  test('keep every number that a double represents, also beyond 2^53', () => {
     const bytes = canonicalBytes({ n: [1e20, 2 ** 53 + 2, -1.7976931348623157e308, 1e21] })
     expect(bytes.toString()).toBe('{"n":[100000000000000000000,9007199254740994,-1.7976931348623157e+308,1e+21]}')
     expect(canonicalBytes(parseCanonical(bytes))).toEqual(bytes)
@@ -77,7 +77,7 @@ describe('canonical parameters', () => {
     expect(refused(params)).toEqual([field])
   })
 
-  test('refuse nesting without end', () => {
+  test('reject unlimited nesting', () => {
     let value: unknown = 1
     for (let depth = 0; depth < 10_000; depth += 1) value = [value]
     expect(refused({ value })).toHaveLength(1)

@@ -29,7 +29,7 @@ afterAll(async () => {
   await oauth?.stop()
 })
 
-test('a connection is found by its owner, and a state that is not known here cannot act', async () => {
+test('a connection is found by its owner, and an unknown state cannot act', async () => {
   expect(await connections.find(owner, ownContext())).toMatchObject({
     configured: true,
     connection: { connectionId, status: 'connected' },
@@ -52,7 +52,7 @@ test('a connection is found by its owner, and a state that is not known here can
   expect(await connections.find(owner, ownContext())).toEqual({ configured: false, missing: ['GOOGLE_CLIENT_ID'] })
 })
 
-test('a token is asked for by its connection; a refused one is named by its hash and never sent', async () => {
+test('a token is requested by its connection; a rejected one is named by its hash and never sent', async () => {
   expect(await connections.token({ ...owner, connectionId }, ownContext(), 'refused-token')).toEqual({
     accessToken: 'token',
     scopes: ['openid', 'email'],
@@ -78,7 +78,7 @@ test("the oauth service's own refusals come through, all else is not knowing", a
   }
 })
 
-test('of its providers it says which are not configured, as a peer and about nobody', async () => {
+test('the unconfigured providers are requested as a peer, without an owner', async () => {
   const stops: (() => unknown)[] = []
   const runtime = { log: createLogger('actions', 'silent'), onStop: (_: string, stop: () => unknown) => void stops.push(stop) }
   oauth.handlers.listProviders = async () => ({

@@ -25,7 +25,7 @@ beforeEach(async () => {
 })
 afterEach(() => harness.close())
 
-test('the run acts with the very connection that was previewed', async () => {
+test('the run acts with exactly the connection that was previewed', async () => {
   let acted: string | undefined
   harness.ledger.onExecute = async (run) => {
     acted = run.connectionId
@@ -73,7 +73,7 @@ describe('an execute does nothing', () => {
     expect(harness.ledger.effects).toEqual([])
   })
 
-  test('while the oauth service is away, but a key that knows its run is answered', async () => {
+  test('while the oauth service is unavailable, but a key that knows its run is answered', async () => {
     const replica = harness.replica()
     const [done, other] = [await harness.preview(), await harness.preview('bread')]
     const { run } = await execute(replica, done, 'k1')
@@ -109,7 +109,7 @@ describe('a preview', () => {
     })
   })
 
-  test('says where to connect when nothing is, and to connect anew when that is needed', async () => {
+  test('says where to connect if nothing is connected, and to reconnect if necessary', async () => {
     harness.connections.found = found()
     expect((await preview()).warnings).toEqual([expect.stringMatching(/No google account is connected yet.*\/oauth\/google\/authorize/)])
     harness.connections.found = found({ ...account, status: 'reauth_required' })
@@ -118,14 +118,14 @@ describe('a preview', () => {
     ])
   })
 
-  test('of an action without an account asks nobody', async () => {
+  test('of an action without an account calls no service', async () => {
     harness.ledger.requires = undefined
     harness.connections.away = true
     expect((await preview()).warnings).toEqual([])
   })
 })
 
-test('scopes that were not granted are named, unless the action says better what they mean', () => {
+test('missing scopes are named, unless the action describes them better', () => {
   const ready = { configured: true, connection: account, authorizePath } as const
   expect(connectionWarnings({ provider: 'google', scopes: ['write'] }, ready)).toEqual([])
   expect(connectionWarnings({ provider: 'google', scopes: ['write', 'read', 'look'] }, ready)[0]).toMatch(/has not granted read, look/)
@@ -134,7 +134,7 @@ test('scopes that were not granted are named, unless the action says better what
   ])
 })
 
-test('without an oauth service the actions of accounts say what to set', async () => {
+test('without an oauth service, actions with accounts say what to configure', async () => {
   expect(noConnections.unavailable).toContain('OAUTH_ADDR')
   const owner = { workspace: 'acme', actor: 'ada', provider: 'google' } as const
   expect(await noConnections.find(owner, ownContext())).toEqual({ configured: false, missing: ['OAUTH_ADDR'] })

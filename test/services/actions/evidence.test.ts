@@ -32,7 +32,7 @@ describe('the heartbeat', () => {
       )
     ).rows[0]!
 
-  test('goes on over beats that follow each other, from however many replicas at once', async () => {
+  test('is continuous over successive updates, by any number of replicas at once', async () => {
     expect(await Promise.all(Array.from({ length: 20 }, () => harness.store.beat(beat)))).toEqual(
       Array.from({ length: 20 }, () => ({ afterGap: false })),
     )
@@ -63,7 +63,7 @@ describe('the heartbeat', () => {
   })
 })
 
-describe('what an earlier holder knows', () => {
+describe('the result of an earlier owner', () => {
   const success = { status: 'success', result: '{"ok":true}' } as const
   const failed = { status: 'failed', errorReason: 'NO', error: 'NO: nothing was sent' } as const
   const unknown = { status: 'unknown', errorReason: 'LOST', error: 'LOST: who knows' } as const
@@ -79,7 +79,7 @@ describe('what an earlier holder knows', () => {
   const late = (runId: string, end: typeof success | typeof failed, epoch = 1) =>
     harness.store.endLate({ runId, epoch, event: event(), ...wrote, ...end })
 
-  test('replaces unknown: a success always, a failure where nobody acted after it', async () => {
+  test('replaces unknown: a success always, a failure if no later owner acted', async () => {
     for (const [end, acted, told] of [
       [success, false, true],
       [success, true, true],
@@ -94,7 +94,7 @@ describe('what an earlier holder knows', () => {
     }
   })
 
-  test('keeps nothing of the unknown that it replaces, and tells the audit log once', async () => {
+  test('keeps nothing of the unknown that it replaces, and is recorded once', async () => {
     const runId = await takenOver(unknown)
     const told = event()
     await harness.store.endLate({ runId, epoch: 1, ...wrote, event: told, ...success })
@@ -108,7 +108,7 @@ describe('what an earlier holder knows', () => {
     expect((await harness.database.pool.query('SELECT 1 FROM audit_outbox WHERE event_id = $1', [told.eventId])).rows).toHaveLength(1)
   })
 
-  test('does not replace what is known', async () => {
+  test('does not replace a known outcome', async () => {
     for (const [stands, said] of [
       [success, failed],
       [failed, success],
@@ -119,7 +119,7 @@ describe('what an earlier holder knows', () => {
     }
   })
 
-  test('ends a run that somebody else is at by a success, not by a failure', async () => {
+  test('ends a run that another process owns by a success, not by a failure', async () => {
     const runId = await takenOver()
     expect(await late(runId, failed)).toBeUndefined()
     expect(await late(runId, success)).toMatchObject({ was: 'executing', run: { status: 'success', endedAt: expect.any(Date) } })
@@ -127,13 +127,13 @@ describe('what an earlier holder knows', () => {
     expect((await harness.database.pool.query('SELECT 1 FROM outbox WHERE run_id = $1', [runId])).rows).toHaveLength(1)
   })
 
-  test('is nothing where this holder itself ended the run', async () => {
+  test('changes nothing if this owner itself ended the run', async () => {
     const run = await harness.begun()
     await harness.store.endRun({ runId: run.runId, epoch: 1, acted: true, event: event(), ...wrote, ...unknown })
     expect(await late(run.runId, success)).toBeUndefined()
   })
 
-  test('of a failure is nothing where others held the run in between: one of them may have acted', async () => {
+  test('of a failure changes nothing if others owned the run in between: one of them may have acted', async () => {
     const runId = await takenOver()
     await harness.database.pool.query(`UPDATE runs SET lease_until = clock_timestamp() - interval '1 minute' WHERE run_id = $1`, [runId])
     await harness.claimExpired()

@@ -84,7 +84,7 @@ afterAll(async () => {
   await harness?.close()
 })
 
-test('a page of runs of 0.9 MB is an answer of a few kilobytes, that says what it leaves out and where that is', async () => {
+test('a page of runs of 0.9 MB has a few kilobytes, and says what it omits and where that is', async () => {
   const page = await actions.listRuns({ pageSize: 0, pageToken: '', status: '' }, ada())
   expect(page.runs).toHaveLength(5)
   for (const run of page.runs)
@@ -94,7 +94,7 @@ test('a page of runs of 0.9 MB is an answer of a few kilobytes, that says what i
   expect(run).toMatchObject({ params: { note: 'x'.repeat(large) }, result: { ok: true }, withheld: '' })
 })
 
-test('a page of as many runs as there may be, each as large as a list shows, stays within its budget', async () => {
+test('a full page of runs, each of the maximum listed size, stays within its budget', async () => {
   await harness.database.pool
     .query(`INSERT INTO runs (run_id, preview_id, attempt_id, workspace, actor, action, provider, params, key_kind, key,
       status, lease_until, request_id, trace_id, ended_at)
@@ -119,7 +119,7 @@ const endOf = (reading: Promise<unknown>): Promise<string> =>
   )
 const refusal = 'OVERLOADED, retry after'
 
-test('while a large run of a workspace is being sent, a few reads wait and more are refused at once; small ones and other workspaces go on', async () => {
+test('while a large run of a workspace is being sent, a few reads wait and more are rejected at once; small ones and other workspaces continue', async () => {
   const unread = await readNothing(adas[0]!)
   const ends: string[] = []
   const asked = Array.from({ length: 12 }, async (_, index) => ends.push(await endOf(actions.getRun({ runId: adas[index % 5]! }, ada()))))
@@ -139,7 +139,7 @@ test('while a large run of a workspace is being sent, a few reads wait and more 
   expect(await endOf(actions.getRun({ runId: adas[0]! }, ada()))).toBe('answered')
 })
 
-test(`while ${readers} callers of one workspace read large runs one after the other, each read is answered or refused at once, and another workspace notices nothing`, async () => {
+test(`while ${readers} callers of one workspace read large runs one after the other, each read is answered or rejected at once, and another workspace notices nothing`, async () => {
   let reading = true
   const ends = new Map<string, number>()
   const reader = async (index: number) => {
@@ -169,7 +169,7 @@ test(`while ${readers} callers of one workspace read large runs one after the ot
   expect([...ends.keys()].toSorted()).toEqual([refusal, 'answered'].toSorted())
 })
 
-test('a lease is renewed, a run ends and the process counts as ready while every other connection is taken', async () => {
+test('a lease is renewed, a run ends and the process counts as ready while every other connection is in use', async () => {
   const store = postgresStore(pools.main, undefined, pools.reserved)
   const taken = Promise.withResolvers<void>()
   const holding = [pools.main, pools.reads].flatMap((pool) =>

@@ -28,8 +28,8 @@ async function isBack(holder: PlacedReplica, ...others: PlacedReplica[]): Promis
   holder.way.restore()
 }
 
-describe.concurrent.each(everyAction)('%s, the database away for longer than a lease', (_, act) => {
-  test('what was answered meanwhile is what the run says: nobody takes it over, and it happens once', async (context) => {
+describe.concurrent.each(everyAction)('%s, with the database unavailable for longer than a lease', (_, act) => {
+  test('a response during the outage is the outcome of the run: no one takes it over, and it happens once', async (context) => {
     const at = await opened(act, context)
     const [holder, other] = [await at.place(), await at.place()]
     const executed = execute(holder, await preview(at), 'k1')
@@ -44,8 +44,8 @@ describe.concurrent.each(everyAction)('%s, the database away for longer than a l
   })
 })
 
-describe.concurrent('who may take over', () => {
-  test('what is answered only after an outage is what the run says, and nobody has taken it over', async (context) => {
+describe.concurrent('takeovers', () => {
+  test('a response after an outage is the outcome of the run, and no one has taken it over', async (context) => {
     const at = await opened(() => webhookActing({ redeliver_after_crash: true }), context)
     const [holder, other] = [await at.place(), await at.place()]
     const executed = execute(holder, await preview(at), 'k1')
@@ -60,7 +60,7 @@ describe.concurrent('who may take over', () => {
     expect(at.acting.effects()).toBe(1)
   })
 
-  test('a replica that started during the outage takes nothing from a holder that is alive', async (context) => {
+  test('a replica that started during the outage takes nothing from a live owner', async (context) => {
     const at = await opened(() => webhookActing({ redeliver_after_crash: true }), context)
     const holder = await at.place()
     const executed = execute(holder, await preview(at), 'k1')
@@ -75,7 +75,7 @@ describe.concurrent('who may take over', () => {
     expect(at.acting.effects()).toBe(1)
   })
 
-  test('a replica that was cut off alone takes nothing from a holder that was not', async (context) => {
+  test('a replica that was cut off alone takes nothing from an owner that was not', async (context) => {
     const at = await opened(webhookActing, context)
     const [holder, alone] = [await at.place(), await at.place()]
     const executed = execute(holder, await preview(at), 'k1')
@@ -96,7 +96,7 @@ describe.concurrent('who may take over', () => {
     expect(await executed).toMatchObject({ run: { status: 'success', epoch: 1 } })
   })
 
-  test('a holder that was cut off alone is taken for lost, and what it knows replaces the unknown when it is back', async (context) => {
+  test('an owner that was cut off alone counts as lost, and its result replaces the unknown when it is back', async (context) => {
     const at = await opened(webhookActing, context)
     const [holder, other] = [await at.place(), await at.place()]
     const previewId = await preview(at)
@@ -112,7 +112,7 @@ describe.concurrent('who may take over', () => {
     expect(at.acting.effects()).toBe(1)
   })
 
-  test('a holder that was cut off alone while another one delivered again: only a success speaks for both', async (context) => {
+  test('an owner that was cut off alone while another one delivered again: only a success decides both', async (context) => {
     const [first, second] = [latch(), latch()]
     const receiver = await startReceiver({
       respond: async (_delivery, index) => {
@@ -144,7 +144,7 @@ describe.concurrent('who may take over', () => {
     }
   })
 
-  test('a run whose holder is dead is taken over after an outage, once a lease has gone by', async (context) => {
+  test('a run of a dead owner is taken over after an outage, once a lease has passed', async (context) => {
     const at = await opened(webhookActing, context)
     // Its process is gone: nothing renews, nothing is written.
     const killed = () => Promise.reject(new Error('killed'))
@@ -167,7 +167,7 @@ describe.concurrent('who may take over', () => {
   })
 })
 
-describe.concurrent('what an outage keeps from beginning', () => {
+describe.concurrent('an outage prevents', () => {
   /** The way of this replica falls silent right as it writes a run ahead: what it sends from then on lands once the way is open again. */
   const silentAtBegin = (at: OutageStage): { place: () => Promise<PlacedReplica>; silenced: Promise<void> } => {
     const silenced = latch()
@@ -191,7 +191,7 @@ describe.concurrent('what an outage keeps from beginning', () => {
     }
   }
 
-  test('a run whose row lands after its caller was sent away ends as one of which nothing was sent', async (context) => {
+  test('a run whose row commits after its caller got an error ends as one of which nothing was sent', async (context) => {
     const at = await opened(webhookActing, context)
     at.acting.release()
     const { place, silenced } = silentAtBegin(at)
@@ -208,7 +208,7 @@ describe.concurrent('what an outage keeps from beginning', () => {
     expect(at.acting.effects()).toBe(0)
   })
 
-  test('a holder that was cut off before it acted says so when it is back: nothing was done', async (context) => {
+  test('an owner that was cut off before it acted reports it when it is back: nothing was done', async (context) => {
     const [asked, known] = [latch(), latch()]
     // Which key signs is asked for once the run is held, and before anything is sent.
     const signingKeys = async () => {

@@ -11,7 +11,7 @@ const log = pino({ level: 'silent' })
 const said = 'The provider google is not configured here: set GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET.'
 const missing = ['GOOGLE_CLIENT_ID', 'GOOGLE_CLIENT_SECRET']
 
-describe('what is said of a provider', () => {
+describe('the state of a provider', () => {
   let followed: FollowedProviders | undefined
   afterEach(() => followed?.stop())
 
@@ -26,7 +26,7 @@ describe('what is said of a provider', () => {
   }
   const away = () => Promise.reject(new Error('away'))
 
-  test('names the variables to set, until they are set; of one that is configured, and of one nobody knows, nothing', async () => {
+  test('names the missing variables, until they are set; for configured and unknown providers, nothing', async () => {
     const { at, providers, askedAgain } = following(
       async () =>
         new Map([
@@ -41,7 +41,7 @@ describe('what is said of a provider', () => {
     expect(providers.unavailable('google')).toBe(undefined)
   })
 
-  test('holds while nobody answers, and nothing is held against a provider before anybody did', async () => {
+  test('stays while the oauth service does not respond, and is configured before its first response', async () => {
     const { at, providers, askedAgain } = following(away)
     await askedAgain()
     expect(providers.unavailable('google')).toBe(undefined)
@@ -73,7 +73,7 @@ describe('the catalog', () => {
     { unavailable: () => unavailable },
   )
 
-  test('says it of the actions that need an account there, after what they say of themselves', () => {
+  test('is reported for the actions that need an account there, after their own state', () => {
     const listed = catalog.list().map(({ action: name, unavailable: why }) => [name, why])
     expect(listed).toEqual([
       ['needs an account', said],
@@ -82,7 +82,7 @@ describe('the catalog', () => {
     ])
   })
 
-  test('has another availability as soon as another thing is said', () => {
+  test('changes the availability as soon as it changes', () => {
     const before = catalog.availability()
     unavailable = undefined
     expect(catalog.availability()).not.toBe(before)
@@ -90,7 +90,7 @@ describe('the catalog', () => {
     expect(catalog.availability()).toBe(before)
   })
 
-  test('does not hold what was heard some seconds ago against a preview, which asks itself', () => {
+  test('does not count for a preview, which asks itself', () => {
     expect(catalog.require('needs an account').action).toBe('needs an account')
     expect(() => catalog.require('is off')).toThrow('Set OAUTH_ADDR.')
   })

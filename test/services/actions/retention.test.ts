@@ -27,7 +27,7 @@ async function ended(hoursAgo: number, note = 'private mail'): Promise<string> {
 }
 const find = (runId: string) => harness.runs.find(runId)
 
-test('what a run sent and got is gone after its time, in every column, and what became of it is still told', async () => {
+test('parameters and result of a run are deleted after their time, in every column, and its outcome is still returned', async () => {
   const [old, young] = [await ended(26), await ended(24.5)]
   const pruning = retention({
     pruner: harness.pruner,
@@ -49,7 +49,7 @@ test('what a run sent and got is gone after its time, in every column, and what 
   expect(await find(young)).toMatchObject({ detailsRemoved: false, result: { ok: true } })
 })
 
-test('a run is removed whole after its time, and not while its preview could be run again', async () => {
+test('a run is deleted after its time, and not while its preview could be run again', async () => {
   const [old, previewed] = [await ended(50), await ended(50)]
   const { rows } = await harness.database.pool.query('SELECT preview_id FROM runs WHERE run_id = $1', [previewed])
   await harness.database.pool.query(
@@ -62,7 +62,7 @@ test('a run is removed whole after its time, and not while its preview could be 
   expect(await find(previewed)).toBeDefined()
 })
 
-test('a run of which the idempotency service has not heard stays, and for its whole time after it has', async () => {
+test('a run that the idempotency service was not notified of stays, and for its whole time afterwards', async () => {
   const runId = await ended(100)
   const insert = `INSERT INTO outbox (run_id, workspace, key_kind, key, due_at) VALUES ($1, 'acme', 'client', 'k', now())`
   await harness.database.pool.query(insert, [runId])
@@ -79,7 +79,7 @@ test('a run of which the idempotency service has not heard stays, and for its wh
   expect(await harness.pruner.deleteRuns(49 * hour, 100)).toBe(1)
 })
 
-test('a run under way is never touched, however long it takes', async () => {
+test('a run in progress is never changed, however long it takes', async () => {
   const runId = await ended(100)
   await harness.database.pool.query(
     `UPDATE runs SET status = 'executing', ended_at = NULL, started_at = now() - interval '1 year' WHERE run_id = $1`,
@@ -111,7 +111,7 @@ test.each(['success', 'failed'] as const)(
   },
 )
 
-test('retention lag grows while old runs cannot be removed, and is gone once they are', async () => {
+test('retention lag grows while old runs cannot be deleted, and disappears afterwards', async () => {
   const metrics = new Metrics('actions')
   const lag = async () => (await metrics.registry.getSingleMetric('action_retention_lag_seconds')!.get()).values[0]!.value
   let failing = true

@@ -79,7 +79,7 @@ const previewed = async (note: string, who = 'acme.ada') =>
   (await actions.previewAction({ action: 'ledger.add', params: { note } }, as(who))).previewId
 
 describe('preview', () => {
-  test('shows what would happen with the canonical parameters, for an hour at most, and touches nothing', async () => {
+  test('shows what would happen with the canonical parameters, for at most an hour, and changes nothing outside', async () => {
     const reply = await actions.previewAction({ action: 'ledger.add', params: { note: 'milk' } }, as('acme.ada'))
     expect(reply).toMatchObject({
       action: 'ledger.add',
@@ -92,14 +92,14 @@ describe('preview', () => {
     expect(harness.ledger.effects).toEqual([])
   })
 
-  test('names every parameter that is wrong', async () => {
+  test('names every invalid parameter', async () => {
     const asked = actions.previewAction({ action: 'ledger.add', params: { note: 1, more: true } }, as('acme.ada'))
     await expect(asked).rejects.toMatchObject({ reason: 'INVALID_PARAMS', code: 'INVALID_ARGUMENT' })
     const { violations } = (await asked.catch((error: unknown) => error)) as { violations: { field: string }[] }
     expect(violations.map(({ field }) => field).sort()).toEqual(['params.more', 'params.note'])
   })
 
-  test('of an action that is not there is NOT_FOUND', async () => {
+  test('of an unknown action is NOT_FOUND', async () => {
     await expect(actions.previewAction({ action: 'nope', params: {} }, as('acme.ada'))).rejects.toMatchObject({ reason: 'UNKNOWN_ACTION' })
   })
 
@@ -116,7 +116,7 @@ describe('preview', () => {
 })
 
 describe('runs', () => {
-  test('are found by their workspace alone; elsewhere they do not exist', async () => {
+  test('are found only by their workspace; elsewhere they do not exist', async () => {
     const { runId } = await actions.executeAction({ previewId: await previewed('a'), idempotencyKey: randomUUID() }, as('acme.ada'))
     expect((await actions.getRun({ runId }, as('acme.bob'))).run).toMatchObject({ runId, status: 'success', actor: 'ada' })
     await expect(actions.getRun({ runId }, as('other.ada'))).rejects.toMatchObject({ reason: 'RUN_NOT_FOUND', code: 'NOT_FOUND' })
@@ -164,7 +164,7 @@ describe('runs', () => {
     }
   })
 
-  test('show nobody the secrets in their parameters, nor where the other side repeats them', async () => {
+  test('never show the secrets in their parameters, nor where the other side repeats them', async () => {
     const asked = { action: 'echo.headers', params: { headers: { Authorization: 'Bearer not-to-be-seen' } } }
     const { previewId } = await actions.previewAction(asked, as('acme.ada'))
     const { runId } = await actions.executeAction({ previewId, idempotencyKey: undefined }, as('acme.ada'))
@@ -178,7 +178,7 @@ describe('runs', () => {
     expect(shown[1]).toMatchObject({ run: { params, result: { response: 'you sent [redacted]' }, withheld: '' } })
   })
 
-  test('are listed page by page, and a token that is no page token is refused by name', async () => {
+  test('are listed page by page, and an invalid page token is rejected by name', async () => {
     const made: string[] = []
     for (const note of ['a', 'b', 'c']) {
       made.unshift(
@@ -199,7 +199,7 @@ describe('runs', () => {
   })
 })
 
-test('what is done is told to the audit log under the caller, its key, its address and the ids of the call; a trace that somebody outside claims is not taken', async () => {
+test('acts are recorded under the caller, its key, its address and the ids of the call; a trace that an outside caller claims is not used', async () => {
   const context = as('audited.ada')
   const { previewId } = await actions.previewAction({ action: 'ledger.add', params: { note: 'x' } }, context)
   const { runId } = await actions.executeAction({ previewId, idempotencyKey: undefined }, context)
@@ -213,7 +213,7 @@ test('what is done is told to the audit log under the caller, its key, its addre
   ])
 })
 
-test('switched off, every call says so', async () => {
+test('disabled, every call says so', async () => {
   const off = (await serve(false)).actions
   const calls = [
     off.listActions({}, as('acme.ada')),

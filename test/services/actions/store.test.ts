@@ -8,7 +8,7 @@ import { StoreStage, beginOf, event, params } from './store-harness.ts'
 const harness = new StoreStage()
 
 describe('previews', () => {
-  test('a preview is found by its workspace alone, with whose it is and the very bytes that were stored', async () => {
+  test('a preview is found only by its workspace, with its owner and exactly the stored bytes', async () => {
     const id = await harness.preview()
     expect(await harness.store.findPreview(id, 'acme')).toMatchObject({ params, actor: 'ada', expired: false })
     expect(await harness.store.findPreview(id, 'other')).toBeUndefined()
@@ -19,7 +19,7 @@ describe('previews', () => {
     expect((await harness.store.findPreview(id, 'acme'))?.expired).toBe(true)
   })
 
-  test('an id that is no UUID is not found and not an error', async () => {
+  test('an id that is not a UUID is not found, which is not an error', async () => {
     for (const id of ['expired-or-invalid', '', "'; DROP TABLE previews; --", 'x'.repeat(128)]) {
       expect(await harness.store.findPreview(id, 'acme')).toBeUndefined()
     }
@@ -64,14 +64,14 @@ describe('begin', () => {
     expect([first.outcome, again.outcome]).toEqual(['begun', 'begun'])
   })
 
-  test('repeated by the same attempt after somebody took the run over, it has not begun', async () => {
+  test('repeated by the same attempt after a takeover, it has not begun', async () => {
     const ask = beginOf(await harness.preview(), { leaseMs: -1000 })
     await harness.store.begin(ask)
     await harness.claimExpired()
     expect(await harness.store.begin(ask)).toMatchObject({ outcome: 'run-exists', run: { epoch: 2 } })
   })
 
-  test('repeated by the same attempt after its lease ran out, it has not begun: the reconciler may be on its way', async () => {
+  test('repeated by the same attempt after its lease expired, it has not begun: the reconciler may be at work', async () => {
     const ask = beginOf(await harness.preview(), { leaseMs: -1 })
     await harness.store.begin(ask)
     expect((await harness.store.begin(ask)).outcome).toBe('run-exists')
@@ -91,8 +91,8 @@ describe('begin', () => {
   })
 })
 
-describe('a run under way', () => {
-  test('is written to only by its current epoch', async () => {
+describe('a run in progress', () => {
+  test('is written only by its current epoch', async () => {
     const run = await harness.begun({ leaseMs: -1000 })
     const taken = (await harness.claimExpired()).find((each) => each.runId === run.runId)
     expect(taken?.epoch).toBe(2)
@@ -116,20 +116,20 @@ describe('a run under way', () => {
     expect(await harness.store.findRun(run.runId)).toMatchObject({ status: 'failed', error: 'X: no', errorReason: 'X' })
   })
 
-  test('is not taken while its lease holds, or from its own process', async () => {
+  test('is not taken over while its lease is valid, or by its own process', async () => {
     const [held, own] = [await harness.begun(), await harness.begun({ leaseMs: -60_000 })]
     const taken = await harness.store.claimExpiredRuns({ limit: 100, leaseMs: 60_000, gapMs: 20_000, except: [own.runId] })
     const ids = taken.map((run) => run.runId)
     for (const run of [held, own]) expect(ids).not.toContain(run.runId)
   })
 
-  test('is taken by one taker however many look', async () => {
+  test('is taken over by one process, however many look', async () => {
     const run = await harness.begun({ leaseMs: -120_000 })
     const takers = await Promise.all(Array.from({ length: 8 }, () => harness.claimExpired()))
     expect(takers.flat().filter((each) => each.runId === run.runId)).toHaveLength(1)
   })
 
-  test('is passed over, not waited for, while another taker is at it', async () => {
+  test('is skipped, not waited for, while another process takes it over', async () => {
     const run = await harness.begun({ leaseMs: -120_000 })
     const other = await harness.database.pool.connect()
     try {
@@ -143,7 +143,7 @@ describe('a run under way', () => {
     }
   })
 
-  test('keeps results that hold any text a receiver may send', async () => {
+  test('keeps results with any text that a receiver may send', async () => {
     const run = await harness.begun()
     const result = { response: 'nul \u0000, quote ", \u{1F600}, \u2028' }
     await harness.store.endRun({
@@ -160,7 +160,7 @@ describe('a run under way', () => {
 })
 
 describe('the outbox', () => {
-  test('has a row for every end, due after the first telling had its time, and until it is told', async () => {
+  test('has a row for every end, due after the first notification had its time, and until it is delivered', async () => {
     const [soon, later] = [await harness.begun(), await harness.begun()]
     for (const [run, notifyAfterMs] of [
       [soon, -1],

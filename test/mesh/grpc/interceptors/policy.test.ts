@@ -71,7 +71,7 @@ afterAll(async () => {
 beforeEach(() => (handled = 0))
 
 describe('a method with a permission', () => {
-  test('lets a caller with it through, whether or not a peer carries the call', async () => {
+  test('admits a caller with it, whether or not a peer carries the call', async () => {
     for (const shown of [peerToken, null]) await connected(shown).actions.listActions({}, asCaller())
     await connected(null).actions.listActions({}, asCaller({ callerToken: reader }))
     expect(handled).toBe(3)
@@ -99,24 +99,24 @@ describe('a method with a permission', () => {
     await expect(call).rejects.toMatchObject({ message: expect.stringContaining('access.AccessService/Exchange') as string })
   })
 
-  test('refuses a caller who lacks it, and names it', async () => {
+  test('rejects a caller without it, and names it', async () => {
     const call = connected(null).actions.executeAction(requests.execute, asCaller({ callerToken: reader }))
     await expect(call).rejects.toMatchObject({ code: 'PERMISSION_DENIED', message: expect.stringContaining('actions:execute') })
   })
 
-  test('refuses a peer without a caller: to be a service is no permission', async () => {
+  test('rejects a peer without a caller: being a service is not a permission', async () => {
     await expect(connected(peerToken).actions.listActions({}, ownContext())).rejects.toMatchObject({ code: 'UNAUTHENTICATED' })
     expect(handled).toBe(0)
   })
 
-  test('tells nothing of the contract’s rules to who may not call it', async () => {
+  test('reveals nothing of the contract’s rules to a caller without access', async () => {
     const call = connected(null).actions.listRuns({ ...requests.listRuns, status: 'nonsense' }, ownContext())
     await expect(call).rejects.toMatchObject({ code: 'UNAUTHENTICATED', violations: [] })
   })
 })
 
 describe('a method for peers', () => {
-  test('lets a peer through, with a caller or without', async () => {
+  test('admits a peer, with a caller or without', async () => {
     await connected(peerToken).idempotency.complete(requests.complete, ownContext())
     await connected(peerToken).idempotency.complete(requests.complete, asCaller())
     expect(handled).toBe(2)
@@ -152,7 +152,7 @@ describe('a method for peers', () => {
 describe('an open method', () => {
   const exchange = methodOf('/relay.access.v1.AccessService/Exchange')
 
-  test('lets anybody through, and knows a peer that shows itself', async () => {
+  test('admits anyone, and recognises a peer that proves itself', async () => {
     expect(exchange).toMatchObject({ open: true, permission: undefined, peers: [] })
     expect(await decided(exchange, {})).toBe('through')
     expect(await decided(exchange, { callerToken: 'whatever' })).toBe('through')
@@ -161,12 +161,12 @@ describe('an open method', () => {
     expect(call.peer).toBe('gateway')
   })
 
-  test('refuses who shows a proof that proves nothing', async () => {
+  test('rejects an invalid proof', async () => {
     await expect(decided(exchange, { peer: 'nobody' })).rejects.toMatchObject({ code: 'UNAUTHENTICATED', message: notProven })
   })
 })
 
-test('who was seen before is let through without waiting for anything', () => {
+test('known credentials are admitted synchronously', () => {
   const known = { workspace: 'acme', actor: 'ann', keyId: 'k', may: () => true }
   const through: string[] = []
   for (const path of ['/relay.actions.v1.ActionsService/ListActions', '/relay.idempotency.v1.IdempotencyService/Complete']) {

@@ -51,11 +51,11 @@ const violations = async (response: Promise<unknown>) => {
 }
 
 describe('a request', () => {
-  test('that keeps the contract’s rules reaches its handler', async () => {
+  test('that follows the contract’s rules reaches its handler', async () => {
     expect(await client.idempotency.claim(claim(), ownContext())).toEqual({ outcome: { $case: 'absent', value: {} } })
   })
 
-  test('that breaks several is refused with every field that is wrong, by its name in the contract', async () => {
+  test('that breaks several is rejected with every wrong field, by its name in the contract', async () => {
     const wrong = {
       ...claim(),
       key: { workspace: '', keyKind: 'Not This', key: 'k'.repeat(256) },
@@ -75,7 +75,7 @@ describe('a request', () => {
     for (const { description } of found) expect(description).not.toBe('')
   })
 
-  test('without a required message is refused', async () => {
+  test('without a required message is rejected', async () => {
     expect(await violations(client.idempotency.claim({ ...claim(), key: undefined }, ownContext()))).toMatchObject([{ field: 'key' }])
   })
 
@@ -100,7 +100,7 @@ describe('a request', () => {
   })
 })
 
-describe('bytes that are no message of the contract', () => {
+describe('bytes that are not a message of the contract', () => {
   const preview = '/relay.actions.v1.ActionsService/PreviewAction'
   const sent = (bytes: Uint8Array) => rawCall(server.port, preview, frame(bytes), { authorization: `Bearer ${callerToken}` })
 
@@ -128,14 +128,14 @@ describe('bytes that are no message of the contract', () => {
     return Buffer.from([...bytes, value])
   }
 
-  test('are refused as the caller’s mistake', async () => {
+  test('are rejected as the caller’s mistake', async () => {
     for (const bytes of [Buffer.of(0xff), Buffer.of(0x0a, 0x7f, 0x61), Buffer.of(0x07), Buffer.alloc(100, 0x0b)]) {
       expect(await sent(bytes)).toMatchObject({ status: 3, message: 'The request is not a message of this contract.' })
     }
     expect(server.lines.some(({ level }) => level === 'error')).toBe(false)
   })
 
-  test('nested a hundred thousand levels deep are refused, and the process lives', async () => {
+  test('nested a hundred thousand levels deep are rejected, and the process lives', async () => {
     const shallow = PreviewActionRequest.decode(nested(3))
     expect(shallow).toMatchObject({ action: 'a', params: { x: [[[undefined]]] } })
     const deep = nested(100_000)
@@ -145,7 +145,7 @@ describe('bytes that are no message of the contract', () => {
     await client.actions.listActions({}, asCaller())
   })
 
-  test('never count as our failure, whatever they are', () => {
+  test('never count as our failure', () => {
     const input = methodOf(preview).descriptor.input
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {

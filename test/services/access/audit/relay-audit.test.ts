@@ -170,14 +170,11 @@ describe('relay-audit', () => {
     expect(stderr).not.toContain('wrong-pass')
   })
 
-  test.each([[['%j tolerates a reader that stops early', '--workspace', 'acme']], [['heads']], [['verify']]])(
-    '%j is content with nobody who reads on',
-    async (args) => {
-      const { child, ended, text } = startProcess(cli, { DATABASE_URL: log.urls.service, AUDIT_HMAC_KEY: secret }, args)
-      child.stdout!.destroy()
-      expect({ code: await ended, stderr: text.stderr }).toEqual({ code: 0, stderr: '' })
-    },
-  )
+  test.each([[['export', '--workspace', 'acme']], [['heads']], [['verify']]])('%j tolerates a reader that stops early', async (args) => {
+    const { child, ended, text } = startProcess(cli, { DATABASE_URL: log.urls.service, AUDIT_HMAC_KEY: secret }, args)
+    child.stdout!.destroy()
+    expect({ code: await ended, stderr: text.stderr }).toEqual({ code: 0, stderr: '' })
+  })
 
   test('--help lists every command and variable', async () => {
     const { code, stdout } = await run(['--help'])

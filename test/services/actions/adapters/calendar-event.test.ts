@@ -16,7 +16,7 @@ const now = Date.parse('2026-11-23T12:00:00Z')
 const warnings = (part: object = {}, account: string | undefined = 'ada@example.com') => eventWarnings(event(part), account, now)
 
 describe('an event', () => {
-  test('is taken with as little as a title, a start and an end', () => {
+  test('needs only a title, a start and an end', () => {
     expect(event()).toEqual({ ...meeting, attendees: [] })
   })
 
@@ -76,7 +76,7 @@ describe('an event', () => {
     expect(eventSummary(old, undefined, '')).toMatch(/^When: .*\b0050, 10:00 to 11:00 \(America\/New_York/m)
   })
 
-  test('is the same event once it was shown', () => {
+  test('is the same event after it was shown', () => {
     const time = fc.record({
       date_time: fc
         .date({ min: new Date('2000-01-01'), max: new Date('2050-01-01'), noInvalidDate: true })
@@ -100,7 +100,7 @@ describe('an event', () => {
 describe('its summary', () => {
   const summary = (part: object) => eventSummary(event(part), 'ada@example.com', 'They are told.').split('\n')
 
-  test('says what, when in which zone, where, who is invited, and that they are told', () => {
+  test('says what, when in which zone, where, who is invited, and that they are notified', () => {
     expect(
       summary({
         location: 'Room 1',
@@ -119,7 +119,7 @@ describe('its summary', () => {
     ])
   })
 
-  test('says that nobody is invited, and that no account is there yet', () => {
+  test('says that no one is invited, and that no account is connected yet', () => {
     expect(eventSummary(event(), undefined, 'They are told.')).toBe(
       [
         'Create the event "Plan" in the calendar of the account that is yet to be connected',
@@ -157,7 +157,7 @@ describe('its summary', () => {
 })
 
 describe('its warnings', () => {
-  test('are none of an ordinary one', () => {
+  test('are empty for an ordinary event', () => {
     expect(warnings({ attendees: ['bob@example.com'] })).toEqual([])
   })
 
@@ -197,14 +197,14 @@ describe('its warnings', () => {
     expect(warnings(part)).toEqual([typeof warning === 'string' ? warning : expect.stringMatching(warning)])
   })
 
-  test('are not of a day that goes on somewhere on Earth', () => {
+  test('do not concern a day that is still current somewhere on Earth', () => {
     expect(warnings({ start: { date: '2026-11-23' }, end: { date: '2026-11-24' } })).toEqual([])
     expect(
       eventWarnings(event({ start: { date: '2026-11-22' }, end: { date: '2026-11-23' } }), undefined, Date.parse('2026-11-23T11:59:00Z')),
     ).toEqual([])
   })
 
-  test('are not of guests where nobody knows who is outside', () => {
+  test('do not concern guests if it is unknown who is external', () => {
     expect(eventWarnings(event({ attendees: ['eve@example.net'] }), undefined, now)).toEqual([])
   })
 })

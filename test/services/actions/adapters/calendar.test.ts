@@ -52,7 +52,7 @@ describe.each(providers)('an event in the calendar of $name', (provider) => {
   const expectEnded = (outcome: Parameters<typeof expectError>[0], status: 'failed' | 'unknown', reason: string) =>
     expectError(outcome, status, reason, calendarReasons)
 
-  test('is made once, and its attendees are invited once', async () => {
+  test('is created once, and its attendees are invited once', async () => {
     const { api, adapter, event, asked } = await openHarness(provider)
     expect(await driven(adapter, event, new Life())).toMatchObject({
       status: 'success',
@@ -62,7 +62,7 @@ describe.each(providers)('an event in the calendar of $name', (provider) => {
     expect(api.invitations).toEqual(['bob@example.com', 'eve@example.net'])
   })
 
-  test('of the year 50 is made in the year 50, at the time that the clocks there show', async () => {
+  test('of the year 50 is created in the year 50, at the local time of that year', async () => {
     const { api, adapter } = await openHarness(provider)
     const at = (hour: string) => ({ date_time: `0050-06-01T${hour}:00`, time_zone: 'America/New_York' })
     const event = await stored(adapter, { ...meeting, start: at('10'), end: at('11') })
@@ -71,7 +71,7 @@ describe.each(providers)('an event in the calendar of $name', (provider) => {
     expect([...api.events.values()]).toMatchObject([{ start: { dateTime: '0050-06-01T10:00:00', timeZone: 'America/New_York' } }])
   })
 
-  test('that starts within an hour that the clocks skip is refused by the name of the change, where it ends by its end', async () => {
+  test('that starts within an hour that the clocks skip is rejected with the name of the change, if its end does not fit', async () => {
     const { adapter } = await openHarness(provider)
     const at = (time: string) => ({ date_time: `2030-03-10T${time}`, time_zone: 'America/New_York' })
     const parsed = adapter.params.safeParse({ ...meeting, start: at('02:30'), end: at('03:15') })
@@ -80,7 +80,7 @@ describe.each(providers)('an event in the calendar of $name', (provider) => {
     expect(shown.start).toEqual(at('03:30:00'))
   })
 
-  test('is made also where the token has just ceased to be good', async () => {
+  test('is created even if the token has just expired', async () => {
     const { api, adapter, event } = await openHarness(provider)
     api.tokens.delete('token-1')
     api.tokens.add('token-2')
@@ -101,7 +101,7 @@ describe.each(providers)('an event in the calendar of $name', (provider) => {
     expect([api.events.size, asked()]).toEqual([0, faults.length])
   })
 
-  test('is known not to be made where nobody can be reached', async () => {
+  test('is certainly not created if no connection is possible', async () => {
     const { api, adapter, event } = await openHarness(provider)
     await api.close()
     expect(expectEnded(await driven(adapter, event, new Life()), 'failed', 'PROVIDER_UNREACHABLE')).toContain('No event was made')
@@ -118,7 +118,7 @@ describe.each(providers)('an event in the calendar of $name', (provider) => {
     expect([api.events.size, asked()]).toEqual([1, 1])
   })
 
-  test('is found where it appears only after the answer was given up', async () => {
+  test('is found if it appears only after the response was given up', async () => {
     const { api, adapter, event, insert, find } = await openHarness(provider, { timeoutMs: 600, pollIntervalMs: [0, 1, 500] })
     api.inject(insert, { held: api.called(find, 2) })
     expect(await driven(adapter, event, new Life())).toMatchObject({ status: 'success' })
@@ -135,7 +135,7 @@ describe.each(providers)('an event in the calendar of $name', (provider) => {
     expect(asked()).toBe(1)
   })
 
-  test('is made by the next holder where the first was lost before anything', async () => {
+  test('is created by the next owner if the first was lost before any request', async () => {
     const { api, adapter, event, asked } = await openHarness(provider)
     expect(await driven(adapter, event, new Life(), ['before the point'])).toMatchObject({ status: 'success' })
     expect([api.events.size, asked()]).toEqual([1, 1])
@@ -150,14 +150,14 @@ describe.each(providers)('an event in the calendar of $name', (provider) => {
     },
   )
 
-  test('is known not to be made where it is not there long after a crash', async () => {
+  test('is certainly not created if it does not exist long after a crash', async () => {
     const { adapter, event } = await openHarness(provider)
     const life = new Life()
     await expect(adapter.execute(event, life.attempt('before the effect'))).rejects.toThrow('before the effect')
     expectEnded(await adapter.reconcile(event, life.attempt(undefined, { recordedAgoMs: 11 * 60_000 })), 'failed', 'EVENT_NOT_MADE')
   })
 
-  test('is not said to be not made because the clocks of two replicas differ: how long ago it was asked for is the store’s to say', async () => {
+  test('is not reported as missing because the clocks of two replicas differ: the store’s clock decides how long ago it was requested', async () => {
     let time = Date.parse('2029-01-01T00:00:00Z')
     const { adapter, event } = await openHarness(provider, { now: () => time })
     const life = new Life()
@@ -168,7 +168,7 @@ describe.each(providers)('an event in the calendar of $name', (provider) => {
     expectEnded(await adapter.reconcile(event, life.attempt()), 'unknown', 'EVENT_OUTCOME_LOST')
   })
 
-  test('is found by the next holder where the first was lost while it was made', async () => {
+  test('is found by the next owner if the first was lost during its creation', async () => {
     const { api, adapter, event, insert, asked } = await openHarness(provider)
     const [life, made] = [new Life(), Promise.withResolvers<void>()]
     api.inject(insert, { held: made.promise })
@@ -182,7 +182,7 @@ describe.each(providers)('an event in the calendar of $name', (provider) => {
     expect([api.events.size, asked(), api.invitations.length]).toEqual([1, 1, 2])
   })
 
-  test('is not asked for by a holder that has lost the run', async () => {
+  test('is not requested by an owner that has lost the run', async () => {
     const { adapter, event, asked } = await openHarness(provider)
     const life = new Life()
     const first = life.attempt()
@@ -191,7 +191,7 @@ describe.each(providers)('an event in the calendar of $name', (provider) => {
     expect(asked()).toBe(0)
   })
 
-  test('stays in doubt where it cannot be looked for', async () => {
+  test('stays in doubt if it cannot be looked up', async () => {
     const { api, adapter, event, find } = await openHarness(provider)
     const life = new Life()
     await expect(adapter.execute(event, life.attempt('before the effect'))).rejects.toThrow('before the effect')
@@ -201,7 +201,7 @@ describe.each(providers)('an event in the calendar of $name', (provider) => {
     )
   })
 
-  test('is called what it is, whatever goes wrong: never made twice, there after a success, not there after a failure', async () => {
+  test('has a true outcome, whatever goes wrong: never created twice, present after a success, absent after a failure', async () => {
     const fault = fc.constantFrom<Fault | undefined>(undefined, { status: 401 }, { status: 429 }, { status: 500 }, 'cut', 'answer lost', {
       instead: { status: 502 },
     })
@@ -232,7 +232,7 @@ describe.each(providers)('an event in the calendar of $name', (provider) => {
   })
 })
 
-describe('what is sent', () => {
+describe('the request', () => {
   test('to Google is the event under an id of ours, with its zone and its offset', async () => {
     const { api, adapter, event } = await openHarness(providers[0]!)
     await driven(adapter, event, new Life())
@@ -250,7 +250,7 @@ describe('what is sent', () => {
     expect(eventIdOf(runId)).toMatch(/^[0-9a-v]{5,1024}$/)
   })
 
-  test('to Graph is the event under a transaction id of ours, asking for an id that stays', async () => {
+  test('to Graph is the event under a transaction id of ours, with an immutable id requested', async () => {
     const { api, adapter, event } = await openHarness(providers[1]!)
     await driven(adapter, event, new Life())
     const [call] = api.calls
@@ -270,7 +270,7 @@ describe('what is sent', () => {
     })
   })
 
-  test.each(providers)('to $name are whole days as days', async (provider) => {
+  test.each(providers)('to $name has whole days as days', async (provider) => {
     const { api, adapter } = await openHarness(provider)
     const days = { title: 'Fair', start: { date: '2030-05-01' }, end: { date: '2030-05-03' } }
     expect(await driven(adapter, await stored(adapter, days), new Life())).toMatchObject({ status: 'success' })
@@ -292,7 +292,7 @@ describe('what is sent', () => {
   })
 })
 
-test('a preview asks no provider for anything, and shows the event that is made', async () => {
+test('a preview calls no provider, and shows the event that is created', async () => {
   for (const provider of providers) {
     const { api, adapter } = await openHarness(provider)
     const { params, summary } = await adapter.preview(adapter.params.parse(meeting), asking(connected({ account: 'ada@example.com' })))
@@ -303,7 +303,7 @@ test('a preview asks no provider for anything, and shows the event that is made'
   }
 })
 
-test('the parameters are published as a JSON Schema that names them all', () => {
+test('the published JSON Schema names all parameters', () => {
   const options = { connections: account(), baseUrl: new URL('http://127.0.0.1:9') }
   const [google, outlook] = new Catalog([googleCalendarAdapter(options), graphCalendarAdapter(options)]).list()
   expect(Object.keys(google?.paramsSchema['properties'] ?? {})).toEqual(['title', 'description', 'location', 'start', 'end', 'attendees'])
@@ -311,7 +311,7 @@ test('the parameters are published as a JSON Schema that names them all', () => 
   expect(outlook?.paramsSchema).toEqual(google?.paramsSchema)
 })
 
-test.each(providers)('a link of $name that is none is left out, and the event is there all the same', async (provider) => {
+test.each(providers)('an invalid link of $name is omitted, and the event exists all the same', async (provider) => {
   const { api, adapter, event, insert } = await openHarness(provider)
   const reply = { id: 'x', htmlLink: 'javascript:alert(1)', webLink: 'javascript:alert(1)' }
   api.inject(insert, { instead: { status: 200, body: reply } })

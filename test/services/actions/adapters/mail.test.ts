@@ -131,7 +131,7 @@ function expectAsShown(mail: Mail, raw: Buffer) {
 }
 
 describe('the bytes', () => {
-  test('say what was shown and nothing else, whatever is asked for, or it is refused', async () => {
+  test('say what was shown and nothing else, whatever is requested, or the request is rejected', async () => {
     let taken = 0
     await fc.assert(
       fc.asyncProperty(asked, async (json) => {
@@ -145,7 +145,7 @@ describe('the bytes', () => {
     expect(taken).toBeGreaterThan(100)
   })
 
-  test('of lines that are long, or look like the end of a part, are those of the text', async () => {
+  test('of long lines, or lines that look like the end of a part, are those of the text', async () => {
     const text = ['x'.repeat(5000), '.', '--', 'From here', ' =20', 'ü'.repeat(2000), 'trailing  ', '\t', ''].join('\n')
     const mail = mailParams.parse({
       ...base,
@@ -159,7 +159,7 @@ describe('the bytes', () => {
     expectAsShown(around, await compose(around, { ...stamp, runId: '3a033cc1-0000-4000-8000-000000000002' }))
   })
 
-  test('arrive as they were shown at a program of somebody else, also where they look like encoded words', async () => {
+  test('arrive as they were shown in another program, even if they look like encoded words', async () => {
     await fc.assert(
       fc.asyncProperty(asked, async (json) => {
         const parsed = mailParams.safeParse(json)
@@ -206,7 +206,7 @@ describe('the bytes', () => {
     for (const word of words) expect(word).toMatch(/^=\?UTF-8\?B\?[A-Za-z0-9+/]+=*\?=$/)
   })
 
-  test('of a text file say its charset, so that what is beyond ASCII is read as it was written', async () => {
+  test('of a text file have its charset, so that non-ASCII text is read as it was written', async () => {
     const attachments = [
       { filename: 'a.csv', content_type: 'text/csv', content: base64('größe;1\n') },
       { filename: 'b.bin', content_type: 'application/octet-stream', content: base64('größe') },
@@ -218,7 +218,7 @@ describe('the bytes', () => {
     expect(await summarize(mail)).toContain('a.csv (text/csv; charset=utf-8, 10 bytes)')
   })
 
-  test('are the same for the same run, and carry its id and date', async () => {
+  test('are the same for the same run, and have its id and date', async () => {
     const mail = mailParams.parse({
       ...base,
       from: 'ada@example.com',
@@ -288,7 +288,7 @@ describe('parameters', () => {
     expect(parsed.error?.issues.map(({ path }) => path.join('.'))).toContain(field)
   })
 
-  test('refuse an international address with what to write instead', () => {
+  test('reject an international address with what to write instead', () => {
     const said = (to: unknown) => mailParams.safeParse({ ...base, to: [to] }).error?.issues[0]?.message
     const sentence = 'has an international domain: write it in its ASCII form, ada@xn--bcher-kva.example, which is what is sent and shown'
     expect(said('ada@bücher.example')).toBe(sentence)
@@ -301,7 +301,7 @@ describe('parameters', () => {
     expect(taken.to).toEqual([{ address: 'ada@xn--bcher-kva.example' }])
   })
 
-  test('refuse files that are too large together though each alone is not', () => {
+  test('reject files that are too large together though each alone is not', () => {
     const half = { content_type: 'application/octet-stream', content: Buffer.alloc(maxAttachmentBytes / 2 + 1).toString('base64') }
     const files = (count: number) =>
       mailParams.safeParse({ ...base, attachments: Array.from({ length: count }, (_, index) => ({ ...half, filename: `${index}` })) })
@@ -309,7 +309,7 @@ describe('parameters', () => {
     expect([files(1), files(2)]).toEqual([true, false])
   })
 
-  test('come out as they go in again', () => {
+  test('are unchanged by a second validation', () => {
     const first = mailParams.parse({ ...base, cc: [{ address: 'a@example.com', name: 'A' }], text: 'a\r\nb' })
     expect(mailParams.parse(JSON.parse(JSON.stringify(first)))).toEqual(first)
     expect(recipientsOf(first)).toEqual([{ address: 'bob@example.com' }, { address: 'a@example.com', name: 'A' }])
@@ -353,7 +353,7 @@ test.each([
   else expect(found).toMatch(message)
 })
 
-test('the summary has the size of the very bytes', async () => {
+test('the summary has the size of the exact bytes', async () => {
   const mail = mailParams.parse({ ...base, from: 'ada@example.com' })
   expect(await summarize(mail)).toContain(`Size: ${(await compose(mail, stamp)).length} bytes`)
 })
@@ -366,7 +366,7 @@ test('warnings name what a person would overlook', () => {
   expect(warned({ bcc: ['x@sub.example.com'] })).toEqual(['Goes outside example.com: x@sub.example.com.'])
 })
 
-test('an account that is no address sends from nowhere', () => {
+test('an account whose name is not an address has no sender', () => {
   expect(senderOf('ada@example.com')).toEqual({ address: 'ada@example.com' })
   for (const account of [undefined, 'Ada', 'a@b', 'a@example.com\r\nX: y']) expect(senderOf(account)).toBeUndefined()
 })

@@ -60,7 +60,7 @@ const failure = async (call: Promise<unknown>): Promise<ApiFailure> => {
   return error as ApiFailure
 }
 
-test('a call is one request of JSON with the token, below the base URL', async () => {
+test('a call is one JSON request with the token, below the base URL', async () => {
   const { receiver, call } = await provider(() => ({ body: '{"ok":true}' }))
   expect(await call({ query: { q: 'a b&c' }, headers: { prefer: 'x' } })).toEqual({ status: 200, json: { ok: true } })
   const [sent] = receiver.deliveries
@@ -98,19 +98,19 @@ test.each<[string, ReceiverResponse, ApiFailure['kind'], string]>([
   expect(receiver.deliveries).toHaveLength(1)
 })
 
-test('the code of a refusal is repeated, and when to come back', async () => {
+test('the code of a rejection is reported, and when to retry', async () => {
   const body = '{"error":{"status":"RESOURCE_EXHAUSTED","errors":[{"reason":"userRateLimitExceeded"}]}}'
   const { call } = await provider(() => ({ status: 429, headers: { 'retry-after': '7' }, body }))
   expect(await failure(call())).toMatchObject({ message: 'google answered 429 (userRateLimitExceeded).', retryAfterMs: 7000 })
 })
 
-test('no answer in time is unclear', async () => {
+test('no response in time is unclear', async () => {
   const { receiver, call } = await provider(() => new Promise(() => undefined), { timeoutMs: 100 })
   expect(await failure(call())).toMatchObject({ kind: 'unclear', reason: 'PROVIDER_TIMEOUT' })
   expect(receiver.deliveries).toHaveLength(1)
 })
 
-test('a connection that was used before and is cut is not used to send again', async () => {
+test('a kept connection that is cut is not used to send again', async () => {
   const { receiver, call } = await provider((index) => (index === 0 ? { body: '{}' } : { drop: 'before' }))
   await call()
   // The connection is free again a turn after the answer was read.
@@ -121,21 +121,21 @@ test('a connection that was used before and is cut is not used to send again', a
 })
 
 describe('a 401', () => {
-  test('is answered once with a fresh token, naming the one that was refused', async () => {
+  test('leads to one more attempt with a fresh token, naming the rejected one', async () => {
     const { receiver, refused, call } = await provider((index) => (index === 0 ? { status: 401 } : { body: '{}' }))
     expect(await call()).toMatchObject({ status: 200 })
     expect(refused).toEqual([undefined, 'token-1'])
     expect(receiver.deliveries.map(({ headers }) => headers.authorization)).toEqual(['Bearer token-1', 'Bearer token-2'])
   })
 
-  test('twice is a refusal', async () => {
+  test('twice is a rejection', async () => {
     const { receiver, call } = await provider(() => ({ status: 401 }))
     expect(await failure(call())).toMatchObject({ kind: 'refused', reason: 'PROVIDER_UNAUTHORIZED' })
     expect(receiver.deliveries).toHaveLength(2)
   })
 })
 
-describe('what reads', () => {
+describe('a read', () => {
   test.each<[string, ReceiverResponse]>([
     ['503', { status: 503 }],
     ['429', { status: 429 }],
@@ -146,7 +146,7 @@ describe('what reads', () => {
     expect(receiver.deliveries).toHaveLength(3)
   })
 
-  test('is asked three times at the most, and never after an answer that is final', async () => {
+  test('is tried at most three times, and never after a final response', async () => {
     const { receiver, call } = await provider((index) => ({ status: index < 3 ? 503 : 404 }))
     const read = () => failure(call({ method: 'GET', json: undefined, effect: false }))
     expect(await read()).toMatchObject({ reason: 'PROVIDER_ERROR' })
@@ -157,7 +157,7 @@ describe('what reads', () => {
 })
 
 describe('nothing is sent', () => {
-  test('where nobody listens', async () => {
+  test('if nothing listens', async () => {
     const server = net.createServer().listen(0, '127.0.0.1')
     await once(server, 'listening')
     const { port } = server.address() as net.AddressInfo
@@ -171,7 +171,7 @@ describe('nothing is sent', () => {
     })
   })
 
-  test('without a connection, without a token, or once the run is stopped', async () => {
+  test('without a connection, without a token, or after the run was stopped', async () => {
     const { receiver, call } = await provider(() => ({}))
     expect(await failure(call({}, { connectionId: undefined }))).toMatchObject({ kind: 'not-sent', reason: 'CONNECTION_UNUSABLE' })
     expect(await failure(call({}, { signal: AbortSignal.abort() }))).toMatchObject({ kind: 'not-sent', reason: 'RUN_STOPPED' })
@@ -186,7 +186,7 @@ describe('nothing is sent', () => {
     expect(receiver.deliveries).toEqual([])
   })
 
-  test('by who no longer holds the run, also where that shows only after the token came', async () => {
+  test('by a process that no longer owns the run, even if that shows only after the token arrived', async () => {
     const { receiver, refused, call } = await provider(() => ({}))
     const gone = new Error('no longer held')
     const assertHeld = async () => {

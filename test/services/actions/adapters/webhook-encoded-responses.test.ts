@@ -3,7 +3,7 @@ import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:
 import { expect, test } from 'vitest'
 import { receive, send } from '../webhook-harness.ts'
 
-test('a request asks for no encoding', async () => {
+test('a request accepts no encoding', async () => {
   const receiver = await receive()
   await send({ url: receiver.url })
   expect(receiver.deliveries[0]!.headers['accept-encoding']).toBe('identity')
@@ -28,14 +28,14 @@ test.each([
   expect((await send({ url: receiver.url })).result).toMatchObject({ status_code: 200, response: expect.stringMatching(/^x*$/) })
 })
 
-test.each(['zstd', 'gzip, br', 'made\u0085up'])('of what is encoded as %j nothing is shown but that', async (coding) => {
+test.each(['zstd', 'gzip, br', 'made\u0085up'])('of a response encoded as %j only the encoding is shown', async (coding) => {
   const receiver = await receive({ respond: () => ({ headers: { 'content-encoding': coding }, body: Buffer.from([1, 2, 3]) }) })
   const { result } = await send({ url: receiver.url })
   expect(result).toMatchObject({ status_code: 200, response: '', response_truncated: true })
   expect(result!['response_encoding']).toMatch(/^[^\p{Cc}]+$/u)
 })
 
-test('no control character is stored or shown, but tabs and line ends', async () => {
+test('no control character is stored or shown, except tabs and line ends', async () => {
   const all = Array.from({ length: 0xa0 }, (_, code) => String.fromCharCode(code)).join('')
   const receiver = await receive({ respond: () => ({ status: 500, body: `${all}\r\nnext\u202eline` }) })
   const outcome = await send({ url: receiver.url })

@@ -33,7 +33,7 @@ const before: [string, string[]][] = [
 ]
 
 describe.each(before)('after %s', (_, pieces) => {
-  test('a webhook ends by its final status', async () => {
+  test('a webhook has its final status', async () => {
     const server = await serve(() => [...pieces, final()])
     expect(await send({ url: server.url, body: { a: 1 } })).toEqual({
       status: 'success',
@@ -43,7 +43,7 @@ describe.each(before)('after %s', (_, pieces) => {
     expect(expectError(await send({ url: refusing.url }), 'failed', 'WEBHOOK_STATUS')).toBe('503: busy')
   })
 
-  test('a call to a provider ends by its final status, each time on one connection', async () => {
+  test('a call to a provider has its final status, each time on one connection', async () => {
     const server = await serve((index) => (index < 2 ? [...pieces, final()] : [pieces.join('') + final()]))
     const calling = call(server)
     for (let index = 0; index < 3; index++) {
@@ -76,7 +76,7 @@ test("wherever the network cuts them, the final response is read whole, and its 
   )
 })
 
-describe('a server that goes on and on', () => {
+describe('a server that never ends', () => {
   const endless = () => {
     function* more() {
       for (;;) yield interim(100, `x: ${'y'.repeat(1000)}\r\n`)
@@ -91,19 +91,19 @@ describe('a server that goes on and on', () => {
     await expect(call(server, 600_000)()).rejects.toMatchObject({ kind: 'unclear', reason: 'PROVIDER_HEADERS_TOO_LARGE' })
   })
 
-  test('with one interim response that does not end is left too', async () => {
+  test('with one endless interim response is left too', async () => {
     const server = await serve(() => [`HTTP/1.1 100 Continue\r\nx: ${'a'.repeat(200_000)}`])
     expectError(await send({ url: server.url }, { timeoutMs: 600_000 }), 'unknown', 'WEBHOOK_HEADERS_TOO_LARGE')
   })
 
-  test('with interim responses and then nothing is waited for no longer than for any other', async () => {
+  test('with interim responses and then silence is waited for no longer than any other', async () => {
     const server = await serve(() => [interim(100), interim(102)])
     expectError(await send({ url: server.url }, { timeoutMs: 100 }), 'unknown', 'WEBHOOK_TIMEOUT')
     await expect(call(server, 100)()).rejects.toMatchObject({ kind: 'unclear', reason: 'PROVIDER_TIMEOUT' })
   })
 })
 
-test('an interim response and a cut leave the outcome open', async () => {
+test('an interim response and a cut leave the outcome unknown', async () => {
   const server = await serve(() => [interim(100)])
   const outcome = send({ url: server.url })
   await expect.poll(() => server.requests.length).toBe(1)
@@ -111,7 +111,7 @@ test('an interim response and a cut leave the outcome open', async () => {
   expectError(await outcome, 'unknown', 'WEBHOOK_CONNECTION_LOST')
 })
 
-test('what a provider sends unasked on a connection that rests ends it, and is no answer to the next call', async () => {
+test('what a provider sends on an idle connection ends it, and is not a response to the next call', async () => {
   const server = await serve((index) => (index === 0 ? [final() + final('{"forged":true}')] : [final()]))
   const calling = call(server)
   // Either the forged one shows at once, or the connection is given up: never is it the answer to another call.

@@ -16,7 +16,7 @@ describe('a preview', () => {
     return webhook.preview(webhook.params.parse(json), previewing())
   }
 
-  test('shows the request as clients have always been shown it', async () => {
+  test('shows the request in the form that clients know', async () => {
     expect(await preview({ url: 'https://example.com/hook', method: 'POST', body: { test: 'hello' } })).toEqual({
       params: { url: 'https://example.com/hook', method: 'POST', body: { test: 'hello' } },
       summary: 'Send POST request to https://example.com/hook\nRequest will be signed with X-Signature header.',
@@ -50,7 +50,7 @@ describe('a preview', () => {
     expect((await preview({ url: 'https://example.com/', redeliver_after_crash: false })).summary.split('\n')).toHaveLength(2)
   })
 
-  test('warns of plain http, of what is not sent, and of a target that the configuration allows', async () => {
+  test('warns of plain http, of parts that are not sent, and of a target that only the configuration allows', async () => {
     const { warnings } = await preview({ url: 'http://127.0.0.1:9/#part' }, { policy: loopback })
     expect(warnings).toEqual([
       'What follows the # is not sent.',
@@ -69,7 +69,7 @@ describe('a preview', () => {
   })
 
   const refused = ['http://localhost:8080/', 'http://169.254.169.254/', 'https://a:b@example.com/', 'https://example.com\nX: y']
-  test.each(refused)('of %j is refused', async (url) => {
+  test.each(refused)('of %j is rejected', async (url) => {
     await expect(preview({ url })).rejects.toMatchObject({ reason: 'TARGET_REFUSED', violations: [{ field: 'params.url' }] })
     await expect(preview({}, { defaultUrl: url })).rejects.toMatchObject({ reason: 'TARGET_REFUSED' })
   })
@@ -128,7 +128,7 @@ describe('a request', () => {
     expect(new Webhook(`whsec_${key.toString('base64')}`).verify(body, headers as Record<string, string>)).toBe('text')
   })
 
-  test('is signed with the older key and the newer one during an overlap: with the older one where there is but one value', async () => {
+  test('is signed with the older and the newer key during an overlap: with the older one where there is only one value', async () => {
     const receiver = await receive()
     const [newest, previous] = ['the newer key', 'the older key'].map((text) => createSecretKey(text, 'utf8'))
     await send({ url: receiver.url, body: 'text' }, { signingKeys: async () => ({ newest: newest!, previous }) })
@@ -139,7 +139,7 @@ describe('a request', () => {
     }
   })
 
-  test('is not sent while it is not known which key signs', async () => {
+  test('is not sent while the signing key is unknown', async () => {
     const receiver = await receive()
     const signingKeys = (_: string, signal: AbortSignal) => new SignatureStates().whenKnown(signal) as Promise<never>
     const outcome = await send({ url: receiver.url }, { signingKeys, timeoutMs: 50 })
@@ -164,7 +164,7 @@ describe('a request', () => {
     expect(receiver.deliveries[0]!.body.toString()).toBe('null')
   })
 
-  test('goes over TLS to the name it was given', async () => {
+  test('goes over TLS to its host name', async () => {
     const certificate = selfSignedCertificate('hook.example')
     const receiver = await receive({ tls: certificate })
     const url = `https://hook.example:${receiver.port}/`
@@ -181,7 +181,7 @@ describe('a request', () => {
     expect(receiver.deliveries.map(({ headers }) => headers.host)).toEqual([`hook.example:${receiver.port}`])
   })
 
-  test('is not sent when the run is no longer held', async () => {
+  test('is not sent if the run is no longer owned', async () => {
     const receiver = await receive()
     const assertHeld = async () => {
       throw new Error('no longer held')
@@ -191,7 +191,7 @@ describe('a request', () => {
     expect(receiver.deliveries).toHaveLength(1)
   })
 
-  test('has its whole time for an answer, and a connection that is new, however long its lease was waited for', async () => {
+  test('has its whole time for a response, and a new connection, however long the lease was waited for', async () => {
     const receiver = await receive({ respond: () => pause(500, {}) })
     let asked = 0
     // Held at first; renewed only after a while once the connection stands.

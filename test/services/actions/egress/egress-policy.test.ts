@@ -45,7 +45,7 @@ const specialBlocks: readonly (readonly [block: string, first: string, last: str
 ]
 
 describe('an address', () => {
-  test.each(specialBlocks)('in %s is refused from the first to the last', (_block, first, last) => {
+  test.each(specialBlocks)('in %s is rejected from the first to the last', (_block, first, last) => {
     expect(checkAddress(first, publicOnly)).toBeTypeOf('string')
     expect(checkAddress(last, publicOnly)).toBeTypeOf('string')
   })
@@ -97,13 +97,13 @@ describe('an address', () => {
     expect(checkAddress(address, publicOnly)).toBeTypeOf('string')
   })
 
-  test('is called what it is', () => {
+  test('is described as what it is', () => {
     expect(checkAddress('127.0.0.1', publicOnly)).toBe('a loopback address')
     expect(checkAddress('169.254.169.254', publicOnly)).toBe('a link-local address')
     expect(checkAddress('::ffff:127.0.0.1', publicOnly)).toBe('an IPv4 address inside of an IPv6 one')
   })
 
-  test('is let through where a configured block holds it, and nowhere beside', () => {
+  test('is allowed within a configured block, and nowhere beside it', () => {
     expect(checkAddress('127.8.9.10', loopback)).toBeUndefined()
     expect(checkAddress('::1', loopback)).toBeUndefined()
     expect(checkAddress('10.0.0.1', loopback)).toBe('a private address')
@@ -248,7 +248,7 @@ const badTargets = [
 ]
 
 describe('a target', () => {
-  test('is refused in every spelling of what is not public', () => {
+  test('is rejected in every spelling of a non-public address', () => {
     expect(badTargets.filter((text) => typeof parseTarget(text, publicOnly) !== 'string')).toEqual([])
     expect(new Set(badTargets).size).toBeGreaterThan(100)
   })
@@ -270,7 +270,7 @@ describe('a target', () => {
     expect(parseTarget(text, publicOnly)).toMatchObject({ host, port })
   })
 
-  test('on loopback is let through only where loopback is configured', () => {
+  test('on loopback is allowed only if loopback is configured', () => {
     for (const text of ['http://127.1:99/', 'http://[::1]/', 'http://localhost/', 'http://LOCALHOST./']) {
       expect(parseTarget(text, loopback)).toBeTypeOf('object')
       expect(parseTarget(text, publicOnly)).toBeTypeOf('string')
@@ -279,7 +279,7 @@ describe('a target', () => {
     expect(parseTarget('http://[::ffff:127.0.0.1]/', loopback)).toBe('leads to an IPv4 address inside of an IPv6 one.')
   })
 
-  test('that is refused is told why', () => {
+  test('that is rejected says why', () => {
     expect(parseTarget('http://localhost/', publicOnly)).toBe('leads to a name that is never public.')
     expect(parseTarget('http://a:b@example.com/', publicOnly)).toBe('must hold no user name or password.')
     expect(parseTarget('ftp://example.com/', publicOnly)).toBe('must begin with http:// or https:// and a host.')

@@ -32,7 +32,7 @@ test.each<[string, ReceiverResponse, string]>([
   expect(await read('webhook_attempt_seconds_count', 'service')).toEqual({ tested: 1 })
 })
 
-test('a delivery that finds nobody is counted, one that another holder must make is not', async () => {
+test('a delivery without a connection is counted, one that another owner must make is not', async () => {
   const { delivery, read } = counting()
   const webhook = adapter({ count: delivery })
   await webhook.execute(await stored(webhook, { url: 'http://127.0.0.1:1/' }), run())

@@ -69,7 +69,7 @@ describe('the check for a preview', () => {
     })
   })
 
-  test('refuses a name when one address among good ones is not public, and does not say which', async () => {
+  test('rejects a name if one address among good ones is not public, without naming it', async () => {
     const { check } = outgoing({ policy: publicOnly, lookup: resolvesTo('93.184.216.34', '10.20.30.40', '2606:4700::1111') })
     const error = await check('https://hook.example/', workspace, never).then(
       () => undefined,
@@ -79,7 +79,7 @@ describe('the check for a preview', () => {
     expect(JSON.stringify(error)).not.toContain('10.20.30.40')
   })
 
-  test('lets a name through whose addresses are all public', async () => {
+  test('allows a name whose addresses are all public', async () => {
     const { check } = outgoing({ policy: publicOnly, lookup: resolvesTo('93.184.216.34', '2606:4700::1111') })
     expect(await check('https://hook.example/', workspace, never)).toMatchObject({
       target: { host: 'hook.example', port: 443 },
@@ -111,7 +111,7 @@ describe('a DNS server that lies', () => {
     return outgoing({ policy: loopback, lookup: new NameResolver({ servers: [dns.address] }).lookup })
   }
 
-  test('leads nowhere that was not checked: not by one address among good ones, nor by another answer the next time', async () => {
+  test('leads only to checked addresses: not to one among good ones, nor to another one the next time', async () => {
     const { accepted, port } = await listen(net.createServer())
     let times = 0
     const turned = ({ type }: { type: string }) => (type === 'A' ? { A: [(times += 1) === 1 ? '127.0.0.1' : '10.0.0.1'], ttl: 0 } : {})
@@ -129,7 +129,7 @@ describe('a DNS server that lies', () => {
     expect(accepted).toHaveLength(0)
   })
 
-  test('or is silent keeps a preview no longer than a preview waits, and other targets not at all', async () => {
+  test('or is silent delays a preview no longer than its limit, and other targets not at all', async () => {
     const { port } = await listen(net.createServer())
     const { check, connect } = await fixture({ 'silent.example': 'silent', 'hook.example': { A: ['127.0.0.1'] } })
     const stopping = AbortSignal.timeout(300)
@@ -152,7 +152,7 @@ describe('a connection', () => {
     await expect.poll(() => accepted.length).toBe(1)
   })
 
-  test('goes to another of the checked addresses where the first does not answer', async () => {
+  test('goes to another of the checked addresses if the first does not respond', async () => {
     const { port } = await listen(net.createServer())
     const { connect } = outgoing({ policy: loopback, lookup: resolvesTo('127.0.0.2', '::1', '127.0.0.1') })
     const { socket } = await connect(`http://hook.example:${port}/`, workspace, never)
@@ -160,7 +160,7 @@ describe('a connection', () => {
     expect(socket.remoteAddress).toBe('127.0.0.1')
   })
 
-  test('is not made to a target that is refused, by address or by any address of its name', async () => {
+  test('is not opened to a rejected target, by address or by any address of its name', async () => {
     const { accepted, port } = await listen(net.createServer())
     const addresses = ['127.0.0.1', '127.1', '0x7f.1', '2130706433', '017700000001', '127。0。0。1', '[::ffff:7f00:1]']
     for (const host of [...addresses, 'localhost', 'localhost.', 'LOCALHOST', 'hook.example']) {
@@ -192,7 +192,7 @@ describe('a connection', () => {
     for (const [attempt, message] of expected) expect(await failure(attempt())).toMatchObject({ kind: 'failed', message })
   })
 
-  test('is given up when the signal says so: while resolving, while connecting, and before either', async () => {
+  test('is given up when the signal aborts: while resolving, while connecting, and before either', async () => {
     const { accepted, port } = await listen(net.createServer())
     const { connect } = outgoing({ policy: loopback, lookup: () => new Promise(() => undefined) })
     const [resolving, shaking] = [new AbortController(), new AbortController()]
@@ -212,7 +212,7 @@ describe('a connection', () => {
     expect((await failure(connect(`http://127.0.0.1:${port}/`, workspace, AbortSignal.abort()))).kind).toBe('stopped')
   })
 
-  test('over TLS asks for the name, though it goes to an address, and takes only a trusted certificate of that name', async () => {
+  test('over TLS sends the name, though it goes to an address, and accepts only a trusted certificate of that name', async () => {
     const certificate = selfSignedCertificate('hook.example')
     const names: unknown[] = []
     const server = tls.createServer(certificate, (socket) => names.push(socket.servername)).on('tlsClientError', () => undefined)
@@ -238,7 +238,7 @@ describe('a connection', () => {
   })
 })
 
-describe('a connection of a request that is recorded', () => {
+describe('a connection of a recorded request', () => {
   const spans = new SpanRecorder()
   beforeEach(() => setTracer(spans.recorder))
   afterEach(() => {
@@ -273,7 +273,7 @@ describe('a connection of a request that is recorded', () => {
     expect(await traced(`http://127.0.0.1:${port}/`, notFound)).toEqual([['connect', undefined, 1]])
   })
 
-  test('tells a handshake that fails from a connection that does', async () => {
+  test('distinguishes a failed handshake from a failed connection', async () => {
     const certificate = selfSignedCertificate('hook.example')
     const { port } = await listen(tls.createServer(certificate))
     expect(await traced(`https://hook.example:${port}/`, resolvesTo('127.0.0.1'))).toEqual([
@@ -285,11 +285,11 @@ describe('a connection of a request that is recorded', () => {
     expect(await traced('http://127.0.0.1:1/', notFound)).toEqual([['connect', 'ECONNREFUSED', 1]])
   })
 
-  test('says that there is no such name', async () => {
+  test('reports that there is no such name', async () => {
     expect(await traced('http://hook.example/', notFound)).toEqual([['dns lookup', 'ENOTFOUND', 1]])
   })
 
-  test('ends with the time that it has, in whichever step', async () => {
+  test('ends at its timeout, in any step', async () => {
     // It accepts, and never says a word of TLS.
     const { port } = await listen(net.createServer())
     expect(await traced(`https://hook.example:${port}/`, resolvesTo('127.0.0.1'), AbortSignal.timeout(200))).toEqual([

@@ -14,7 +14,7 @@ const refusal = (reason: string, metadata?: object) =>
   expect.objectContaining({ reason, ...(metadata && { metadata: expect.objectContaining(metadata) }) })
 
 describe('the key first', () => {
-  test('a finished result comes back for its key with an invalid preview_id', async () => {
+  test('a finished result is returned for its key with an invalid preview_id', async () => {
     const replica = harness.replica()
     const first = await execute(replica, await harness.preview(), 'k1')
     expect(first).toMatchObject({ replayed: false, run: { status: 'success' } })
@@ -23,14 +23,14 @@ describe('the key first', () => {
     expect(harness.ledger.effects).toHaveLength(1)
   })
 
-  test('an unknown key with an invalid preview is refused and claims nothing', async () => {
+  test('an unknown key with an invalid preview is rejected and claims nothing', async () => {
     const replica = harness.replica()
     await expect(execute(replica, 'expired-or-invalid', 'k1')).rejects.toEqual(refusal('PREVIEW_INVALID'))
     // The key is still free for a preview that is good.
     expect(await execute(replica, await harness.preview(), 'k1')).toMatchObject({ replayed: false })
   })
 
-  test('a finished result comes back although its provider was switched off since', async () => {
+  test('a finished result is returned although its provider was disabled since', async () => {
     const replica = harness.replica()
     const previewId = await harness.preview()
     const { run } = await execute(replica, previewId, 'k1')
@@ -39,7 +39,7 @@ describe('the key first', () => {
     await expect(execute(replica, previewId, 'k2')).rejects.toEqual(refusal('ACTION_UNAVAILABLE'))
   })
 
-  test('a key reused with a valid preview of something else is refused, while in flight and afterwards', async () => {
+  test('a key reused with a valid preview of something else is rejected, while in flight and afterwards', async () => {
     const replica = harness.replica()
     const hold = latch()
     harness.ledger.onExecute = async (_run, effect) => {
@@ -57,7 +57,7 @@ describe('the key first', () => {
     expect(harness.ledger.effects).toHaveLength(1)
   })
 
-  test('a key with another preview of the very same thing is answered from its run', async () => {
+  test('a key with another preview of exactly the same thing returns its run', async () => {
     const replica = harness.replica()
     const { run } = await execute(replica, await harness.preview('milk'), 'k1')
     expect(await execute(replica, await harness.preview('milk'), 'k1')).toMatchObject({ replayed: true, run: { runId: run.runId } })
@@ -95,7 +95,7 @@ describe('the key first', () => {
     expect(harness.ledger.effects).toEqual([run.runId])
   })
 
-  test('a key reused with a preview that is refused is answered where that asks for the same', async () => {
+  test('a key reused with a rejected preview is answered if that requests the same', async () => {
     const replica = harness.replica()
     const { run } = await execute(replica, await harness.preview('milk'), 'k1')
     const hers = await harness.preview('milk', { actor: 'eve' })
@@ -129,7 +129,7 @@ describe('one preview runs at most once', () => {
     expect(harness.ledger.effects).toEqual([])
   })
 
-  test('a hundred at once with one key on two replicas make one effect and one run', async () => {
+  test('a hundred concurrent calls with one key on two replicas have one effect and one run', async () => {
     const replicas = [harness.replica({ waitMs: 10_000 }), harness.replica({ waitMs: 10_000 })]
     const previewId = await harness.preview()
     const responses = await Promise.all(Array.from({ length: 100 }, (_, index) => execute(replicas[index % 2]!, previewId, 'k1')))
@@ -138,7 +138,7 @@ describe('one preview runs at most once', () => {
     expect(harness.ledger.effects).toHaveLength(1)
   })
 
-  test('a hundred at once without a key make one effect and one run', async () => {
+  test('a hundred concurrent calls without a key have one effect and one run', async () => {
     const replica = harness.replica({ waitMs: 10_000 })
     const previewId = await harness.preview()
     const responses = await Promise.all(Array.from({ length: 100 }, () => execute(replica, previewId)))
@@ -146,7 +146,7 @@ describe('one preview runs at most once', () => {
     expect(harness.ledger.effects).toHaveLength(1)
   })
 
-  test('under many different keys it runs once, and the others are told which run it was', async () => {
+  test('with many different keys it runs once, and the others learn which run it was', async () => {
     const replica = harness.replica()
     const previewId = await harness.preview()
     const responses = await Promise.allSettled(Array.from({ length: 20 }, (_, index) => execute(replica, previewId, `k${index}`)))
@@ -166,7 +166,7 @@ describe('one preview runs at most once', () => {
     expect(await execute(replica, await harness.preview(), 'k2')).toMatchObject({ replayed: false })
   })
 
-  test('run under a key and then executed without one, it is answered from its run', async () => {
+  test('executed with a key and then without one, it returns its run', async () => {
     const replica = harness.replica()
     const previewId = await harness.preview()
     const { run } = await execute(replica, previewId, 'k1')
@@ -175,7 +175,7 @@ describe('one preview runs at most once', () => {
 })
 
 describe('while it runs', () => {
-  test('others with its key wait a little, then are asked to come back, then get its outcome', async () => {
+  test('others with its key wait a little, then must retry, then get its outcome', async () => {
     const replica = harness.replica({ waitMs: 100 })
     const previewId = await harness.preview()
     const hold = latch()
@@ -194,7 +194,7 @@ describe('while it runs', () => {
     expect((await execute(replica, previewId, 'k1')).run.runId).toBe(runId)
   })
 
-  test('the caller going away changes nothing', async () => {
+  test('a caller that leaves changes nothing', async () => {
     const replica = harness.replica()
     const previewId = await harness.preview()
     const caller = new AbortController()
@@ -232,7 +232,7 @@ describe('how it ends', () => {
     }
   })
 
-  test('an adapter that breaks leaves the outcome unknown, with none of its own words', async () => {
+  test('an adapter that throws leaves the outcome unknown, without its own words', async () => {
     const replica = harness.replica()
     harness.ledger.onExecute = async (_run, effect) => {
       effect()
@@ -244,7 +244,7 @@ describe('how it ends', () => {
   })
 })
 
-describe('when something it needs is away', () => {
+describe('while a dependency is unavailable', () => {
   test('no claim, no effect', async () => {
     const replica = harness.replica()
     const previewId = await harness.preview()
@@ -255,7 +255,7 @@ describe('when something it needs is away', () => {
     expect(await execute(replica, previewId, 'k1')).toMatchObject({ replayed: false })
   })
 
-  test('a claim whose reply is lost is taken over with its run id once its lease runs out, and runs once', async () => {
+  test('a claim whose response is lost is taken over with its run id once its lease expires, and runs once', async () => {
     const replica = harness.replica({ waitMs: 50 })
     const previewId = await harness.preview()
     harness.claims.failing = { claim: 'after' }
@@ -267,7 +267,7 @@ describe('when something it needs is away', () => {
     expect(harness.ledger.effects).toHaveLength(1)
   })
 
-  test('an end that cannot be written yet is written as soon as it can be, and only then answered', async () => {
+  test('an end that cannot be written yet is written as soon as possible, and only then returned', async () => {
     let away = 3
     const replica = harness.replica({
       store: (real) => ({
@@ -284,14 +284,14 @@ describe('when something it needs is away', () => {
     expect(away).toBe(-1)
   })
 
-  test('the idempotency service hears of an end at once, and then nothing is left to tell', async () => {
+  test('the idempotency service is notified of an end at once, and then nothing is pending', async () => {
     const replica = harness.replica()
     const { run } = await execute(replica, await harness.preview(), 'k1')
     await vi.waitFor(() => expect(harness.claims.completed).toEqual([run.runId]))
     await vi.waitFor(async () => expect(await replica.store.pending()).toMatchObject({ count: 0 }))
   })
 
-  test('the idempotency service hears of an end through the outbox, however long it was away', async () => {
+  test('the idempotency service is notified of an end through the outbox, however long it was unavailable', async () => {
     const replica = harness.replica()
     harness.claims.failing = { complete: 'before' }
     const { run } = await execute(replica, await harness.preview(), 'k1')

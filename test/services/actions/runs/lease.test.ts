@@ -17,14 +17,14 @@ function storage() {
   return store
 }
 
-test('a lease is renewed before it runs out', async () => {
+test('a lease is renewed before it expires', async () => {
   const store = storage()
   const lease = new Lease({ since: performance.now(), leaseMs: 600, renew: store.renew })
   await vi.waitFor(() => expect(store.renewals).toBeGreaterThan(3), { timeout: 5000 })
   lease.stop()
 })
 
-test('a lease that could not be renewed in time is not held until the store has renewed it, and then is', async () => {
+test('a lease that was not renewed in time is not held until the store has renewed it, and then is', async () => {
   const store = storage()
   store.away = true
   const lease = new Lease({ since: performance.now() - 100, leaseMs: 60, renew: store.renew })
@@ -38,7 +38,7 @@ test('a lease that could not be renewed in time is not held until the store has 
   lease.stop()
 })
 
-test('a lease counts from when it was asked for, and its holder gives up a tenth of it, since the clock of the store may be faster', async () => {
+test('a lease counts from when it was requested, and its owner gives up a tenth of it, because the store’s clock may be faster', async () => {
   const store = storage()
   const renewalsAfter = async (agoMs: number) => {
     store.renewals = 0
@@ -50,7 +50,7 @@ test('a lease counts from when it was asked for, and its holder gives up a tenth
   expect([await renewalsAfter(8_500), await renewalsAfter(9_500)]).toEqual([0, 1])
 })
 
-test('a lease of a machine that slept, whose monotonic clock stood still, is asked about before anything is done', async () => {
+test('a lease of a machine that slept, whose monotonic clock stopped, is checked before anything is done', async () => {
   const store = storage()
   const lease = new Lease({ since: performance.now(), leaseMs: 10_000, renew: store.renew })
   await lease.assertHeld(never)
@@ -62,7 +62,7 @@ test('a lease of a machine that slept, whose monotonic clock stood still, is ask
   lease.stop()
 })
 
-test('a lease that is somebody else’s is lost for good at the next renewal, before it would have run out', async () => {
+test('a lease that another process owns is lost for good at the next renewal, before it would have expired', async () => {
   let mine = false
   const lease = new Lease({ since: performance.now(), leaseMs: 3000, renew: async () => mine })
   await vi.waitFor(() => expect(lease.isLost).toBe(true), { timeout: 2500 })
@@ -70,7 +70,7 @@ test('a lease that is somebody else’s is lost for good at the next renewal, be
   await expect(lease.assertHeld(never)).rejects.toThrow(LeaseLostError)
 })
 
-test('a holder waits for a store that is away no longer than its time', async () => {
+test('an owner waits for an unavailable store no longer than its time', async () => {
   const store = storage()
   store.away = true
   const lease = new Lease({ since: performance.now() - 100, leaseMs: 60, renew: store.renew })
@@ -91,7 +91,7 @@ test('a stopped lease is renewed no more', async () => {
 
 const run = (status: Run['status']): Run => ({ runId: 'r1', status }) as Run
 
-test('all who wait for a run share one look', async () => {
+test('all waiters of a run share one poll', async () => {
   let looks = 0
   let status: Run['status'] = 'executing'
   const waiter = new RunWaiter(async () => {
@@ -105,14 +105,14 @@ test('all who wait for a run share one look', async () => {
   expect((await Promise.all(waiting)).every((each) => each?.status === 'success')).toBe(true)
 })
 
-test('a run that ends here is told at once, without another look', async () => {
+test('a run that ends here is reported at once, without another poll', async () => {
   const waiter = new RunWaiter(async () => run('executing'))
   const waiting = waiter.ended('r1', 60_000)
   waiter.tell(run('failed'))
   expect((await waiting)?.status).toBe('failed')
 })
 
-test('nobody waits longer than asked, and a store that is away is asked again', async () => {
+test('no waiter waits longer than requested, and an unavailable store is polled again', async () => {
   let looks = 0
   const waiter = new RunWaiter(async () => {
     looks += 1

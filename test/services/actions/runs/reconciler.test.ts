@@ -37,7 +37,7 @@ test('a lost run ends as its adapter finds out, without a second effect', async 
   expect(harness.ledger.effects).toEqual([runId])
 })
 
-test('several reconcilers ask about a lost run once', async () => {
+test('several reconcilers query a lost run once', async () => {
   const { runId } = await lostAfterEffect()
   let asked = 0
   harness.ledger.onReconcile = async () => {
@@ -50,7 +50,7 @@ test('several reconcilers ask about a lost run once', async () => {
   expect((await replicas[0]!.store.findRun(runId))?.status).toBe('unknown')
 })
 
-test('recovery points of the lost holder reach whoever takes over', async () => {
+test('recovery points of the lost owner are available after a takeover', async () => {
   harness.ledger.onExecute = async (run, effect) => {
     await run.record({ draft: 'd-1' })
     effect()
@@ -66,7 +66,7 @@ test('recovery points of the lost holder reach whoever takes over', async () => 
   expect(seen).toEqual({ draft: 'd-1' })
 })
 
-test('a holder that lost its run may not act, and answers with what the run became', async () => {
+test('an owner that lost its run may not act, and returns what the run became', async () => {
   const [reached, hold] = [latch(), latch()]
   let acted = false
   harness.ledger.onExecute = async (run, effect) => {
@@ -100,7 +100,7 @@ test('a holder that lost its run may not act, and answers with what the run beca
   expect(harness.ledger.effects).toEqual([])
 })
 
-test('a holder that cannot renew its lease until its time is up leaves the run to the reconciler, and says nothing of how it ended', async () => {
+test('an owner that cannot renew its lease until its time is up leaves the run to the reconciler, and does not report how it ended', async () => {
   harness.ledger.onExecute = async (run, effect) => {
     await new Promise((resolve) => run.signal.addEventListener('abort', resolve, { once: true }))
     await run.assertHeld()
@@ -120,7 +120,7 @@ const recordsFirst: typeof harness.ledger.onExecute = async (run, effect) => {
   return { status: 'success', result: {} }
 }
 
-test('a run outlives a store that is away while it writes a recovery point', async () => {
+test('a run survives an unavailable store while it writes a recovery point', async () => {
   harness.ledger.onExecute = recordsFirst
   let refused = 0
   const replica = harness.replica({
@@ -130,7 +130,7 @@ test('a run outlives a store that is away while it writes a recovery point', asy
   expect(refused).toBe(3)
 })
 
-test('where no recovery point can be written nothing is done, and whoever takes the run over finds that out', async () => {
+test('if no recovery point can be written nothing is done, and a takeover finds that out', async () => {
   harness.ledger.onExecute = recordsFirst
   const cutOff = harness.replica({
     leaseMs: 200,
@@ -146,7 +146,7 @@ test('where no recovery point can be written nothing is done, and whoever takes 
   expect(harness.ledger.effects).toEqual([])
 })
 
-test('a success that its holder knows replaces the unknown of whoever took the run over, and the caller gets it', async () => {
+test('a success that its owner knows replaces the unknown of the takeover, and the caller gets it', async () => {
   const [reached, hold] = [latch(), latch()]
   harness.ledger.onExecute = async (_run, effect) => {
     effect()
@@ -167,7 +167,7 @@ test('a success that its holder knows replaces the unknown of whoever took the r
   expect(harness.ledger.effects).toHaveLength(1)
 })
 
-test('a heartbeat keeps a long run from being taken', async () => {
+test('a heartbeat keeps a long run from being taken over', async () => {
   const hold = latch()
   harness.ledger.onExecute = async (_run, effect) => {
     effect()
@@ -194,7 +194,7 @@ test('a heartbeat keeps a long run from being taken', async () => {
   expect((await running).run.status).toBe('success')
 })
 
-test('a lost run of an action that this code no longer knows is left for a person', async () => {
+test('a lost run of an action that this release does not have is left for a person', async () => {
   const { runId } = await lostAfterEffect()
   await harness.database.pool.query(`UPDATE runs SET action = 'gone.action'`)
   const replica = harness.replica()

@@ -91,7 +91,7 @@ test.each([
   expect(await settled(verdict)).toBe(counted + 1)
 })
 
-test('the same verdict of the same actor is answered again with what stands; the other verdict, and anybody else, are refused', async () => {
+test('the same verdict of the same actor gets the same response; the other verdict, and any other actor, are rejected', async () => {
   const runId = await ended()
   const first = await settle(runId, 'happened')
   expect(await settle(runId, 'happened', { reason: 'asked again' })).toEqual(first)
@@ -105,7 +105,7 @@ test('the same verdict of the same actor is answered again with what stands; the
   expect(await eventsOf(runId)).toHaveLength(1)
 })
 
-test('a run that is under way, or whose outcome is known, cannot be settled', async () => {
+test('a run in progress, or with a known outcome, cannot be settled', async () => {
   const { runId } = await harness.begun()
   for (const [each, status] of [
     [runId, 'executing'],
@@ -132,7 +132,7 @@ test("another workspace's run, one that does not exist, and what stands in the p
   expect(await harness.store.findRun(runId)).toMatchObject({ status: 'unknown', settlement: undefined })
 })
 
-describe('what an earlier holder of the run knows', () => {
+describe('the result of an earlier owner of the run', () => {
   test('changes nothing once the run is settled', async () => {
     for (const verdict of ['happened', 'did_not_happen'] as const) {
       const runId = await ended()
@@ -142,14 +142,14 @@ describe('what an earlier holder of the run knows', () => {
     }
   })
 
-  test('stands where it came first: there is nothing to settle', async () => {
+  test('counts if it came first: there is nothing to settle', async () => {
     const runId = await ended()
     await late(runId, success)
     await expect(settle(runId, 'did_not_happen')).rejects.toMatchObject({ reason: 'RUN_NOT_UNKNOWN', metadata: { status: 'success' } })
     expect(await harness.store.findRun(runId)).toMatchObject({ status: 'success', result: { ok: true }, settlement: undefined })
   })
 
-  test('and a settlement at the same moment: the first to commit stands, whole, and the other learns of it', async () => {
+  test('and a concurrent settlement: the first to commit counts, whole, and the other learns of it', async () => {
     for (let round = 0; round < 10; round += 1) {
       const runId = await ended()
       const settling = () => settle(runId, 'did_not_happen')
@@ -170,7 +170,7 @@ describe('what an earlier holder of the run knows', () => {
   })
 })
 
-test('of two who settle a run at the same moment, one does, and the other is told who did', async () => {
+test('of two actors who settle a run concurrently, one does, and the other learns who did', async () => {
   for (let round = 0; round < 10; round += 1) {
     const runId = await ended()
     const results = await together(runId, [

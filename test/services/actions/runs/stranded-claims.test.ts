@@ -24,7 +24,7 @@ async function stranded(previewId: string): Promise<string> {
   return claim!.runId
 }
 
-test('a claim whose attempt died before its run is freed, and its key runs what is asked for next', async () => {
+test('a claim whose attempt died before its run is freed, and its key runs the next request', async () => {
   await stranded(await harness.preview('milk'))
   const replica = harness.replica()
   replica.stranded.start()
@@ -33,7 +33,7 @@ test('a claim whose attempt died before its run is freed, and its key runs what 
   expect(await execute(replica, await harness.preview('bread'), 'k1')).toMatchObject({ replayed: false, run: { status: 'success' } })
 })
 
-test('a begin that comes after its claim was settled does not land, and does nothing', async () => {
+test('a begin after its claim was settled does not commit, and does nothing', async () => {
   const [reached, hold] = [latch(), latch()]
   const slow = harness.replica({
     store: (real): Store => ({
@@ -61,7 +61,7 @@ test('a begin that comes after its claim was settled does not land, and does not
   expect(await execute(replica, previewId, 'k1')).toMatchObject({ replayed: false, run: { status: 'success' } })
 })
 
-test('a begin that is under way is waited for: either it lands and its claim stays, or it never will', async () => {
+test('a begin in progress is awaited: either it commits and its claim stays, or it never will', async () => {
   const previewId = await harness.preview()
   const runId = await stranded(previewId)
   const replica = harness.replica()
@@ -80,7 +80,7 @@ test('a begin that is under way is waited for: either it lands and its claim sta
   expect(await replica.store.giveUp(runId, begin.key)).toBe(found)
 })
 
-test('a claim whose run is under way is left alone, and one whose end was not heard of is completed', async () => {
+test('a claim whose run is in progress is left alone, and one whose end was not delivered is completed', async () => {
   const replica = harness.replica()
   const hold = latch()
   harness.claims.failing = { complete: 'before' }

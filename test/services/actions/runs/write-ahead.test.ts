@@ -41,7 +41,7 @@ const unanswered = (real: Store): Store => ({
 })
 const notActed = { status: 'failed', errorReason: 'NOT_ACTED', error: expect.stringContaining('nothing was sent') }
 
-test('a write-ahead that stays unclear is never acted on by its own attempt, which says so: its key answers that nothing was sent', async () => {
+test('an unclear write-ahead is never acted on by its own attempt, which says so: its key returns that nothing was sent', async () => {
   const previewId = await harness.preview()
   await expect(execute(harness.replica({ store: unanswered }), previewId, 'k1')).rejects.toEqual(refusal('DEPENDENCY_UNAVAILABLE'))
   const other = harness.replica()
@@ -50,7 +50,7 @@ test('a write-ahead that stays unclear is never acted on by its own attempt, whi
   expect(harness.ledger.effects).toEqual([])
 })
 
-test('a write-ahead that stays unclear while the store is away, until the reconciler finds it: what its attempt knows replaces the unknown', async () => {
+test('a write-ahead that stays unclear while the store is unavailable, until the reconciler finds it: its attempt’s result replaces the unknown', async () => {
   let away = true
   const findRun =
     (real: Store): Store['findRun'] =>
@@ -70,7 +70,7 @@ test('a write-ahead that stays unclear while the store is away, until the reconc
   expect(harness.ledger.effects).toEqual([])
 })
 
-test('a write-ahead that stays unclear and did not land leaves its key to the next attempt, which acts', async () => {
+test('a write-ahead that stays unclear and did not commit leaves its key to the next attempt, which acts', async () => {
   const replica = harness.replica({ store: (real) => ({ ...real, begin: () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE()) }) })
   const previewId = await harness.preview()
   await expect(execute(replica, previewId, 'k1')).rejects.toEqual(refusal('DEPENDENCY_UNAVAILABLE'))
@@ -79,7 +79,7 @@ test('a write-ahead that stays unclear and did not land leaves its key to the ne
   expect(harness.ledger.effects).toHaveLength(1)
 })
 
-test('a write-ahead that is answered only after its run was taken over replaces the unknown by what its attempt knows', async () => {
+test('a write-ahead that is answered only after its run was taken over replaces the unknown by its attempt’s result', async () => {
   let first = true
   const late = harness.replica({
     store: (real) => ({
@@ -104,7 +104,7 @@ test('a write-ahead that is answered only after its run was taken over replaces 
   expect(harness.ledger.effects).toEqual([])
 })
 
-test('a process that drains writes the end of its run although the store is away for a moment', async () => {
+test('a draining process writes the end of its run although the store is briefly unavailable', async () => {
   let draining = false
   let failed = 0
   const replica = harness.replica({

@@ -15,20 +15,20 @@ const refusal = (reason: string) => expect.objectContaining({ reason }) as Error
 const owner = { workspace: 'acme', actor: 'ann', provider: 'example' }
 const wanted = { provider: 'example', scopes: [], returnTo: '' }
 
-describe('authorizing', () => {
-  test('answers a link on our own origin, for ten minutes, with what will be asked for', async () => {
+describe('authorize', () => {
+  test('returns a link on our own origin, for ten minutes, with the requested permissions', async () => {
     const begun = await harness.connectFlow.authorize(principal, wanted)
     expect(begun.startUrl).toMatch(/^https:\/\/relay\.example\.com\/oauth\/start\/YWNtZQ\.[A-Za-z0-9_-]{43}$/)
     expect(begun).toMatchObject({ provider: 'example', scopes: ['openid', 'email', 'offline_access', 'mail'] })
     expect(Math.abs(begun.expiresAt.getTime() - Date.now() - 600_000)).toBeLessThan(5000)
   })
 
-  test('asks for fewer scopes where fewer are wanted, but always whose account it is and for how long', async () => {
+  test('requests fewer scopes if fewer are wanted, but always the account’s identity and a lasting grant', async () => {
     const { scopes } = await harness.connectFlow.authorize(principal, { ...wanted, scopes: ['mail.send'] })
     expect(scopes).toEqual(['openid', 'email', 'offline_access', 'mail.send'])
   })
 
-  test('refuses a provider that is unknown, one that is not configured, by name of what is missing, and what is no scope', async () => {
+  test('rejects an unknown provider, an unconfigured one with its missing variables, and an invalid scope', async () => {
     await expect(harness.connectFlow.authorize(principal, { ...wanted, provider: 'nobody' })).rejects.toThrow(refusal('UNKNOWN_PROVIDER'))
     await expect(harness.connectFlow.authorize(principal, { ...wanted, provider: 'unset' })).rejects.toMatchObject({
       reason: 'OAUTH_NOT_CONFIGURED',
@@ -41,7 +41,7 @@ describe('authorizing', () => {
     })
   })
 
-  test('sends a browser on to origins of the list alone', async () => {
+  test('redirects browsers only to listed origins', async () => {
     const elsewhere = ['https://evil.example.com/', `${returnOrigin}.evil.example.com/`, '//studio.example.com/', 'javascript:alert(1)']
     for (const returnTo of elsewhere) {
       await expect(harness.connectFlow.authorize(principal, { ...wanted, returnTo }), returnTo).rejects.toThrow(
@@ -52,8 +52,8 @@ describe('authorizing', () => {
   })
 })
 
-describe('coming back', () => {
-  test('connects: sealed tokens, what was granted, an event of who asked, and the browser goes where it was to go', async () => {
+describe('the callback', () => {
+  test('connects: encrypted tokens, the granted scopes, an event with the caller, and the browser goes where it was to go', async () => {
     const returnTo = `${returnOrigin}/settings?tab=accounts#top`
     const back = await harness.cameBack({ returnTo, actor: 'happy' }, { refreshToken: 'the-refresh-token', account: 'happy@example.com' })
     const response = await harness.connectFlow.callback(back, visit)
@@ -70,7 +70,7 @@ describe('coming back', () => {
     expect(event!.targets).toEqual([`connection:${found.connectionId}`, 'provider:example'])
   })
 
-  test('shows a page of ours where there is nowhere to go, with what was not granted', async () => {
+  test('shows a page of ours without a return address, with the scopes that were not granted', async () => {
     const back = await harness.cameBack({ provider: 'second', actor: 'page' }, { scopes: 'openid', account: '<b>&"@example.com' })
     const { status, html } = await harness.connectFlow.callback(back, visit)
     expect(status).toBe(200)
@@ -80,7 +80,7 @@ describe('coming back', () => {
     expect(html).not.toContain('<li>openid</li>')
   })
 
-  test('the same account keeps its connection and its refresh token where none came; another account is another one', async () => {
+  test('the same account keeps its connection and its refresh token if none came; another account is another connection', async () => {
     const actor = 'again'
     const connect = async (grant: object) => {
       expect((await harness.connectFlow.callback(await harness.cameBack({ actor }, grant), visit)).status).toBe(200)
@@ -96,7 +96,7 @@ describe('coming back', () => {
     expect(third.connectionId).not.toBe(first.connectionId)
   })
 
-  test('without any refresh token asks for consent once more, and connects then', async () => {
+  test('without any refresh token requests consent once more, and connects then', async () => {
     const actor = 'reconsent'
     const response = await harness.connectFlow.callback(await harness.cameBack({ actor }, { refreshToken: null }), visit)
     expect(response.status).toBe(200)
@@ -110,7 +110,7 @@ describe('coming back', () => {
     expect(await harness.connections.find({ ...owner, actor })).toMatchObject({ status: 'connected' })
   })
 
-  test('is done once, also by many at the same time', async () => {
+  test('takes effect once, even for concurrent calls', async () => {
     const back = await harness.cameBack({ actor: 'once' })
     const before = harness.server.tokenRequests.length
     const responses = await Promise.all(Array.from({ length: 50 }, () => harness.connectFlow.callback(back, visit)))
@@ -119,7 +119,7 @@ describe('coming back', () => {
   })
 })
 
-describe('coming back is refused', () => {
+describe('the callback is rejected', () => {
   let before = 0
   const nothingHappened = async () => {
     expect(harness.server.tokenRequests.length).toBe(before)
@@ -131,7 +131,7 @@ describe('coming back is refused', () => {
     return came
   }
 
-  test('without the cookie, with another one, or with two of its name: to whoever has not begun it, who uses nothing up', async () => {
+  test('without the cookie, with another one, or with two of its name: for a browser that did not begin it, which uses up nothing', async () => {
     const variants = [
       () => '',
       () => 'session=abc',
@@ -151,7 +151,7 @@ describe('coming back is refused', () => {
     }
   })
 
-  test('with a state that is none, was never given, or is another workspace’s', async () => {
+  test('with an invalid state, one that was never issued, or one of another workspace', async () => {
     const came = await back()
     const [, nonce] = came.state.split('.')
     expect(await harness.connectFlow.callback({ ...came, state: '' }, visit)).toEqual(page('malformed'))
@@ -172,14 +172,14 @@ describe('coming back is refused', () => {
     await nothingHappened()
   })
 
-  test('at another provider than it was sent to, or at one that there is not', async () => {
+  test('at another provider than it was sent to, or at an unknown one', async () => {
     const came = await back()
     expect(await harness.connectFlow.callback({ ...came, provider: 'nobody' }, visit)).toEqual(page('unknownProvider'))
     expect(await harness.connectFlow.callback({ ...came, provider: 'second' }, visit)).toEqual(page('refused'))
     await nothingHappened()
   })
 
-  test('from another issuer, also where it says that it went wrong', async () => {
+  test('from another issuer, even if it reports an error', async () => {
     const iss = 'https://evil.example.com'
     expect(await harness.connectFlow.callback({ ...(await back()), iss }, visit)).toEqual(page('refused'))
     expect(await harness.connectFlow.callback({ ...(await back()), iss, code: '', error: 'access_denied' }, visit)).toEqual(page('refused'))
@@ -205,7 +205,7 @@ describe('coming back is refused', () => {
     await nothingHappened()
   })
 
-  test('with a code that is not of this authorization', async () => {
+  test('with a code of another authorization', async () => {
     const [one, other] = [await back(), await back()]
     expect(await harness.connectFlow.callback({ ...one, code: other.code }, visit)).toEqual(page('ended'))
     expect(await harness.connections.find({ ...owner, actor: 'refused' })).toBeUndefined()
@@ -222,7 +222,7 @@ describe('coming back is refused', () => {
     expect(await harness.connections.find({ ...owner, actor: 'refused' })).toBeUndefined()
   })
 
-  test('where the verifier does not open: its key was taken away, or its row was exchanged', async () => {
+  test('if the verifier cannot be decrypted: its key was removed, or its row was exchanged', async () => {
     const rekeyed = harness.with({ vault: new Vault([`${randomBytes(32).toString('base64url')}=`]) })
     expect(await rekeyed.callback(await back(), visit)).toEqual(page('ended'))
     const came = await back()
@@ -238,7 +238,7 @@ describe('coming back is refused', () => {
   })
 })
 
-test('nothing that was secret in all of this is in the log, an event or a row', async () => {
+test('no secret of all this is in the log, an event or a row', async () => {
   const secrets = [
     ...harness.server.issued,
     'the secret of the client',
@@ -250,7 +250,7 @@ test('nothing that was secret in all of this is in the log, an event or a row', 
   for (const secret of secrets) expect(everywhere).not.toContain(secret)
 })
 
-describe('on plain http, which loopback alone may have', () => {
+describe('on plain http, which only loopback may use', () => {
   test('the cookie has neither the prefix nor Secure, and binds all the same', async () => {
     const local = await openHarness({ publicUrl: 'http://localhost:8080' })
     const { answer: response } = await local.sentOff()

@@ -7,7 +7,7 @@ const { bind, bindForm, clear, formSecret, holds, holdsSession } = cookies({ sec
 const state = hashOf('a state')
 const name = `__Host-relay-oauth-${state.slice(0, 8)}`
 
-test('the cookie holds what the prefix __Host- asks for (RFC 6265bis, 4.1.3.2): Secure, the whole site, no domain', () => {
+test('the cookie has what the prefix __Host- requires (RFC 6265bis, 4.1.3.2): Secure, the whole site, no domain', () => {
   for (const header of [bind(state, 'secret', 600_000), clear(state)]) {
     expect(header).toMatch(new RegExp(`^${name}=`))
     expect(header).toContain('; Path=/; Secure; HttpOnly; SameSite=Lax')
@@ -21,7 +21,7 @@ test('it is found among others, wherever it stands', () => {
   expect(holds(header, hashOf('another state'), hashOf('the-secret'))).toBe(false)
 })
 
-test('nothing but the secret itself holds', () => {
+test('only the secret itself matches', () => {
   fc.assert(
     fc.property(fc.string({ maxLength: 60 }), (text) => {
       fc.pre(!text.includes(`${name}=the-secret`))
@@ -31,7 +31,7 @@ test('nothing but the secret itself holds', () => {
   )
 })
 
-test('two of one name are none: one of them somebody else has set', () => {
+test('two of one name count as none: someone else has set one of them', () => {
   expect(holds(`${name}=the-secret; ${name}=the-secret`, state, hashOf('the-secret'))).toBe(false)
 })
 
@@ -50,7 +50,7 @@ test('a form’s token fits its browser’s secret and its ticket, and no other'
   expect(token).not.toContain(secret)
 })
 
-test('the secret for forms goes along with what this site sends alone, and is taken only as it was given', () => {
+test('the secret for forms is sent only with requests of this site, and accepted only unchanged', () => {
   const secret = 's'.repeat(43)
   const header = bindForm(secret, 600_000)
   expect(header).toBe(`__Host-relay-oauth-form=${secret}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=600`)
@@ -60,7 +60,7 @@ test('the secret for forms goes along with what this site sends alone, and is ta
     expect(formSecret(wrong)).toBeUndefined()
 })
 
-test('a session is held by exactly one cookie of its name', () => {
+test('a session is matched by exactly one cookie of its name', () => {
   const sha256 = hashOf('the session')
   expect(holdsSession('a=b; __Host-relay-session=the session', sha256)).toBe(true)
   for (const wrong of [

@@ -25,8 +25,8 @@ const revoke = () => harness.revokedKeys.add(principal.keyId)
 const connection = () => harness.connections.find({ workspace: 'acme', actor, provider: 'example' })
 const linkIn = (html: string) => /href="([^"]+)"/.exec(html)![1]!
 
-describe('a key that is revoked', () => {
-  test('leaves no link behind: it shows nothing and leads nowhere', async () => {
+describe('a revoked key', () => {
+  test('invalidates its link: it shows nothing and leads nowhere', async () => {
     const { startUrl } = await harness.connectFlow.authorize({ ...principal, actor }, wanted)
     const ticket = harness.ticketOf(startUrl)
     const shown = await harness.connectFlow.start(ticket, '', visit)
@@ -37,7 +37,7 @@ describe('a key that is revoked', () => {
     expect(await harness.connectFlow.proceed(sent, visit)).toEqual(page('ended'))
   })
 
-  test('connects nobody who is at the provider: no code is exchanged', async () => {
+  test('connects no one who is at the provider: no code is exchanged', async () => {
     const back = await harness.cameBack({ actor })
     const before = harness.server.tokenRequests.length
     revoke()
@@ -46,7 +46,7 @@ describe('a key that is revoked', () => {
     expect(await connection()).toBeUndefined()
   })
 
-  test('while the code is exchanged keeps nothing of it: the provider is told to forget what it granted', async () => {
+  test('during the exchange of the code keeps nothing: the provider is asked to revoke its grant', async () => {
     const back = await harness.cameBack({ actor }, { refreshToken: `granted-too-late-${actor}` })
     let asked = 0
     const connectFlow = harness.with({ keyStands: () => (asked += 1) === 1 })
@@ -55,7 +55,7 @@ describe('a key that is revoked', () => {
     expect(harness.server.revoked).toContain(`refresh_token granted-too-late-${actor}`)
   })
 
-  test('just before the connection would be made leaves nothing of it', async () => {
+  test('just before the connection is created leaves nothing of it', async () => {
     const back = await harness.cameBack({ actor }, { refreshToken: `granted-too-late-${actor}` })
     const { connections } = harness
     const tokenRevoker = {
@@ -72,7 +72,7 @@ describe('a key that is revoked', () => {
     expect(harness.server.revoked).toContain(`refresh_token granted-too-late-${actor}`)
   })
 
-  test('leaves the connection that its owner had before as it is', async () => {
+  test('leaves the earlier connection of its owner unchanged', async () => {
     const account = `${actor}@example.com`
     await harness.connectFlow.callback(await harness.cameBack({ actor }, { account, refreshToken: `first-${actor}` }), visit)
     const back = await harness.cameBack({ actor }, { account, refreshToken: `second-${actor}` })
@@ -83,7 +83,7 @@ describe('a key that is revoked', () => {
     expect(harness.server.revoked.filter((each) => each.includes(actor))).toEqual([])
   })
 
-  test('that nobody can tell of connects nobody, and uses nothing up', async () => {
+  test('whose state is unknown connects no one, and uses up nothing', async () => {
     const back = await harness.cameBack({ actor })
     const blind = harness.with({
       keyStands: () => {
@@ -96,7 +96,7 @@ describe('a key that is revoked', () => {
     expect(await connection()).toMatchObject({ status: 'connected' })
   })
 
-  test('does not go on by the link that asks for consent once more', async () => {
+  test('ends the link that requests consent once more', async () => {
     const { html } = await harness.connectFlow.callback(await harness.cameBack({ actor }, { refreshToken: null }), visit)
     revoke()
     expect(await harness.connectFlow.start(harness.ticketOf(linkIn(html)), '', visit)).toEqual(page('ended'))
@@ -104,7 +104,7 @@ describe('a key that is revoked', () => {
 })
 
 describe('connecting ends', () => {
-  test('with the key that began it, when that expires first', async () => {
+  test('with the key that began it, if that expires first', async () => {
     const keyExpiresAtMs = Date.now() + 60_000
     const begun = await harness.connectFlow.authorize({ ...principal, actor }, { ...wanted, keyExpiresAtMs })
     expect(begun.expiresAt.getTime()).toBe(keyExpiresAtMs)
@@ -114,7 +114,7 @@ describe('connecting ends', () => {
     expect(await harness.connectFlow.start(ticket, '', visit)).toEqual(page('ended'))
   })
 
-  test('before it begins for a key that has just expired: it is given no link', async () => {
+  test('before it begins for a key that has just expired: it gets no link', async () => {
     const late = harness.connectFlow.authorize({ ...principal, actor }, { ...wanted, keyExpiresAtMs: Date.now() })
     await expect(late).rejects.toMatchObject({ reason: 'UNAUTHENTICATED' })
   })
@@ -123,7 +123,7 @@ describe('connecting ends', () => {
     expect(keyEndRetentionMs).toBeGreaterThan(connectMs + 1000 * maxLifetimeS)
   })
 
-  test('twenty minutes after it began, whatever was begun anew on the way', async () => {
+  test('twenty minutes after it began, whatever was restarted on the way', async () => {
     const began = Date.now()
     vi.useFakeTimers({ toFake: ['Date'], now: began })
     const { answer, cookie } = await harness.sentOff({ actor })
@@ -137,7 +137,7 @@ describe('connecting ends', () => {
     expect(await harness.connectFlow.start(ticket, '', visit)).toEqual(page('ended'))
   })
 
-  test('when the provider grants no refresh token even after it asked for consent: there is no third time', async () => {
+  test('if the provider grants no refresh token even after it asked for consent: there is no third time', async () => {
     const { html } = await harness.connectFlow.callback(await harness.cameBack({ actor }, { refreshToken: null }), visit)
     const { answer, cookie } = await harness.continued(linkIn(html))
     const back = { provider: 'example', error: '', cookie, ...harness.server.consent(answer.forward, { refreshToken: null }) }
@@ -147,7 +147,7 @@ describe('connecting ends', () => {
   })
 })
 
-describe('a link of the release before, which has no end of its own,', () => {
+describe('a link of the previous release, without an end of its own,', () => {
   const legacyLink = async () => {
     const store = postgresConnectStore(harness.database)
     const withoutEnd = (content: string) => JSON.stringify({ ...(JSON.parse(content) as object), endsAt: undefined })

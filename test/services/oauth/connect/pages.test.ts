@@ -26,13 +26,13 @@ test('no text becomes markup: pages have the same tags whatever is in them', () 
   )
 })
 
-test('text stays readable: it comes out as it went in', () => {
+test('text stays readable: it is unchanged', () => {
   const text = `<b> & "Ünïcode" 'quoted' \``
   const { html } = connectedPage({ provider: 'Google', account: text, missing: [], setCookies: [] })
   expect(html).toContain('&lt;b&gt; &amp; &quot;Ünïcode&quot; &#39;quoted&#39; &#96; is connected.')
 })
 
-test('a page runs nothing, loads nothing, and tells nobody its address, which holds a code', () => {
+test('a page runs nothing, loads nothing, and reveals its address, which contains a code, to no one', () => {
   for (const refusal of Object.keys(words) as (keyof typeof words)[]) {
     const { html, location } = errorPage(refusal, 'the-request-id')
     expect(location).toBe('')
@@ -42,7 +42,7 @@ test('a page runs nothing, loads nothing, and tells nobody its address, which ho
   }
 })
 
-test('refusals have only statuses that the gateway answers, and say what to do or that nothing was done', () => {
+test('error pages have only statuses that the gateway returns, and say what to do or that nothing was done', () => {
   for (const { status, text } of Object.values(words)) {
     expect([400, 403, 404, 410, 503]).toContain(status)
     expect(text).toMatch(/Go back|go back|Nothing was connected/)

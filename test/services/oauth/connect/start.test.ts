@@ -23,7 +23,7 @@ describe('a link', () => {
   }
   const proceed = (sent: { ticket: string; formToken: string; cookie: string }) => harness.connectFlow.proceed(sent, visit)
 
-  test('leads to a page that says whose workspace and actor it is for, at which provider, and what they could do', async () => {
+  test('leads to a page that says for whose workspace and actor it is, at which provider, and what they could do', async () => {
     const by = { ...principal, workspace: 'acme & <co>', actor: 'ann\u202e"' }
     const { startUrl } = await harness.connectFlow.authorize(by, wanted)
     const { status, html, form, setCookies, location, forward } = await show(harness.ticketOf(startUrl))
@@ -43,7 +43,7 @@ describe('a link', () => {
     ])
   })
 
-  test('may be looked at however often, by whomever, and sends nobody anywhere', async () => {
+  test('may be opened any number of times, by anyone, and redirects no one', async () => {
     const ticket = await link()
     const seen = harness.server.seen.length
     for (let time = 0; time < 20; time += 1) expect((await show(ticket)).forward).toBe('')
@@ -51,7 +51,7 @@ describe('a link', () => {
     expect((await proceed(await opened(ticket))).status).toBe(200)
   })
 
-  test('is followed only by the form of its page, in the browser that was shown it: whatever else is sent uses nothing up', async () => {
+  test('is followed only by the form of its page, in the browser that was shown it: anything else uses up nothing', async () => {
     const ticket = await link()
     const [mine, theirs, another] = [await opened(ticket), await opened(ticket), await opened(await link())]
     const wrong = [
@@ -76,7 +76,7 @@ describe('a link', () => {
     for (const each of [one, two]) expect((await proceed(each)).status).toBe(200)
   })
 
-  test('binds the browser by a cookie and sends it to the provider, keeping nothing that either could be made from', async () => {
+  test('binds the browser by a cookie and redirects it to the provider, storing nothing that either could be derived from', async () => {
     const { answer: response, cookie } = await harness.sentOff()
     expect(response).toMatchObject({ status: 200, location: '', form: false })
     expect(response.setCookies).toEqual([
@@ -95,7 +95,7 @@ describe('a link', () => {
     }
   })
 
-  test('works once, also of many at the same time', async () => {
+  test('works once, even for concurrent requests', async () => {
     const sent = await opened(await link())
     const responses = await Promise.all(Array.from({ length: 20 }, () => proceed(sent)))
     expect(responses.filter(({ status }) => status === 200)).toHaveLength(1)
@@ -104,7 +104,7 @@ describe('a link', () => {
     expect(await show(sent.ticket)).toEqual(page('ended'))
   })
 
-  test('for the browser of one session is of no use in any other, and is not used up there', async () => {
+  test('for the browser of one session is useless in any other, and is not used up there', async () => {
     const secret = 'the session of ann'
     const ticket = await link({ session: createHash('sha256').update(secret).digest('hex') })
     const session = `__Host-relay-session=${secret}`
@@ -116,7 +116,7 @@ describe('a link', () => {
     expect((await proceed({ ...mine, cookie: `${mine.cookie}; ${session}` })).status).toBe(200)
   })
 
-  test('of a ticket that is none, of another workspace, or that is a state shows that the link is of no use', async () => {
+  test('of an invalid ticket, one of another workspace, or a state shows that the link is invalid', async () => {
     for (const text of ['', 'x', 'YWNtZQ.short', `YWNtZQ.${'*'.repeat(43)}`]) {
       expect(await show(text)).toEqual(page('malformed'))
       expect(await proceed({ ticket: text, formToken: '', cookie: '' })).toEqual(page('malformed'))
@@ -127,7 +127,7 @@ describe('a link', () => {
     expect(await show(new URL(response.forward).searchParams.get('state')!)).toEqual(page('ended'))
   })
 
-  test('of a provider that was switched off since, and with a store that is away, says that it does not work just now', async () => {
+  test('of a provider that was disabled since, or with an unavailable store, says that it is temporarily unavailable', async () => {
     const off = harness.with({ providers: harness.providersWithout() })
     expect(await off.start(await link(), '', visit)).toEqual(page('unavailable'))
     const away = () => Promise.reject(meshErrors.DEPENDENCY_UNAVAILABLE())
@@ -135,7 +135,7 @@ describe('a link', () => {
     expect(await gone.start(writeReference('acme', newNonce()), '', visit)).toEqual(page('unavailable'))
   })
 
-  test('is not used up by a provider that does not answer when it has to be asked where to go', async () => {
+  test('is not used up by a provider that does not respond during discovery', async () => {
     const sent = await opened(await link({ provider: 'discovered' }))
     harness.server.next('/.well-known/openid-configuration', json(503, {}))
     expect(await proceed(sent)).toEqual(page('unavailable'))

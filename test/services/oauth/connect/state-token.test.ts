@@ -6,7 +6,7 @@ const workspace = fc.oneof(fc.stringMatching(/^[a-z0-9._:-]{1,128}$/), fc.string
 const nonce = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes).toString('base64url'))
 const wellFormed = (text: string) => Buffer.from(text).toString() === text && text !== ''
 
-test('what is written reads back, and only its hash is kept', () => {
+test('a written reference is read back, and only its hash is stored', () => {
   fc.assert(
     fc.property(workspace.filter(wellFormed), nonce, (name, secret) => {
       const text = writeReference(name, secret)
@@ -16,7 +16,7 @@ test('what is written reads back, and only its hash is kept', () => {
   )
 })
 
-test('of each reference there is one spelling: whatever reads is what is written', () => {
+test('each reference has one spelling: whatever can be read is what is written', () => {
   const near = fc.tuple(workspace, nonce, fc.nat(300), fc.string({ maxLength: 2 })).map(([name, secret, at, other]) => {
     const text = writeReference(name, secret)
     return text.slice(0, at % text.length) + other + text.slice((at % text.length) + 1)
@@ -50,7 +50,7 @@ test.each([
   expect(readStateToken(text)).toBeUndefined()
 })
 
-test('a nonce has 256 bits of its own', () => {
+test('a nonce has 256 random bits', () => {
   const nonces = new Set(Array.from({ length: 100 }, newNonce))
   expect(nonces.size).toBe(100)
   for (const each of nonces) expect(Buffer.from(each, 'base64url')).toHaveLength(32)
