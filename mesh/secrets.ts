@@ -11,5 +11,5 @@ export function weaknessOf(secret: Secret | undefined): string | undefined {
   const value = secret?.reveal()
   if (value === undefined || value === '') return 'is not set'
   if (value.length < minLength) return `is shorter than ${minLength} characters`
-  return guessable.test(value) ? 'is one that anybody would try' : undefined
+  return guessable.test(value) ? 'is a well-known placeholder' : undefined
 }

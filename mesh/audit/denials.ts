@@ -15,7 +15,7 @@ import { type Principal, type AuditEvent, auditEvent } from './event.ts'
 /** Unknown values are empty strings. */
 export interface Denial extends Principal {
   /**
-   * The last one is not a denial, but is counted in the same way: it is no caller's act, and a client may cause it a thousand times per
+   * The last one is not a denial, but is counted in the same way: it is not an act of a caller, and a client may cause it a thousand times per
    * minute.
    */
   readonly action: 'sign_in.refused' | 'permission.refused' | 'signature.previous_key'

@@ -40,8 +40,8 @@ describe('production', () => {
     ['no root of signature keys', { SIGNATURE_ROOT_SECRET: '' }, 'SIGNATURE_ROOT_SECRET is not set'],
     ['a short root', { SIGNATURE_ROOT_SECRET: 'short' }, 'SIGNATURE_ROOT_SECRET is shorter than 32'],
     ['a short signing secret', { ACTIONS_SIGNING_SECRET: strong.slice(0, 31) }, 'shorter than 32'],
-    ['a signing secret of one repeated part', { ACTIONS_SIGNING_SECRET: 'abcd'.repeat(10) }, 'anybody would try'],
-    ['a signing secret from an example', { ACTIONS_SIGNING_SECRET: `change-me-${strong}` }, 'anybody would try'],
+    ['a signing secret of one repeated part', { ACTIONS_SIGNING_SECRET: 'abcd'.repeat(10) }, 'well-known placeholder'],
+    ['a signing secret from an example', { ACTIONS_SIGNING_SECRET: `change-me-${strong}` }, 'well-known placeholder'],
   ])('refuses to start with %s', (_what, env, message) => {
     expect(check('production', { ...whole, ...env })).toThrow(message)
     expect(check('development', { ...whole, ...env })).not.toThrow()
